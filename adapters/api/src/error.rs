@@ -1,0 +1,108 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::sqlstate;
+
+/// The result of everything that can fail towards a client.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A PostgreSQL error: what a client gets as an ErrorResponse.
+///
+/// The primary message is in lower case without a full stop. No part holds a password or a URL with
+/// credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error(Box<Fields>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Fields {
+    code: Cow<'static, str>,
+    message: String,
+    detail: Option<String>,
+    hint: Option<String>,
+    position: Option<usize>,
+    schema: Option<String>,
+    table: Option<String>,
+    column: Option<String>,
+    constraint: Option<String>,
+}
+
+macro_rules! optional_field {
+    ($($(#[$doc:meta])* $field:ident, $with:ident;)*) => {$(
+        $(#[$doc])*
+        pub fn $field(&self) -> Option<&str> {
+            self.0.$field.as_deref()
+        }
+        #[doc = concat!("Sets what [`Error::", stringify!($field), "`] returns.")]
+        #[must_use]
+        pub fn $with(mut self, value: impl Into<String>) -> Self {
+            self.0.$field = Some(value.into());
+            self
+        }
+    )*};
+}
+
+impl Error {
+    /// An error with an SQLSTATE (see [`sqlstate`]) and a primary message.
+    pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self(Box::new(Fields { code: code.into(), message: message.into(), ..Fields::default() }))
+    }
+
+    /// 0A000: a construct that we don't support, named in the message.
+    pub fn unsupported(what: impl fmt::Display) -> Self {
+        Self::new(sqlstate::FEATURE_NOT_SUPPORTED, format!("{what} is not supported"))
+    }
+
+    /// XX000: a broken invariant of ours.
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(sqlstate::INTERNAL_ERROR, message)
+    }
+
+    /// The five-character SQLSTATE.
+    pub fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    /// The primary message.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    optional_field! {
+        /// The DETAIL line.
+        detail, with_detail;
+        /// The HINT line.
+        hint, with_hint;
+        /// The schema the error is about.
+        schema, with_schema;
+        /// The table the error is about.
+        table, with_table;
+        /// The column the error is about.
+        column, with_column;
+        /// The constraint that failed.
+        constraint, with_constraint;
+    }
+
+    /// Where in the statement the error is, in characters from 1.
+    pub fn position(&self) -> Option<usize> {
+        self.0.position
+    }
+
+    /// Sets what [`Error::position`] returns.
+    #[must_use]
+    pub fn with_position(mut self, position: usize) -> Self {
+        self.0.position = Some(position);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (SQLSTATE {})", self.0.message, self.0.code)?;
+        if let Some(detail) = &self.0.detail {
+            write!(f, "; {detail}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

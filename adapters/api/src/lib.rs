@@ -1,0 +1,220 @@
+//! The contract between Horizon Epoch and a storage backend.
+//!
+//! The proxy talks to every backend through [`Adapter`]; every adapter crate depends on this crate
+//! and its driver, and on nothing else of ours. The model behind the trait:
+//!
+//! * A **lineage** is the storage line of one branch. [`LineageId::MAIN`] is the user's own tables.
+//! * Each publication on a lineage (commit, merge, reset) gets the next **ordinal**. What a lineage
+//!   shows at an ordinal never changes.
+//! * A **view** names what a reader of a table sees: a lineage, at an ordinal or as it stands now,
+//!   over the base as of an ordinal of main.
+//! * A **layer** is what one branch lineage holds of one table: overlay rows and masked keys. A
+//!   layer is complete by itself over the base (a nested branch starts with a copy of its parent's
+//!   layer, made at its first write), so a read never walks a chain of ancestors.
+
+#![warn(missing_docs)]
+
+mod change;
+mod error;
+mod location;
+mod predicate;
+mod table;
+mod value;
+mod view;
+
+pub mod sqlstate;
+
+pub use change::{ChangeKind, RowChange, RowWrite, SealMode, Sealed, TableChanges, TableStats};
+pub use error::{Error, Result};
+pub use location::{BackendKind, Location};
+pub use predicate::{Comparison, Predicate};
+pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema};
+pub use value::{Row, Value};
+pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
+
+use std::any::Any;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+/// A stream of record batches, all of one schema.
+pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
+/// A stream of row changes, ordered by key as the backend orders keys.
+pub type ChangeStream = BoxStream<'static, Result<RowChange>>;
+
+/// What a scan is asked for. All parts are optional wishes except the projection, which is exact.
+#[derive(Debug, Clone, Default)]
+pub struct Scan {
+    /// Indexes into the table's columns, in the order the caller wants them; `None` is all of them.
+    pub projection: Option<Vec<usize>>,
+    /// Predicates joined by AND. Each was accepted by [`Adapter::supports`], so it is applied exactly.
+    pub filters: Vec<Predicate>,
+    /// Stop after this many rows; the caller applies it again, so fewer guarantees are fine.
+    pub limit: Option<usize>,
+}
+
+/// How a backend feels, for `epoch.backends` and `epoch status`.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// The server's version as it reports it.
+    pub version: String,
+    /// Open connections and the most there may be.
+    pub connections: (usize, usize),
+}
+
+/// One storage backend: tables, what branches hold of them, and their history.
+///
+/// Every method may be called from several tasks at once. Errors carry an SQLSTATE; none of them
+/// contains a password or a URL with credentials.
+#[async_trait]
+pub trait Adapter: Send + Sync + std::fmt::Debug {
+    /// The kind of backend, for locations and messages.
+    fn kind(&self) -> BackendKind;
+
+    /// The name the configuration gives this backend.
+    fn name(&self) -> &str;
+
+    /// The concrete adapter, for a route that is native to one kind of backend.
+    fn as_any(&self) -> &dyn Any;
+
+    /// Connects if need be and reports version and pool use.
+    async fn health(&self) -> Result<Health>;
+
+    /// Tables whose name matches `pattern` (`users`, `public.*`, `*`), whether they can be
+    /// registered or not; [`Discovered::reason`] says why not. Reads only.
+    async fn discover(&self, pattern: &str) -> Result<Vec<Discovered>>;
+
+    /// The table's columns and key as they are now. `key` overrides the key the adapter would take
+    /// (primary key, else a unique key over NOT NULL columns). 42P01 if there is no such table,
+    /// 42830 if there is no usable key.
+    async fn describe(&self, location: &Location, key: Option<&[String]>) -> Result<TableSchema>;
+
+    /// Installs capture triggers and overlay, mask and history tables for `table`. Idempotent; the
+    /// user's table keeps its rows, columns and constraints.
+    async fn install(&self, table: &TableDef) -> Result<()>;
+
+    /// Removes everything that [`Adapter::install`] made. Idempotent. The last table takes the rest
+    /// of our objects with it: the database is as it was before the first registration.
+    async fn uninstall(&self, table: &TableDef) -> Result<()>;
+
+    /// Makes sure that `layer` exists for `table`, so that rows can be written to it: records the
+    /// lineage and, for a nested branch, copies what `parent` (the parent's own layer as of the
+    /// fork) holds over the base. Idempotent, durable when it returns, safe under concurrent calls.
+    async fn ensure_layer(&self, table: &TableDef, layer: Layer, parent: Option<&View>) -> Result<()>;
+
+    /// Tables of this backend whose rows a write to `table` may change, or must see as the branch sees
+    /// them: those that foreign keys tie to it, directly or through others. Their layers are made
+    /// together with its own. The default is none.
+    async fn related(&self, table: &TableDef) -> Result<Vec<TableId>> {
+        let _ = table;
+        Ok(Vec::new())
+    }
+
+    /// The rows that `view` shows.
+    async fn scan(&self, table: &TableDef, view: &View, scan: &Scan) -> Result<BatchStream>;
+
+    /// Whether this adapter applies `predicate` exactly as the engine would.
+    fn supports(&self, table: &TableDef, predicate: &Predicate) -> bool;
+
+    /// The Arrow schema that [`Adapter::scan`] of all columns has.
+    fn arrow_schema(&self, table: &TableDef) -> SchemaRef {
+        table.schema.arrow()
+    }
+
+    /// Opens a transaction in which the rows of one lineage are read and written.
+    async fn begin(&self) -> Result<Box<dyn Transaction>>;
+
+    /// Net uncommitted changes of `lineage`, for the tables that have any.
+    async fn pending(&self, tables: &[Arc<TableDef>], layer: Layer) -> Result<Vec<(TableId, TableStats)>>;
+
+    /// Publishes durable, still unreferenced content as `ordinal` of the layer's lineage, in one
+    /// transaction: first applies `changes` (each row compared with its `before`; 40001 naming the
+    /// first key that differs, nothing applied), then moves pending work into the ordinal as `mode`
+    /// says. Exact under concurrent writers: contains what was committed in the backend when it
+    /// ran, what is in flight falls into the next one. Repeating it with the same `operation`
+    /// returns the first run's result and changes nothing.
+    async fn seal(
+        &self,
+        operation: &str,
+        tables: &[Arc<TableDef>],
+        layer: Layer,
+        ordinal: Ordinal,
+        changes: &[TableChanges],
+        mode: SealMode,
+    ) -> Result<Sealed>;
+
+    /// The result of the seal of `operation`, if it took place.
+    async fn sealed(&self, operation: &str) -> Result<Option<Sealed>>;
+
+    /// The rows that differ between two views. `segments` cover the history between the two: every
+    /// key that may differ is touched in one of them. Work is proportional to them.
+    async fn diff(
+        &self,
+        table: &TableDef,
+        from: &View,
+        to: &View,
+        segments: &[Segment],
+    ) -> Result<ChangeStream>;
+
+    /// Counts of what [`Adapter::diff`] would return.
+    async fn diff_stat(
+        &self,
+        table: &TableDef,
+        from: &View,
+        to: &View,
+        segments: &[Segment],
+    ) -> Result<TableStats>;
+
+    /// An estimate of the table's row count, from the backend's own statistics where it has some.
+    async fn row_estimate(&self, table: &TableDef) -> Result<i64>;
+}
+
+/// A transaction on one backend. Dropping it without [`Transaction::commit`] rolls it back.
+#[async_trait]
+pub trait Transaction: Send {
+    /// As [`Adapter::scan`], seeing this transaction's own writes. The stream must be drained or
+    /// dropped before the next call.
+    async fn scan(&mut self, table: &TableDef, view: &View, scan: &Scan) -> Result<BatchStream>;
+
+    /// Called before a statement that will write starts to read. A backend whose writers take turns
+    /// waits for its turn here, so that the rows the statement finds are the rows it changes. With
+    /// `keep_snapshot` (REPEATABLE READ) what the transaction has read before must stay as it was:
+    /// 40001 if somebody has written since. The default does nothing.
+    async fn prepare_write(&mut self, keep_snapshot: bool) -> Result<()> {
+        let _ = keep_snapshot;
+        Ok(())
+    }
+
+    /// Applies writes in order to the layer's working rows. Returns the rows affected. A constraint
+    /// that fails is the backend's own error with its SQLSTATE and constraint name; the transaction
+    /// is then only good for a rollback, or for [`Transaction::rollback_to`].
+    async fn write(&mut self, table: &TableDef, layer: Layer, writes: &[RowWrite]) -> Result<u64>;
+
+    /// As [`Transaction::write`], and returns each affected row: as it is after an insert or update,
+    /// as it was before a delete, in the order of the writes. For INSERT … RETURNING, where the backend fills in
+    /// keys and defaults. The default refuses (0A000).
+    async fn write_returning(
+        &mut self,
+        table: &TableDef,
+        layer: Layer,
+        writes: &[RowWrite],
+    ) -> Result<Vec<Row>> {
+        let _ = (layer, writes);
+        Err(Error::unsupported(format!("RETURNING from table \"{}\"", table.name)))
+    }
+
+    /// Sets a savepoint; nested ones of the same name shadow as in PostgreSQL.
+    async fn savepoint(&mut self, name: &str) -> Result<()>;
+    /// Forgets a savepoint, keeping its work.
+    async fn release(&mut self, name: &str) -> Result<()>;
+    /// Undoes everything since the savepoint.
+    async fn rollback_to(&mut self, name: &str) -> Result<()>;
+
+    /// Makes the writes durable.
+    async fn commit(self: Box<Self>) -> Result<()>;
+    /// Undoes the writes.
+    async fn rollback(self: Box<Self>) -> Result<()>;
+}

@@ -1,0 +1,49 @@
+//! The SQLSTATE codes we raise, by PostgreSQL's condition names (its appendix "Error Codes").
+
+#![allow(missing_docs)]
+
+pub const WARNING: &str = "01000";
+pub const CONNECTION_FAILURE: &str = "08006";
+pub const SQLCLIENT_UNABLE_TO_ESTABLISH: &str = "08001";
+pub const PROTOCOL_VIOLATION: &str = "08P01";
+pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+pub const INVALID_PARAMETER_VALUE: &str = "22023";
+pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
+pub const NOT_NULL_VIOLATION: &str = "23502";
+pub const FOREIGN_KEY_VIOLATION: &str = "23503";
+pub const UNIQUE_VIOLATION: &str = "23505";
+pub const CHECK_VIOLATION: &str = "23514";
+pub const ACTIVE_SQL_TRANSACTION: &str = "25001";
+pub const READ_ONLY_SQL_TRANSACTION: &str = "25006";
+pub const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
+pub const INVALID_SQL_STATEMENT_NAME: &str = "26000";
+pub const INVALID_AUTHORIZATION: &str = "28000";
+pub const INVALID_PASSWORD: &str = "28P01";
+pub const INVALID_CURSOR_NAME: &str = "34000";
+pub const INVALID_SAVEPOINT: &str = "3B001";
+pub const INVALID_CATALOG_NAME: &str = "3D000";
+pub const SERIALIZATION_FAILURE: &str = "40001";
+pub const STATEMENT_COMPLETION_UNKNOWN: &str = "40003";
+pub const SYNTAX_ERROR: &str = "42601";
+pub const INSUFFICIENT_PRIVILEGE: &str = "42501";
+pub const UNDEFINED_COLUMN: &str = "42703";
+pub const UNDEFINED_FUNCTION: &str = "42883";
+pub const UNDEFINED_TABLE: &str = "42P01";
+pub const UNDEFINED_OBJECT: &str = "42704";
+pub const DUPLICATE_OBJECT: &str = "42710";
+pub const INVALID_FOREIGN_KEY: &str = "42830";
+pub const INVALID_NAME: &str = "42602";
+pub const DATATYPE_MISMATCH: &str = "42804";
+pub const TOO_MANY_CONNECTIONS: &str = "53300";
+pub const PROGRAM_LIMIT_EXCEEDED: &str = "54000";
+pub const STATEMENT_TOO_COMPLEX: &str = "54001";
+pub const OBJECT_NOT_IN_PREREQUISITE_STATE: &str = "55000";
+pub const OBJECT_IN_USE: &str = "55006";
+pub const LOCK_NOT_AVAILABLE: &str = "55P03";
+pub const QUERY_CANCELED: &str = "57014";
+pub const ADMIN_SHUTDOWN: &str = "57P01";
+pub const CANNOT_CONNECT_NOW: &str = "57P03";
+pub const IO_ERROR: &str = "58030";
+pub const CONFIG_FILE_ERROR: &str = "F0000";
+pub const INTERNAL_ERROR: &str = "XX000";
+pub const DATA_CORRUPTED: &str = "XX001";

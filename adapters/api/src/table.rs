@@ -1,0 +1,117 @@
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
+
+use crate::Location;
+
+/// A registration's number; unique in a repository, never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableId(pub i64);
+
+/// The name that SQL on the proxy uses for a table.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableName {
+    /// The schema: PostgreSQL's own for tables there, `public` for all others.
+    pub schema: String,
+    /// The table.
+    pub name: String,
+}
+
+impl TableName {
+    /// A table of schema `public`.
+    pub fn public(name: impl Into<String>) -> Self {
+        Self { schema: "public".to_owned(), name: name.into() }
+    }
+}
+
+/// `users`, or `sales.users` outside schema `public`: the form of `table_name` in every result.
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.schema != "public" {
+            write!(f, "{}.", self.schema)?;
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// One column of a registered table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// The name.
+    pub name: String,
+    /// The type as the backend writes it in DDL, e.g. `numeric(10,2)`, `VARCHAR(20)`.
+    pub type_name: String,
+    /// The PostgreSQL type this column has on the wire, e.g. `numeric(10,2)`, `bigint`.
+    pub pg_type: String,
+    /// The Arrow type that scans yield.
+    pub data_type: DataType,
+    /// Whether NULL is allowed.
+    pub nullable: bool,
+    /// Computed by the backend from other columns: never written.
+    pub generated: bool,
+    /// The default as the backend's SQL, if there is one.
+    pub default: Option<String>,
+}
+
+/// Columns and key of a table as of its registration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableSchema {
+    /// In the table's order.
+    pub columns: Vec<Column>,
+    /// Indexes of the key columns in `columns`; never empty.
+    pub key: Vec<usize>,
+}
+
+impl TableSchema {
+    /// As an Arrow schema.
+    pub fn arrow(&self) -> SchemaRef {
+        let field = |c: &Column| Field::new(&c.name, c.data_type.clone(), c.nullable);
+        Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()))
+    }
+
+    /// The key columns, in key order.
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().filter_map(|&i| self.columns.get(i))
+    }
+
+    /// The names of the key columns, in key order.
+    pub fn key_names(&self) -> Vec<String> {
+        self.key_columns().map(|c| c.name.clone()).collect()
+    }
+
+    /// The key of a row, in key order.
+    pub fn key_of(&self, row: &[crate::Value]) -> crate::Row {
+        self.key.iter().filter_map(|&i| row.get(i).cloned()).collect()
+    }
+
+    /// The index of a column by name.
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == name)
+    }
+}
+
+/// A registered table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableDef {
+    /// The registration.
+    pub id: TableId,
+    /// The name on the proxy.
+    pub name: TableName,
+    /// Where the rows live.
+    pub location: Location,
+    /// Columns and key.
+    pub schema: TableSchema,
+}
+
+/// A table that a backend has, as `epoch_discover` lists it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Discovered {
+    /// Where it is.
+    pub location: Location,
+    /// The key that registration would take; empty if there is none.
+    pub key: Vec<String>,
+    /// Why it can't be registered as it is; `None` if it can.
+    pub reason: Option<String>,
+}

@@ -1,0 +1,149 @@
+//! What differs between two views, from the keys that history says were touched between them.
+
+use deadpool_postgres::Object;
+use epoch_adapter::{At, ChangeStream, Result, Row, RowChange, Segment, TableDef, TableStats, Value, View};
+use futures::StreamExt;
+
+use crate::layout::{history, literal, quote};
+use crate::rows::Lookup;
+use crate::stream::{self, Source};
+use crate::text::{join, key};
+
+/// A sub-select (without alias) of the rows that differ, in no particular order: `diff_type text`,
+/// `"from_<column>"…`, `"to_<column>"…`, `changed_columns text[]` (NULL unless modified).
+pub fn diff_sql(table: &TableDef, from: &View, to: &View, segments: &[Segment]) -> String {
+    let columns = &table.schema.columns;
+    let sides = join(columns.iter().enumerate(), ", ", |(i, c)| {
+        format!("d.f{i} AS {}", quote(&format!("from_{}", c.name)))
+    }) + ", "
+        + &join(columns.iter().enumerate(), ", ", |(i, c)| {
+            format!("d.t{i} AS {}", quote(&format!("to_{}", c.name)))
+        });
+    let changed = join(columns.iter().enumerate(), ", ", |(i, c)| {
+        format!("CASE WHEN {} THEN {} END", cell_differs(i), literal(&c.name))
+    });
+    format!(
+        "(SELECT CASE WHEN NOT d.f THEN 'added' WHEN NOT d.t THEN 'removed' ELSE 'modified' END::pg_catalog.text AS diff_type, {sides}, \
+         CASE WHEN d.f AND d.t THEN pg_catalog.array_remove(ARRAY[{changed}]::pg_catalog.text[], NULL) END AS changed_columns \
+         FROM {} d WHERE {})",
+        both_sides(table, from, to, segments),
+        differs(table)
+    )
+}
+
+/// The rows that differ, ordered by key.
+pub(crate) async fn diff(
+    source: Source<'_>,
+    table: &TableDef,
+    from: &View,
+    to: &View,
+    segments: &[Segment],
+) -> Result<ChangeStream> {
+    let width = table.schema.columns.len();
+    let sql = format!(
+        "SELECT d.f, d.t, {}, {} FROM {} d WHERE {} ORDER BY {}",
+        join(0..width, ", ", |i| format!("d.f{i}")),
+        join(0..width, ", ", |i| format!("d.t{i}")),
+        both_sides(table, from, to, segments),
+        differs(table),
+        key(table, "d.")
+    );
+    let schema = table.schema.clone();
+    let rows = stream::rows(source, &sql).await?;
+    let change = move |cells: Vec<Option<String>>| -> RowChange {
+        let mut cells = cells.into_iter();
+        let there = |flag: Option<Option<String>>| flag.flatten().is_some_and(|t| t == "t");
+        let (before, after) = (there(cells.next()), there(cells.next()));
+        let mut values = cells.map(|cell| cell.map_or(Value::Null, Value::Text));
+        let from: Row = values.by_ref().take(width).collect();
+        let to: Row = values.collect();
+        let key = schema.key_of(if after { &to } else { &from });
+        RowChange { key, before: before.then_some(from), after: after.then_some(to) }
+    };
+    Ok(rows.map(move |row| row.map(&change)).boxed())
+}
+
+/// Counts of what [`diff`] gives.
+pub(crate) async fn stat(
+    client: &Object,
+    table: &TableDef,
+    from: &View,
+    to: &View,
+    segments: &[Segment],
+) -> Result<TableStats> {
+    let cells = join(0..table.schema.columns.len(), " + ", |i| format!("({})::int", cell_differs(i)));
+    let sql = format!(
+        "SELECT count(*) FILTER (WHERE NOT d.f), count(*) FILTER (WHERE d.f AND d.t), count(*) FILTER (WHERE NOT d.t), \
+         coalesce(sum({cells}) FILTER (WHERE d.f AND d.t), 0)::int8 FROM {} d WHERE {}",
+        both_sides(table, from, to, segments),
+        differs(table)
+    );
+    let rows = crate::tx::texts(client, &sql).await?;
+    Ok(rows.first().map(|row| counts(row)).unwrap_or_default())
+}
+
+/// Added, modified, removed and cells from the first cells of a row.
+pub(crate) fn counts(row: &[Option<String>]) -> TableStats {
+    let number = |i: usize| row.get(i).and_then(|c| c.as_deref()).and_then(|c| c.parse().ok()).unwrap_or(0);
+    TableStats { added: number(0), modified: number(1), removed: number(2), cells: number(3) }
+}
+
+/// A sub-select with the key, `f` and `t` (whether the row is there on a side), and both sides'
+/// columns as `f0…`, `t0…`.
+fn both_sides(table: &TableDef, from: &View, to: &View, segments: &[Segment]) -> String {
+    let (f, t) = (Lookup::new(table, *from, "f_"), Lookup::new(table, *to, "t_"));
+    let side = |lookup: &Lookup<'_>, prefix: &str| {
+        join(table.schema.columns.iter().enumerate(), ", ", |(i, c)| {
+            format!("{} AS {prefix}{i}", lookup.column(c))
+        })
+    };
+    // OFFSET 0: each expression is worked out once, though it is used several times above.
+    format!(
+        "(SELECT {}, {} AS f, {} AS t, {}, {} FROM ({}) k{}{} OFFSET 0)",
+        key(table, "k."),
+        f.exists(),
+        t.exists(),
+        side(&f, "f"),
+        side(&t, "t"),
+        touched(table, segments),
+        f.joins("k"),
+        t.joins("k")
+    )
+}
+
+/// The keys that the segments touch.
+fn touched(table: &TableDef, segments: &[Segment]) -> String {
+    let keys = key(table, "h.");
+    if segments.is_empty() {
+        return format!("SELECT {keys} FROM {} h WHERE false", history(table));
+    }
+    // A commit's images end at its ordinal; pending ones have the highest end.
+    let arms = join(segments, " UNION ", |s| {
+        let upto = match s.upto {
+            At::Working => String::new(),
+            At::Ordinal(ordinal) => format!(" AND h.epoch_to <= {ordinal}"),
+        };
+        format!(
+            "SELECT {keys} FROM {} h WHERE h.epoch_lineage = {} AND h.epoch_to > {}{upto} AND h.epoch_seq > 0",
+            history(table),
+            s.lineage.0,
+            s.after
+        )
+    });
+    if segments.len() > 1 { arms } else { format!("SELECT DISTINCT {}", arms.trim_start_matches("SELECT ")) }
+}
+
+fn cell_differs(i: usize) -> String {
+    format!("NOT (ROW(d.f{i})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(d.t{i})::pg_catalog.record)")
+}
+
+/// Rows are compared as they are stored: 1.0 and 1.00, or 'a' and 'A' of a case-blind type, differ,
+/// and types without an equality operator can be compared.
+fn differs(table: &TableDef) -> String {
+    let row = |prefix: &str| join(0..table.schema.columns.len(), ", ", |i| format!("d.{prefix}{i}"));
+    format!(
+        "(d.f <> d.t OR (d.f AND NOT (ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record)))",
+        row("f"),
+        row("t")
+    )
+}

@@ -1,0 +1,370 @@
+//! Installs and removes what belongs to one versioned table.
+
+use deadpool_postgres::Object;
+use epoch_adapter::{Error, Result, TableDef, sqlstate};
+
+use crate::error::pg;
+use crate::layout::{SCHEMA, base, history, literal, mask, overlay, overlay_schema, quote};
+use crate::text::{columns, fill, join, key, same_key};
+use crate::tx::Tx;
+
+const SCHEMA_SQL: &str = include_str!("../../../sql/postgres/schema.sql");
+const TABLES_SQL: &str = include_str!("../../../sql/postgres/tables_of_ours.sql");
+const CAPTURE_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
+const TRUNCATE_SQL: &str = include_str!("../../../sql/postgres/truncate.sql");
+const INDEXES_SQL: &str = include_str!("../../../sql/postgres/indexes.sql");
+
+/// Serialises installs and uninstalls in one database ('epoc' in ASCII, 0).
+const INSTALL_LOCK: &str = "SELECT pg_advisory_xact_lock(1701867363, 0)";
+
+/// Everything in one transaction; nothing if it is there already.
+pub(crate) async fn install(tx: Tx, table: &TableDef) -> Result<()> {
+    let done = install_in(&tx, table).await;
+    tx.finish(done).await
+}
+
+async fn install_in(client: &Object, table: &TableDef) -> Result<()> {
+    client.batch_execute(INSTALL_LOCK).await.map_err(pg)?;
+    if registered(client, table).await? {
+        return Ok(());
+    }
+    // No writer is in flight once we hold this, so no change escapes.
+    let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", base(table));
+    client.batch_execute(&lock).await.map_err(pg)?;
+    client.batch_execute(&tables(table)).await.map_err(pg)?;
+    client.batch_execute(&defaults(client, table).await?).await.map_err(pg)?;
+    let indexes = indexes(client, table).await?;
+    for statement in index_statements(table, &indexes)? {
+        client.batch_execute(&statement).await.map_err(pg)?;
+    }
+    let script = capture(table) + &crate::constraints::unique(table, &indexes);
+    client.batch_execute(&script).await.map_err(pg)?;
+    crate::foreign_keys::refresh(client, table).await
+}
+
+/// Makes the shared part if need be; whether this table is there already, after entering it.
+async fn registered(client: &Object, table: &TableDef) -> Result<bool> {
+    if !shared_part(client).await? {
+        client.batch_execute(SCHEMA_SQL).await.map_err(pg)?;
+    }
+    let schema = table.location.schema.as_deref().unwrap_or("public");
+    let name = &table.location.table;
+    let rows = client
+        .query(
+            "SELECT id, schema_name = $2 AND table_name = $3 FROM epoch.registered
+             WHERE id = $1 OR (schema_name = $2 AND table_name = $3)",
+            &[&table.id.0, &schema, &name],
+        )
+        .await
+        .map_err(pg)?;
+    for row in &rows {
+        let (id, same): (i64, bool) = (row.try_get(0).map_err(pg)?, row.try_get(1).map_err(pg)?);
+        if id != table.id.0 || !same {
+            return Err(Error::new(
+                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("the database of table \"{schema}.{name}\" already belongs to another repository"),
+            )
+            .with_hint(
+                "Unregister the tables there first, or drop the schema epoch if that repository is gone.",
+            ));
+        }
+    }
+    if !rows.is_empty() {
+        return Ok(true);
+    }
+    client
+        .execute("INSERT INTO epoch.registered VALUES ($1, $2, $3)", &[&table.id.0, &schema, &name])
+        .await
+        .map_err(pg)?;
+    Ok(false)
+}
+
+/// Whether the schema `epoch` is there; 42P06 if it is somebody else's.
+async fn shared_part(client: &Object) -> Result<bool> {
+    let row = client
+        .query_one(
+            "SELECT to_regnamespace('epoch') IS NOT NULL, to_regclass('epoch.registered') IS NOT NULL",
+            &[],
+        )
+        .await
+        .map_err(pg)?;
+    let (schema, ours): (bool, bool) = (row.try_get(0).map_err(pg)?, row.try_get(1).map_err(pg)?);
+    if schema && !ours {
+        return Err(Error::new("42P06", format!("schema \"{SCHEMA}\" already exists"))
+            .with_hint("Rename it: Horizon Epoch keeps history in a schema of this name."));
+    }
+    Ok(schema)
+}
+
+fn tables(table: &TableDef) -> String {
+    let typed =
+        |c: &epoch_adapter::Column| format!("b.{name}::{} AS {name}", c.pg_type, name = quote(&c.name));
+    fill(
+        TABLES_SQL,
+        &[
+            ("overlay_schema", &quote(&overlay_schema(table))),
+            ("overlay", &overlay(table)),
+            ("history", &history(table)),
+            ("mask", &mask(table)),
+            ("base", &base(table)),
+            ("key", &key(table, "")),
+            ("typed_columns", &join(&table.schema.columns, ", ", typed)),
+            ("typed_key", &join(table.schema.key_columns(), ", ", typed)),
+        ],
+    )
+}
+
+/// Identity columns of the base draw from the same sequence on branches.
+async fn defaults(client: &Object, table: &TableDef) -> Result<String> {
+    let schema = table.location.schema.as_deref().unwrap_or("public");
+    let rows = client
+        .query(
+            "SELECT a.attname::text, pg_get_serial_sequence(quote_ident(n.nspname) || '.' || quote_ident(c.relname), a.attname)
+             FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = $1 AND c.relname = $2 AND a.attidentity <> '' AND NOT a.attisdropped",
+            &[&schema, &table.location.table],
+        )
+        .await
+        .map_err(pg)?;
+    let mut script = String::new();
+    for row in &rows {
+        let (column, sequence): (String, String) = (row.try_get(0).map_err(pg)?, row.try_get(1).map_err(pg)?);
+        script += &format!(
+            "ALTER TABLE {} ALTER {} SET DEFAULT nextval({}::regclass);\n",
+            overlay(table),
+            quote(&column),
+            literal(&sequence)
+        );
+    }
+    Ok(script)
+}
+
+/// An index of the base.
+pub(crate) struct Index {
+    pub name: String,
+    pub method: String,
+    pub unique: bool,
+    pub primary: bool,
+    pub nulls_not_distinct: bool,
+    pub constraint: Option<String>,
+    pub deferrable: String,
+    pub predicate: Option<String>,
+    /// What stands after `USING method (` and before the predicate.
+    pub tail: String,
+    /// The key's columns or expressions over bare column names.
+    pub parts: Vec<String>,
+    /// The key's columns; empty if one part is an expression.
+    pub names: Vec<String>,
+    /// The equality operator of each part of a btree's key.
+    pub operators: Vec<String>,
+}
+
+async fn indexes(client: &Object, table: &TableDef) -> Result<Vec<Index>> {
+    let schema = table.location.schema.as_deref().unwrap_or("public");
+    let rows = client.query(INDEXES_SQL, &[&schema, &table.location.table]).await.map_err(pg)?;
+    let read = |row: &tokio_postgres::Row| -> Result<Index> {
+        let name: String = row.try_get(0).map_err(pg)?;
+        let tail = row.try_get::<_, Option<String>>(8).map_err(pg)?;
+        Ok(Index {
+            method: row.try_get(1).map_err(pg)?,
+            unique: row.try_get(2).map_err(pg)?,
+            primary: row.try_get(3).map_err(pg)?,
+            nulls_not_distinct: row.try_get(4).map_err(pg)?,
+            constraint: row.try_get(5).map_err(pg)?,
+            deferrable: row.try_get(6).map_err(pg)?,
+            predicate: row.try_get(7).map_err(pg)?,
+            tail: tail.ok_or_else(|| {
+                Error::internal(format!("the definition of index \"{name}\" was not understood"))
+            })?,
+            parts: row.try_get(9).map_err(pg)?,
+            names: row.try_get(10).map_err(pg)?,
+            operators: row.try_get(11).map_err(pg)?,
+            name,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// Whether the access method takes our lineage column in front; others index the columns alone.
+fn takes_lineage(method: &str) -> bool {
+    method == "btree"
+}
+
+fn index_statements(table: &TableDef, indexes: &[Index]) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    for index in indexes {
+        let lineage = if takes_lineage(&index.method) { "epoch_lineage, " } else { "" };
+        let predicate = index.predicate.as_ref().map(|p| format!(" WHERE {p}")).unwrap_or_default();
+        let unique = if index.unique { "UNIQUE " } else { "" };
+        let name = quote(&index.name);
+        out.push(format!(
+            "CREATE {unique}INDEX {name} ON {} USING {} ({lineage}{}{predicate}",
+            overlay(table),
+            quote(&index.method),
+            index.tail
+        ));
+        if let Some(constraint) = &index.constraint {
+            let kind = if index.primary { "PRIMARY KEY" } else { "UNIQUE" };
+            out.push(format!(
+                "ALTER TABLE {} ADD CONSTRAINT {} {kind} USING INDEX {name}{}",
+                overlay(table),
+                quote(constraint),
+                index.deferrable
+            ));
+        }
+        if index.names != table.schema.key_names() {
+            out.push(history_index(table, index, lineage));
+        }
+    }
+    // The key must be found by lineage, whatever the indexes of the base are.
+    if !indexes.iter().any(|i| i.names == table.schema.key_names() && i.predicate.is_none()) {
+        out.push(format!("CREATE INDEX ON {} (epoch_lineage, {})", overlay(table), key(table, "")));
+    }
+    Ok(out)
+}
+
+fn history_index(table: &TableDef, index: &Index, lineage: &str) -> String {
+    // History repeats values, so the clause that only unique indexes may have goes.
+    let tail = if index.nulls_not_distinct {
+        index.tail.replace(" NULLS NOT DISTINCT", "")
+    } else {
+        index.tail.clone()
+    };
+    let predicate = index.predicate.as_ref().map(|p| format!(" AND ({p})")).unwrap_or_default();
+    format!(
+        "CREATE INDEX ON {} USING {} ({lineage}{tail} WHERE epoch_existed{predicate}",
+        history(table),
+        quote(&index.method)
+    )
+}
+
+fn capture(table: &TableDef) -> String {
+    let id = table.id.0.to_string();
+    let shared = |target: &str, function: &str, marks: &str, lineage: [&str; 2], own: &str| {
+        fill(
+            CAPTURE_SQL,
+            &[
+                ("target", target),
+                ("fn", function),
+                ("marks", marks),
+                ("rekeyed", &format!("k{marks}")),
+                ("history", &history(table)),
+                ("rows_old", "epoch_old"),
+                ("rows_new", "epoch_new"),
+                ("lineage_o", lineage[0]),
+                ("lineage_n", lineage[1]),
+                ("own_n", own),
+                ("columns", &columns(table, "")),
+                ("columns_o", &columns(table, "o.")),
+                ("key", &key(table, "")),
+                ("key_n", &key(table, "n.")),
+                ("key_old", &key(table, "OLD.")),
+                ("key_new", &key(table, "NEW.")),
+                ("match_o", &same_key(table, "h", "o")),
+                ("match_n", &same_key(table, "h", "n")),
+            ],
+        )
+    };
+    let on_base = shared(&base(table), &format!("epoch.capture_{id}"), &format!("b{id}"), ["1", "1"], "true");
+    let on_overlay = shared(
+        &overlay(table),
+        &format!("epoch.overlay_{id}"),
+        &format!("o{id}"),
+        ["o.epoch_lineage", "n.epoch_lineage"],
+        "NOT n.epoch_copied",
+    );
+    let truncate = fill(
+        TRUNCATE_SQL,
+        &[
+            ("id", &id),
+            ("history", &history(table)),
+            ("base", &base(table)),
+            ("overlay", &overlay(table)),
+            ("columns", &columns(table, "")),
+            ("columns_o", &columns(table, "o.")),
+            ("match_o", &same_key(table, "h", "o")),
+        ],
+    );
+    on_base + &on_overlay + &truncate
+}
+
+/// Takes away what [`install`] made; the last table takes the shared part with it.
+pub(crate) async fn uninstall(tx: Tx, table: &TableDef) -> Result<()> {
+    let done = uninstall_in(&tx, table).await;
+    tx.finish(done).await
+}
+
+async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
+    client.batch_execute(INSTALL_LOCK).await.map_err(pg)?;
+    if !shared_part(client).await? {
+        return Ok(());
+    }
+    crate::foreign_keys::remove(client, table).await?;
+    let removed =
+        client.execute("DELETE FROM epoch.registered WHERE id = $1", &[&table.id.0]).await.map_err(pg)?;
+    if removed == 0 {
+        return Ok(());
+    }
+    client.batch_execute(&drop_script(client, table).await?).await.map_err(pg)?;
+    // Children of this table look at the live one from now on.
+    crate::foreign_keys::refresh(client, table).await?;
+    let schema = literal(table.location.schema.as_deref().unwrap_or("public"));
+    let row = client
+        .query_one(
+            &format!("SELECT count(*) FILTER (WHERE schema_name = {schema}), count(*) FROM epoch.registered"),
+            &[],
+        )
+        .await
+        .map_err(pg)?;
+    let (in_schema, all): (i64, i64) = (row.try_get(0).map_err(pg)?, row.try_get(1).map_err(pg)?);
+    if in_schema == 0 {
+        let statement = format!("DROP SCHEMA IF EXISTS {}", quote(&overlay_schema(table)));
+        client.batch_execute(&statement).await.map_err(pg)?;
+    }
+    if all == 0 {
+        client
+            .batch_execute(
+                "DROP TABLE epoch.lineage, epoch.registered, epoch.layer, epoch.seal; DROP SEQUENCE epoch.seq;
+                 DROP FUNCTION epoch.nothing(); DROP SCHEMA epoch",
+            )
+            .await
+            .map_err(pg)?;
+    }
+    Ok(())
+}
+
+async fn drop_script(client: &Object, table: &TableDef) -> Result<String> {
+    let id = table.id.0;
+    let rows = client
+        .query(
+            "SELECT quote_ident(t.tgname) FROM pg_trigger t WHERE t.tgrelid = to_regclass($1) AND t.tgname LIKE 'zz\\_epoch\\_%'
+             AND NOT t.tgisinternal",
+            &[&base(table)],
+        )
+        .await
+        .map_err(pg)?;
+    let mut script = String::new();
+    for row in &rows {
+        let trigger: String = row.try_get(0).map_err(pg)?;
+        script += &format!("DROP TRIGGER {trigger} ON {};\n", base(table));
+    }
+    script += &format!(
+        "DROP TABLE IF EXISTS {}, {}, {};\nDELETE FROM epoch.layer WHERE table_id = {id};\n",
+        overlay(table),
+        mask(table),
+        history(table)
+    );
+    let functions = client
+        .query(
+            "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'epoch'::regnamespace
+             AND p.proname ~ $1",
+            &[&format!("^[a-z]+_{id}_")],
+        )
+        .await
+        .map_err(pg)?;
+    for row in &functions {
+        let function: String = row.try_get(0).map_err(pg)?;
+        script += &format!("DROP FUNCTION {function};\n");
+    }
+    Ok(script)
+}

@@ -1,0 +1,204 @@
+//! PostgreSQL (14 to 18) as a storage backend.
+//!
+//! The user's tables are main; beside each, [`layout`] names a history, an overlay and a mask. Who
+//! changes a table (through us or not) is captured by triggers in the database.
+
+mod apply;
+mod catalog;
+mod connect;
+mod constraints;
+mod diff;
+mod error;
+mod foreign_keys;
+mod install;
+mod layer;
+pub mod layout;
+mod parse;
+mod pending;
+mod predicate;
+pub mod relation;
+mod rows;
+mod scan;
+mod seal;
+mod stream;
+mod text;
+mod transaction;
+mod tx;
+mod types;
+
+pub use diff::diff_sql;
+pub use error::{present, present_detail};
+
+use std::any::Any;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use deadpool_postgres::{Object, Pool};
+use epoch_adapter::{
+    Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Health, Layer, Location, Ordinal, Predicate,
+    Result, Scan, SealMode, Sealed, Segment, TableChanges, TableDef, TableId, TableSchema, TableStats,
+    Transaction, View, sqlstate,
+};
+
+use crate::error::pg;
+use crate::stream::Source;
+use crate::transaction::PostgresTransaction;
+use crate::tx::Tx;
+
+/// One PostgreSQL database.
+#[derive(Clone)]
+pub struct PostgresAdapter {
+    name: Arc<str>,
+    pool: Pool,
+}
+
+impl std::fmt::Debug for PostgresAdapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresAdapter").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl PostgresAdapter {
+    /// An adapter for the database at `url` (`postgresql://user:password@host:port/database` with
+    /// `sslmode`, `sslrootcert` and the driver's other parameters). Connects when first used.
+    pub fn connect(name: &str, url: &str, pool_size: usize) -> Result<Self> {
+        Ok(Self { name: name.into(), pool: connect::pool(name, url, pool_size)? })
+    }
+
+    async fn client(&self) -> Result<Object> {
+        connect::get(&self.pool, &self.name).await
+    }
+
+    async fn tx(&self) -> Result<Tx> {
+        Tx::begin(&self.pool, &self.name).await
+    }
+}
+
+#[async_trait]
+impl Adapter for PostgresAdapter {
+    fn kind(&self) -> BackendKind {
+        BackendKind::PostgreSql
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let client = self.client().await?;
+        let row = client.query_one("SHOW server_version", &[]).await.map_err(pg)?;
+        let version: String = row.try_get(0).map_err(pg)?;
+        let status = self.pool.status();
+        Ok(Health { version: format!("PostgreSQL {version}"), connections: (status.size, status.max_size) })
+    }
+
+    async fn discover(&self, pattern: &str) -> Result<Vec<Discovered>> {
+        catalog::discover(&self.client().await?, &self.name, pattern).await
+    }
+
+    async fn describe(&self, location: &Location, key: Option<&[String]>) -> Result<TableSchema> {
+        catalog::describe(&self.client().await?, location, key).await
+    }
+
+    async fn install(&self, table: &TableDef) -> Result<()> {
+        install::install(Tx::begin_ddl(&self.pool, &self.name).await?, table).await
+    }
+
+    async fn uninstall(&self, table: &TableDef) -> Result<()> {
+        install::uninstall(Tx::begin_ddl(&self.pool, &self.name).await?, table).await
+    }
+
+    async fn ensure_layer(&self, table: &TableDef, layer: Layer, parent: Option<&View>) -> Result<()> {
+        if layer.is_main() {
+            return Ok(());
+        }
+        loop {
+            let tx = match parent {
+                None => self.tx().await?,
+                Some(_) => Tx::begin_snapshot(&self.pool, &self.name).await?,
+            };
+            let done = match layer::record(&tx, layer).await {
+                Ok(()) => match parent {
+                    None => Ok(()),
+                    Some(parent) => layer::copy_parent(&tx, table, layer, parent).await,
+                },
+                Err(error) => Err(error),
+            };
+            match tx.finish(done).await {
+                // Somebody else did it while we looked: the next look sees it.
+                Err(error) if error.code() == sqlstate::SERIALIZATION_FAILURE => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn scan(&self, table: &TableDef, view: &View, scan: &Scan) -> Result<BatchStream> {
+        scan::scan(Source::Own(self.client().await?), table, view, scan).await
+    }
+
+    fn supports(&self, table: &TableDef, predicate: &Predicate) -> bool {
+        predicate::supports(table, predicate)
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Transaction>> {
+        Ok(Box::new(PostgresTransaction { tx: self.tx().await? }))
+    }
+
+    async fn pending(&self, tables: &[Arc<TableDef>], layer: Layer) -> Result<Vec<(TableId, TableStats)>> {
+        if tables.is_empty() {
+            return Ok(Vec::new());
+        }
+        pending::pending(&self.client().await?, tables, layer).await
+    }
+
+    async fn seal(
+        &self,
+        operation: &str,
+        tables: &[Arc<TableDef>],
+        layer: Layer,
+        ordinal: Ordinal,
+        changes: &[TableChanges],
+        mode: SealMode,
+    ) -> Result<Sealed> {
+        let tx = self.tx().await?;
+        let done = seal::seal(&tx, operation, tables, layer, ordinal, changes, mode).await;
+        tx.finish(done).await
+    }
+
+    async fn sealed(&self, operation: &str) -> Result<Option<Sealed>> {
+        let client = self.client().await?;
+        let rows = tx::texts(&client, "SELECT to_regclass('epoch.seal') IS NOT NULL").await?;
+        if !rows.into_iter().flatten().flatten().any(|t| t == "t") {
+            return Ok(None);
+        }
+        seal::sealed(&client, operation).await
+    }
+
+    async fn diff(
+        &self,
+        table: &TableDef,
+        from: &View,
+        to: &View,
+        segments: &[Segment],
+    ) -> Result<ChangeStream> {
+        diff::diff(Source::Own(self.client().await?), table, from, to, segments).await
+    }
+
+    async fn diff_stat(
+        &self,
+        table: &TableDef,
+        from: &View,
+        to: &View,
+        segments: &[Segment],
+    ) -> Result<TableStats> {
+        diff::stat(&self.client().await?, table, from, to, segments).await
+    }
+
+    async fn row_estimate(&self, table: &TableDef) -> Result<i64> {
+        catalog::row_estimate(&self.client().await?, table).await
+    }
+}

@@ -1,0 +1,309 @@
+//! SQL text of what a view shows: the relation that stands in the place of a table's name.
+//!
+//! Two forms of one relation (`docs/decisions` says why, with plans):
+//!
+//! * [`selective`]: the arms of the UNION ALL are bare tables with constant tag columns, and every
+//!   condition stands above the union. PostgreSQL then flattens it: join clauses, sort orders and
+//!   LIMIT go into each arm as index scans. What a row costs more are correlated index probes,
+//!   kept as such by `OFFSET 0`.
+//! * [`scanning`]: the conditions stand in the arms as anti-joins, which hash well over everything.
+//!
+//! Both are sub-selects in parentheses, without an alias, with the table's columns in their order.
+
+use epoch_adapter::{At, Layer, LineageId, TableDef, View};
+
+use crate::layout::{PENDING, base, history, mask, overlay, quote};
+
+const MAIN: i64 = LineageId::MAIN.0;
+
+/// The relation of `view` for statements that touch few rows. The plain table's name for main's
+/// working state.
+pub fn selective(table: &TableDef, view: &View) -> String {
+    if view.is_plain() {
+        return base(table);
+    }
+    Parts::of(view).selective(table, &columns(table))
+}
+
+/// The relation of `view` for statements that read much of the table.
+pub fn scanning(table: &TableDef, view: &View) -> String {
+    if view.is_plain() {
+        return base(table);
+    }
+    Parts::of(view).scanning(table, &columns(table))
+}
+
+/// What `layer` shows of main (its base part): main at `layer.base` without the masked keys, in the
+/// selective form. Rows of it are what a write on the branch copies up.
+pub fn base_part(table: &TableDef, layer: Layer) -> String {
+    Parts { own: None, main: layer.base, mask: Some(layer.lineage.0) }.selective(table, &columns(table))
+}
+
+/// [`base_part`] in the scanning form.
+pub fn base_part_scanning(table: &TableDef, layer: Layer) -> String {
+    Parts { own: None, main: layer.base, mask: Some(layer.lineage.0) }.scanning(table, &columns(table))
+}
+
+/// The statement that copies rows up: `source` is a query that yields the table's columns, named as
+/// such, of rows of the base part (a row may come more than once). A second writer of a key waits on
+/// the mask's unique index, as it would on the row itself.
+pub fn copy_up(table: &TableDef, layer: Layer, source: &str) -> String {
+    let key = names(table.schema.key_columns().map(|c| &c.name), "");
+    let stored = || table.schema.columns.iter().filter(|c| !c.generated).map(|c| &c.name);
+    format!(
+        "WITH epoch_k AS MATERIALIZED (SELECT DISTINCT ON ({key}) * FROM ({source}) epoch_q ORDER BY {key}), \
+         epoch_m AS (INSERT INTO {mask} (epoch_lineage, {key}) SELECT {lineage}, {key} FROM epoch_k \
+         ON CONFLICT DO NOTHING RETURNING {key}) \
+         INSERT INTO {overlay} ({columns}, epoch_lineage, epoch_copied) OVERRIDING SYSTEM VALUE \
+         SELECT {values}, {lineage}, true FROM epoch_k JOIN epoch_m USING ({key})",
+        mask = mask(table),
+        overlay = overlay(table),
+        lineage = layer.lineage.0,
+        columns = names(stored(), ""),
+        values = names(stored(), "epoch_k."),
+    )
+}
+
+fn columns(table: &TableDef) -> Vec<String> {
+    table.schema.columns.iter().map(|c| quote(&c.name)).collect()
+}
+
+fn names<'a>(columns: impl Iterator<Item = &'a String>, prefix: &str) -> String {
+    columns.map(|c| format!("{prefix}{}", quote(c))).collect::<Vec<_>>().join(", ")
+}
+
+/// `a.key = b.key AND …`.
+fn same_key(table: &TableDef, a: &str, b: &str) -> String {
+    let pair = |c: &epoch_adapter::Column| format!("{a}.{0} = {b}.{0}", quote(&c.name));
+    table.schema.key_columns().map(pair).collect::<Vec<_>>().join(" AND ")
+}
+
+/// The parts a view is made of.
+struct Parts {
+    /// A branch lineage's overlay, and the ordinal it is read at (`None`: its working state).
+    own: Option<(i64, Option<i64>)>,
+    /// Main below it, at this ordinal.
+    main: i64,
+    /// The lineage whose mask hides keys of main.
+    mask: Option<i64>,
+}
+
+impl Parts {
+    fn of(view: &View) -> Self {
+        let at = match view.at {
+            At::Working => None,
+            At::Ordinal(ordinal) => Some(ordinal),
+        };
+        if view.layer.is_main() {
+            return Self { own: None, main: at.unwrap_or(PENDING - 1), mask: None };
+        }
+        let lineage = view.layer.lineage.0;
+        Self { own: Some((lineage, at)), main: view.layer.base, mask: Some(lineage) }
+    }
+
+    fn selective(&self, table: &TableDef, columns: &[String]) -> String {
+        let list = columns.join(", ");
+        // Tags: ol/hl lineage of own arms/of main's history; of, ot and hf, ht the image's validity
+        // on either lineage; sq its sequence; ex existed; m masked by the layer; b base row; o overlay row.
+        let arm = |relation: &str, tags: [&str; 11]| {
+            let names = ["ol", "hl", "of", "ot", "hf", "ht", "sq", "ex", "m", "b", "o"];
+            let tags: Vec<_> =
+                tags.iter().zip(names).map(|(tag, name)| format!("{tag} AS epoch_{name}")).collect();
+            format!("SELECT {list}, {} FROM {relation}", tags.join(", "))
+        };
+        let own =
+            self.own.map_or_else(|| "0::bigint".to_owned(), |(lineage, _)| format!("{lineage}::bigint"));
+        let (own, main, zero, inf) =
+            (own.as_str(), format!("{MAIN}::bigint"), "0::bigint", format!("{PENDING}::bigint"));
+        let (main, inf) = (main.as_str(), inf.as_str());
+        let mut arms = vec![];
+        if let Some((_, at)) = self.own {
+            let (o, overlay) = (if at.is_some() { "1" } else { "0" }, overlay(table));
+            arms.push(arm(
+                &overlay,
+                ["epoch_lineage", main, zero, inf, zero, inf, zero, "true", "0", "0", o],
+            ));
+            if at.is_some() {
+                let tags = [
+                    "epoch_lineage",
+                    main,
+                    "epoch_from",
+                    "epoch_to",
+                    zero,
+                    inf,
+                    "epoch_seq",
+                    "epoch_existed",
+                    "0",
+                    "0",
+                    "0",
+                ];
+                arms.push(arm(&history(table), tags));
+            }
+        }
+        let tags = [
+            own,
+            "epoch_lineage",
+            zero,
+            inf,
+            "epoch_from",
+            "epoch_to",
+            "epoch_seq",
+            "epoch_existed",
+            "1",
+            "0",
+            "0",
+        ];
+        arms.push(arm(&history(table), tags));
+        arms.push(arm(&base(table), [own, main, zero, inf, zero, inf, zero, "true", "1", "1", "0"]));
+        format!(
+            "(SELECT {list} FROM ({}) epoch_x WHERE {})",
+            arms.join(" UNION ALL "),
+            self.conditions(table).join(" AND ")
+        )
+    }
+
+    /// The conditions above the union of the selective form.
+    fn conditions(&self, table: &TableDef) -> Vec<String> {
+        let mut all = vec![format!("epoch_x.epoch_hl = {MAIN}"), "epoch_x.epoch_ex".to_owned()];
+        if let Some((lineage, at)) = self.own {
+            all.push(format!("epoch_x.epoch_ol = {lineage}"));
+            if let Some(at) = at {
+                all.push(visible_image(table, lineage, at, "epoch_of", "epoch_ot"));
+                let image = image_exists(table, lineage, at);
+                all.push(format!("(epoch_x.epoch_o = 0 OR NOT EXISTS ({image}))"));
+            }
+        }
+        all.push(visible_image(table, MAIN, self.main, "epoch_hf", "epoch_ht"));
+        if let Some(lineage) = self.mask {
+            let key = same_key(table, "epoch_h", "epoch_x");
+            let masked = format!(
+                "SELECT 1 FROM {} epoch_h WHERE epoch_h.epoch_lineage = {lineage} AND {key} OFFSET 0",
+                mask(table)
+            );
+            all.push(format!("(epoch_x.epoch_m = 0 OR NOT EXISTS ({masked}))"));
+        }
+        let image = image_exists(table, MAIN, self.main);
+        all.push(format!("(epoch_x.epoch_b = 0 OR NOT EXISTS ({image}))"));
+        all
+    }
+
+    fn scanning(&self, table: &TableDef, columns: &[String]) -> String {
+        let list = columns.join(", ");
+        let of = |alias: &str| columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ");
+        let unmasked = self.mask.map_or_else(String::new, |lineage| {
+            let key = same_key(table, "epoch_h", "epoch_b");
+            format!(" AND NOT EXISTS (SELECT 1 FROM {} epoch_h WHERE epoch_h.epoch_lineage = {lineage} AND {key})", mask(table))
+        });
+        let without_image = |lineage: i64, at: i64| {
+            let key = same_key(table, "epoch_h", "epoch_b");
+            format!(
+                "NOT EXISTS (SELECT 1 FROM {} epoch_h WHERE epoch_h.epoch_lineage = {lineage} AND epoch_h.epoch_to > {at} AND {key})",
+                history(table)
+            )
+        };
+        let mut arms = vec![];
+        match self.own {
+            Some((lineage, None)) => {
+                arms.push(format!("SELECT {list} FROM {} WHERE epoch_lineage = {lineage}", overlay(table)));
+            }
+            Some((lineage, Some(at))) => {
+                let not = without_image(lineage, at);
+                arms.push(format!(
+                    "SELECT {} FROM {} epoch_b WHERE epoch_b.epoch_lineage = {lineage} AND {not}",
+                    of("epoch_b"),
+                    overlay(table)
+                ));
+                arms.push(format!(
+                    "SELECT {} FROM {} epoch_b WHERE epoch_b.epoch_existed",
+                    of("epoch_b"),
+                    images(table, lineage, at)
+                ));
+            }
+            None => {}
+        }
+        arms.push(format!(
+            "SELECT {} FROM {} epoch_b WHERE epoch_b.epoch_existed{unmasked}",
+            of("epoch_b"),
+            images(table, MAIN, self.main)
+        ));
+        let not = without_image(MAIN, self.main);
+        arms.push(format!("SELECT {} FROM {} epoch_b WHERE {not}{unmasked}", of("epoch_b"), base(table)));
+        format!("({})", arms.join(" UNION ALL "))
+    }
+}
+
+/// Per key the image of `lineage` that is visible at `at`: the first that ends after it.
+fn images(table: &TableDef, lineage: i64, at: i64) -> String {
+    let key = names(table.schema.key_columns().map(|c| &c.name), "");
+    format!(
+        "(SELECT DISTINCT ON ({key}) * FROM {} WHERE epoch_lineage = {lineage} AND epoch_to > {at} AND epoch_seq > 0 \
+         ORDER BY {key}, epoch_to, epoch_seq)",
+        history(table)
+    )
+}
+
+/// A query with a row iff the lineage holds an image of `epoch_x`'s key that is visible at `at`.
+fn image_exists(table: &TableDef, lineage: i64, at: i64) -> String {
+    format!(
+        "SELECT 1 FROM {} epoch_h WHERE epoch_h.epoch_lineage = {lineage} AND {} AND epoch_h.epoch_to > {at} OFFSET 0",
+        history(table),
+        same_key(table, "epoch_h", "epoch_x")
+    )
+}
+
+/// Whether an arm's image (rows that are no image have 0 and infinity) is the one visible at `at`. A
+/// pending image is if it is its key's first after `at`.
+fn visible_image(table: &TableDef, lineage: i64, at: i64, from: &str, to: &str) -> String {
+    let key = same_key(table, "epoch_h", "epoch_x");
+    format!(
+        "epoch_x.{to} > {at} AND (epoch_x.{from} <= {at} OR (epoch_x.{to} = {PENDING} AND NOT EXISTS (SELECT 1 FROM {} epoch_h \
+         WHERE epoch_h.epoch_lineage = {lineage} AND {key} AND epoch_h.epoch_to > {at} \
+         AND (epoch_h.epoch_to < {PENDING} OR epoch_h.epoch_seq < epoch_x.epoch_sq) OFFSET 0)))",
+        history(table)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use epoch_adapter::{BackendKind, Column, Location, TableId, TableName, TableSchema};
+
+    fn users() -> TableDef {
+        let column = |name: &str| Column {
+            name: name.to_owned(),
+            type_name: "bigint".to_owned(),
+            pg_type: "bigint".to_owned(),
+            data_type: arrow::datatypes::DataType::Int64,
+            nullable: false,
+            generated: false,
+            default: None,
+        };
+        TableDef {
+            id: TableId(4),
+            name: TableName::public("users"),
+            location: Location {
+                kind: BackendKind::PostgreSql,
+                backend: "crm".into(),
+                schema: Some("public".into()),
+                table: "users".into(),
+            },
+            schema: TableSchema { columns: vec![column("id"), column("odd \" name")], key: vec![0] },
+        }
+    }
+
+    #[test]
+    fn the_working_state_of_main_is_the_table_itself() {
+        assert_eq!(selective(&users(), &View::MAIN), "\"public\".\"users\"");
+        assert_eq!(scanning(&users(), &View::MAIN), "\"public\".\"users\"");
+    }
+
+    #[test]
+    fn arms_of_the_selective_form_have_no_condition() {
+        let view = View { layer: Layer { lineage: LineageId(7), base: 100 }, at: At::Ordinal(3) };
+        let sql = selective(&users(), &view);
+        let union = sql.split(" epoch_x WHERE ").next().unwrap_or_default();
+        assert_eq!(union.matches("UNION ALL").count(), 3);
+        assert!(!union.contains("WHERE"), "{union}");
+        assert!(sql.contains("\"odd \"\" name\""));
+    }
+}

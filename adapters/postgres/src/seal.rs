@@ -1,0 +1,127 @@
+//! Publishing: changes are applied, then pending work moves into an ordinal.
+
+use std::sync::Arc;
+
+use epoch_adapter::{
+    Error, Layer, Ordinal, Result, SealMode, Sealed, TableChanges, TableDef, TableStats, sqlstate,
+};
+
+use crate::apply;
+use crate::diff::counts;
+use crate::error::pg;
+use crate::layout::{PENDING, history};
+use crate::pending::{current, with_pending};
+use crate::text::{columns, fill, join, key, same_key};
+use crate::tx::{Tx, texts};
+
+const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
+
+/// See [`epoch_adapter::Adapter::seal`].
+pub(crate) async fn seal(
+    tx: &Tx,
+    operation: &str,
+    tables: &[Arc<TableDef>],
+    layer: Layer,
+    ordinal: Ordinal,
+    changes: &[TableChanges],
+    mode: SealMode,
+) -> Result<Sealed> {
+    // Sealers of a lineage take turns; writers never wait for this lock ('epol' in ASCII, lineage).
+    // Work is proportional to the changes: never a scan of the user's table.
+    let lock = format!(
+        "SET LOCAL enable_seqscan = off; SELECT pg_advisory_xact_lock(1701867372, {})",
+        layer.lineage.0 as i32
+    );
+    tx.batch_execute(&lock).await.map_err(pg)?;
+    if let Some(first) = sealed(tx, operation).await? {
+        return Ok(first);
+    }
+    apply::apply(tx, layer, changes).await?;
+    let mut published = Sealed::default();
+    // Taken after the lock: what an earlier sealer saw as in flight and is committed now is in it.
+    let snapshot = texts(tx, "SELECT pg_current_snapshot()").await?;
+    let snapshot = snapshot.into_iter().flatten().flatten().next().unwrap_or_default();
+    for table in with_pending(tx, tables, layer).await? {
+        let rows = texts(tx, &statement(table, layer, ordinal, &snapshot, mode)).await?;
+        let Some(row) = rows.first() else { continue };
+        let stats: TableStats = TableStats { cells: 0, ..counts(row) };
+        if stats.rows() > 0 {
+            let digest = row.get(3).cloned().flatten().unwrap_or_default();
+            published.tables.push((table.id, stats, digest));
+        }
+    }
+    record(tx, operation, layer, ordinal, &published).await?;
+    Ok(published)
+}
+
+/// The result of an operation that took place.
+pub(crate) async fn sealed(client: &deadpool_postgres::Object, operation: &str) -> Result<Option<Sealed>> {
+    let statement =
+        client.prepare_cached("SELECT result FROM epoch.seal WHERE operation = $1").await.map_err(pg)?;
+    let row = client.query_opt(&statement, &[&operation]).await.map_err(pg)?;
+    let Some(row) = row else { return Ok(None) };
+    let result: serde_json::Value = row.try_get(0).map_err(pg)?;
+    serde_json::from_value(result).map(Some).map_err(|e| {
+        Error::new(sqlstate::DATA_CORRUPTED, format!("epoch.seal of operation {operation}: {e}"))
+    })
+}
+
+async fn record(tx: &Tx, operation: &str, layer: Layer, ordinal: Ordinal, published: &Sealed) -> Result<()> {
+    let result = serde_json::to_value(published).map_err(|e| Error::internal(e.to_string()))?;
+    let insert = tx
+        .prepare_cached(
+            "INSERT INTO epoch.seal (operation, lineage, ordinal, result) VALUES ($1, $2, $3, $4)",
+        )
+        .await
+        .map_err(pg)?;
+    tx.execute(&insert, &[&operation, &layer.lineage.0, &ordinal, &result]).await.map_err(|e| {
+        let error = pg(e);
+        if error.code() != sqlstate::UNIQUE_VIOLATION {
+            return error;
+        }
+        Error::new(sqlstate::SERIALIZATION_FAILURE, "the branch was changed by another operation")
+            .with_detail(format!("Ordinal {ordinal} of lineage {} is taken.", layer.lineage.0))
+            .with_hint("Retry.")
+    })?;
+    Ok(())
+}
+
+fn statement(table: &TableDef, layer: Layer, ordinal: Ordinal, snapshot: &str, mode: SealMode) -> String {
+    let own = match mode {
+        SealMode::All => String::new(),
+        SealMode::Own => format!(
+            "AND EXISTS (SELECT FROM {} w WHERE w.epoch_lineage = {} AND {} AND w.epoch_to = {PENDING} \
+             AND w.epoch_xid = pg_current_xact_id())",
+            history(table),
+            layer.lineage.0,
+            same_key(table, "w", "h")
+        ),
+    };
+    let image = |c: &epoch_adapter::Column| {
+        let name = crate::layout::quote(&c.name);
+        format!("CASE WHEN l.epoch_existed IS NULL THEN b.{name} ELSE l.{name} END")
+    };
+    let after = join(table.schema.columns.iter().enumerate(), ", ", |(i, c)| format!("{} AS a{i}", image(c)));
+    let width = table.schema.columns.len();
+    fill(
+        SEAL_SQL,
+        &[
+            ("history", &history(table)),
+            ("lineage", &layer.lineage.0.to_string()),
+            ("ordinal", &ordinal.to_string()),
+            ("snapshot", snapshot),
+            ("own", &own),
+            ("key", &key(table, "")),
+            ("key_h", &key(table, "h.")),
+            ("key_n", &key(table, "n.")),
+            ("columns", &columns(table, "")),
+            ("columns_f", &columns(table, "f.")),
+            ("columns_n", &columns(table, "n.")),
+            ("match_g", &same_key(table, "g", "f")),
+            ("match_w", &same_key(table, "w", "f")),
+            ("current", &current(table, layer, "f")),
+            ("after", &after),
+            ("after_n", &join(0..width, ", ", |i| format!("n.a{i}"))),
+        ],
+    )
+}

@@ -1,0 +1,171 @@
+//! Whoever writes main, however: an older state stays as it was.
+
+use std::collections::BTreeMap;
+
+use epoch_adapter::*;
+use futures::SinkExt;
+use tokio_postgres::Client;
+
+use crate::harness::*;
+
+/// Runs `script` on a fresh table with 5 rows and checks that ordinal 0 still shows these, that the
+/// commit after it shows what the table holds, and that the diff between them is right.
+async fn check(setup: &str, script: &str) {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY DEFERRABLE, v text, p int);
+             INSERT INTO t SELECT i, 'v' || i, NULL FROM generate_series(1, 5) i",
+        )
+        .await
+        .unwrap();
+    client.batch_execute(setup).await.unwrap();
+    let table = db.register("t", 1).await;
+    let before = db.rows(&table, View::MAIN).await;
+    client.batch_execute(script).await.unwrap_or_else(|e| panic!("{script}: {e:?}"));
+    settle(&db, &table, &before, script).await;
+    db.drop().await;
+}
+
+async fn settle(db: &Db, table: &std::sync::Arc<TableDef>, before: &BTreeMap<Row, Row>, what: &str) {
+    let after = db.rows(table, View::MAIN).await;
+    assert_ne!(*before, after, "{what}: changes something");
+    assert_eq!(db.rows(table, main_at(0)).await, *before, "{what}: ordinal 0 with pending changes");
+    let pending = db.adapter.pending(std::slice::from_ref(table), Layer::MAIN).await.unwrap();
+    let sealed = db.seal(std::slice::from_ref(table), Layer::MAIN, 1).await;
+    assert_eq!(db.rows(table, main_at(0)).await, *before, "{what}: ordinal 0");
+    assert_eq!(db.rows(table, main_at(1)).await, after, "{what}: ordinal 1");
+    let diff = db.diff(table, main_at(0), main_at(1), &[segment(1, 0, At::Ordinal(1))]).await;
+    assert_eq!(diff, expected(before, &after), "{what}: diff");
+    let stats = sealed.tables[0].1;
+    assert_eq!(pending, vec![(table.id, stats)], "{what}: pending");
+    assert_eq!(stats.rows(), diff.len() as i64, "{what}: stats");
+}
+
+/// The difference of two copies.
+pub fn expected(before: &BTreeMap<Row, Row>, after: &BTreeMap<Row, Row>) -> Vec<RowChange> {
+    let number = |key: &Row| match &key[0] {
+        Value::Text(t) => t.parse::<i64>().unwrap_or(0),
+        _ => 0,
+    };
+    let mut keys: Vec<&Row> = before.keys().chain(after.keys()).collect();
+    keys.sort_by_key(|k| (number(k), (*k).clone()));
+    keys.dedup();
+    keys.into_iter()
+        .map(|k| RowChange { key: k.clone(), before: before.get(k).cloned(), after: after.get(k).cloned() })
+        .filter(|c| c.before != c.after)
+        .collect()
+}
+
+macro_rules! captured {
+    ($($name:ident: $setup:expr, $script:expr;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            check($setup, $script).await;
+        }
+    )*};
+}
+
+captured! {
+    plain_writes: "", "INSERT INTO t VALUES (6, 'new', 1); UPDATE t SET v = 'x' WHERE id = 1; DELETE FROM t WHERE id = 2";
+    upsert: "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (id)",
+        "INSERT INTO t VALUES (5, 'clash', 0), (6, 'new', 0) ON CONFLICT (id) DO UPDATE SET v = excluded.v";
+    many_in_one_transaction: "", "BEGIN; UPDATE t SET v = 'a' WHERE id = 1; UPDATE t SET v = 'b' WHERE id = 1;
+        DELETE FROM t WHERE id = 1; INSERT INTO t VALUES (1, 'c', 2); INSERT INTO t VALUES (9, 'z', 0); DELETE FROM t WHERE id = 9;
+        DELETE FROM t WHERE id = 3; COMMIT";
+    savepoints: "", "BEGIN; SAVEPOINT s; UPDATE t SET v = 'lost' WHERE id = 1; ROLLBACK TO s; UPDATE t SET v = 'kept' WHERE id = 1;
+        SAVEPOINT s2; DELETE FROM t WHERE id = 2; RELEASE s2; COMMIT";
+    key_change: "", "UPDATE t SET id = id + 10 WHERE id > 3";
+    keys_that_move_up: "", "UPDATE t SET id = id + 1";
+    keys_that_swap: "", "UPDATE t SET id = 3 - id WHERE id < 3";
+    truncate: "", "TRUNCATE t; INSERT INTO t VALUES (2, 'again', 0)";
+    write_then_truncate: "", "BEGIN; UPDATE t SET v = 'x' WHERE id = 1; INSERT INTO t VALUES (8, 'y', 0); TRUNCATE t; COMMIT";
+    replica_role: "", "SET session_replication_role = replica; UPDATE t SET v = 'x' WHERE id < 3; DELETE FROM t WHERE id = 4;
+        SET session_replication_role = origin";
+    in_a_function: "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ UPDATE t SET v = 'f' WHERE id = 1; DELETE FROM t WHERE id = 2 $$",
+        "SELECT f()";
+    delete_and_insert_in_one_statement: "", "WITH d AS (DELETE FROM t WHERE id < 3 RETURNING *) INSERT INTO t SELECT id + 10, v, 7 FROM d";
+    cascade_from_an_unregistered_table: "CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1), (2), (3);
+        UPDATE t SET p = id WHERE id < 4; ALTER TABLE t ADD FOREIGN KEY (p) REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE",
+        "BEGIN; UPDATE t SET v = 'own' WHERE id = 1; DELETE FROM parent WHERE id < 3; UPDATE parent SET id = 33 WHERE id = 3; COMMIT";
+    insert_then_cascade: "CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent VALUES (1);
+        ALTER TABLE t ADD FOREIGN KEY (p) REFERENCES parent ON DELETE CASCADE",
+        "BEGIN; INSERT INTO t VALUES (6, 'new', 1); DELETE FROM parent; UPDATE t SET v = 'x' WHERE id = 1; COMMIT";
+    cascade_onto_itself: "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (id); UPDATE t SET p = 1 WHERE id > 1;
+        ALTER TABLE t ADD FOREIGN KEY (p) REFERENCES t (id) ON DELETE SET NULL", "DELETE FROM t WHERE id = 1";
+    trigger_that_updates_the_row_again: "CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN UPDATE t SET p = coalesce(p, 0) + 1 WHERE id = NEW.id; RETURN NULL; END $$;
+        CREATE TRIGGER again AFTER INSERT OR UPDATE ON t FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION again()",
+        "BEGIN; UPDATE t SET v = 'x' WHERE id < 3; INSERT INTO t VALUES (6, 'y', 1); UPDATE t SET v = 'z' WHERE id IN (1, 6); COMMIT";
+    trigger_that_puts_deleted_rows_back: "CREATE FUNCTION back() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN INSERT INTO t VALUES (OLD.id, 'back', 0); RETURN NULL; END $$;
+        CREATE TRIGGER back AFTER DELETE ON t FOR EACH ROW EXECUTE FUNCTION back()",
+        "DELETE FROM t WHERE id < 4";
+    trigger_on_another_table: "CREATE TABLE other (id int); CREATE FUNCTION push() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN UPDATE t SET v = v || '!' WHERE id <= 2; UPDATE t SET v = v || '?' WHERE id = 2; RETURN NULL; END $$;
+        CREATE TRIGGER push AFTER INSERT ON other FOR EACH ROW EXECUTE FUNCTION push()",
+        "BEGIN; UPDATE t SET v = 'first' WHERE id = 1; INSERT INTO other VALUES (1); UPDATE t SET v = 'last' WHERE id = 2; COMMIT";
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merge_that_deletes_and_inserts_one_key() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    let version: i32 = one(&client, "SHOW server_version_num").await.parse().unwrap();
+    db.drop().await;
+    if version < 150_000 {
+        return;
+    }
+    check(
+        "",
+        "MERGE INTO t USING (VALUES (1, 1), (2, 2), (7, 7)) s (id, x) ON t.id = s.id
+         WHEN MATCHED AND s.x = 1 THEN DELETE WHEN MATCHED THEN UPDATE SET v = 'merged'
+         WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'new', s.x)",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    create(&client).await;
+    let table = db.register("t", 1).await;
+    let before = db.rows(&table, View::MAIN).await;
+    let sink = client.copy_in("COPY t FROM STDIN").await.unwrap();
+    let mut sink = std::pin::pin!(sink);
+    sink.send(bytes::Bytes::from_static(b"6\tcopied\n7\t\\N\n")).await.unwrap();
+    sink.finish().await.unwrap();
+    settle(&db, &table, &before, "COPY").await;
+    db.drop().await;
+}
+
+async fn create(client: &Client) {
+    client
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'v' FROM generate_series(1, 5) i")
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_rights_on_our_schema_is_captured() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    create(&client).await;
+    let table = db.register("t", 1).await;
+    let before = db.rows(&table, View::MAIN).await;
+    let role = format!("{}_writer", db.name);
+    client
+        .batch_execute(&format!(
+            "CREATE ROLE {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON t TO {role}; SET ROLE {role}"
+        ))
+        .await
+        .unwrap();
+    client.batch_execute("UPDATE t SET v = 'x' WHERE id = 1; INSERT INTO t VALUES (6, 'y'); DELETE FROM t WHERE id = 2; UPDATE t SET id = 20 WHERE id = 3").await.unwrap();
+    let denied = client.batch_execute("SELECT * FROM epoch.history_1").await.unwrap_err();
+    assert_eq!(denied.code().unwrap().code(), "42501");
+    settle(&db, &table, &before, "another role").await;
+    client.batch_execute(&format!("RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+    db.drop().await;
+}

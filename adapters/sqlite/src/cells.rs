@@ -1,0 +1,439 @@
+//! From SQLite's values to Arrow columns and back.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
+    Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, SchemaRef, TimeUnit,
+    TimestampMicrosecondType,
+};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use epoch_adapter::{Error, Result, Row, TableSchema, Value, sqlstate};
+use rusqlite::types::ValueRef;
+
+use crate::view::value_ref;
+
+/// One column under construction.
+enum Cells {
+    Int(Int64Builder),
+    Float(Float64Builder),
+    Bool(BooleanBuilder),
+    Date(Date32Builder),
+    Timestamp(TimestampMicrosecondBuilder),
+    Decimal(Decimal128Builder, u8, i8),
+    Text(StringBuilder),
+    Bytes(BinaryBuilder),
+}
+
+/// Collects rows into a record batch.
+pub(crate) struct Batch {
+    schema: SchemaRef,
+    columns: Vec<Cells>,
+    rows: usize,
+}
+
+impl Batch {
+    pub(crate) fn new(schema: SchemaRef, capacity: usize) -> Result<Self> {
+        let columns =
+            schema.fields().iter().map(|f| cells(f.data_type(), capacity)).collect::<Result<_>>()?;
+        Ok(Self { schema, columns, rows: 0 })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn column_name(&self, i: usize) -> Option<&str> {
+        self.schema.fields().get(i).map(|f| f.name().as_str())
+    }
+
+    /// Adds a row, cell by cell. The error is the column's index and what is wrong with the value.
+    pub(crate) fn push<'a>(
+        &mut self,
+        mut cell: impl FnMut(usize) -> rusqlite::Result<ValueRef<'a>>,
+    ) -> std::result::Result<(), (usize, String)> {
+        for (i, column) in self.columns.iter_mut().enumerate() {
+            let value = cell(i).map_err(|e| (i, e.to_string()))?;
+            column.push(value).ok_or_else(|| (i, complaint(&value)))?;
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    pub(crate) fn finish(&mut self) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
+        self.rows = 0;
+        let columns =
+            self.columns.iter_mut().zip(self.schema.fields()).map(|(c, f)| c.finish(f.data_type())).collect();
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+            .map_err(|e| Error::internal(format!("sqlite: {e}")))
+    }
+}
+
+/// Rows of this adapter (of a diff, say) as a record batch of the table's Arrow schema.
+///
+/// # Errors
+/// 22P02 if a value doesn't fit its column's declared type.
+pub fn record_batch(schema: &TableSchema, rows: &[Row]) -> Result<RecordBatch> {
+    let mut batch = Batch::new(schema.arrow(), rows.len())?;
+    for row in rows {
+        batch.push(|i| Ok(row.get(i).map_or(ValueRef::Null, value_ref))).map_err(|(i, what)| {
+            let column = schema.columns.get(i).map_or("?", |c| c.name.as_str());
+            let pg_type = schema.columns.get(i).map_or("?", |c| c.pg_type.as_str());
+            misfit(pg_type, column, &what)
+        })?;
+    }
+    batch.finish()
+}
+
+/// 22P02 for a value that can't be cast to its column's type.
+pub(crate) fn misfit(pg_type: &str, column: &str, what: &str) -> Error {
+    Error::new(
+        sqlstate::INVALID_TEXT_REPRESENTATION,
+        format!("invalid input syntax for type {pg_type}: {what}"),
+    )
+    .with_column(column)
+}
+
+fn complaint(value: &ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "null".to_owned(),
+        ValueRef::Integer(v) => format!("\"{v}\""),
+        ValueRef::Real(v) => format!("\"{v}\""),
+        ValueRef::Text(v) => {
+            format!("\"{}\"", String::from_utf8_lossy(v).chars().take(80).collect::<String>())
+        }
+        ValueRef::Blob(v) => format!("a blob of {} bytes", v.len()),
+    }
+}
+
+fn cells(data_type: &DataType, n: usize) -> Result<Cells> {
+    Ok(match data_type {
+        DataType::Int64 => Cells::Int(Int64Builder::with_capacity(n)),
+        DataType::Float64 => Cells::Float(Float64Builder::with_capacity(n)),
+        DataType::Boolean => Cells::Bool(BooleanBuilder::with_capacity(n)),
+        DataType::Date32 => Cells::Date(Date32Builder::with_capacity(n)),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            Cells::Timestamp(TimestampMicrosecondBuilder::with_capacity(n))
+        }
+        DataType::Decimal128(p, s) => Cells::Decimal(Decimal128Builder::with_capacity(n), *p, *s),
+        DataType::Utf8 => Cells::Text(StringBuilder::new()),
+        DataType::Binary => Cells::Bytes(BinaryBuilder::new()),
+        other => return Err(Error::unsupported(format!("the type {other} on SQLite"))),
+    })
+}
+
+impl Cells {
+    /// Appends a value cast without loss; `None` if that isn't possible.
+    fn push(&mut self, value: ValueRef<'_>) -> Option<()> {
+        let null = matches!(value, ValueRef::Null);
+        match self {
+            Self::Int(b) if null => b.append_null(),
+            Self::Float(b) if null => b.append_null(),
+            Self::Bool(b) if null => b.append_null(),
+            Self::Date(b) if null => b.append_null(),
+            Self::Timestamp(b) if null => b.append_null(),
+            Self::Decimal(b, ..) if null => b.append_null(),
+            Self::Text(b) if null => b.append_null(),
+            Self::Bytes(b) if null => b.append_null(),
+            Self::Int(b) => b.append_value(integer(value)?),
+            Self::Float(b) => b.append_value(float(value)?),
+            Self::Bool(b) => b.append_value(boolean(value)?),
+            Self::Date(b) => b.append_value(parse_date(text(&value)?)?),
+            Self::Timestamp(b) => b.append_value(parse_timestamp(text(&value)?)?),
+            Self::Decimal(b, p, s) => b.append_value(decimal(value, *p, *s)?),
+            Self::Text(b) => match value {
+                ValueRef::Integer(v) => b.append_value(v.to_string()),
+                ValueRef::Real(v) => b.append_value(v.to_string()),
+                _ => b.append_value(text(&value)?),
+            },
+            Self::Bytes(b) => match value {
+                ValueRef::Blob(v) | ValueRef::Text(v) => b.append_value(v),
+                _ => return None,
+            },
+        }
+        Some(())
+    }
+
+    fn finish(&mut self, data_type: &DataType) -> ArrayRef {
+        match self {
+            Self::Int(b) => Arc::new(b.finish()),
+            Self::Float(b) => Arc::new(b.finish()),
+            Self::Bool(b) => Arc::new(b.finish()),
+            Self::Date(b) => Arc::new(b.finish()),
+            Self::Timestamp(b) => Arc::new(b.finish().with_data_type(data_type.clone())),
+            Self::Decimal(b, ..) => Arc::new(b.finish().with_data_type(data_type.clone())),
+            Self::Text(b) => Arc::new(b.finish()),
+            Self::Bytes(b) => Arc::new(b.finish()),
+        }
+    }
+}
+
+fn text<'a>(value: &ValueRef<'a>) -> Option<&'a str> {
+    match value {
+        ValueRef::Text(v) => std::str::from_utf8(v).ok(),
+        _ => None,
+    }
+}
+
+fn integer(value: ValueRef<'_>) -> Option<i64> {
+    match value {
+        ValueRef::Integer(v) => Some(v),
+        // 2^63 as a double is one more than the largest integer.
+        ValueRef::Real(v) if v.fract() == 0.0 && (i64::MIN as f64..-(i64::MIN as f64)).contains(&v) =>
+        {
+            #[allow(clippy::cast_possible_truncation)]
+            Some(v as i64)
+        }
+        _ => text(&value)?.trim().parse().ok(),
+    }
+}
+
+fn float(value: ValueRef<'_>) -> Option<f64> {
+    match value {
+        ValueRef::Real(v) => Some(v),
+        #[allow(clippy::cast_precision_loss)]
+        ValueRef::Integer(v) => {
+            let float = v as f64;
+            (integer(ValueRef::Real(float)) == Some(v)).then_some(float)
+        }
+        _ => text(&value)?.trim().parse().ok(),
+    }
+}
+
+fn boolean(value: ValueRef<'_>) -> Option<bool> {
+    match value {
+        ValueRef::Integer(0) => Some(false),
+        ValueRef::Integer(1) => Some(true),
+        _ => match text(&value)?.trim().to_ascii_lowercase().as_str() {
+            "t" | "true" | "yes" | "on" | "y" | "1" => Some(true),
+            "f" | "false" | "no" | "off" | "n" | "0" => Some(false),
+            _ => None,
+        },
+    }
+}
+
+fn decimal(value: ValueRef<'_>, precision: u8, scale: i8) -> Option<i128> {
+    let unscaled = match value {
+        ValueRef::Integer(v) => parse_decimal(&v.to_string(), scale)?,
+        // A double stands for the decimal that prints it; arithmetic leaves noise behind the 15th
+        // digit, which is not what a person stored.
+        ValueRef::Real(v) => {
+            parse_decimal(&v.to_string(), scale).or_else(|| parse_decimal(&format!("{v:.14e}"), scale))?
+        }
+        _ => parse_decimal(text(&value)?.trim(), scale)?,
+    };
+    (unscaled.unsigned_abs() < 10_u128.pow(u32::from(precision))).then_some(unscaled)
+}
+
+/// `-12.50e1` at a scale, if nothing is lost.
+fn parse_decimal(text: &str, scale: i8) -> Option<i128> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((m, e)) => (m, e.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let (negative, digits) = match mantissa.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{fraction}");
+    if all.is_empty() || !all.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let significant = all.trim_end_matches('0');
+    let dropped = i32::try_from(all.len() - significant.len()).ok()?;
+    let significant = significant.trim_start_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    let power = i32::from(scale) + exponent + dropped - i32::try_from(fraction.len()).ok()?;
+    let value: i128 = significant.parse().ok()?;
+    let value = value.checked_mul(10_i128.checked_pow(u32::try_from(power).ok()?)?)?;
+    Some(if negative { -value } else { value })
+}
+
+/// Days since 1970-01-01 of the proleptic Gregorian calendar.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let shifted = if month <= 2 { year - 1 } else { year };
+    let era = shifted.div_euclid(400);
+    let of_era = shifted.rem_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+/// Year, month and day of a day number.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let z = days + 719_468;
+    let (era, of_era) = (z.div_euclid(146_097), z.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, of_year - (153 * shifted + 2) / 5 + 1)
+}
+
+fn number(text: &str, digits: usize) -> Option<i64> {
+    (text.len() == digits && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok()).flatten()
+}
+
+/// `YYYY-MM-DD`, nothing else.
+pub(crate) fn parse_date(text: &str) -> Option<i32> {
+    let mut parts = text.split('-');
+    let (year, month, day) =
+        (number(parts.next()?, 4)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let valid = parts.next().is_none() && (1..=12).contains(&month) && day >= 1;
+    let n = days(year, month, day);
+    (valid && civil(n) == (year, month, day)).then(|| i32::try_from(n).ok()).flatten()
+}
+
+/// `YYYY-MM-DD[( |T)HH:MM[:SS[.ffffff]][Z|±HH[:MM]]]` as microseconds; an offset is taken off.
+fn parse_timestamp(text: &str) -> Option<i64> {
+    const DAY: i64 = 86_400_000_000;
+    let text = text.trim();
+    let date = i64::from(parse_date(text.get(..10)?)?);
+    let rest = text.get(10..)?;
+    if rest.is_empty() {
+        return Some(date * DAY);
+    }
+    let rest = rest.strip_prefix([' ', 'T', 't'])?;
+    let (clock, offset) = match rest.find(['Z', 'z', '+', '-']) {
+        Some(i) => (rest.get(..i)?.trim_end(), parse_offset(rest.get(i..)?)?),
+        None => (rest, 0),
+    };
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let mut parts = clock.split(':');
+    let (hour, minute) = (number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+    let second = parts.next().map_or(Some(0), |s| number(s, 2))?;
+    if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 || fraction.len() > 6 {
+        return None;
+    }
+    let micros = if fraction.is_empty() { 0 } else { number(&format!("{fraction:0<6}"), 6)? };
+    Some(date * DAY + ((hour * 60 + minute - offset) * 60 + second) * 1_000_000 + micros)
+}
+
+/// Minutes east of UTC.
+fn parse_offset(text: &str) -> Option<i64> {
+    if text.eq_ignore_ascii_case("z") {
+        return Some(0);
+    }
+    let sign = if text.starts_with('-') { -1 } else { 1 };
+    let digits = text.get(1..)?.replace(':', "");
+    let (hours, minutes) = match digits.len() {
+        2 => (number(&digits, 2)?, 0),
+        4 => (number(digits.get(..2)?, 2)?, number(digits.get(2..)?, 2)?),
+        _ => return None,
+    };
+    Some(sign * (hours * 60 + minutes))
+}
+
+/// A cell of a batch as this adapter stores it: what a write takes. The batch has the column's Arrow
+/// type, or one that this adapter never yields (then 0A000).
+///
+/// # Errors
+/// 0A000 for a type that no column of this adapter has.
+pub fn value_at(array: &dyn Array, row: usize) -> Result<Value> {
+    if array.is_null(row) {
+        return Ok(Value::Null);
+    }
+    Ok(match array.data_type() {
+        DataType::Int64 => Value::Int(array.as_primitive::<Int64Type>().value(row)),
+        DataType::Float64 => Value::Real(array.as_primitive::<Float64Type>().value(row)),
+        DataType::Boolean => Value::Int(i64::from(array.as_boolean().value(row))),
+        DataType::Date32 => Value::Text(date_text(i64::from(array.as_primitive::<Date32Type>().value(row)))),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
+            Value::Text(timestamp_text(micros, zone.is_some()))
+        }
+        DataType::Decimal128(_, scale) => {
+            Value::Text(decimal_text(array.as_primitive::<Decimal128Type>().value(row), *scale))
+        }
+        DataType::Utf8 => Value::Text(array.as_string::<i32>().value(row).to_owned()),
+        DataType::LargeUtf8 => Value::Text(array.as_string::<i64>().value(row).to_owned()),
+        DataType::Utf8View => Value::Text(array.as_string_view().value(row).to_owned()),
+        DataType::Binary => Value::Blob(array.as_binary::<i32>().value(row).to_vec()),
+        DataType::LargeBinary => Value::Blob(array.as_binary::<i64>().value(row).to_vec()),
+        DataType::BinaryView => Value::Blob(array.as_binary_view().value(row).to_vec()),
+        DataType::Null => Value::Null,
+        other => return Err(Error::unsupported(format!("storing a value of type {other} in SQLite"))),
+    })
+}
+
+fn date_text(days: i64) -> String {
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn timestamp_text(micros: i64, utc: bool) -> String {
+    let seconds = micros.div_euclid(1_000_000);
+    let (day, clock) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let mut out = format!("{} {:02}:{:02}:{:02}", date_text(day), clock / 3_600, clock / 60 % 60, clock % 60);
+    let fraction = micros.rem_euclid(1_000_000);
+    if fraction != 0 {
+        out.push_str(format!(".{fraction:06}").trim_end_matches('0'));
+    }
+    if utc {
+        out.push_str("+00:00");
+    }
+    out
+}
+
+fn decimal_text(value: i128, scale: i8) -> String {
+    let scale = usize::try_from(scale).unwrap_or(0);
+    if scale == 0 {
+        return value.to_string();
+    }
+    let sign = if value < 0 { "-" } else { "" };
+    let digits = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    format!("{sign}{whole}.{fraction}")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn casts_lose_nothing() {
+        assert_eq!(integer(ValueRef::Real(3.0)), Some(3));
+        assert_eq!(integer(ValueRef::Real(3.5)), None);
+        assert_eq!(integer(ValueRef::Real(9.3e18)), None);
+        assert_eq!(integer(ValueRef::Text(b" 12 ")), Some(12));
+        assert_eq!(float(ValueRef::Integer(i64::MAX)), None);
+        assert_eq!(float(ValueRef::Integer(1 << 53)), Some(9_007_199_254_740_992.0));
+        assert_eq!(boolean(ValueRef::Integer(2)), None);
+        assert_eq!(boolean(ValueRef::Text(b"True")), Some(true));
+        assert_eq!(decimal(ValueRef::Real(0.1 + 0.2), 10, 2), Some(30));
+        assert_eq!(decimal(ValueRef::Real(12.345), 10, 2), None);
+        assert_eq!(decimal(ValueRef::Real(1e22), 38, 2), Some(10_i128.pow(24)));
+        assert_eq!(decimal(ValueRef::Integer(-7), 10, 2), Some(-700));
+        assert_eq!(decimal(ValueRef::Integer(100), 4, 2), None);
+        assert_eq!(decimal(ValueRef::Text(b"-0.050"), 4, 2), Some(-5));
+    }
+
+    #[test]
+    fn dates_and_times() {
+        assert_eq!(parse_date("1970-01-01"), Some(0));
+        assert_eq!(parse_date("2000-02-29"), Some(11_016));
+        assert_eq!(parse_date("2001-02-29"), None);
+        assert_eq!(parse_date("2001-2-9"), None);
+        assert_eq!(parse_timestamp("1970-01-02"), Some(86_400_000_000));
+        assert_eq!(parse_timestamp("1970-01-01 00:00:01.5"), Some(1_500_000));
+        assert_eq!(parse_timestamp("1970-01-01T02:00:00.000Z"), Some(7_200_000_000));
+        assert_eq!(parse_timestamp("1970-01-01 02:00+02:00"), Some(0));
+        assert_eq!(parse_timestamp("1970-01-01 00:00:00.0000001"), None);
+        assert_eq!(parse_timestamp("1970-01-01 25:00"), None);
+        assert_eq!(timestamp_text(-1, false), "1969-12-31 23:59:59.999999");
+        for n in (-800_000..800_000).step_by(7_919) {
+            let (y, m, d) = civil(n);
+            assert_eq!(days(y, m, d), n);
+        }
+        assert_eq!(decimal_text(-5, 2), "-0.05");
+        assert_eq!(decimal_text(12_345, 2), "123.45");
+    }
+}

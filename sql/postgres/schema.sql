@@ -1,0 +1,21 @@
+-- What all versioned tables of a database share.
+CREATE SCHEMA epoch;
+COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables';
+
+-- Branch lineages that hold rows here, and the ordinal of main below them. Main (1) isn't listed.
+CREATE TABLE epoch.lineage (id int8 PRIMARY KEY, base int8 NOT NULL);
+-- Versioned tables by registration.
+CREATE TABLE epoch.registered (id int8 PRIMARY KEY, schema_name text NOT NULL, table_name text NOT NULL,
+    UNIQUE (schema_name, table_name));
+-- Layers of nested branches that are copied from their parent's.
+CREATE TABLE epoch.layer (lineage int8, table_id int8, PRIMARY KEY (lineage, table_id));
+-- Operations that took place: makes a repeated seal return the first one's result.
+CREATE TABLE epoch.seal (operation text PRIMARY KEY, lineage int8 NOT NULL, ordinal int8 NOT NULL, result jsonb NOT NULL,
+    UNIQUE (lineage, ordinal));
+
+-- Orders before-images, and marks where statements start (see capture.sql).
+CREATE SEQUENCE epoch.seq;
+GRANT USAGE ON SEQUENCE epoch.seq TO PUBLIC;
+
+-- The function of triggers whose WHEN condition does all the work.
+CREATE FUNCTION epoch.nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;

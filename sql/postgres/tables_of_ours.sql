@@ -1,0 +1,28 @@
+-- Overlay, mask and history of one versioned table.
+CREATE SCHEMA IF NOT EXISTS {{overlay_schema}};
+
+-- CREATE … AS, so that columns have the base's collations, but none of its constraints: an image of
+-- a row that wasn't there holds its key only.
+CREATE TABLE {{history}} AS SELECT NULL::int8 AS epoch_lineage, {{typed_columns}} FROM {{base}} b WITH NO DATA;
+ALTER TABLE {{history}}
+    ADD epoch_existed bool NOT NULL,
+    ADD epoch_seq int8 NOT NULL DEFAULT nextval('epoch.seq'),
+    ADD epoch_xid xid8 DEFAULT pg_current_xact_id(),
+    ADD epoch_from int8 NOT NULL DEFAULT 9223372036854775807,
+    ADD epoch_to int8 NOT NULL DEFAULT 9223372036854775807,
+    ADD epoch_depth int2 NOT NULL DEFAULT pg_trigger_depth(),
+    ADD PRIMARY KEY (epoch_lineage, {{key}}, epoch_to, epoch_seq);
+-- Finds keys that changed in a stretch of history, and pending work. The condition is always true; a
+-- query that wants this index repeats it. Lookups by key don't, so that no plan made while the
+-- history is empty, when all indexes look alike, can take this one for them.
+CREATE INDEX ON {{history}} (epoch_lineage, epoch_to) WHERE epoch_seq > 0;
+
+CREATE TABLE {{mask}} AS SELECT NULL::int8 AS epoch_lineage, {{typed_key}} FROM {{base}} b WITH NO DATA;
+ALTER TABLE {{mask}} ADD PRIMARY KEY (epoch_lineage, {{key}});
+
+CREATE TABLE {{overlay}} (LIKE {{base}} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY);
+ALTER TABLE {{overlay}}
+    ADD epoch_lineage int8 NOT NULL,
+    ADD epoch_copied bool NOT NULL DEFAULT false;
+-- Not part of ADD, which would work it out for rows that are there.
+ALTER TABLE {{overlay}} ALTER epoch_lineage SET DEFAULT current_setting('epoch.lineage')::int8;

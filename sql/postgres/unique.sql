@@ -1,0 +1,8 @@
+-- Unique keys of {{overlay}} against what its branches see of the base.
+CREATE FUNCTION epoch.overlay_{{id}}_unique_{{event}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+DECLARE
+    hit record;
+BEGIN
+    {{checks}}
+    RETURN NULL;
+END $epoch$;

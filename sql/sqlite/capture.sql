@@ -1,0 +1,41 @@
+-- Before-images of {table}, whoever writes. One pending image per key is enough: writers of a SQLite
+-- file take turns, and a seal takes its turn among them. The conditions are written as WHEN, not as
+-- INSERT OR IGNORE, because the conflict clause of the outer statement would override that.
+-- A pending image starts where the key's last image ends.
+
+CREATE TRIGGER epoch_capture_{name}_insert AFTER INSERT ON {table}
+WHEN {insert_when} coalesce((SELECT epoch_h.epoch_to FROM epoch_history_{id} AS epoch_h WHERE {h_is_new} ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0) < 9223372036854775807
+BEGIN
+  INSERT INTO epoch_history_{id} (epoch_lineage, {key}, epoch_existed, epoch_from, epoch_to)
+  VALUES ({new_lineage}, {new_key}, 0,
+    coalesce((SELECT epoch_h.epoch_to FROM epoch_history_{id} AS epoch_h WHERE {h_is_new} ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0),
+    9223372036854775807);
+END;
+
+CREATE TRIGGER epoch_capture_{name}_update AFTER UPDATE ON {table}
+WHEN coalesce((SELECT epoch_h.epoch_to FROM epoch_history_{id} AS epoch_h WHERE {h_is_old} ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0) < 9223372036854775807
+BEGIN
+  INSERT INTO epoch_history_{id} (epoch_lineage, {columns}, epoch_existed, epoch_from, epoch_to)
+  VALUES ({old_lineage}, {old_columns}, 1,
+    coalesce((SELECT epoch_h.epoch_to FROM epoch_history_{id} AS epoch_h WHERE {h_is_old} ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0),
+    9223372036854775807);
+END;
+
+-- A changed key: the row under the new key didn't exist before.
+CREATE TRIGGER epoch_capture_{name}_rekey AFTER UPDATE OF {key} ON {table}
+WHEN {key_changed} AND coalesce((SELECT epoch_h.epoch_to FROM epoch_history_{id} AS epoch_h WHERE {h_is_new} ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0) < 9223372036854775807
+BEGIN
+  INSERT INTO epoch_history_{id} (epoch_lineage, {key}, epoch_existed, epoch_from, epoch_to)
+  VALUES ({new_lineage}, {new_key}, 0,
+    coalesce((SELECT epoch_h.epoch_to FROM epoch_history_{id} AS epoch_h WHERE {h_is_new} ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0),
+    9223372036854775807);
+END;
+
+CREATE TRIGGER epoch_capture_{name}_delete AFTER DELETE ON {table}
+WHEN coalesce((SELECT epoch_h.epoch_to FROM epoch_history_{id} AS epoch_h WHERE {h_is_old} ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0) < 9223372036854775807
+BEGIN
+  INSERT INTO epoch_history_{id} (epoch_lineage, {columns}, epoch_existed, epoch_from, epoch_to)
+  VALUES ({old_lineage}, {old_columns}, 1,
+    coalesce((SELECT epoch_h.epoch_to FROM epoch_history_{id} AS epoch_h WHERE {h_is_old} ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0),
+    9223372036854775807);
+END;

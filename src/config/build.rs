@@ -1,0 +1,333 @@
+//! From settings to a checked [`Config`].
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::file::error;
+use super::options::{alternatives, find};
+use super::source::Setting;
+use super::{Auth, Config, PostgresBackend, Secret, SqliteBackend, TlsFiles, near};
+use crate::{Error, Result};
+
+const DEFAULT_POOL: usize = 10;
+
+/// Everything that was set, before what depends on several settings is checked.
+#[derive(Default)]
+struct Draft {
+    name: Option<String>,
+    listen: Option<(SocketAddr, String)>,
+    max_connections: Option<usize>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    scram: bool,
+    users: BTreeMap<String, Secret>,
+    metadata: Option<Secret>,
+    urls: BTreeMap<String, Secret>,
+    pools: BTreeMap<String, usize>,
+    sqlite: BTreeMap<String, SqliteBackend>,
+    routing: Vec<(String, String, String)>,
+    backend: Option<(String, String)>,
+    author: Option<String>,
+    email: Option<String>,
+    log_filter: Option<String>,
+    log_json: bool,
+}
+
+/// Checks all settings. `root` is what the default of `metadata.url` is relative to.
+pub(super) fn build(settings: Vec<Setting>, root: &Path) -> Result<Config> {
+    let mut draft = Draft::default();
+    for setting in &settings {
+        draft.take(setting)?;
+    }
+    draft.finish(root)
+}
+
+impl Draft {
+    fn take(&mut self, setting: &Setting) -> Result<()> {
+        let Some(option) = find(&setting.path) else {
+            let empty = setting.value.as_table().is_some_and(toml::Table::is_empty);
+            let section = alternatives(&setting.path).0 == setting.path.len();
+            return if empty && section { Ok(()) } else { Err(unknown(setting)) };
+        };
+        let name = || setting.path.get(2).cloned().unwrap_or_default();
+        match option.key {
+            "repository.name" => self.name = Some(setting.name()?),
+            "proxy.listen" => {
+                self.listen = Some((setting.address()?, setting.origin.to_string()));
+            }
+            "proxy.max_connections" => self.max_connections = Some(setting.count(100_000)?),
+            "proxy.tls.cert" => self.cert = Some(setting.existing_file()?),
+            "proxy.tls.key" => self.key = Some(setting.existing_file()?),
+            "auth.method" => self.scram = setting.one_of("trust", "scram-sha-256")?,
+            "auth.users.NAME" => {
+                self.users.insert(name(), setting.verifier()?);
+            }
+            "metadata.url" => self.metadata = Some(setting.metadata_url()?),
+            "storage.postgres.NAME.url" => {
+                self.urls.insert(setting.backend_name()?, setting.postgres_url()?);
+            }
+            "storage.postgres.NAME.pool_size" => {
+                self.pools.insert(setting.backend_name()?, setting.count(1000)?);
+            }
+            "storage.sqlite.NAME.path" => {
+                self.sqlite.insert(setting.backend_name()?, SqliteBackend { path: setting.path()? });
+            }
+            "routing.NAME" => {
+                let pattern = setting.path.get(1).cloned().unwrap_or_default();
+                self.routing.push((pattern, setting.text()?.to_owned(), setting.origin.to_string()));
+            }
+            "defaults.backend" => {
+                self.backend = Some((setting.text()?.to_owned(), setting.origin.to_string()));
+            }
+            "defaults.author" => self.author = Some(setting.not_empty()?),
+            "defaults.email" => self.email = Some(setting.text()?.to_owned()),
+            "logging.filter" => self.log_filter = Some(setting.filter()?),
+            "logging.format" => self.log_json = setting.one_of("text", "json")?,
+            other => return Err(Error::internal(format!("option {other} is listed but not read"))),
+        }
+        Ok(())
+    }
+
+    fn finish(self, root: &Path) -> Result<Config> {
+        let postgres = self.postgres()?;
+        if let Some(name) = postgres.keys().find(|name| self.sqlite.contains_key(*name)) {
+            return Err(error(format!(
+                "storage.postgres.{name} and storage.sqlite.{name}: two backends can't have one name"
+            )));
+        }
+        let names: Vec<&str> = postgres.keys().chain(self.sqlite.keys()).map(String::as_str).collect();
+        for (pattern, backend, origin) in &self.routing {
+            known_backend(&names, backend, origin, &format!("routing.{pattern:?}"))?;
+        }
+        let default_backend = match &self.backend {
+            Some((name, origin)) => {
+                known_backend(&names, name, origin, "defaults.backend")?;
+                Some(name.clone())
+            }
+            None => only(postgres.keys()).or_else(|| only(self.sqlite.keys()).filter(|_| names.len() == 1)),
+        };
+        let (listen, origin) =
+            self.listen.unwrap_or_else(|| (SocketAddr::from(([127, 0, 0, 1], 6543)), "default".to_owned()));
+        let auth = match self.scram {
+            true => Auth::Scram(self.users),
+            false if listen.ip().is_loopback() => Auth::Trust,
+            false => return Err(open_to_everybody(listen, &origin)),
+        };
+        let tls = match (self.cert, self.key) {
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                return Err(error("proxy.tls.cert is set, but proxy.tls.key is not".to_owned()));
+            }
+            (None, Some(_)) => {
+                return Err(error("proxy.tls.key is set, but proxy.tls.cert is not".to_owned()));
+            }
+        };
+        let default_metadata = || Secret::new(sqlite_url(&root.join(".epoch/epoch.db")));
+        Ok(Config {
+            name: self.name.unwrap_or_else(|| "epoch".to_owned()),
+            listen,
+            tls,
+            max_connections: self.max_connections.unwrap_or(1000),
+            auth,
+            metadata_url: self.metadata.unwrap_or_else(default_metadata),
+            postgres,
+            sqlite: self.sqlite,
+            routing: self.routing.into_iter().map(|(pattern, backend, _)| (pattern, backend)).collect(),
+            default_backend,
+            author: self.author,
+            email: self.email,
+            log_filter: self.log_filter.unwrap_or_else(|| "info".to_owned()),
+            log_json: self.log_json,
+        })
+    }
+
+    fn postgres(&self) -> Result<BTreeMap<String, PostgresBackend>> {
+        if let Some(name) = self.pools.keys().find(|name| !self.urls.contains_key(*name)) {
+            return Err(error(format!("storage.postgres.{name} has a pool_size, but no url")));
+        }
+        let backend = |(name, url): (&String, &Secret)| {
+            let pool_size = self.pools.get(name).copied().unwrap_or(DEFAULT_POOL);
+            (name.clone(), PostgresBackend { url: url.clone(), pool_size })
+        };
+        Ok(self.urls.iter().map(backend).collect())
+    }
+}
+
+fn only<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<String> {
+    let first = names.next()?;
+    names.next().is_none().then(|| first.clone())
+}
+
+fn known_backend(names: &[&str], name: &str, origin: &str, key: &str) -> Result<()> {
+    if names.contains(&name) {
+        return Ok(());
+    }
+    let error = error(format!("{origin}: {key}: no backend is named \"{name}\""));
+    Err(match names {
+        [] => error.with_hint("Add one: [storage.postgres.NAME] url, or [storage.sqlite.NAME] path."),
+        _ => error.with_hint(format!("Backends: {}.", names.join(", "))),
+    })
+}
+
+fn open_to_everybody(listen: SocketAddr, origin: &str) -> Error {
+    error(format!("{origin}: proxy.listen: {listen} is not a loopback address, but auth.method is \"trust\""))
+        .with_hint("Set auth.method = \"scram-sha-256\" and add users with `epoch user add`, or listen on 127.0.0.1.")
+}
+
+fn sqlite_url(path: &Path) -> String {
+    format!("sqlite://{}", path.display())
+}
+
+fn unknown(setting: &Setting) -> Error {
+    let (index, known) = alternatives(&setting.path);
+    let dotted = setting.dotted();
+    let Setting { origin, path, .. } = setting;
+    let section = path.get(..index).unwrap_or_default().join(".");
+    let place = if section.is_empty() { "at the top".to_owned() } else { format!("in [{section}]") };
+    if index == path.len() {
+        let error = error(format!("{origin}: {dotted} must be a table"));
+        return error.with_hint(format!("Allowed {place}: {}.", known.join(", ")));
+    }
+    let error = error(format!("{origin}: unknown key {dotted}"));
+    let wrong = path.get(index).map(String::as_str).unwrap_or_default();
+    if known.is_empty() {
+        return error.with_hint(format!("{section} holds a value, not a table."));
+    }
+    let allowed = format!("Allowed {place}: {}.", known.join(", "));
+    match near(wrong, known).as_slice() {
+        [] => error.with_hint(allowed),
+        near => error.with_hint(format!("Did you mean {}? {allowed}", near.join(" or "))),
+    }
+}
+
+/// Reading of single values; each failure names origin, key and what is allowed.
+impl Setting {
+    fn dotted(&self) -> String {
+        let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let part = |p: &String| if p.chars().all(bare) { p.clone() } else { format!("{p:?}") };
+        self.path.iter().map(part).collect::<Vec<_>>().join(".")
+    }
+
+    fn bad(&self) -> Error {
+        let option = find(&self.path);
+        let value = match option {
+            Some(option) if !option.secret => format!(" {}", self.value),
+            _ => String::new(),
+        };
+        let error = error(format!("{}: {}: bad value{value}", self.origin, self.dotted()));
+        match option {
+            Some(option) => error.with_hint(format!("Allowed: {}.", option.allowed)),
+            None => error,
+        }
+    }
+
+    fn text(&self) -> Result<&str> {
+        self.value.as_str().ok_or_else(|| self.bad())
+    }
+
+    fn not_empty(&self) -> Result<String> {
+        let text = self.text()?.trim();
+        if text.is_empty() { Err(self.bad()) } else { Ok(text.to_owned()) }
+    }
+
+    fn name(&self) -> Result<String> {
+        let text = self.text()?;
+        if is_name(text) { Ok(text.to_owned()) } else { Err(self.bad()) }
+    }
+
+    fn backend_name(&self) -> Result<String> {
+        let name = self.path.get(2).cloned().unwrap_or_default();
+        if is_name(&name) {
+            return Ok(name);
+        }
+        Err(error(format!("{}: {}: bad name \"{name}\"", self.origin, self.dotted()))
+            .with_hint("Names of backends are letters, digits, - and _."))
+    }
+
+    /// Numbers from the environment and from flags are texts.
+    fn count(&self, most: usize) -> Result<usize> {
+        let number = match &self.value {
+            toml::Value::Integer(number) => usize::try_from(*number).ok(),
+            toml::Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        number.filter(|n| (1..=most).contains(n)).ok_or_else(|| self.bad())
+    }
+
+    /// Whether it is the second of two words.
+    fn one_of(&self, first: &str, second: &str) -> Result<bool> {
+        match self.text()? {
+            text if text == first => Ok(false),
+            text if text == second => Ok(true),
+            _ => Err(self.bad()),
+        }
+    }
+
+    fn address(&self) -> Result<SocketAddr> {
+        let text = self.text()?;
+        let numeric = match text.strip_prefix("localhost:") {
+            Some(port) => format!("127.0.0.1:{port}"),
+            None => text.to_owned(),
+        };
+        numeric.parse().map_err(|_| self.bad())
+    }
+
+    fn path(&self) -> Result<PathBuf> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return Err(self.bad());
+        }
+        Ok(self.origin.directory().join(text))
+    }
+
+    fn existing_file(&self) -> Result<PathBuf> {
+        let path = self.path()?;
+        if path.is_file() {
+            return Ok(path);
+        }
+        Err(error(format!("{}: {}: there is no file {}", self.origin, self.dotted(), path.display())))
+    }
+
+    fn metadata_url(&self) -> Result<Secret> {
+        match self.text()?.strip_prefix("sqlite://") {
+            Some("") => Err(self.bad()),
+            Some(path) => Ok(Secret::new(sqlite_url(&self.origin.directory().join(path)))),
+            None => self.postgres_url(),
+        }
+    }
+
+    fn postgres_url(&self) -> Result<Secret> {
+        let text = self.text()?;
+        let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
+        match rest {
+            Some(rest) if !rest.is_empty() => Ok(Secret::new(text)),
+            _ => Err(self.bad()),
+        }
+    }
+
+    fn verifier(&self) -> Result<Secret> {
+        let text = self.text()?;
+        let mut parts = text.split('$');
+        let shaped = parts.next() == Some("SCRAM-SHA-256")
+            && parts.next().and_then(|p| p.split_once(':')).is_some_and(|(n, _)| n.parse::<u32>().is_ok())
+            && parts.next().is_some_and(|p| p.contains(':'))
+            && parts.next().is_none();
+        if shaped { Ok(Secret::new(text)) } else { Err(self.bad()) }
+    }
+
+    fn filter(&self) -> Result<String> {
+        let text = self.text()?;
+        match tracing_subscriber::EnvFilter::try_new(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(_) => Err(self.bad()),
+        }
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 63
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+}

@@ -1,0 +1,109 @@
+//! The configuration: what `epoch.toml` may hold, with defaults.
+//!
+//! [`options`] is the one list of keys; `epoch.toml.example` shows each of them, which a test checks.
+
+mod build;
+mod file;
+mod near;
+mod options;
+mod source;
+
+#[cfg(test)]
+mod tests;
+
+pub use near::near;
+pub use options::{Opt, options};
+pub use source::{Environment, Loaded, Overrides, load};
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The repository's name: the first segment of the database name that clients connect to.
+    pub name: String,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Certificate chain and key (PEM files) for TLS towards clients.
+    pub tls: Option<TlsFiles>,
+    /// Most client connections at once.
+    pub max_connections: usize,
+    /// How clients prove who they are.
+    pub auth: Auth,
+    /// `sqlite://path` or `postgresql://…`.
+    pub metadata_url: Secret,
+    /// Backends by name.
+    pub postgres: BTreeMap<String, PostgresBackend>,
+    /// Backends by name.
+    pub sqlite: BTreeMap<String, SqliteBackend>,
+    /// Table pattern to backend name, in the file's order; the first that matches wins.
+    pub routing: Vec<(String, String)>,
+    /// The backend of unqualified tables: `[defaults] backend`, else the only PostgreSQL backend,
+    /// else the only backend.
+    pub default_backend: Option<String>,
+    /// Author of commits when the session sets none.
+    pub author: Option<String>,
+    /// Email of commits when the session sets none.
+    pub email: Option<String>,
+    /// A `tracing` filter, e.g. `info,epoch=debug`.
+    pub log_filter: String,
+    /// `text` or `json`.
+    pub log_json: bool,
+}
+
+/// PEM files for TLS.
+#[derive(Debug, Clone)]
+pub struct TlsFiles {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// Client authentication.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// Anybody; only on a loopback address.
+    Trust,
+    /// SCRAM-SHA-256 with these verifiers (`SCRAM-SHA-256$4096:salt$stored:server`) by user name.
+    Scram(BTreeMap<String, Secret>),
+}
+
+/// A PostgreSQL server and database.
+#[derive(Debug, Clone)]
+pub struct PostgresBackend {
+    /// `postgresql://user:password@host:port/database?sslmode=…`.
+    pub url: Secret,
+    /// Most connections of our own (sessions have one each beside these).
+    pub pool_size: usize,
+}
+
+/// A SQLite database file.
+#[derive(Debug, Clone)]
+pub struct SqliteBackend {
+    /// The file; created if missing.
+    pub path: PathBuf,
+}
+
+/// Text that must not be printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+    /// The text, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[secret]")
+    }
+}

@@ -1,0 +1,77 @@
+//! Every key that the configuration knows.
+
+/// One key.
+#[derive(Debug)]
+pub struct Opt {
+    /// Dotted; `NAME` stands for a name that the user chooses.
+    pub key: &'static str,
+    /// What it may hold, for errors.
+    pub allowed: &'static str,
+    /// Its value must not be printed.
+    pub secret: bool,
+    /// Whether `EPOCH_…` may set it.
+    pub from_environment: bool,
+}
+
+const fn opt(key: &'static str, allowed: &'static str) -> Opt {
+    Opt { key, allowed, secret: false, from_environment: true }
+}
+
+const fn secret(key: &'static str, allowed: &'static str) -> Opt {
+    Opt { secret: true, ..opt(key, allowed) }
+}
+
+static OPTIONS: &[Opt] = &[
+    opt("repository.name", "a name of letters, digits, - and _"),
+    opt("proxy.listen", "an address and port, e.g. \"127.0.0.1:6543\""),
+    opt("proxy.max_connections", "a number from 1 to 100000"),
+    opt("proxy.tls.cert", "the path of a PEM file"),
+    opt("proxy.tls.key", "the path of a PEM file"),
+    opt("auth.method", "\"trust\" or \"scram-sha-256\""),
+    secret("auth.users.NAME", "a SCRAM-SHA-256 verifier as `epoch user add` prints it"),
+    secret("metadata.url", "\"sqlite://PATH\" or \"postgresql://…\""),
+    secret("storage.postgres.NAME.url", "\"postgresql://user:password@host:port/database\""),
+    opt("storage.postgres.NAME.pool_size", "a number from 1 to 1000"),
+    opt("storage.sqlite.NAME.path", "the path of a SQLite database file"),
+    Opt { from_environment: false, ..opt("routing.NAME", "the name of a backend") },
+    opt("defaults.backend", "the name of a backend"),
+    opt("defaults.author", "a name"),
+    opt("defaults.email", "an email address"),
+    opt("logging.filter", "a filter, e.g. \"info\" or \"warn,epoch=debug\""),
+    opt("logging.format", "\"text\" or \"json\""),
+];
+
+/// All keys.
+pub fn options() -> &'static [Opt] {
+    OPTIONS
+}
+
+/// The option that a key of the file is, if it is one.
+pub(super) fn find(path: &[String]) -> Option<&'static Opt> {
+    OPTIONS.iter().find(|option| {
+        let parts: Vec<&str> = option.key.split('.').collect();
+        parts.len() == path.len()
+            && parts.iter().zip(path).all(|(part, given)| *part == "NAME" || part == given)
+    })
+}
+
+/// The names that may stand where the first unknown part of `path` stands, and that part's index.
+/// Empty names: any name may stand there, so the key is too long or too short.
+pub(super) fn alternatives(path: &[String]) -> (usize, Vec<&'static str>) {
+    let mut fitting: Vec<Vec<&'static str>> = OPTIONS.iter().map(|o| o.key.split('.').collect()).collect();
+    for (index, given) in path.iter().enumerate() {
+        let matches =
+            |key: &Vec<&'static str>| key.get(index).is_some_and(|part| *part == "NAME" || part == given);
+        if !fitting.iter().any(matches) {
+            return (index, names_at(&fitting, index));
+        }
+        fitting.retain(matches);
+    }
+    (path.len(), names_at(&fitting, path.len()))
+}
+
+fn names_at(fitting: &[Vec<&'static str>], index: usize) -> Vec<&'static str> {
+    let mut names: Vec<&str> = fitting.iter().filter_map(|key| key.get(index).copied()).collect();
+    names.dedup();
+    names
+}

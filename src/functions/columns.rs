@@ -1,0 +1,82 @@
+//! The columns of a result, known before anything runs.
+
+use std::sync::Arc;
+
+use epoch_adapter::TableDef;
+
+use super::args::{Args, Parsed, parse};
+use super::catalog::{CONFLICTS_OF_ALL, DIFF_OF_ALL, Function};
+use super::{Column, Session, SqlType, known};
+use crate::{Error, Result, sqlstate};
+
+/// The columns that [`super::call`] returns. Needs the values of those arguments that name a table;
+/// all others may be [`super::Arg::Null`] (parameters that aren't bound yet).
+pub fn columns(session: &Session<'_>, name: &str, args: &Args) -> Result<Vec<Column>> {
+    let function = known(name)?;
+    if !function.columns.is_empty() {
+        return Ok(fixed(function.columns));
+    }
+    of_tables(session, function, &parse(function, args)?)
+}
+
+fn of_tables(session: &Session<'_>, function: &Function, args: &Parsed) -> Result<Vec<Column>> {
+    match function.name {
+        "epoch_at" => Ok(at(&*table(session, &args.required("table")?)?)),
+        "epoch_diff" => match super::diff::table_of(args) {
+            Some(name) => Ok(diff(&*table(session, &name)?)),
+            None => Ok(fixed(DIFF_OF_ALL)),
+        },
+        "epoch_conflicts" => match args.text("table") {
+            Some(name) => Ok(conflicts(&*table(session, &name)?)),
+            None => Ok(fixed(CONFLICTS_OF_ALL)),
+        },
+        other => Err(Error::internal(format!("{other} has no columns"))),
+    }
+}
+
+/// A registered table by name; 42P01.
+pub(super) fn table(session: &Session<'_>, name: &str) -> Result<Arc<TableDef>> {
+    let tables = session.repository.tables();
+    tables.find(name).cloned().ok_or_else(|| {
+        Error::new(sqlstate::UNDEFINED_TABLE, format!("table \"{name}\" is not registered"))
+            .with_hint("SELECT * FROM epoch.tables lists the registered ones, epoch_register adds one.")
+    })
+}
+
+fn fixed(columns: &[(&str, SqlType)]) -> Vec<Column> {
+    columns.iter().map(|(name, ty)| column(*name, ty.clone())).collect()
+}
+
+fn column(name: impl Into<String>, ty: SqlType) -> Column {
+    Column { name: name.into(), ty }
+}
+
+/// The table's columns, each under a prefix.
+fn own<'a>(table: &'a TableDef, prefix: &'a str) -> impl Iterator<Item = Column> + 'a {
+    let typed = move |c: &epoch_adapter::Column| {
+        column(format!("{prefix}{}", c.name), SqlType::Named(c.pg_type.clone()))
+    };
+    table.schema.columns.iter().map(typed)
+}
+
+fn at(table: &TableDef) -> Vec<Column> {
+    own(table, "").collect()
+}
+
+fn diff(table: &TableDef) -> Vec<Column> {
+    let mut columns = vec![column("diff_type", SqlType::Text)];
+    columns.extend(own(table, "from_"));
+    columns.extend(own(table, "to_"));
+    columns.push(column("changed_columns", SqlType::TextArray));
+    columns
+}
+
+fn conflicts(table: &TableDef) -> Vec<Column> {
+    let mut columns = vec![column("conflict_id", SqlType::Int8), column("kind", SqlType::Text)];
+    for prefix in ["base_", "our_", "their_"] {
+        columns.extend(own(table, prefix));
+    }
+    columns.push(column("conflicting_columns", SqlType::TextArray));
+    columns.push(column("resolved", SqlType::Bool));
+    columns
+}

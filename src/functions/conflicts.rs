@@ -1,0 +1,165 @@
+//! Conflicts of the merge that waits on the session's branch.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::DataType;
+use epoch_adapter::{BackendKind, Row, TableDef, Value};
+
+use super::args::{Arg, Parsed};
+use super::{Outcome, Rows, Session, columns, text};
+use crate::operations::{Conflict, Resolution, Side};
+use crate::{Error, Result, sqlstate};
+
+/// `epoch.conflicts` and `epoch_conflicts([table])`.
+pub(super) async fn conflicts(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
+    let Some(table) = args.text("table") else {
+        return counts(session).await;
+    };
+    let table = columns::table(session, &table)?;
+    let found = session.repository.conflicts(session.checkout, Some(&table.name.to_string())).await?;
+    Ok(found.iter().map(|conflict| row(&table, conflict)).collect())
+}
+
+/// Open conflicts per table.
+async fn counts(session: &Session<'_>) -> Result<Rows> {
+    let mut counts: BTreeMap<String, i64> = BTreeMap::new();
+    for conflict in session.repository.conflicts(session.checkout, None).await? {
+        *counts.entry(conflict.table.name.to_string()).or_default() += i64::from(!conflict.resolved);
+    }
+    let open = counts.into_iter().filter(|(_, count)| *count > 0);
+    Ok(open.map(|(table, count)| vec![Some(table), Some(count.to_string())]).collect())
+}
+
+fn row(table: &TableDef, conflict: &Conflict) -> Vec<Option<String>> {
+    let mut row = vec![Some(conflict.id.to_string()), Some(conflict.kind.as_str().to_owned())];
+    for side in [&conflict.base, &conflict.ours, &conflict.theirs] {
+        row.extend(cells(table, side.as_ref()));
+    }
+    row.push(Some(text::array(&conflict.columns)));
+    row.push(Some(text::boolean(conflict.resolved)));
+    row
+}
+
+/// A row's cells; NULLs if there is no row.
+pub(super) fn cells(table: &TableDef, row: Option<&Row>) -> impl Iterator<Item = Option<String>> {
+    let columns = table.schema.columns.iter().enumerate();
+    columns.map(move |(i, column)| text::value(column, row?.get(i)?))
+}
+
+/// `epoch_conflicts_resolve`.
+pub(super) async fn resolve(session: &Session<'_>, args: &Parsed) -> Result<Outcome> {
+    let (side, positional) = side(args)?;
+    // With '--ours' and its like the side isn't positional: the first text is the table.
+    let table = args.text(if positional { "table" } else { "side" });
+    let key = args.list("key");
+    let key = (!key.is_empty()).then_some(key);
+    let column = args.text("column");
+    if !positional && args.text("table").is_some() && args.text("side").is_some() {
+        return Err(args.invalid("name the table, key and column after the side, or as table => …"));
+    }
+    let table = table.or_else(|| args.text("table"));
+    if key.is_some() && table.is_none() {
+        return Err(args.missing("table"));
+    }
+    let side = match side.as_str() {
+        "ours" => Side::Ours,
+        "theirs" => Side::Theirs,
+        "base" => Side::Base,
+        _ => Side::Value(value(session, args, table.as_deref(), column.as_deref())?),
+    };
+    let resolution = Resolution { side, table, key, column };
+    let done = session.repository.resolve_conflicts(session.checkout, &resolution).await?;
+    let notices = match done.remaining {
+        0 if done.resolved > 0 => {
+            vec!["all conflicts are resolved: epoch_merge('--continue') finishes".to_owned()]
+        }
+        _ => Vec::new(),
+    };
+    let rows = vec![vec![Some(done.resolved.to_string()), Some(done.remaining.to_string())]];
+    Ok(Outcome { rows, notices, ..Outcome::default() })
+}
+
+/// The side, and whether it came as a positional argument.
+fn side(args: &Parsed) -> Result<(String, bool)> {
+    let flags: Vec<&str> = ["ours", "theirs", "base"].into_iter().filter(|f| args.flag(f)).collect();
+    match flags.as_slice() {
+        [flag] => Ok(((*flag).to_owned(), false)),
+        [] => {
+            let side = args.required("side")?;
+            match side.as_str() {
+                "ours" | "theirs" | "base" | "value" => Ok((side, true)),
+                _ => Err(args.invalid(format!("invalid side \"{side}\""))),
+            }
+        }
+        _ => Err(args.invalid("only one of --ours, --theirs and --base can be given")),
+    }
+}
+
+/// The user's value in the form in which the table's backend keeps the column.
+fn value(session: &Session<'_>, args: &Parsed, table: Option<&str>, column: Option<&str>) -> Result<Value> {
+    let table = columns::table(session, table.ok_or_else(|| args.missing("table"))?)?;
+    let name = column.ok_or_else(|| args.missing("column"))?;
+    let index = table.schema.index_of(name);
+    let column = index.and_then(|i| table.schema.columns.get(i)).ok_or_else(|| {
+        Error::new(
+            sqlstate::UNDEFINED_COLUMN,
+            format!("column \"{name}\" of table \"{}\" does not exist", table.name),
+        )
+    })?;
+    match args.raw("value") {
+        None => Err(args.missing("value")),
+        Some(Arg::Null) => Ok(Value::Null),
+        Some(_) => {
+            let text = args.required("value")?;
+            typed(table.location.kind, &column.data_type, &text).ok_or_else(|| {
+                Error::new(
+                    sqlstate::INVALID_TEXT_REPRESENTATION,
+                    format!("invalid input syntax for type {}: \"{text}\"", column.pg_type),
+                )
+            })
+        }
+    }
+}
+
+fn typed(kind: BackendKind, ty: &DataType, text: &str) -> Option<Value> {
+    // PostgreSQL values travel as text; the server itself checks them.
+    if kind == BackendKind::PostgreSql {
+        return Some(Value::Text(text.to_owned()));
+    }
+    match ty {
+        DataType::Boolean => match text {
+            "true" | "t" | "1" => Some(Value::Int(1)),
+            "false" | "f" | "0" => Some(Value::Int(0)),
+            _ => None,
+        },
+        ty if ty.is_integer() => text.parse().ok().map(Value::Int),
+        ty if ty.is_floating() => text.parse().ok().map(Value::Real),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            unhex(text.strip_prefix("\\x")?).map(Value::Blob)
+        }
+        _ => Some(Value::Text(text.to_owned())),
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
+    let pairs = digits.chunks_exact(2);
+    pairs.remainder().is_empty().then(|| pairs.map(|pair| pair.iter().fold(0, |a, d| a * 16 + d)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_take_the_form_of_their_backend() {
+        let sqlite = |ty, text| typed(BackendKind::Sqlite, &ty, text);
+        assert_eq!(sqlite(DataType::Int64, "5"), Some(Value::Int(5)));
+        assert_eq!(sqlite(DataType::Int64, "five"), None);
+        assert_eq!(sqlite(DataType::Float64, "1.5"), Some(Value::Real(1.5)));
+        assert_eq!(sqlite(DataType::Binary, "\\x0aFF"), Some(Value::Blob(vec![10, 255])));
+        assert_eq!(sqlite(DataType::Binary, "\\x0"), None);
+        assert_eq!(sqlite(DataType::Utf8, "5"), Some(Value::Text("5".into())));
+        assert_eq!(typed(BackendKind::PostgreSql, &DataType::Int64, "5"), Some(Value::Text("5".into())));
+    }
+}

@@ -1,0 +1,221 @@
+//! The SQL surface: the names, arguments and columns of the `epoch_*` functions and of the relations
+//! of schema `epoch`, independent of how a statement is parsed.
+//!
+//! [`catalog`] is the one definition of verbs and flags; the command line is generated from it.
+//! Whoever parsed a statement hands over a name and [`Args`]: [`columns`] describes the result before
+//! anything runs, [`call`] runs any function, [`relation`] only the reading ones.
+
+mod args;
+mod catalog;
+mod columns;
+mod commit;
+mod conflicts;
+mod diff;
+mod info;
+mod merge;
+mod read;
+mod refs;
+mod rows;
+mod tables;
+mod text;
+
+use async_trait::async_trait;
+
+use crate::operations::{Author, Checkout, Repository, Strategy};
+use crate::{Error, Result, sqlstate};
+
+pub use args::{Arg, Args};
+pub use catalog::{Flag, Function, Kind, Parameter, Takes, catalog, find, relations};
+pub use columns::columns;
+
+/// The PostgreSQL type of a result column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SqlType {
+    /// `text`
+    Text,
+    /// `boolean`
+    Bool,
+    /// `bigint`
+    Int8,
+    /// `timestamp with time zone`
+    TimestampTz,
+    /// `jsonb`
+    Jsonb,
+    /// `text[]`
+    TextArray,
+    /// A user column's own type, as [`epoch_adapter::Column::pg_type`] writes it.
+    Named(String),
+}
+
+impl SqlType {
+    /// The type as PostgreSQL writes it.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Text => "text",
+            Self::Bool => "boolean",
+            Self::Int8 => "bigint",
+            Self::TimestampTz => "timestamp with time zone",
+            Self::Jsonb => "jsonb",
+            Self::TextArray => "text[]",
+            Self::Named(name) => name,
+        }
+    }
+}
+
+/// One column of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Name.
+    pub name: String,
+    /// Type.
+    pub ty: SqlType,
+}
+
+/// Who calls, and from where.
+pub struct Session<'a> {
+    /// The repository.
+    pub repository: &'a Repository,
+    /// What the session is on.
+    pub checkout: &'a Checkout,
+    /// Author of what the session commits (`epoch.author`, `epoch.email`).
+    pub author: Author,
+    /// Mutating functions are refused (25006): the session is on a commit or tag, or its
+    /// transactions are read-only. `epoch_checkout` works nevertheless.
+    pub read_only: bool,
+    /// A transaction block is open: mutating functions are refused (25001), because they take
+    /// effect at once and would neither see nor follow what the block did.
+    pub in_transaction: bool,
+    /// Whether a live session (this one or another) is on the branch.
+    pub branch_in_use: &'a (dyn Fn(&str) -> bool + Send + Sync),
+    /// How merges judge two-sided changes if the call doesn't say (`epoch.merge_strategy`).
+    pub strategy: Strategy,
+    /// Answers `epoch_explain`; `None` where there is no planner.
+    pub explain: Option<&'a dyn Explain>,
+}
+
+/// Says what would run where. Implemented by whoever plans statements.
+#[async_trait]
+pub trait Explain: Send + Sync {
+    /// The parts of the plan of `sql`, in the order in which they run.
+    async fn explain(&self, sql: &str) -> Result<Vec<ExplainPart>>;
+}
+
+/// A row of `epoch_explain`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExplainPart {
+    /// `native`, `federated`, `version control` …
+    pub route: String,
+    /// The backend it runs on, if it runs on one.
+    pub backend: Option<String>,
+    /// The SQL (or plan) of this part.
+    pub sql: String,
+}
+
+/// What a function returned.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// The columns, as [`columns`] describes them.
+    pub columns: Vec<Column>,
+    /// Values in PostgreSQL's text form, `None` for NULL.
+    pub rows: Vec<Vec<Option<String>>>,
+    /// The session is on this from now on.
+    pub checkout: Option<Checkout>,
+    /// NOTICE messages for the client.
+    pub notices: Vec<String>,
+}
+
+/// Runs any function of the catalog, by its name (`epoch_log`) or its relation's (`epoch.log`).
+pub async fn call(session: &Session<'_>, name: &str, args: &Args) -> Result<Outcome> {
+    let function = known(name)?;
+    let columns = columns(session, name, args)?;
+    let parsed = args::parse(function, args)?;
+    if function.kind == Kind::Mutating {
+        guard(session, function, &parsed)?;
+    }
+    let outcome = dispatch(session, function, &parsed).await?;
+    Ok(Outcome { columns, ..outcome })
+}
+
+/// Runs a reading function or scalar: what may stand in FROM, be joined and filtered.
+pub async fn relation(session: &Session<'_>, name: &str, args: &Args) -> Result<Outcome> {
+    let function = known(name)?;
+    if function.kind == Kind::Mutating {
+        return Err(Error::unsupported(format!("{} as a part of a larger query", function.name))
+            .with_hint(format!("Write SELECT {0}(…), SELECT * FROM {0}(…) or CALL {0}(…).", function.name)));
+    }
+    call(session, name, args).await
+}
+
+fn known(name: &str) -> Result<&'static Function> {
+    find(name).ok_or_else(|| {
+        let error = match name.strip_prefix("epoch.") {
+            Some(_) => Error::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist")),
+            None => Error::new(sqlstate::UNDEFINED_FUNCTION, format!("function {name} does not exist")),
+        };
+        error.with_hint("SELECT * FROM epoch_help() lists all functions.")
+    })
+}
+
+/// Mutating functions act at once and on their own, so they need a session that may write and that
+/// isn't in the middle of something. A plain checkout writes nothing.
+fn guard(session: &Session<'_>, function: &Function, parsed: &args::Parsed) -> Result<()> {
+    if session.in_transaction && !parsed.lists(function) {
+        return Err(Error::new(
+            sqlstate::ACTIVE_SQL_TRANSACTION,
+            format!("{} cannot run inside a transaction block", function.name),
+        )
+        .with_hint("Commit or roll back first, or let the driver autocommit."));
+    }
+    let only_moves = function.name == "epoch_checkout" && !parsed.flag("b");
+    if session.read_only && !only_moves && !parsed.lists(function) {
+        return Err(Error::new(
+            sqlstate::READ_ONLY_SQL_TRANSACTION,
+            format!("cannot execute {} in a read-only session", function.name),
+        )
+        .with_detail(format!("The session is on \"{}\".", session.checkout.name))
+        .with_hint("Check out a branch: SELECT epoch_checkout('main')."));
+    }
+    Ok(())
+}
+
+async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parsed) -> Result<Outcome> {
+    let rows = match function.name {
+        "epoch_branch" => return refs::branch(session, args).await,
+        "epoch_checkout" => return refs::checkout(session, args).await,
+        "epoch_tag" => refs::tag(session, args).await,
+        "epoch_register" => tables::register(session, args).await,
+        "epoch_unregister" => tables::unregister(session, args).await,
+        "epoch_discover" => tables::discover(session, args).await,
+        "epoch_tables" => tables::tables(session),
+        "epoch_backends" => tables::backends(session).await,
+        "epoch_commit" => return commit::commit(session, args).await,
+        "epoch_reset" => return commit::reset(session, args).await,
+        "epoch_merge" => return merge::merge(session, args).await,
+        "epoch_conflicts" => conflicts::conflicts(session, args).await,
+        "epoch_conflicts_resolve" => return conflicts::resolve(session, args).await,
+        "epoch_log" => read::log(session, args).await,
+        "epoch_branches" => read::branches(session).await,
+        "epoch_tags" => read::tags(session).await,
+        "epoch_status" => read::status(session).await,
+        "epoch_at" => rows::at(session, args).await,
+        "epoch_diff" => diff::diff(session, args).await,
+        "epoch_diff_stat" => diff::stat(session, args).await,
+        "epoch_diff_summary" => diff::summary(session, args).await,
+        "epoch_merge_base" => info::merge_base(session, args).await,
+        "epoch_has_ancestor" => info::has_ancestor(session, args).await,
+        "epoch_count_commits" => info::count_commits(session, args).await,
+        "epoch_hashof" => info::hash_of(session, args).await,
+        "epoch_active_branch" => info::active_branch(session),
+        "epoch_version" => info::version(),
+        "epoch_help" => info::help(args),
+        "epoch_explain" => info::explain(session, args).await,
+        other => Err(Error::internal(format!("{other} is in the catalog but not implemented"))),
+    };
+    rows.map(|rows| Outcome { rows, ..Outcome::default() })
+}
+
+/// The rows of a result.
+type Rows = Vec<Vec<Option<String>>>;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! `epoch_at`: a table's rows at a ref.
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
+use epoch_adapter::Scan;
+use futures::StreamExt;
+
+use super::args::Parsed;
+use super::{Rows, Session, columns};
+use crate::{Error, Result};
+
+/// `epoch_at(table, ref)`.
+pub(super) async fn at(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
+    let table = columns::table(session, &args.required("table")?)?;
+    let repository = session.repository;
+    let spec = args.required("ref")?;
+    let there = match spec.as_str() {
+        "WORKING" => session.checkout.clone(),
+        spec => repository.checkout(spec, Some(session.checkout)).await?,
+    };
+    let view = repository.view(&there, &table)?;
+    let backend = repository.backend(&table.location.backend).ok_or_else(|| {
+        Error::internal(format!(
+            "backend \"{}\" of table \"{}\" is not configured",
+            table.location.backend, table.name
+        ))
+    })?;
+    let mut batches = backend.scan(&table, &view, &Scan::default()).await?;
+    let mut rows = Rows::new();
+    while let Some(batch) = batches.next().await {
+        append(&batch?, &mut rows)?;
+    }
+    Ok(rows)
+}
+
+/// A batch's rows in PostgreSQL's text forms.
+fn append(batch: &RecordBatch, rows: &mut Rows) -> Result<()> {
+    let options = FormatOptions::new()
+        .with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"))
+        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%:z"))
+        .with_datetime_format(Some("%Y-%m-%d %H:%M:%S%.f"))
+        .with_duration_format(DurationFormat::ISO8601);
+    let failed = |error: arrow::error::ArrowError| Error::internal(format!("cannot print a value: {error}"));
+    let columns: Vec<ArrayFormatter<'_>> = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
+    for row in 0..batch.num_rows() {
+        let cell = |(column, formatter): (&arrow::array::ArrayRef, &ArrayFormatter<'_>)| {
+            if column.is_null(row) {
+                return Ok(None);
+            }
+            let text = formatter.value(row).try_to_string()?;
+            Ok(Some(postgres_form(column.data_type(), text)))
+        };
+        let cells = batch.columns().iter().zip(&columns).map(cell);
+        rows.push(cells.collect::<Result<_, _>>().map_err(failed)?);
+    }
+    Ok(())
+}
+
+/// Where Arrow prints a value otherwise than PostgreSQL.
+fn postgres_form(ty: &arrow::datatypes::DataType, text: String) -> String {
+    use arrow::datatypes::DataType;
+    match ty {
+        DataType::Boolean => super::text::boolean(text == "true"),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            format!("\\x{text}")
+        }
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => match text.as_str() {
+            "inf" => "Infinity".to_owned(),
+            "-inf" => "-Infinity".to_owned(),
+            _ => text.strip_suffix(".0").map(str::to_owned).unwrap_or(text),
+        },
+        DataType::Timestamp(_, Some(_)) => {
+            let at = text.rfind(['+', '-']).unwrap_or(text.len());
+            let (time, offset) = text.split_at_checked(at).unwrap_or((&text, ""));
+            format!("{}{}", short_fraction(time), offset.strip_suffix(":00").unwrap_or(offset))
+        }
+        DataType::Timestamp(_, None) | DataType::Time32(_) | DataType::Time64(_) => {
+            short_fraction(&text).to_owned()
+        }
+        _ => text,
+    }
+}
+
+/// Without the zeros at the end of a fraction of a second.
+fn short_fraction(time: &str) -> &str {
+    if time.contains('.') { time.trim_end_matches('0').trim_end_matches('.') } else { time }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, BinaryArray, BooleanArray, Float64Array, TimestampMicrosecondArray};
+
+    use super::*;
+
+    #[test]
+    fn values_print_as_postgresql_prints_them() {
+        let at = 1_793_536_200_250_000;
+        let columns: Vec<(&str, ArrayRef)> = vec![
+            ("b", Arc::new(BooleanArray::from(vec![Some(true), None]))),
+            ("x", Arc::new(BinaryArray::from_opt_vec(vec![Some(b"\x0a\xff"), None]))),
+            ("f", Arc::new(Float64Array::from(vec![Some(2.0), Some(f64::NEG_INFINITY)]))),
+            ("t", Arc::new(TimestampMicrosecondArray::from(vec![Some(at), None]))),
+            ("z", Arc::new(TimestampMicrosecondArray::from(vec![Some(at), None]).with_timezone("UTC"))),
+        ];
+        let mut rows = Rows::new();
+        append(&RecordBatch::try_from_iter(columns).unwrap(), &mut rows).unwrap();
+        let text = |row: usize| -> Vec<String> {
+            rows[row].iter().map(|cell| cell.clone().unwrap_or("NULL".to_owned())).collect()
+        };
+        let time = "2026-11-01 12:30:00.25";
+        assert_eq!(text(0), ["t", "\\x0aff", "2", time, &format!("{time}+00")]);
+        assert_eq!(text(1), ["NULL", "NULL", "-Infinity", "NULL", "NULL"]);
+    }
+}

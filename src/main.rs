@@ -1,0 +1,5 @@
+//! `epoch`: the command line.
+
+fn main() -> std::process::ExitCode {
+    epoch::cli::main()
+}

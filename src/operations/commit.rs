@@ -1,0 +1,165 @@
+//! Committing working changes.
+
+use std::collections::HashMap;
+
+use epoch_adapter::{Error, Result, TableId, TableStats, sqlstate};
+
+use super::publish::{Draft, Outcome, Part, Publication, Published};
+use super::{Author, Checkout, CommitOptions, Committed, Repository};
+use crate::metadata::refs::Branch;
+use crate::metadata::{commits, date, merges, micros, now, tables};
+
+impl Repository {
+    /// Commits the working changes of the checkout's branch, on all backends. Concludes a waiting
+    /// merge whose conflicts are all resolved.
+    pub async fn commit(&self, checkout: &Checkout, options: &CommitOptions) -> Result<Committed> {
+        check_options(options)?;
+        let lock = self.locked().await?;
+        let branch = self.head_branch(Some(checkout))?;
+        let mut tx = self.store().read().await?;
+        let waiting = merges::waiting(&mut tx, branch.lineage).await?;
+        tx.commit().await?;
+        if let Some(merge) = waiting {
+            return self.commit_merge(&lock, &branch, &merge, options).await;
+        }
+        let publication = self.commit_publication(&branch, options).await?;
+        let published = match publication {
+            Some(publication) => self.publish(&lock, branch.lineage, publication).await?,
+            None => None,
+        };
+        match published {
+            Some(published) => self.committed(published).await,
+            None if options.skip_empty => Ok(Committed { hash: branch.head, tables: vec![] }),
+            None => Err(nothing_to_commit(&branch)),
+        }
+    }
+
+    /// `None` if it is clear already that nothing changed.
+    async fn commit_publication(
+        &self,
+        branch: &Branch,
+        options: &CommitOptions,
+    ) -> Result<Option<Publication>> {
+        let only = options.tables.iter().map(|name| Ok(self.table(name)?.id)).collect::<Result<Vec<_>>>()?;
+        let moved_softly = self.published(branch).await?.1 != branch.head;
+        if moved_softly && !only.is_empty() {
+            return Err(Error::new(
+                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "after a soft reset all tables must be committed together",
+            ));
+        }
+        let parts = self.commit_parts(branch, &only).await?;
+        let empty = options.allow_empty || options.amend;
+        if parts.is_empty() && !empty && !moved_softly {
+            return Ok(None);
+        }
+        let author = self.author_or_default(&options.author);
+        let (parents, message) = if options.amend {
+            self.amended(branch, &options.message).await?
+        } else {
+            (vec![branch.head.clone()], options.message.clone())
+        };
+        let action = if options.amend { "commit (amend)" } else { "commit" };
+        Ok(Some(Publication {
+            action: format!("{action}: {}", message.lines().next().unwrap_or_default()),
+            author: author.name.clone(),
+            expected: branch.head.clone(),
+            all: true,
+            parts,
+            outcome: Outcome::New(Draft {
+                parents,
+                author,
+                date: options.date.map_or_else(now, |d| date(micros(d))),
+                message,
+                by_diff: options.amend || moved_softly,
+                allow_empty: empty,
+            }),
+            forget_merge: false,
+            safety: None,
+            undo: None,
+        }))
+    }
+
+    /// All tables of each backend that has pending work: a transaction over two tables of which only
+    /// one was known to have work must not be cut in half.
+    async fn commit_parts(&self, branch: &Branch, only: &[TableId]) -> Result<Vec<Part>> {
+        let wanted = |id: &TableId| only.is_empty() || only.contains(id);
+        let pending = self.pending(branch).await?;
+        let layer = self.state().layer(branch.lineage)?;
+        let parts = self.tables_by_backend(layer).into_iter().filter_map(|(backend, tables)| {
+            let tables: Vec<_> = tables.iter().map(|t| t.id).filter(wanted).collect();
+            let concerned = pending.iter().any(|(id, _)| tables.contains(id));
+            concerned.then_some(Part { backend, tables, changes: vec![] })
+        });
+        Ok(parts.collect())
+    }
+
+    /// Parents and message of what replaces the head commit.
+    async fn amended(&self, branch: &Branch, message: &str) -> Result<(Vec<String>, String)> {
+        let head = branch.head.clone();
+        let parents = self
+            .with_graph(|graph| {
+                let at = graph.index(&head);
+                let parents = at.map_or(&[][..], |at| graph.parents(at));
+                Ok(parents.iter().map(|&p| graph.hash(p).to_owned()).collect::<Vec<_>>())
+            })
+            .await?;
+        if parents.is_empty() {
+            let message = "the first commit of the repository cannot be amended";
+            return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+        }
+        if !message.is_empty() {
+            return Ok((parents, message.to_owned()));
+        }
+        let mut tx = self.store().read().await?;
+        let old = commits::read(&mut tx, &branch.head).await?;
+        Ok((parents, old.map(|c| c.message).unwrap_or_default()))
+    }
+
+    pub(super) async fn committed(&self, published: Published) -> Result<Committed> {
+        Ok(Committed { hash: published.hash, tables: self.named_stats(published.tables).await? })
+    }
+
+    /// Table names for counts, also of tables that are not registered any more.
+    pub(super) async fn named_stats(
+        &self,
+        stats: Vec<(TableId, TableStats)>,
+    ) -> Result<Vec<(String, TableStats)>> {
+        let mut tx = self.store().read().await?;
+        let names: HashMap<_, _> = tables::names(&mut tx).await?.into_iter().collect();
+        let name = |id: TableId| names.get(&id).map_or_else(|| format!("#{}", id.0), ToString::to_string);
+        let mut named: Vec<_> = stats.into_iter().map(|(id, stats)| (name(id), stats)).collect();
+        named.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(named)
+    }
+}
+
+fn check_options(options: &CommitOptions) -> Result<()> {
+    if options.message.trim().is_empty() && !options.amend {
+        return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, "the commit message is empty"));
+    }
+    if !options.author.name.is_empty() {
+        check_author(&options.author)?;
+    }
+    Ok(())
+}
+
+/// Names and emails are one line, without the marks that `Name <email>` is written with.
+pub(super) fn check_author(author: &Author) -> Result<()> {
+    let bad = |text: &str| text.contains(['<', '>', '\n', '\r', '\0']);
+    if bad(&author.name) || bad(&author.email) {
+        return Err(Error::new(
+            sqlstate::INVALID_PARAMETER_VALUE,
+            "the author's name or email holds <, > or a line break",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn nothing_to_commit(branch: &Branch) -> Error {
+    Error::new(
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("nothing to commit, branch \"{}\" has no working changes", branch.name),
+    )
+    .with_hint("Use --allow-empty to commit anyway, or --skip-empty to make this no error.")
+}

@@ -1,0 +1,246 @@
+//! The conflicts of a waiting merge, and choosing between their sides.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::DataType;
+use epoch_adapter::{
+    BackendKind, Column, Error, Result, Row, TableDef, TableId, TableSchema, Value, sqlstate,
+};
+use serde::{Deserialize, Serialize};
+
+use super::merge::{Pick, RowConflict, Sides, combine, differing_columns};
+use super::merging::no_merge;
+use super::{Checkout, Conflict, Repository, Resolution, Resolved, Side};
+use crate::metadata::refs::Branch;
+use crate::metadata::{merges, to_json};
+
+/// A conflict with what was chosen so far.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) id: i64,
+    pub(super) table: TableId,
+    pub(super) conflict: RowConflict,
+    picks: Picks,
+    pub(super) resolved: bool,
+}
+
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Picks {
+    /// For everything in conflict that isn't in `columns`.
+    whole: Option<Pick>,
+    columns: BTreeMap<usize, Pick>,
+}
+
+impl Choice {
+    fn sides(&self) -> Sides {
+        let c = &self.conflict;
+        Sides { base: c.base.clone(), ours: c.ours.clone(), theirs: c.theirs.clone() }
+    }
+
+    /// The columns that a choice can be made for; none if the row is there on one side only.
+    fn open_columns(&self, schema: &TableSchema) -> Vec<usize> {
+        if self.conflict.ours.is_none() || self.conflict.theirs.is_none() {
+            return vec![];
+        }
+        if self.conflict.columns.is_empty() {
+            return differing_columns(schema, &self.sides());
+        }
+        self.conflict.columns.clone()
+    }
+
+    fn is_complete(&self, schema: &TableSchema) -> bool {
+        let columns = self.open_columns(schema);
+        self.picks.whole.is_some()
+            || (!columns.is_empty() && columns.iter().all(|c| self.picks.columns.contains_key(c)))
+    }
+
+    /// The row that the merge takes.
+    pub(super) fn result(&self, schema: &TableSchema) -> Option<Row> {
+        let by_row = self.conflict.columns.is_empty();
+        let mut row = match (&self.picks.whole, by_row) {
+            (Some(Pick::Theirs), true) => self.conflict.theirs.clone(),
+            (Some(Pick::Base), true) => self.conflict.base.clone(),
+            (Some(Pick::Ours | Pick::Value(_)), true) => self.conflict.ours.clone(),
+            (whole, _) => {
+                let whole = whole.clone().unwrap_or(Pick::Ours);
+                let pick = |i: usize| self.picks.columns.get(&i).cloned().unwrap_or_else(|| whole.clone());
+                return Some(combine(&self.sides(), pick));
+            }
+        }?;
+        for (&i, pick) in self.picks.columns.iter().filter(|(i, _)| self.open_columns(schema).contains(i)) {
+            let side = match pick {
+                Pick::Ours => self.conflict.ours.as_ref(),
+                Pick::Theirs => self.conflict.theirs.as_ref(),
+                Pick::Base => self.conflict.base.as_ref(),
+                Pick::Value(_) => None,
+            };
+            let value = match pick {
+                Pick::Value(value) => Some(value.clone()),
+                _ => side.and_then(|row| row.get(i).cloned()),
+            };
+            if let (Some(cell), Some(value)) = (row.get_mut(i), value) {
+                *cell = value;
+            }
+        }
+        Some(row)
+    }
+}
+
+impl Repository {
+    /// The conflicts that wait on the checkout's branch; none on a commit.
+    pub async fn conflicts(&self, checkout: &Checkout, table: Option<&str>) -> Result<Vec<Conflict>> {
+        self.refresh().await?;
+        if !checkout.is_branch() {
+            return Ok(vec![]);
+        }
+        let branch = self.head_branch(Some(checkout))?;
+        let wanted = table.map(|name| self.table(name)).transpose()?.map(|t| t.id);
+        let choices = self.choices(&branch).await?;
+        choices
+            .into_iter()
+            .filter(|c| wanted.is_none_or(|w| w == c.table))
+            .map(|c| self.describe_conflict(c))
+            .collect()
+    }
+
+    fn describe_conflict(&self, choice: Choice) -> Result<Conflict> {
+        let table = self.table_by_id(choice.table)?;
+        let name = |&i: &usize| table.schema.columns.get(i).map(|c| c.name.clone());
+        let conflict = choice.conflict;
+        Ok(Conflict {
+            id: choice.id,
+            kind: conflict.kind,
+            columns: conflict.columns.iter().filter_map(name).collect(),
+            key: conflict.key,
+            base: conflict.base,
+            ours: conflict.ours,
+            theirs: conflict.theirs,
+            resolved: choice.resolved,
+            table,
+        })
+    }
+
+    /// All conflicts of the merge that waits on a branch.
+    pub(super) async fn choices(&self, branch: &Branch) -> Result<Vec<Choice>> {
+        let mut tx = self.store().read().await?;
+        let rows = merges::conflicts(&mut tx, branch.lineage, None).await?;
+        tx.commit().await?;
+        let corrupt = |e: serde_json::Error| {
+            Error::new(sqlstate::DATA_CORRUPTED, "a stored conflict cannot be read")
+                .with_detail(e.to_string())
+        };
+        rows.into_iter()
+            .map(|row| {
+                Ok(Choice {
+                    id: row.id,
+                    table: row.table,
+                    conflict: serde_json::from_str(&row.body).map_err(corrupt)?,
+                    picks: serde_json::from_str(&row.resolution).map_err(corrupt)?,
+                    resolved: row.resolved,
+                })
+            })
+            .collect()
+    }
+
+    /// Chooses a side for conflicts: all, of one table, one key, one column.
+    pub async fn resolve_conflicts(&self, checkout: &Checkout, resolution: &Resolution) -> Result<Resolved> {
+        let _lock = self.locked().await?;
+        let branch = self.head_branch(Some(checkout))?;
+        if self.waiting(&branch).await?.is_none() {
+            return Err(no_merge(&branch));
+        }
+        let table = resolution.table.as_deref().map(|name| self.table(name)).transpose()?.map(|t| t.id);
+        if matches!(resolution.side, Side::Value(_)) && resolution.column.is_none() {
+            let message = "a value resolves one column: name the column";
+            return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+        }
+        let mut choices = self.choices(&branch).await?;
+        let mut tx = self.store().write().await?;
+        let (mut matched, mut resolved) = (false, 0);
+        for choice in &mut choices {
+            let def = self.table_by_id(choice.table)?;
+            if table.is_some_and(|t| t != choice.table) || !key_matches(choice, resolution) {
+                continue;
+            }
+            let was = choice.resolved;
+            if !choose(choice, &def, resolution)? {
+                continue;
+            }
+            matched = true;
+            choice.resolved = choice.is_complete(&def.schema);
+            resolved += i64::from(choice.resolved && !was);
+            merges::resolve(&mut tx, choice.id, &to_json(&choice.picks)?, choice.resolved).await?;
+        }
+        if !matched {
+            return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, "no conflict matches")
+                .with_hint("SELECT * FROM epoch_conflicts('table') lists the conflicts of a table."));
+        }
+        tx.commit().await?;
+        let remaining = choices.iter().filter(|c| !c.resolved).count() as i64;
+        Ok(Resolved { resolved, remaining })
+    }
+}
+
+fn key_matches(choice: &Choice, resolution: &Resolution) -> bool {
+    let Some(wanted) = &resolution.key else { return true };
+    let key: Vec<_> = choice.conflict.key.iter().map(|v| v.to_text().unwrap_or_default()).collect();
+    key == *wanted
+}
+
+/// Notes the choice; false if it isn't about this conflict.
+fn choose(choice: &mut Choice, table: &TableDef, resolution: &Resolution) -> Result<bool> {
+    let Some(name) = &resolution.column else {
+        // The last word on everything: earlier choices for single columns go.
+        choice.picks.columns.clear();
+        choice.picks.whole = Some(to_pick(&resolution.side, table, None)?);
+        return Ok(true);
+    };
+    let index = table.schema.index_of(name).ok_or_else(|| {
+        let message = format!("column \"{name}\" of table \"{}\" does not exist", table.name);
+        Error::new(sqlstate::UNDEFINED_COLUMN, message)
+    })?;
+    if !choice.open_columns(&table.schema).contains(&index) {
+        return Ok(false);
+    }
+    let pick = to_pick(&resolution.side, table, table.schema.columns.get(index))?;
+    choice.picks.columns.insert(index, pick);
+    Ok(true)
+}
+
+fn to_pick(side: &Side, table: &TableDef, column: Option<&Column>) -> Result<Pick> {
+    Ok(match side {
+        Side::Ours => Pick::Ours,
+        Side::Theirs => Pick::Theirs,
+        Side::Base => Pick::Base,
+        Side::Value(value) => Pick::Value(match column {
+            Some(column) if table.location.kind == BackendKind::Sqlite => coerce(value, column)?,
+            _ => value.clone(),
+        }),
+    })
+}
+
+/// A text that a user wrote, as SQLite stores values of this column.
+fn coerce(value: &Value, column: &Column) -> Result<Value> {
+    let Value::Text(text) = value else { return Ok(value.clone()) };
+    let bad = |_| {
+        let message = format!("invalid value for column \"{}\" of type {}", column.name, column.pg_type);
+        Error::new(sqlstate::INVALID_TEXT_REPRESENTATION, message)
+    };
+    let trimmed = text.trim();
+    match &column.data_type {
+        DataType::Boolean => match trimmed.to_ascii_lowercase().as_str() {
+            "t" | "true" | "1" | "on" | "yes" => Ok(Value::Int(1)),
+            "f" | "false" | "0" | "off" | "no" => Ok(Value::Int(0)),
+            _ => Err(bad(())),
+        },
+        t if t.is_integer() => trimmed.parse().map(Value::Int).map_err(|_| bad(())),
+        t if t.is_floating() => trimmed.parse().map(Value::Real).map_err(|_| bad(())),
+        DataType::Binary | DataType::LargeBinary => {
+            let hex = trimmed.strip_prefix("\\x").ok_or(()).map_err(bad)?;
+            let byte = |i: usize| hex.get(i..i + 2).and_then(|b| u8::from_str_radix(b, 16).ok()).ok_or(());
+            (0..hex.len()).step_by(2).map(byte).collect::<Result<_, _>>().map(Value::Blob).map_err(bad)
+        }
+        _ => Ok(value.clone()),
+    }
+}

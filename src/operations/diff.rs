@@ -1,0 +1,210 @@
+//! What differs between two refs.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use epoch_adapter::{
+    At, ChangeStream, Error, Layer, LineageId, Result, RowChange, TableDef, TableId, TableStats, sqlstate,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::resolve::Named;
+use super::state::Spot;
+use super::{Checkout, DiffStat, DiffViews, Repository};
+use crate::metadata::commits;
+use crate::metadata::refs::Branch;
+
+/// Tables that are asked about at the same time.
+const CONCURRENT: usize = 8;
+
+impl Repository {
+    /// The views of `table` at two refs and the history between them. `WORKING` is a ref.
+    pub async fn diff_views(
+        &self,
+        checkout: &Checkout,
+        from: &str,
+        to: &str,
+        table: &TableDef,
+    ) -> Result<DiffViews> {
+        let (from, to) = self.two(checkout, from, to).await?;
+        self.views_between(&from, &to, table).await
+    }
+
+    /// The rows that differ between two refs.
+    pub async fn diff(
+        &self,
+        checkout: &Checkout,
+        from: &str,
+        to: &str,
+        table: &TableDef,
+    ) -> Result<ChangeStream> {
+        let views = self.diff_views(checkout, from, to, table).await?;
+        self.diff_between(table, &views).await
+    }
+
+    /// Counts per table of what differs between two refs.
+    pub async fn diff_stat(
+        &self,
+        checkout: &Checkout,
+        from: &str,
+        to: &str,
+        table: Option<&str>,
+    ) -> Result<Vec<DiffStat>> {
+        let (from, to) = self.two(checkout, from, to).await?;
+        let tables = match table {
+            Some(name) => vec![self.table(name)?],
+            None => self.tables_between(&from, &to).await?,
+        };
+        let (from, to) = (&from, &to);
+        let stats: Vec<DiffStat> = stream::iter(tables)
+            .map(|table| async move {
+                let stats = self.stats_between(&table, from, to).await?;
+                let estimate =
+                    self.inner.backends.require(&table.location.backend)?.row_estimate(&table).await?;
+                let rows_unmodified = (estimate - stats.modified - stats.removed).max(0);
+                Ok::<_, Error>(DiffStat { table, rows_unmodified, stats })
+            })
+            .buffered(CONCURRENT)
+            .try_collect()
+            .await?;
+        Ok(stats.into_iter().filter(|s| table.is_some() || s.stats.rows() > 0).collect())
+    }
+
+    /// Tables that may differ between two refs, from the per-commit index.
+    pub async fn changed_tables(
+        &self,
+        checkout: &Checkout,
+        from: &str,
+        to: &str,
+    ) -> Result<Vec<Arc<TableDef>>> {
+        let (from, to) = self.two(checkout, from, to).await?;
+        self.tables_between(&from, &to).await
+    }
+
+    async fn two(&self, checkout: &Checkout, from: &str, to: &str) -> Result<(Named, Named)> {
+        self.refresh().await?;
+        Ok((self.named(from, Some(checkout)).await?, self.named(to, Some(checkout)).await?))
+    }
+
+    /// A registered table by its name; 42P01 if there is none.
+    pub(super) fn table(&self, name: &str) -> Result<Arc<TableDef>> {
+        self.tables().find(name).cloned().ok_or_else(|| {
+            Error::new(sqlstate::UNDEFINED_TABLE, format!("table \"{name}\" is not registered"))
+                .with_hint("SELECT * FROM epoch.tables lists the registered ones; epoch_register adds one.")
+        })
+    }
+
+    pub(super) async fn views_between(
+        &self,
+        from: &Named,
+        to: &Named,
+        table: &TableDef,
+    ) -> Result<DiffViews> {
+        let (from, to) = (self.spots(from).await?, self.spots(to).await?);
+        let state = self.state();
+        let (from, to) = state.nearest(&from, &to)?;
+        Ok(DiffViews {
+            from: state.view(from, table.id)?,
+            to: state.view(to, table.id)?,
+            segments: state.segments(from, to, table.id)?,
+        })
+    }
+
+    pub(super) fn views_of_spots(&self, from: Spot, to: Spot, table: TableId) -> Result<DiffViews> {
+        let state = self.state();
+        Ok(DiffViews {
+            from: state.view(from, table)?,
+            to: state.view(to, table)?,
+            segments: state.segments(from, to, table)?,
+        })
+    }
+
+    pub(super) async fn diff_between(&self, table: &TableDef, views: &DiffViews) -> Result<ChangeStream> {
+        if views.segments.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
+        let backend = self.inner.backends.require(&table.location.backend)?;
+        backend.diff(table, &views.from, &views.to, &views.segments).await
+    }
+
+    async fn stats_between(&self, table: &TableDef, from: &Named, to: &Named) -> Result<TableStats> {
+        let views = self.views_between(from, to, table).await?;
+        if views.segments.is_empty() {
+            return Ok(TableStats::default());
+        }
+        let backend = self.inner.backends.require(&table.location.backend)?;
+        backend.diff_stat(table, &views.from, &views.to, &views.segments).await
+    }
+
+    /// The changes of one table between two refs, in memory.
+    pub(super) async fn changes_between(
+        &self,
+        table: &TableDef,
+        from: &Named,
+        to: &Named,
+    ) -> Result<Vec<RowChange>> {
+        let views = self.views_between(from, to, table).await?;
+        self.diff_between(table, &views).await?.try_collect().await
+    }
+
+    /// The registered tables that may differ between two refs, by name.
+    pub(super) async fn tables_between(&self, from: &Named, to: &Named) -> Result<Vec<Arc<TableDef>>> {
+        let mut ids = HashSet::new();
+        let mut ends = Vec::new();
+        for side in [from, to] {
+            if let Named::Working(branch) = side {
+                ids.extend(self.pending(branch).await?.into_iter().map(|(table, _)| table));
+                ends.push(self.published(branch).await?.1);
+            } else {
+                ends.push(side.hash().to_owned());
+            }
+        }
+        let committed = self.with_graph(|graph| {
+            let found: Vec<_> = ends.iter().filter_map(|hash| graph.index(hash)).collect();
+            Ok(match found.as_slice() {
+                [a, b] => graph.changed_tables(*a, *b),
+                _ => HashSet::new(),
+            })
+        });
+        ids.extend(committed.await?);
+        let tables = self.tables();
+        Ok(tables.sorted().into_iter().filter(|t| ids.contains(&t.id)).collect())
+    }
+
+    /// The newest publication on a branch's lineage: where its pending changes begin. Its commit is
+    /// the branch's head, except after a soft reset.
+    pub(super) async fn published(&self, branch: &Branch) -> Result<(Spot, String)> {
+        let mut tx = self.store().read().await?;
+        if let Some((ordinal, hash)) = commits::last_position(&mut tx, branch.lineage).await? {
+            return Ok(((branch.lineage, At::Ordinal(ordinal)), hash));
+        }
+        let fork = self.state().fork(branch.lineage)?;
+        let (parent, ordinal) = fork.ok_or_else(|| Error::internal("main has no publication"))?;
+        let hash = commits::at_position(&mut tx, parent, ordinal).await?;
+        let hash = hash.ok_or_else(|| Error::internal("a branch has no start"))?;
+        Ok(((branch.lineage, At::Ordinal(0)), hash))
+    }
+
+    /// Net uncommitted changes of a branch, asked of all backends at the same time.
+    pub(super) async fn pending(&self, branch: &Branch) -> Result<Vec<(TableId, TableStats)>> {
+        let layer = self.state().layer(branch.lineage)?;
+        let asked = self.tables_by_backend(layer).into_iter().map(|(backend, tables)| async move {
+            self.inner.backends.require(&backend)?.pending(&tables, layer).await
+        });
+        let found = futures::future::try_join_all(asked).await?;
+        Ok(found.into_iter().flatten().filter(|(_, stats)| stats.rows() > 0).collect())
+    }
+
+    /// The tables that a lineage holds rows of, by backend.
+    pub(super) fn tables_by_backend(&self, layer: Layer) -> Vec<(String, Vec<Arc<TableDef>>)> {
+        let tables = self.tables();
+        let state = self.state();
+        let mut groups = std::collections::BTreeMap::<String, Vec<Arc<TableDef>>>::new();
+        for table in tables.sorted() {
+            if layer.lineage == LineageId::MAIN || state.has_layer(layer.lineage, table.id) {
+                groups.entry(table.location.backend.clone()).or_default().push(table);
+            }
+        }
+        groups.into_iter().collect()
+    }
+}

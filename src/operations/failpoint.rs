@@ -1,0 +1,26 @@
+//! Steps at which a test may kill the process: `EPOCH_FAILPOINT=name` in a debug build.
+
+/// Every fail point, in the order in which an operation passes them.
+pub const FAIL_POINTS: &[&str] = &[
+    // the journal entry is durable, no backend knows of the operation
+    "journal-written",
+    // one backend published, others haven't
+    "first-sealed",
+    // all backends published, no ref says so
+    "all-sealed",
+    // the refs moved, the client doesn't know yet
+    "published",
+];
+
+/// Aborts the process if the environment asks for it here.
+pub(super) fn hit(name: &str) {
+    #[cfg(debug_assertions)]
+    {
+        debug_assert!(FAIL_POINTS.contains(&name), "{name} is not listed");
+        if std::env::var_os("EPOCH_FAILPOINT").is_some_and(|wanted| wanted == name) {
+            std::process::abort();
+        }
+    }
+    #[cfg(not(debug_assertions))]
+    let _ = name;
+}

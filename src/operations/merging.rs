@@ -1,0 +1,459 @@
+//! Merging one commit into a branch.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use epoch_adapter::{Error, Result, RowChange, TableDef, TableId, TableStats, sqlstate};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+
+use super::conflicts::Choice;
+use super::merge::{RowConflict, TableMerge, merge_table};
+use super::publish::{Draft, Outcome, Part, Publication, Published};
+use super::resolve::Named;
+use super::{Author, Checkout, CommitOptions, Committed, MergeOptions, Merged, Repository, Strategy};
+use crate::metadata::merges::{self, ConflictRow, WaitingMerge};
+use crate::metadata::refs::Branch;
+use crate::metadata::{OperationLock, now, refs, to_json};
+
+/// Tables that are compared at the same time.
+const CONCURRENT: usize = 4;
+
+/// What a waiting merge remembers of its options.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Remembered {
+    strategy: Strategy,
+    squash: bool,
+    message: String,
+    author: Author,
+}
+
+/// How two commits relate.
+enum Relation {
+    UpToDate,
+    FastForward,
+    /// With the merge base.
+    Diverged(String),
+}
+
+/// The rows that change, by table, and those that conflict.
+type Plan = Vec<(Arc<TableDef>, TableMerge)>;
+
+impl Repository {
+    /// Merges a ref into the checkout's branch. With conflicts nothing is applied: they wait on the
+    /// branch until they are resolved and the merge is continued, or aborted.
+    pub async fn merge(&self, checkout: &Checkout, source: &str, options: &MergeOptions) -> Result<Merged> {
+        if options.ff_only && (options.no_ff || options.squash) {
+            let message = "--ff-only cannot be used with --no-ff or --squash";
+            return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+        }
+        let lock = self.locked().await?;
+        let branch = self.head_branch(Some(checkout))?;
+        self.check_can_merge(&branch).await?;
+        let named = self.named(source, Some(checkout)).await?;
+        let theirs = named.hash().to_owned();
+        let squash = options.squash;
+        let remembered = Remembered {
+            strategy: options.strategy,
+            squash,
+            message: options
+                .message
+                .clone()
+                .unwrap_or_else(|| default_message(&named, source, &branch, squash)),
+            author: self.author_or_default(&options.author),
+        };
+        match self.relation(&branch.head, &theirs).await? {
+            Relation::UpToDate => Ok(merged(&branch.head, false, 0, "already up to date")),
+            Relation::FastForward => {
+                self.fast_forward(&lock, &branch, &theirs, source, options, &remembered).await
+            }
+            Relation::Diverged(_) if options.ff_only => {
+                let message = format!("branch \"{}\" cannot be fast-forwarded to \"{source}\"", branch.name);
+                Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                    .with_hint("Merge without --ff-only."))
+            }
+            Relation::Diverged(base) => {
+                let merge = WaitingMerge {
+                    lineage: branch.lineage,
+                    source: source.to_owned(),
+                    base,
+                    ours: branch.head.clone(),
+                    theirs,
+                    options: to_json(&remembered)?,
+                };
+                self.three_way(&lock, &branch, merge, &remembered, options.dry_run).await
+            }
+        }
+    }
+
+    async fn check_can_merge(&self, branch: &Branch) -> Result<()> {
+        if self.waiting(branch).await?.is_some() {
+            return Err(Error::new(
+                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!(
+                    "a merge into branch \"{}\" is waiting for its conflicts to be resolved",
+                    branch.name
+                ),
+            )
+            .with_hint("Resolve them and use epoch_merge('--continue'), or epoch_merge('--abort')."));
+        }
+        self.check_not_softly_reset(branch).await
+    }
+
+    /// After a soft reset the changes between the new head and the old one are uncommitted, so
+    /// nothing can be published on top before they are committed.
+    pub(super) async fn check_not_softly_reset(&self, branch: &Branch) -> Result<()> {
+        if self.published(branch).await?.1 == branch.head {
+            return Ok(());
+        }
+        let message = format!("branch \"{}\" has uncommitted changes from a soft reset", branch.name);
+        Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_hint("Commit them first, or drop them with epoch_reset('--hard')."))
+    }
+
+    pub(super) async fn waiting(&self, branch: &Branch) -> Result<Option<WaitingMerge>> {
+        let mut tx = self.store().read().await?;
+        let waiting = merges::waiting(&mut tx, branch.lineage).await?;
+        tx.commit().await?;
+        Ok(waiting)
+    }
+
+    async fn relation(&self, ours: &str, theirs: &str) -> Result<Relation> {
+        self.with_graph(|graph| {
+            let (Some(a), Some(b)) = (graph.index(ours), graph.index(theirs)) else {
+                return Err(Error::internal("a commit is missing from the graph"));
+            };
+            let bases = graph.merge_bases(a, b);
+            match bases.as_slice() {
+                [base] if *base == b => Ok(Relation::UpToDate),
+                [base] if *base == a => Ok(Relation::FastForward),
+                [base] => Ok(Relation::Diverged(graph.hash(*base).to_owned())),
+                [] => Err(Error::new(
+                    sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    "the two have no common commit",
+                )),
+                several => {
+                    let hashes: Vec<_> = several.iter().map(|&i| graph.hash(i).to_owned()).collect();
+                    Err(Error::unsupported("a merge with several merge bases (criss-cross)")
+                        .with_detail(format!("Merge bases: {}.", hashes.join(", ")))
+                        .with_hint(
+                            "Merge one of the two branches into a new branch of the other one's older head.",
+                        ))
+                }
+            }
+        })
+        .await
+    }
+
+    async fn fast_forward(
+        &self,
+        lock: &OperationLock,
+        branch: &Branch,
+        theirs: &str,
+        source: &str,
+        options: &MergeOptions,
+        remembered: &Remembered,
+    ) -> Result<Merged> {
+        let (from, to) = (Named::Commit(branch.head.clone()), Named::Commit(theirs.to_owned()));
+        let mut changes = Vec::new();
+        for table in self.tables_between(&from, &to).await? {
+            changes.push((table.clone(), self.changes_between(&table, &from, &to).await?));
+        }
+        let pure = !options.no_ff && !options.squash;
+        if options.dry_run {
+            let what = if pure { "would fast-forward" } else { "would merge without conflicts" };
+            return Ok(merged(&branch.head, pure, 0, &format!("{what}: {}", counts(&changes))));
+        }
+        let outcome = if pure {
+            Outcome::Existing(theirs.to_owned())
+        } else {
+            Outcome::New(draft(branch, theirs, remembered, None, None))
+        };
+        let action = if pure { "fast-forward" } else { "merge" };
+        let action = format!("merge {source}: {action}");
+        let done = self.apply(lock, branch, changes, outcome, action, &remembered.author, false).await?;
+        let message = if pure { "fast-forward" } else { "merged" };
+        Ok(merged(&done.hash, pure, 0, message))
+    }
+
+    async fn three_way(
+        &self,
+        lock: &OperationLock,
+        branch: &Branch,
+        merge: WaitingMerge,
+        remembered: &Remembered,
+        dry_run: bool,
+    ) -> Result<Merged> {
+        let plan = self.plan(&merge, remembered.strategy).await?;
+        let conflicts: usize = plan.iter().map(|(_, m)| m.conflicts.len()).sum();
+        let conflicts = conflicts as i64;
+        if dry_run {
+            let changes: Vec<_> = plan.into_iter().map(|(t, m)| (t, m.changes)).collect();
+            let message = format!("would merge: {}, conflicts: {conflicts}", counts(&changes));
+            return Ok(merged(&branch.head, false, conflicts, &message));
+        }
+        if conflicts > 0 {
+            let rows = plan.iter().flat_map(|(t, m)| m.conflicts.iter().map(|c| conflict_row(t, c)));
+            let rows = rows.collect::<Result<Vec<_>>>()?;
+            let mut tx = self.store().write().await?;
+            merges::insert(&mut tx, &merge, &rows).await?;
+            tx.commit().await?;
+            self.reload().await?;
+            let message =
+                format!("{conflicts} conflicts: nothing was changed; resolve them, then continue the merge");
+            return Ok(merged(&branch.head, false, conflicts, &message));
+        }
+        let changes = plan.into_iter().map(|(t, m)| (t, m.changes)).collect();
+        let outcome = Outcome::New(draft(branch, &merge.theirs, remembered, None, None));
+        let action = format!("merge {}", merge.source);
+        let done = self.apply(lock, branch, changes, outcome, action, &remembered.author, false).await?;
+        Ok(merged(&done.hash, false, 0, "merged"))
+    }
+
+    /// What merging means for each table that the other side changed. The commits don't change, so
+    /// this can be computed again at any time.
+    async fn plan(&self, merge: &WaitingMerge, strategy: Strategy) -> Result<Plan> {
+        let commit = |hash: &String| Named::Commit(hash.clone());
+        let (base, ours, theirs) = (&commit(&merge.base), &commit(&merge.ours), &commit(&merge.theirs));
+        let changed: HashSet<TableId> = self.tables_between(base, ours).await?.iter().map(|t| t.id).collect();
+        let changed = &changed;
+        let tables = self.tables_between(base, theirs).await?;
+        stream::iter(tables)
+            .map(|table| async move {
+                let ours = if changed.contains(&table.id) {
+                    self.changes_between(&table, base, ours).await?
+                } else {
+                    vec![]
+                };
+                let theirs = self.changes_between(&table, base, theirs).await?;
+                let merged = merge_table(&table.schema, strategy, ours, theirs);
+                Ok((table, merged))
+            })
+            .buffered(CONCURRENT)
+            .try_collect()
+            .await
+    }
+
+    /// Publishes changes of rows on top of a branch's head.
+    #[allow(clippy::too_many_arguments)]
+    async fn apply(
+        &self,
+        lock: &OperationLock,
+        branch: &Branch,
+        changes: Vec<(Arc<TableDef>, Vec<RowChange>)>,
+        outcome: Outcome,
+        action: String,
+        author: &Author,
+        forget_merge: bool,
+    ) -> Result<Published> {
+        let parts = to_parts(changes);
+        if parts.len() > 1 {
+            self.check_untouched(branch, &parts).await?;
+        }
+        let publication = Publication {
+            action,
+            author: author.name.clone(),
+            expected: branch.head.clone(),
+            all: false,
+            parts,
+            outcome,
+            forget_merge,
+            safety: None,
+            undo: None,
+        };
+        let published = self.publish(lock, branch.lineage, publication).await?;
+        published.ok_or_else(|| Error::internal("a merge published nothing"))
+    }
+
+    /// 55000 if the working state differs from the head in a row to be changed. With several
+    /// backends this must be known before the first of them publishes.
+    async fn check_untouched(&self, branch: &Branch, parts: &[Part]) -> Result<()> {
+        let (head, working) = (Named::Branch(branch.clone()), Named::Working(branch.clone()));
+        for (id, changes) in parts.iter().flat_map(|p| &p.changes) {
+            let table = self.table_by_id(*id)?;
+            let keys: HashSet<_> = changes.iter().map(|c| &c.key).collect();
+            let views = self.views_between(&head, &working, &table).await?;
+            let mut touched = self.diff_between(&table, &views).await?;
+            while let Some(change) = touched.try_next().await? {
+                if keys.contains(&change.key) {
+                    let key: Vec<_> = change.key.iter().map(|v| v.to_text().unwrap_or_default()).collect();
+                    let message = format!(
+                        "uncommitted changes to table \"{}\" would be overwritten by merge",
+                        table.name
+                    );
+                    return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                        .with_detail(format!("Key ({}) has uncommitted changes.", key.join(", ")))
+                        .with_hint("Commit them first."));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets the merge that waits on the checkout's branch.
+    pub async fn merge_abort(&self, checkout: &Checkout) -> Result<Merged> {
+        let _lock = self.locked().await?;
+        let branch = self.head_branch(Some(checkout))?;
+        let mut tx = self.store().write().await?;
+        if !merges::delete(&mut tx, branch.lineage).await? {
+            return Err(no_merge(&branch));
+        }
+        tx.commit().await?;
+        self.reload().await?;
+        Ok(merged(&branch.head, false, 0, "merge aborted"))
+    }
+
+    /// Applies the merge that waits on the checkout's branch. 55000 while conflicts are open.
+    pub async fn merge_continue(
+        &self,
+        checkout: &Checkout,
+        author: &Author,
+        message: Option<&str>,
+    ) -> Result<Merged> {
+        let lock = self.locked().await?;
+        let branch = self.head_branch(Some(checkout))?;
+        let merge = self.waiting(&branch).await?.ok_or_else(|| no_merge(&branch))?;
+        let author = (!author.name.is_empty()).then_some(author);
+        let done = self.conclude(&lock, &branch, &merge, author, message).await?;
+        Ok(merged(&done.hash, false, 0, "merged"))
+    }
+
+    /// A commit on a branch where a merge waits is the merge's commit.
+    pub(super) async fn commit_merge(
+        &self,
+        lock: &OperationLock,
+        branch: &Branch,
+        merge: &WaitingMerge,
+        options: &CommitOptions,
+    ) -> Result<Committed> {
+        if options.amend || !options.tables.is_empty() {
+            let message = "a merge is waiting: it is committed as a whole";
+            return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+        }
+        let author = (!options.author.name.is_empty()).then_some(&options.author);
+        let done = self.conclude(lock, branch, merge, author, Some(&options.message)).await?;
+        self.committed(done).await
+    }
+
+    async fn conclude(
+        &self,
+        lock: &OperationLock,
+        branch: &Branch,
+        merge: &WaitingMerge,
+        author: Option<&Author>,
+        message: Option<&str>,
+    ) -> Result<Published> {
+        if merge.ours != branch.head {
+            return Err(refs::head_moved().with_hint("Abort the merge and merge again."));
+        }
+        let remembered: Remembered = serde_json::from_str(&merge.options).map_err(|e| {
+            Error::new(sqlstate::DATA_CORRUPTED, format!("the waiting merge cannot be read: {e}"))
+        })?;
+        let choices = self.choices(branch).await?;
+        let open = choices.iter().filter(|c| !c.resolved).count();
+        if open > 0 {
+            let message = format!("{open} conflicts of the merge into \"{}\" are not resolved", branch.name);
+            return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message).with_hint(
+                "SELECT * FROM epoch.conflicts lists them; epoch_conflicts_resolve resolves them.",
+            ));
+        }
+        let plan = self.plan(merge, remembered.strategy).await?;
+        let changes = resolve_plan(plan, &choices)?;
+        let outcome = Outcome::New(draft(branch, &merge.theirs, &remembered, author, message));
+        let action = format!("merge {}", merge.source);
+        let author = author.unwrap_or(&remembered.author);
+        self.apply(lock, branch, changes, outcome, action, author, true).await
+    }
+}
+
+/// Puts what was chosen in the place of the conflicts.
+fn resolve_plan(plan: Plan, choices: &[Choice]) -> Result<Vec<(Arc<TableDef>, Vec<RowChange>)>> {
+    let mut changes = Vec::new();
+    for (table, merge) in plan {
+        let mut rows = merge.changes;
+        for conflict in merge.conflicts {
+            let choice = choices.iter().find(|c| c.table == table.id && c.conflict.key == conflict.key);
+            let choice = choice.ok_or_else(|| Error::internal("a conflict has no resolution"))?;
+            let after = choice.result(&table.schema);
+            if after != conflict.ours {
+                rows.push(RowChange { key: conflict.key, before: conflict.ours, after });
+            }
+        }
+        changes.push((table, rows));
+    }
+    Ok(changes)
+}
+
+/// Groups changes by backend.
+pub(super) fn to_parts(changes: Vec<(Arc<TableDef>, Vec<RowChange>)>) -> Vec<Part> {
+    let mut parts = BTreeMap::<String, Part>::new();
+    for (table, changes) in changes.into_iter().filter(|(_, c)| !c.is_empty()) {
+        let backend = table.location.backend.clone();
+        let part = parts.entry(backend.clone()).or_insert(Part { backend, tables: vec![], changes: vec![] });
+        part.tables.push(table.id);
+        part.changes.push((table.id, changes));
+    }
+    parts.into_values().collect()
+}
+
+fn draft(
+    branch: &Branch,
+    theirs: &str,
+    remembered: &Remembered,
+    author: Option<&Author>,
+    message: Option<&str>,
+) -> Draft {
+    let mut parents = vec![branch.head.clone()];
+    if !remembered.squash {
+        parents.push(theirs.to_owned());
+    }
+    Draft {
+        parents,
+        author: author.unwrap_or(&remembered.author).clone(),
+        date: now(),
+        message: message.filter(|m| !m.is_empty()).unwrap_or(&remembered.message).to_owned(),
+        by_diff: false,
+        allow_empty: true,
+    }
+}
+
+fn conflict_row(table: &TableDef, conflict: &RowConflict) -> Result<ConflictRow> {
+    Ok(ConflictRow {
+        id: 0,
+        table: table.id,
+        kind: conflict.kind.as_str().to_owned(),
+        body: to_json(conflict)?,
+        resolution: "{}".to_owned(),
+        resolved: false,
+    })
+}
+
+fn default_message(named: &Named, source: &str, branch: &Branch, squash: bool) -> String {
+    let verb = if squash { "Squash" } else { "Merge" };
+    let what = match named {
+        Named::Branch(b) | Named::Working(b) => format!("branch '{}'", b.name),
+        Named::Commit(_) => format!("commit '{source}'"),
+    };
+    format!("{verb} {what} into {}", branch.name)
+}
+
+fn merged(hash: &str, fast_forward: bool, conflicts: i64, message: &str) -> Merged {
+    Merged { hash: hash.to_owned(), fast_forward, conflicts, message: message.to_owned() }
+}
+
+fn counts(changes: &[(Arc<TableDef>, Vec<RowChange>)]) -> String {
+    let mut total = TableStats::default();
+    for change in changes.iter().flat_map(|(_, c)| c) {
+        match change.kind() {
+            epoch_adapter::ChangeKind::Added => total.added += 1,
+            epoch_adapter::ChangeKind::Modified => total.modified += 1,
+            epoch_adapter::ChangeKind::Removed => total.removed += 1,
+        }
+    }
+    format!("{} rows added, {} modified, {} removed", total.added, total.modified, total.removed)
+}
+
+pub(super) fn no_merge(branch: &Branch) -> Error {
+    let message = format!("no merge is waiting on branch \"{}\"", branch.name);
+    Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+}

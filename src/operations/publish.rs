@@ -1,0 +1,319 @@
+//! The one way in which a lineage gets a new ordinal: journal, seal on each backend, then one
+//! transaction on the metadata store that moves the head. `recover` does the same after a crash.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use epoch_adapter::{
+    Adapter, At, Error, Layer, LineageId, Ordinal, Result, RowChange, SealMode, Sealed, TableChanges,
+    TableDef, TableId, TableStats, sqlstate,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::failpoint::hit;
+use super::resolve::Named;
+use super::{Author, Repository};
+use crate::metadata::commits::{self, CommitTable, NewCommit};
+use crate::metadata::journal::{self, Entry};
+use crate::metadata::{OperationLock, Tx, merges, refs, to_json};
+
+/// What is to be published: the journal's body.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Publication {
+    /// For the reflog: `commit: message` …
+    pub(super) action: String,
+    pub(super) author: String,
+    /// The head that this was computed from.
+    pub(super) expected: String,
+    /// Take all pending work, not only the keys of the changes.
+    pub(super) all: bool,
+    pub(super) parts: Vec<Part>,
+    pub(super) outcome: Outcome,
+    /// The branch's waiting merge ends with this.
+    pub(super) forget_merge: bool,
+    /// A branch to make, and the commit that it keeps.
+    pub(super) safety: Option<(String, String)>,
+    /// Part of the backends failed for good: what others published is being taken back.
+    pub(super) undo: Option<Ordinal>,
+}
+
+/// What one backend does.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Part {
+    pub(super) backend: String,
+    pub(super) tables: Vec<TableId>,
+    /// Left out of the journal if there is only one part: then nothing needs to be repeated.
+    pub(super) changes: Vec<(TableId, Vec<RowChange>)>,
+}
+
+/// Where the head moves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Outcome {
+    /// To a commit that exists.
+    Existing(String),
+    /// To a new commit.
+    New(Draft),
+}
+
+/// A commit whose tables are known once it is sealed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Draft {
+    pub(super) parents: Vec<String>,
+    pub(super) author: Author,
+    pub(super) date: DateTime<Utc>,
+    pub(super) message: String,
+    /// The seals don't say what changed against the first parent: ask for the difference.
+    pub(super) by_diff: bool,
+    pub(super) allow_empty: bool,
+}
+
+/// What was published.
+#[derive(Debug)]
+pub(super) struct Published {
+    pub(super) hash: String,
+    pub(super) tables: Vec<(TableId, TableStats)>,
+}
+
+/// An operation under way.
+pub(super) struct Run {
+    pub(super) operation: String,
+    pub(super) layer: Layer,
+    pub(super) ordinal: Ordinal,
+    pub(super) publication: Publication,
+}
+
+impl Repository {
+    /// Publishes; `None` if there turned out to be nothing to commit.
+    pub(super) async fn publish(
+        &self,
+        lock: &OperationLock,
+        lineage: LineageId,
+        publication: Publication,
+    ) -> Result<Option<Published>> {
+        for (table, _) in publication.parts.iter().flat_map(|p| &p.changes) {
+            let layer = self.state().layer(lineage)?;
+            self.ensure_layer(layer, &*self.table_by_id(*table)?).await?;
+        }
+        let run = self.begin(lineage, publication).await?;
+        hit("journal-written");
+        let mut sealed = Vec::new();
+        for part in &run.publication.parts {
+            lock.check()?;
+            match self.seal(&run, part).await {
+                Ok(one) => sealed.push(one),
+                Err(error) => {
+                    let compared = !run.publication.all;
+                    let error = self.failed(run, sealed.len(), error).await;
+                    return Err(if compared { would_overwrite(error) } else { error });
+                }
+            }
+            if sealed.len() == 1 {
+                hit("first-sealed");
+            }
+        }
+        hit("all-sealed");
+        self.finish(&run, sealed).await
+    }
+
+    async fn begin(&self, lineage: LineageId, publication: Publication) -> Result<Run> {
+        let mut tx = self.store().write().await?;
+        tx.next_generation().await?;
+        let branch = refs::branch_on(&mut tx, lineage).await?;
+        if branch.is_none_or(|b| b.head != publication.expected) {
+            return Err(refs::head_moved());
+        }
+        let ordinal = refs::next_ordinal(&mut tx, lineage).await?;
+        let operation = uuid::Uuid::now_v7().to_string();
+        let body = journal_body(&publication)?;
+        let entry = Entry { operation: operation.clone(), lineage, ordinal, body };
+        journal::insert(&mut tx, &entry).await?;
+        tx.commit().await?;
+        let layer = self.state().layer(lineage)?;
+        Ok(Run { operation, layer, ordinal, publication })
+    }
+
+    pub(super) async fn seal(&self, run: &Run, part: &Part) -> Result<Sealed> {
+        let backend = self.inner.backends.require(&part.backend)?;
+        let (tables, changes) = self.resolve_part(part)?;
+        let mode = if run.publication.all { SealMode::All } else { SealMode::Own };
+        let sealing = backend.seal(&run.operation, &tables, run.layer, run.ordinal, &changes, mode);
+        match sealing.await {
+            Ok(sealed) => Ok(sealed),
+            // The answer may have been lost on the way.
+            Err(error) => match self.sealed(backend.as_ref(), &run.operation).await {
+                Ok(Some(sealed)) => Ok(sealed),
+                Ok(None) | Err(_) => Err(error),
+            },
+        }
+    }
+
+    async fn sealed(&self, backend: &dyn Adapter, operation: &str) -> Result<Option<Sealed>> {
+        backend.sealed(operation).await
+    }
+
+    fn resolve_part(&self, part: &Part) -> Result<(Vec<Arc<TableDef>>, Vec<TableChanges>)> {
+        let tables = part.tables.iter().map(|id| self.table_by_id(*id)).collect::<Result<_>>()?;
+        let changes = part
+            .changes
+            .iter()
+            .map(|(id, changes)| Ok(TableChanges { table: self.table_by_id(*id)?, changes: changes.clone() }))
+            .collect::<Result<_>>()?;
+        Ok((tables, changes))
+    }
+
+    pub(super) fn table_by_id(&self, id: TableId) -> Result<Arc<TableDef>> {
+        self.tables().by_id.get(&id).cloned().ok_or_else(|| {
+            Error::new(sqlstate::UNDEFINED_TABLE, format!("table {} is not registered any more", id.0))
+        })
+    }
+
+    /// Moves the head to what was sealed, in one transaction.
+    pub(super) async fn finish(&self, run: &Run, sealed: Vec<Sealed>) -> Result<Option<Published>> {
+        let tables = self.tables_of(run, sealed).await?;
+        let mut tx = self.store().write().await?;
+        tx.next_generation().await?;
+        if !journal::close(&mut tx, &run.operation).await? {
+            return Err(refs::head_moved());
+        }
+        let publication = &run.publication;
+        let hash = match &publication.outcome {
+            Outcome::Existing(hash) => hash.clone(),
+            Outcome::New(draft) if tables.is_empty() && !draft.allow_empty => {
+                tx.commit().await?;
+                return Ok(None);
+            }
+            Outcome::New(draft) => commits::insert(&mut tx, &to_commit(draft, &tables)).await?,
+        };
+        let lineage = run.layer.lineage;
+        self.make_safety_branch(&mut tx, run).await?;
+        commits::add_position(&mut tx, lineage, run.ordinal, &hash).await?;
+        let Publication { expected, author, action, .. } = publication;
+        refs::move_head(&mut tx, lineage, expected, &hash, author, action).await?;
+        if publication.forget_merge {
+            merges::delete(&mut tx, lineage).await?;
+        }
+        tx.commit().await?;
+        hit("published");
+        self.reload().await?;
+        Ok(Some(Published { hash, tables: tables.into_iter().map(|t| (t.table, t.stats)).collect() }))
+    }
+
+    async fn make_safety_branch(&self, tx: &mut Tx, run: &Run) -> Result<()> {
+        let Some((name, head)) = &run.publication.safety else { return Ok(()) };
+        let lineage = run.layer.lineage;
+        let positions = commits::positions(tx, head).await?;
+        let on_lineage = positions.iter().rev().find(|(l, _)| *l == lineage);
+        let fork = on_lineage.or(positions.first()).copied();
+        let fork = fork.ok_or_else(|| Error::internal("the head has no position"))?;
+        let base = if fork.0 == LineageId::MAIN { fork.1 } else { self.state().layer(fork.0)?.base };
+        let made = refs::create_branch(tx, name, head, Some(lineage), fork, base).await?;
+        refs::log_move(tx, made, None, head, &run.publication.author, "branch: kept before a reset").await
+    }
+
+    /// What the commit to be changed against its first parent.
+    async fn tables_of(&self, run: &Run, sealed: Vec<Sealed>) -> Result<Vec<CommitTable>> {
+        let Outcome::New(draft) = &run.publication.outcome else { return Ok(vec![]) };
+        let sealed: Vec<_> = sealed.into_iter().flat_map(|s| s.tables).collect();
+        if draft.by_diff {
+            return self.tables_by_diff(run, draft, &sealed).await;
+        }
+        sealed
+            .into_iter()
+            .filter(|(_, stats, _)| stats.rows() > 0)
+            .map(|(table, stats, digest)| {
+                let location = self.table_by_id(table)?.location.to_string();
+                Ok(CommitTable { table, location, stats, digest })
+            })
+            .collect()
+    }
+
+    async fn tables_by_diff(
+        &self,
+        run: &Run,
+        draft: &Draft,
+        sealed: &[(TableId, TableStats, String)],
+    ) -> Result<Vec<CommitTable>> {
+        let Some(parent) = draft.parents.first() else { return Ok(vec![]) };
+        let from = Named::Commit(parent.clone());
+        let branch = self.live_branch(run.layer.lineage, "")?;
+        let published = Named::Commit(self.published(&branch).await?.1);
+        let mut ids: Vec<_> = self.tables_between(&from, &published).await?.iter().map(|t| t.id).collect();
+        ids.extend(sealed.iter().map(|(id, _, _)| *id));
+        ids.sort_unstable();
+        ids.dedup();
+        let to = (run.layer.lineage, At::Ordinal(run.ordinal));
+        let spots = self.spots(&from).await?;
+        let (from, _) = self.state().nearest(&spots, &[to])?;
+        let mut tables = Vec::new();
+        for id in ids {
+            let table = self.table_by_id(id)?;
+            let views = self.views_of_spots(from, to, id)?;
+            let changes: Vec<RowChange> =
+                futures::TryStreamExt::try_collect(self.diff_between(&table, &views).await?).await?;
+            if !changes.is_empty() {
+                let (stats, digest) = summarize(&changes)?;
+                tables.push(CommitTable { table: id, location: table.location.to_string(), stats, digest });
+            }
+        }
+        Ok(tables)
+    }
+
+    /// Forgets an operation of which no backend holds anything.
+    pub(super) async fn drop_entry(&self, operation: &str) -> Result<()> {
+        let mut tx = self.store().write().await?;
+        journal::close(&mut tx, operation).await?;
+        tx.commit().await
+    }
+}
+
+/// The journal's text: changes only where several backends may have to be brought together.
+pub(super) fn journal_body(publication: &Publication) -> Result<String> {
+    if publication.parts.len() > 1 || publication.parts.iter().all(|p| p.changes.is_empty()) {
+        return to_json(publication);
+    }
+    let mut without = publication.clone();
+    without.parts.iter_mut().for_each(|p| p.changes.clear());
+    to_json(&without)
+}
+
+/// A row isn't as the changes expect it: somebody has uncommitted changes there.
+fn would_overwrite(error: Error) -> Error {
+    if error.code() != sqlstate::SERIALIZATION_FAILURE {
+        return error;
+    }
+    let table = error.table().map_or_else(String::new, |t| format!(" to table \"{t}\""));
+    Error::new(
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("uncommitted changes{table} would be overwritten by merge"),
+    )
+    .with_detail(error.detail().unwrap_or_else(|| error.message()))
+    .with_hint("Commit them first.")
+}
+
+fn to_commit(draft: &Draft, tables: &[CommitTable]) -> NewCommit {
+    NewCommit {
+        parents: draft.parents.clone(),
+        author: draft.author.name.clone(),
+        email: draft.author.email.clone(),
+        date: draft.date,
+        message: draft.message.clone(),
+        tables: tables.to_vec(),
+    }
+}
+
+/// Counts and digest of changes that no seal counted.
+fn summarize(changes: &[RowChange]) -> Result<(TableStats, String)> {
+    let mut stats = TableStats::default();
+    let mut sha = Sha256::new();
+    for change in changes {
+        match change.kind() {
+            epoch_adapter::ChangeKind::Added => stats.added += 1,
+            epoch_adapter::ChangeKind::Modified => stats.modified += 1,
+            epoch_adapter::ChangeKind::Removed => stats.removed += 1,
+        }
+        sha.update(to_json(&(&change.key, &change.after))?.as_bytes());
+        sha.update(b"\n");
+    }
+    Ok((stats, commits::hex(&sha.finalize())))
+}

@@ -1,0 +1,243 @@
+//! Starting and stopping to version tables.
+
+use std::sync::Arc;
+
+use epoch_adapter::{
+    Adapter, Discovered, Error, LineageId, Location, Result, TableDef, TableId, TableName, sqlstate,
+};
+
+use super::resolve::Named;
+use super::{DiscoveredTable, Registered, Repository, Unregistered};
+use crate::metadata::refs::Branch;
+use crate::metadata::tables::{self, TableState};
+use crate::storage::{matches, proxy_name};
+
+/// A table to register: its name on the proxy, and where it is.
+struct Candidate {
+    name: TableName,
+    backend: Arc<dyn Adapter>,
+    found: Discovered,
+}
+
+impl Repository {
+    /// Tables of a backend, registered or not: `NAME`, `kind://NAME` or `kind://NAME/pattern`.
+    pub async fn discover(&self, location: &str) -> Result<Vec<DiscoveredTable>> {
+        self.refresh().await?;
+        let (backend, pattern) = match location.split_once("://") {
+            Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
+            None => (location, ""),
+        };
+        let pattern = if pattern.is_empty() { "*" } else { pattern };
+        let adapter = self.inner.backends.require(backend)?;
+        let found = adapter.discover(pattern).await?;
+        let tables = self.tables();
+        let row = |d: Discovered| DiscoveredTable {
+            table_name: proxy_name(&d.location).to_string(),
+            registered: tables.by_id.values().any(|t| t.location == d.location),
+            location: d.location.to_string(),
+            key: d.key,
+            reason: d.reason,
+        };
+        Ok(found.into_iter().map(row).collect())
+    }
+
+    /// Starts to version the tables that match `pattern`: where routing and the default backend say
+    /// they are, or at `location`, which may be another name or a pattern itself.
+    pub async fn register(
+        &self,
+        pattern: &str,
+        location: Option<&str>,
+        key: Option<&[String]>,
+    ) -> Result<Vec<Registered>> {
+        let _lock = self.locked().await?;
+        let candidates = match location {
+            Some(location) => self.candidates_at(pattern, location).await?,
+            None => self.candidates(pattern).await?,
+        };
+        let several = pattern.contains('*') || location.is_some_and(|l| l.contains('*'));
+        let chosen = self.choose(pattern, candidates, several, key)?;
+        let mut registered = Vec::new();
+        for candidate in chosen {
+            registered.push(self.register_one(candidate, key).await?);
+        }
+        Ok(registered)
+    }
+
+    async fn candidates_at(&self, pattern: &str, location: &str) -> Result<Vec<Candidate>> {
+        let location: Location = location.parse()?;
+        let backend = self.inner.backends.require(&location.backend)?;
+        if backend.kind() != location.kind {
+            let message = format!("backend \"{}\" is a {} backend", location.backend, backend.kind());
+            return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+        }
+        let asked = match &location.schema {
+            Some(schema) => format!("{schema}.{}", location.table),
+            None => location.table.clone(),
+        };
+        let found = backend.discover(&asked).await?;
+        // One table at one place may get a name of its own.
+        let own_name = (!location.table.contains('*') && !pattern.contains('*')).then(|| parse_name(pattern));
+        let candidate = |found: Discovered| {
+            let name = own_name.clone().unwrap_or_else(|| proxy_name(&found.location));
+            (own_name.is_some() || matches(pattern, &name)).then(|| Candidate {
+                name,
+                backend: Arc::clone(&backend),
+                found,
+            })
+        };
+        Ok(found.into_iter().filter_map(candidate).collect())
+    }
+
+    /// What the backends have under this pattern, each table on the backend it is routed to. A
+    /// single name that isn't there may be on exactly one other backend.
+    async fn candidates(&self, pattern: &str) -> Result<Vec<Candidate>> {
+        let mut routed = Vec::new();
+        let mut elsewhere = Vec::new();
+        for backend in self.backends() {
+            for found in backend.discover(pattern).await? {
+                let name = proxy_name(&found.location);
+                let here = self.inner.backends.route(&name) == Some(backend.name());
+                let candidate = Candidate { name, backend: Arc::clone(&backend), found };
+                if here { routed.push(candidate) } else { elsewhere.push(candidate) }
+            }
+        }
+        if !routed.is_empty() || pattern.contains('*') {
+            return Ok(routed);
+        }
+        if elsewhere.len() > 1 {
+            let places: Vec<_> = elsewhere.iter().map(|c| c.found.location.to_string()).collect();
+            return Err(Error::new(
+                sqlstate::UNDEFINED_TABLE,
+                format!("table \"{pattern}\" is on several backends"),
+            )
+            .with_detail(format!("Found: {}.", places.join(", ")))
+            .with_hint("Name the one you mean: epoch_register('name', 'location')."));
+        }
+        Ok(elsewhere)
+    }
+
+    /// Leaves out what can't be or is registered; that is an error if one table was asked for.
+    fn choose(
+        &self,
+        pattern: &str,
+        candidates: Vec<Candidate>,
+        several: bool,
+        key: Option<&[String]>,
+    ) -> Result<Vec<Candidate>> {
+        let tables = self.tables();
+        let mut chosen = Vec::new();
+        let mut reasons = Vec::new();
+        for candidate in candidates {
+            let name = &candidate.name;
+            let registered = tables.by_name.contains_key(name)
+                || tables.by_id.values().any(|t| t.location == candidate.found.location);
+            if registered && !several {
+                let message = format!("table \"{name}\" is already registered");
+                return Err(Error::new(sqlstate::DUPLICATE_OBJECT, message));
+            }
+            match &candidate.found.reason {
+                _ if registered => reasons.push(format!("{name}: already registered")),
+                // A key given by hand may be all that is missing; `describe` judges it.
+                Some(reason) if key.is_none() || !candidate.found.key.is_empty() => {
+                    reasons.push(format!("{name}: {reason}"));
+                }
+                _ => chosen.push(candidate),
+            }
+        }
+        if !chosen.is_empty() {
+            return Ok(chosen);
+        }
+        if reasons.is_empty() {
+            let hint = "SELECT * FROM epoch_discover('backend') lists the tables of a backend.";
+            let message = format!("no table matches \"{pattern}\"");
+            return Err(Error::new(sqlstate::UNDEFINED_TABLE, message).with_hint(hint));
+        }
+        let message = format!("no table that matches \"{pattern}\" can be registered");
+        Err(Error::new(sqlstate::INVALID_FOREIGN_KEY, message).with_detail(reasons.join("; ")))
+    }
+
+    async fn register_one(&self, candidate: Candidate, key: Option<&[String]>) -> Result<Registered> {
+        let Candidate { name, backend, found } = candidate;
+        let schema = backend.describe(&found.location, key).await?;
+        let draft = TableDef { id: TableId(0), name, location: found.location, schema };
+        let mut tx = self.store().write().await?;
+        let table = tables::insert(&mut tx, &draft).await?;
+        tx.commit().await?;
+        if let Err(error) = backend.install(&table).await {
+            // Half an installation must not stay; if this fails too, the next operation does it.
+            if backend.uninstall(&table).await.is_ok() {
+                self.set_table_state(table.id, TableState::Removed).await?;
+            }
+            return Err(error);
+        }
+        self.set_table_state(table.id, TableState::Active).await?;
+        let rows_estimate = backend.row_estimate(&table).await?;
+        Ok(Registered { table: self.table_by_id(table.id)?, rows_estimate })
+    }
+
+    /// Stops to version a table. Refused (55000) while a branch holds changes of it that aren't in
+    /// main, unless `force`.
+    pub async fn unregister(&self, table: &str, force: bool) -> Result<Vec<Unregistered>> {
+        let _lock = self.locked().await?;
+        let table = self.table(table)?;
+        if !force {
+            self.check_unused(&table).await?;
+        }
+        let backend = self.inner.backends.require(&table.location.backend)?;
+        self.set_table_state(table.id, TableState::Removing).await?;
+        backend.uninstall(&table).await?;
+        self.set_table_state(table.id, TableState::Removed).await?;
+        Ok(vec![Unregistered { table_name: table.name.to_string(), status: "unregistered".to_owned() }])
+    }
+
+    async fn check_unused(&self, table: &TableDef) -> Result<()> {
+        let mut branches: Vec<Branch> = self.state().branches().cloned().collect();
+        branches.retain(|b| b.lineage != LineageId::MAIN);
+        branches.sort_by(|a, b| a.name.cmp(&b.name));
+        let mut holders = Vec::new();
+        for branch in branches {
+            if self.holds_changes(&branch, table).await? {
+                holders.push(branch.name);
+            }
+        }
+        if holders.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("branches hold changes of table \"{}\" that are not in main", table.name),
+        )
+        .with_detail(format!("Branches: {}.", holders.join(", ")))
+        .with_hint("Merge or delete them first, or use -f to lose these changes."))
+    }
+
+    /// Whether a branch has commits that main doesn't have, or working changes, on a table.
+    async fn holds_changes(&self, branch: &Branch, table: &TableDef) -> Result<bool> {
+        let main = self.live_branch(LineageId::MAIN, "main")?;
+        let (head, main) = (branch.head.clone(), main.head);
+        let committed = self.with_graph(|graph| {
+            let (Some(head), Some(main)) = (graph.index(&head), graph.index(&main)) else { return Ok(false) };
+            Ok(graph.range(&[head], &[main]).any(|i| graph.tables(i).contains(&table.id)))
+        });
+        if committed.await? {
+            return Ok(true);
+        }
+        let tables =
+            self.tables_between(&Named::Branch(branch.clone()), &Named::Working(branch.clone())).await?;
+        Ok(tables.iter().any(|t| t.id == table.id))
+    }
+
+    pub(super) async fn set_table_state(&self, table: TableId, state: TableState) -> Result<()> {
+        let mut tx = self.store().write().await?;
+        tables::set_state(&mut tx, table, state).await?;
+        tx.commit().await?;
+        self.reload().await
+    }
+}
+
+fn parse_name(text: &str) -> TableName {
+    match text.split_once('.') {
+        Some((schema, name)) => TableName { schema: schema.to_owned(), name: name.to_owned() },
+        None => TableName::public(text),
+    }
+}

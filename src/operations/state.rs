@@ -1,0 +1,293 @@
+//! What a process remembers of the metadata store between two looks: tables, branches, lineages,
+//! layers. Everything that planning a statement needs, without a round trip.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Segment, TableId, View};
+
+use super::Tables;
+use crate::metadata::refs::{self, Branch, Lineage};
+use crate::metadata::{Tx, tables};
+
+/// A place in the lineage tree.
+pub(super) type Spot = (LineageId, At);
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    generation: i64,
+    structure: i64,
+    /// Grows whenever tables or layers change.
+    pub(super) plans: u64,
+    pub(super) tables: Arc<Tables>,
+    branches: HashMap<LineageId, Branch>,
+    by_name: HashMap<String, LineageId>,
+    lineages: HashMap<LineageId, Lineage>,
+    layers: HashSet<(LineageId, TableId)>,
+}
+
+/// What changed since a generation.
+pub(super) struct Update {
+    generation: i64,
+    structure: i64,
+    /// Replace instead of adding.
+    whole: bool,
+    branches: Vec<Branch>,
+    lineages: Vec<Lineage>,
+    layers: Vec<(LineageId, TableId)>,
+    tables: Vec<(epoch_adapter::TableDef, bool)>,
+}
+
+impl State {
+    /// Reads what changed since `known` (generation, structure); `None` if nothing did.
+    pub(super) async fn read(tx: &mut Tx, known: (i64, i64)) -> Result<Option<Update>> {
+        let row = tx.first("SELECT generation, structure FROM repository", &[]).await?;
+        let row = row.ok_or_else(|| Error::internal("the metadata store has no repository"))?;
+        let (generation, structure) = (row.int(0)?, row.int(1)?);
+        if (generation, structure) == known {
+            return Ok(None);
+        }
+        let whole = structure != known.1;
+        let since = if whole { 0 } else { known.0 };
+        Ok(Some(Update {
+            generation,
+            structure,
+            whole,
+            branches: refs::branches_since(tx, since).await?,
+            lineages: refs::lineages_since(tx, since).await?,
+            layers: tables::layers_since(tx, since).await?,
+            tables: tables::since(tx, since).await?,
+        }))
+    }
+
+    pub(super) fn version(&self) -> (i64, i64) {
+        (self.generation, self.structure)
+    }
+
+    pub(super) fn apply(&mut self, update: Update) {
+        if update.whole {
+            self.branches.clear();
+            self.by_name.clear();
+            self.layers.clear();
+        }
+        if update.whole || !update.layers.is_empty() || !update.tables.is_empty() {
+            self.plans += 1;
+        }
+        if update.whole || !update.tables.is_empty() {
+            self.tables = Arc::new(self.tables_after(&update));
+        }
+        self.lineages.extend(update.lineages.into_iter().map(|l| (l.id, l)));
+        self.layers.extend(update.layers);
+        for branch in update.branches {
+            self.by_name.insert(branch.name.clone(), branch.lineage);
+            self.branches.insert(branch.lineage, branch);
+        }
+        self.generation = update.generation;
+        self.structure = update.structure;
+    }
+
+    fn tables_after(&self, update: &Update) -> Tables {
+        let kept = if update.whole { HashMap::new() } else { self.tables.by_id.clone() };
+        let mut by_id = kept;
+        for (table, active) in &update.tables {
+            if *active {
+                by_id.insert(table.id, Arc::new(table.clone()));
+            } else {
+                by_id.remove(&table.id);
+            }
+        }
+        let by_name = by_id.values().map(|t| (t.name.clone(), Arc::clone(t))).collect();
+        Tables { by_name, by_id }
+    }
+
+    pub(super) fn branch(&self, name: &str) -> Option<&Branch> {
+        self.by_name.get(name).and_then(|l| self.branches.get(l))
+    }
+
+    pub(super) fn branch_on(&self, lineage: LineageId) -> Option<&Branch> {
+        self.branches.get(&lineage)
+    }
+
+    pub(super) fn branches(&self) -> impl Iterator<Item = &Branch> {
+        self.branches.values()
+    }
+
+    fn lineage(&self, id: LineageId) -> Result<&Lineage> {
+        self.lineages.get(&id).ok_or_else(|| Error::internal(format!("lineage {} is unknown", id.0)))
+    }
+
+    /// A lineage as something to write to.
+    pub(super) fn layer(&self, lineage: LineageId) -> Result<Layer> {
+        Ok(Layer { lineage, base: self.lineage(lineage)?.base })
+    }
+
+    /// Whether a lineage holds rows of a table itself.
+    pub(super) fn has_layer(&self, lineage: LineageId, table: TableId) -> bool {
+        lineage == LineageId::MAIN || self.layers.contains(&(lineage, table))
+    }
+
+    /// Where a lineage forked off.
+    pub(super) fn fork(&self, lineage: LineageId) -> Result<Option<(LineageId, Ordinal)>> {
+        let lineage = self.lineage(lineage)?;
+        Ok(lineage.parent.map(|parent| (parent, lineage.fork)))
+    }
+
+    /// What a reader of `table` sees at a spot: the nearest lineage that holds rows of it.
+    pub(super) fn view(&self, spot: Spot, table: TableId) -> Result<View> {
+        let (mut lineage, mut at) = spot;
+        while !self.has_layer(lineage, table) {
+            let Some((parent, fork)) = self.fork(lineage)? else { break };
+            (lineage, at) = (parent, At::Ordinal(fork));
+        }
+        Ok(View { layer: self.layer(lineage)?, at })
+    }
+
+    /// What a lineage's layer of `table` starts with: the parent's layer as of the fork, if any
+    /// lineage between this one and main has one.
+    pub(super) fn parent_view(&self, lineage: LineageId, table: TableId) -> Result<Option<View>> {
+        let Some((parent, fork)) = self.fork(lineage)? else { return Ok(None) };
+        let view = self.view((parent, At::Ordinal(fork)), table)?;
+        Ok((!view.layer.is_main()).then_some(view))
+    }
+
+    /// From a spot up to main.
+    fn chain(&self, spot: Spot) -> Result<Vec<Spot>> {
+        let mut chain = vec![spot];
+        let mut lineage = spot.0;
+        while let Some((parent, fork)) = self.fork(lineage)? {
+            chain.push((parent, At::Ordinal(fork)));
+            lineage = parent;
+        }
+        Ok(chain)
+    }
+
+    /// The history on the way between two spots.
+    fn path(&self, a: Spot, b: Spot) -> Result<Vec<Segment>> {
+        let (a, b) = (self.chain(a)?, self.chain(b)?);
+        let mut segments = Vec::new();
+        for &(lineage, upto) in &a {
+            if let Some(&(_, other)) = b.iter().find(|(l, _)| *l == lineage) {
+                segments.extend(between(lineage, upto, other));
+                let rest = b.iter().take_while(|(l, _)| *l != lineage);
+                segments.extend(rest.filter_map(|&(l, upto)| between(l, At::Ordinal(0), upto)));
+                return Ok(segments);
+            }
+            segments.extend(between(lineage, At::Ordinal(0), upto));
+        }
+        Err(Error::internal("two lineages have no common ancestor"))
+    }
+
+    /// The history of `table` between two spots.
+    pub(super) fn segments(&self, a: Spot, b: Spot, table: TableId) -> Result<Vec<Segment>> {
+        let mut segments = self.path(a, b)?;
+        segments.retain(|s| self.has_layer(s.lineage, table));
+        Ok(segments)
+    }
+
+    /// The two spots, one of each side, with the least history between them.
+    pub(super) fn nearest(&self, a: &[Spot], b: &[Spot]) -> Result<(Spot, Spot)> {
+        let mut best: Option<((usize, i64), Spot, Spot)> = None;
+        for &from in a {
+            for &to in b {
+                let cost = cost(&self.path(from, to)?);
+                if best.as_ref().is_none_or(|(known, _, _)| cost < *known) {
+                    best = Some((cost, from, to));
+                }
+                if cost == (0, 0) {
+                    return Ok((from, to));
+                }
+            }
+        }
+        best.map(|(_, from, to)| (from, to)).ok_or_else(|| Error::internal("a commit has no position"))
+    }
+}
+
+fn between(lineage: LineageId, a: At, b: At) -> Option<Segment> {
+    match (a, b) {
+        (At::Ordinal(a), At::Ordinal(b)) if a == b => None,
+        (At::Ordinal(a), At::Ordinal(b)) => {
+            Some(Segment { lineage, after: a.min(b), upto: At::Ordinal(a.max(b)) })
+        }
+        (At::Ordinal(after), At::Working) | (At::Working, At::Ordinal(after)) => {
+            Some(Segment { lineage, after, upto: At::Working })
+        }
+        (At::Working, At::Working) => None,
+    }
+}
+
+/// Fewer lineages first, then fewer publications.
+fn cost(segments: &[Segment]) -> (usize, i64) {
+    let length = |s: &Segment| match s.upto {
+        At::Ordinal(upto) => upto - s.after,
+        At::Working => 1,
+    };
+    (segments.len(), segments.iter().map(length).sum())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    const T: TableId = TableId(1);
+
+    /// main; 2 forks from main at 5; 3 from 2 at 4; 4 from 2 at 1. Lineages 2 and 3 hold rows of T.
+    fn state() -> State {
+        let mut state = State::default();
+        for (id, parent, fork, base) in
+            [(1, None, 0, 0), (2, Some(1), 5, 5), (3, Some(2), 4, 5), (4, Some(2), 1, 5)]
+        {
+            let lineage = Lineage { id: LineageId(id), parent: parent.map(LineageId), fork, base };
+            state.lineages.insert(LineageId(id), lineage);
+        }
+        state.layers.extend([(LineageId(2), T), (LineageId(3), T)]);
+        state
+    }
+
+    fn spot(lineage: i64, ordinal: i64) -> Spot {
+        (LineageId(lineage), if ordinal < 0 { At::Working } else { At::Ordinal(ordinal) })
+    }
+
+    fn segment(lineage: i64, after: i64, upto: i64) -> Segment {
+        let upto = if upto < 0 { At::Working } else { At::Ordinal(upto) };
+        Segment { lineage: LineageId(lineage), after, upto }
+    }
+
+    #[test]
+    fn a_branch_without_rows_of_its_own_shows_its_parent_at_the_fork() {
+        let state = state();
+        let view = |lineage, base, at| View { layer: Layer { lineage: LineageId(lineage), base }, at };
+        assert_eq!(state.view(spot(3, -1), T).unwrap(), view(3, 5, At::Working));
+        assert_eq!(state.view(spot(4, -1), T).unwrap(), view(2, 5, At::Ordinal(1)));
+        assert_eq!(state.view(spot(3, -1), TableId(2)).unwrap(), view(1, 0, At::Ordinal(5)));
+        assert_eq!(state.view(spot(1, -1), T).unwrap(), View::MAIN);
+        assert_eq!(state.parent_view(LineageId(4), T).unwrap(), Some(view(2, 5, At::Ordinal(1))));
+        assert_eq!(state.parent_view(LineageId(4), TableId(2)).unwrap(), None);
+        assert_eq!(state.parent_view(LineageId(2), T).unwrap(), None);
+    }
+
+    #[test]
+    fn segments_follow_the_tree() {
+        let state = state();
+        let path = |a, b| state.path(a, b).unwrap();
+        assert_eq!(path(spot(1, 3), spot(1, 7)), vec![segment(1, 3, 7)]);
+        assert_eq!(path(spot(1, 7), spot(1, 3)), vec![segment(1, 3, 7)]);
+        assert_eq!(path(spot(1, -1), spot(1, 3)), vec![segment(1, 3, -1)]);
+        assert_eq!(path(spot(2, 3), spot(1, 7)), vec![segment(2, 0, 3), segment(1, 5, 7)]);
+        assert_eq!(path(spot(1, 5), spot(2, -1)), vec![segment(2, 0, -1)]);
+        assert_eq!(path(spot(3, 2), spot(4, 3)), vec![segment(3, 0, 2), segment(2, 1, 4), segment(4, 0, 3)]);
+        assert_eq!(path(spot(2, 0), spot(1, 5)), vec![]);
+        // lineage 4 holds nothing of T, so its history needs no look
+        let segments = state.segments(spot(3, 2), spot(4, 3), T).unwrap();
+        assert_eq!(segments, vec![segment(3, 0, 2), segment(2, 1, 4)]);
+    }
+
+    #[test]
+    fn the_nearest_position_is_on_the_other_sides_lineage() {
+        let state = state();
+        let near = state.nearest(&[spot(1, 9), spot(2, 3)], &[spot(2, -1)]).unwrap();
+        assert_eq!(near, (spot(2, 3), spot(2, -1)));
+        let near = state.nearest(&[spot(1, 9), spot(2, 3)], &[spot(1, -1)]).unwrap();
+        assert_eq!(near, (spot(1, 9), spot(1, -1)));
+    }
+}

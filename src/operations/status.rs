@@ -1,0 +1,69 @@
+//! What is uncommitted on a branch.
+
+use std::collections::BTreeMap;
+
+use epoch_adapter::{Result, TableId, TableStats};
+use futures::TryStreamExt;
+
+use super::resolve::Named;
+use super::{Checkout, Repository, StatusEntry, Target};
+use crate::metadata::merges;
+use crate::metadata::refs::Branch;
+
+impl Repository {
+    /// Tables with working changes or open conflicts; empty on a commit.
+    pub async fn status(&self, checkout: &Checkout) -> Result<Vec<StatusEntry>> {
+        self.refresh().await?;
+        if let Target::Commit { .. } = checkout.target {
+            return Ok(vec![]);
+        }
+        let branch = self.head_branch(Some(checkout))?;
+        let mut found: BTreeMap<TableId, (TableStats, i64)> = BTreeMap::new();
+        for (table, stats) in self.working_changes(&branch).await? {
+            found.insert(table, (stats, 0));
+        }
+        let mut tx = self.store().read().await?;
+        for (table, open) in merges::open_counts(&mut tx, branch.lineage).await? {
+            found.entry(table).or_default().1 = open;
+        }
+        tx.commit().await?;
+        let tables = self.tables();
+        let entries = tables.sorted().into_iter().filter_map(|table| {
+            let (stats, conflicts) = found.get(&table.id).copied()?;
+            Some(StatusEntry {
+                table_name: table.name.to_string(),
+                location: table.location.to_string(),
+                change: if conflicts > 0 { "conflict" } else { "modified" }.to_owned(),
+                stats,
+                conflicts,
+            })
+        });
+        Ok(entries.collect())
+    }
+
+    /// Changes between a branch's head and its working state: what is pending, except after a soft
+    /// reset, when the head isn't where the pending changes begin.
+    async fn working_changes(&self, branch: &Branch) -> Result<Vec<(TableId, TableStats)>> {
+        if self.published(branch).await?.1 == branch.head {
+            return self.pending(branch).await;
+        }
+        let (head, working) = (Named::Branch(branch.clone()), Named::Working(branch.clone()));
+        let mut found = Vec::new();
+        for table in self.tables_between(&head, &working).await? {
+            let views = self.views_between(&head, &working, &table).await?;
+            let mut stats = TableStats::default();
+            let mut changes = self.diff_between(&table, &views).await?;
+            while let Some(change) = changes.try_next().await? {
+                match change.kind() {
+                    epoch_adapter::ChangeKind::Added => stats.added += 1,
+                    epoch_adapter::ChangeKind::Modified => stats.modified += 1,
+                    epoch_adapter::ChangeKind::Removed => stats.removed += 1,
+                }
+            }
+            if stats.rows() > 0 {
+                found.push((table.id, stats));
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,408 @@
+//! What the repository's operations take and return.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use epoch_adapter::{
+    Layer, LineageId, Ordinal, Row, Segment, TableDef, TableId, TableName, TableStats, Value, View,
+};
+
+/// The registered tables at one generation.
+#[derive(Debug, Default)]
+pub struct Tables {
+    /// By name on the proxy.
+    pub by_name: HashMap<TableName, Arc<TableDef>>,
+    /// By registration.
+    pub by_id: HashMap<TableId, Arc<TableDef>>,
+}
+
+impl Tables {
+    /// Finds `users` (schema `public`) or `sales.users`, as `table_name` columns print names.
+    pub fn find(&self, text: &str) -> Option<&Arc<TableDef>> {
+        let (schema, name) = text.split_once('.').unwrap_or(("public", text));
+        self.by_name.get(&TableName { schema: schema.to_owned(), name: name.to_owned() })
+    }
+
+    /// All tables, sorted by name.
+    pub fn sorted(&self) -> Vec<Arc<TableDef>> {
+        let mut all: Vec<_> = self.by_id.values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+}
+
+/// What a session is on. Immutable; a branch's head may move under it, its working state with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkout {
+    /// The ref as the user wrote it; the branch's name for a branch.
+    pub name: String,
+    /// What it is.
+    pub target: Target,
+}
+
+/// What a checkout points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A branch: read-write, shows its working state.
+    Branch {
+        /// The branch's lineage, with the base it reads below its layers.
+        layer: Layer,
+    },
+    /// A commit (by hash, tag, `~n`): read-only.
+    Commit {
+        /// Full hash, 64 hex digits.
+        hash: String,
+        /// A position that shows the commit's rows.
+        layer: Layer,
+        /// The ordinal on that lineage.
+        ordinal: Ordinal,
+    },
+}
+
+impl Checkout {
+    /// Whether this is the branch `main` (its working state is the user's own tables).
+    pub fn is_main(&self) -> bool {
+        matches!(self.target, Target::Branch { layer } if layer.lineage == LineageId::MAIN)
+    }
+    /// Whether statements may write here.
+    pub fn is_branch(&self) -> bool {
+        matches!(self.target, Target::Branch { .. })
+    }
+}
+
+/// Two views of one table and what lies between them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DiffViews {
+    /// The left side.
+    pub from: View,
+    /// The right side.
+    pub to: View,
+    /// History to look at.
+    pub segments: Vec<Segment>,
+}
+
+/// Who commits.
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct Author {
+    /// Name.
+    pub name: String,
+    /// Email, may be empty.
+    pub email: String,
+}
+
+/// A row of `epoch_register`.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    /// The table.
+    pub table: Arc<TableDef>,
+    /// An estimate from the backend's statistics.
+    pub rows_estimate: i64,
+}
+
+/// A row of `epoch_unregister`.
+#[derive(Debug, Clone)]
+pub struct Unregistered {
+    /// `users`.
+    pub table_name: String,
+    /// `unregistered`.
+    pub status: String,
+}
+
+/// A row of `epoch_discover`.
+#[derive(Debug, Clone)]
+pub struct DiscoveredTable {
+    /// The name it would get on the proxy.
+    pub table_name: String,
+    /// Where it is.
+    pub location: String,
+    /// The key registration would take.
+    pub key: Vec<String>,
+    /// Whether it is registered already.
+    pub registered: bool,
+    /// Why it can't be registered as it is.
+    pub reason: Option<String>,
+}
+
+/// A row of `epoch.branches`.
+#[derive(Debug, Clone)]
+pub struct BranchInfo {
+    /// Name.
+    pub name: String,
+    /// Hash of the head commit.
+    pub hash: String,
+    /// The branch it was made from, if that still exists.
+    pub parent_branch: Option<String>,
+    /// Author of the head commit.
+    pub latest_author: String,
+    /// Date of the head commit.
+    pub latest_date: DateTime<Utc>,
+    /// Message of the head commit.
+    pub latest_message: String,
+    /// The lineage.
+    pub layer: Layer,
+    /// Commits that the parent branch (main for none) doesn't have, and the other way round.
+    pub ahead: i64,
+    /// See `ahead`.
+    pub behind: i64,
+    /// Whether there are uncommitted changes; `None` if not asked for.
+    pub dirty: Option<bool>,
+}
+
+/// A row of `epoch.tags`.
+#[derive(Debug, Clone)]
+pub struct TagInfo {
+    /// Name.
+    pub name: String,
+    /// The commit.
+    pub hash: String,
+    /// Who made it.
+    pub tagger: String,
+    /// When.
+    pub date: DateTime<Utc>,
+    /// Of an annotated tag.
+    pub message: Option<String>,
+}
+
+/// Which commits `epoch_log` lists.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Refs, `a..b` ranges, `^x` exclusions; empty is HEAD.
+    pub revisions: Vec<String>,
+    /// Start from every branch and tag.
+    pub all: bool,
+    /// Only commits that changed one of these tables; empty is any.
+    pub tables: Vec<String>,
+    /// At most this many.
+    pub limit: Option<usize>,
+}
+
+/// A row of `epoch_log`.
+#[derive(Debug, Clone)]
+pub struct CommitInfo {
+    /// Full hash.
+    pub hash: String,
+    /// Parents, first parent first.
+    pub parents: Vec<String>,
+    /// Author's name.
+    pub author: String,
+    /// Author's email.
+    pub email: String,
+    /// When.
+    pub date: DateTime<Utc>,
+    /// Message.
+    pub message: String,
+    /// Branches and tags (`tag: v1`) that point here, HEAD first.
+    pub refs: Vec<String>,
+    /// Topological order: parents have smaller numbers.
+    pub commit_order: i64,
+    /// What the commit changed against its first parent.
+    pub tables: Vec<(String, TableStats)>,
+}
+
+/// A row of `epoch.status`.
+#[derive(Debug, Clone)]
+pub struct StatusEntry {
+    /// Table.
+    pub table_name: String,
+    /// Where its rows are.
+    pub location: String,
+    /// `modified`, or `conflict` while a merge waits.
+    pub change: String,
+    /// Net counts of the uncommitted changes.
+    pub stats: TableStats,
+    /// Open conflicts.
+    pub conflicts: i64,
+}
+
+/// A row of `epoch_diff_stat`.
+#[derive(Debug, Clone)]
+pub struct DiffStat {
+    /// Table.
+    pub table: Arc<TableDef>,
+    /// Rows that are the same, from the backend's estimate of the table's size.
+    pub rows_unmodified: i64,
+    /// The rest.
+    pub stats: TableStats,
+}
+
+/// How to commit.
+#[derive(Debug, Clone, Default)]
+pub struct CommitOptions {
+    /// The message; must not be empty.
+    pub message: String,
+    /// Who.
+    pub author: Author,
+    /// When, instead of now.
+    pub date: Option<DateTime<Utc>>,
+    /// Commit even if nothing changed.
+    pub allow_empty: bool,
+    /// No error if nothing changed; nothing is committed.
+    pub skip_empty: bool,
+    /// Replace the head commit.
+    pub amend: bool,
+    /// Only these tables; empty is all.
+    pub tables: Vec<String>,
+}
+
+/// A commit that was made (or skipped: then `hash` is the unmoved head and all counts are 0).
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The branch's head now.
+    pub hash: String,
+    /// Per table.
+    pub tables: Vec<(String, TableStats)>,
+}
+
+/// How two-sided changes to one row are judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum Strategy {
+    /// Different columns merge; the same column to different values conflicts.
+    #[default]
+    Field,
+    /// Any two-sided change to one row conflicts, also to equal values.
+    Row,
+    /// Conflicts go to the target branch.
+    Ours,
+    /// Conflicts go to the merged branch.
+    Theirs,
+}
+
+/// How to merge.
+#[derive(Debug, Clone, Default)]
+pub struct MergeOptions {
+    /// A merge commit even where a fast-forward is possible.
+    pub no_ff: bool,
+    /// Refuse unless it is a fast-forward.
+    pub ff_only: bool,
+    /// One commit with the changes, without the source as a parent.
+    pub squash: bool,
+    /// Compute and report only.
+    pub dry_run: bool,
+    /// Conflict handling.
+    pub strategy: Strategy,
+    /// Instead of `Merge branch 'x' into y`.
+    pub message: Option<String>,
+    /// Who.
+    pub author: Author,
+}
+
+/// What a merge did.
+#[derive(Debug, Clone)]
+pub struct Merged {
+    /// The branch's head now; unchanged while conflicts wait.
+    pub hash: String,
+    /// Whether the head simply moved.
+    pub fast_forward: bool,
+    /// Conflicts that wait.
+    pub conflicts: i64,
+    /// For people.
+    pub message: String,
+}
+
+/// A kind of conflict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ConflictKind {
+    /// One cell to different values.
+    #[serde(rename = "modify/modify")]
+    ModifyModify,
+    /// Changed here, deleted there.
+    #[serde(rename = "modify/delete")]
+    ModifyDelete,
+    /// One key inserted twice with different rows.
+    #[serde(rename = "insert/insert")]
+    InsertInsert,
+}
+
+impl ConflictKind {
+    /// As in the `kind` column.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ModifyModify => "modify/modify",
+            Self::ModifyDelete => "modify/delete",
+            Self::InsertInsert => "insert/insert",
+        }
+    }
+}
+
+/// A conflict of the merge that waits on a branch.
+#[derive(Debug, Clone)]
+pub struct Conflict {
+    /// Unique in the repository.
+    pub id: i64,
+    /// Table.
+    pub table: Arc<TableDef>,
+    /// What happened.
+    pub kind: ConflictKind,
+    /// The key.
+    pub key: Row,
+    /// The row at the merge base.
+    pub base: Option<Row>,
+    /// The row on the target branch.
+    pub ours: Option<Row>,
+    /// The row on the merged branch.
+    pub theirs: Option<Row>,
+    /// Columns in conflict (names); empty for whole rows.
+    pub columns: Vec<String>,
+    /// Whether it is resolved.
+    pub resolved: bool,
+}
+
+/// Which side a resolution takes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Side {
+    /// The target branch's.
+    Ours,
+    /// The merged branch's.
+    Theirs,
+    /// The merge base's.
+    Base,
+    /// A value of the user's for one column.
+    Value(Value),
+}
+
+/// Resolves conflicts: all, of one table, one key, one column.
+#[derive(Debug, Clone)]
+pub struct Resolution {
+    /// Side.
+    pub side: Side,
+    /// Only this table.
+    pub table: Option<String>,
+    /// Only this key: its columns' texts, in key order.
+    pub key: Option<Vec<String>>,
+    /// Only this column (the other conflicting columns stay open).
+    pub column: Option<String>,
+}
+
+/// What a resolution did.
+#[derive(Debug, Clone, Copy)]
+pub struct Resolved {
+    /// Conflicts closed by it.
+    pub resolved: i64,
+    /// Still open on the branch.
+    pub remaining: i64,
+}
+
+/// How to reset.
+#[derive(Debug, Clone, Default)]
+pub struct ResetOptions {
+    /// Drop working changes and move the working state too; else only the head moves.
+    pub hard: bool,
+    /// Where to; `None` is HEAD.
+    pub target: Option<String>,
+    /// Drop the working changes of one table only.
+    pub table: Option<String>,
+    /// Who, for the safety branch and the reflog.
+    pub author: Author,
+}
+
+/// What a reset did.
+#[derive(Debug, Clone)]
+pub struct ResetDone {
+    /// The head now.
+    pub hash: String,
+    /// The branch that keeps the commits that the head left, if there are any.
+    pub safety_branch: Option<String>,
+    /// For people.
+    pub status: String,
+}

@@ -1,0 +1,121 @@
+//! Plans that were made before, for any session: a text's plan holds as long as its names mean the
+//! same, and its tables show the same views.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use epoch_adapter::{Layer, TableDef, View};
+
+use super::names::{Catalog, Meaning};
+use super::parse::{Kind, Statement, Wrap};
+use super::plan::{Context, Plan};
+use super::{check, parse, relations};
+use crate::Result;
+use crate::operations::Target;
+
+/// The most bytes that are kept.
+const MOST_BYTES: usize = 32 << 20;
+/// The longest text whose plan is kept.
+const LONGEST: usize = 32 << 10;
+/// How long a plan holds, as its form depends on statistics.
+const HOLDS: Duration = Duration::from_secs(60);
+
+#[derive(Clone)]
+struct Entry {
+    made: Instant,
+    statement: Arc<Statement>,
+    tables: Arc<Vec<(Meaning, Option<View>)>>,
+    target: Option<(Arc<TableDef>, Layer)>,
+    plan: Plan,
+}
+
+type Key = (String, String, String, String);
+
+static PLANS: LazyLock<DashMap<Key, Entry>> = LazyLock::new(DashMap::new);
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+fn key(ctx: &Context<'_>, sql: &str) -> Key {
+    let target = match &ctx.checkout.target {
+        Target::Branch { layer } => format!("b{}", layer.lineage.0),
+        Target::Commit { hash, .. } => hash.clone(),
+    };
+    (sql.to_owned(), target, ctx.backend.to_owned(), ctx.repository.name().to_owned())
+}
+
+/// A plan that still holds for this session.
+pub(super) async fn find(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    sql: &str,
+) -> Result<Option<Plan>> {
+    if ctx.checkout.is_main() || sql.len() > LONGEST {
+        return Ok(None);
+    }
+    let Some(entry) = PLANS.get(&key(ctx, sql)).map(|e| e.clone()) else { return Ok(None) };
+    if entry.made.elapsed() > HOLDS {
+        return Ok(None);
+    }
+    let tables = ctx.repository.tables();
+    ctx.names.learn(&[&entry.statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
+    if check::statement(ctx, &entry.statement).is_err() || views(ctx, &entry.statement) != *entry.tables {
+        return Ok(None);
+    }
+    if let Some((table, layer)) = &entry.target
+        && ctx.repository.writable(ctx.checkout, table).await? != *layer
+    {
+        return Ok(None);
+    }
+    Ok(Some(entry.plan))
+}
+
+/// Keeps a plan that doesn't depend on anything else.
+pub(super) fn keep(ctx: &Context<'_>, sql: &str, statement: &Statement, plan: &Plan) {
+    let Plan::Rewritten(rewritten) = plan else { return };
+    let ours = statement.functions.iter().any(parse::is_ours)
+        || statement.tables.iter().any(|t| relations::find(t).is_some());
+    let passing = statement.wrap != Wrap::None || check::sets_search_path(statement) || ours;
+    if rewritten.late || passing || sql.len() > LONGEST || ctx.checkout.is_main() {
+        return;
+    }
+    let target = match (&statement.kind, statement.tables.first().map(|t| ctx.names.table(t))) {
+        (Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_), Some(Meaning::Registered(table))) => {
+            match ctx.checkout.target {
+                Target::Branch { layer } => Some((table, layer)),
+                Target::Commit { .. } => return,
+            }
+        }
+        (Kind::Query, _) => None,
+        _ => return,
+    };
+    let bytes = 2 * sql.len()
+        + rewritten.sql.len()
+        + rewritten.prelude.iter().map(|p| p.sql.len()).sum::<usize>()
+        + 2048;
+    if BYTES.fetch_add(bytes, Ordering::Relaxed) > MOST_BYTES {
+        PLANS.clear();
+        BYTES.store(bytes, Ordering::Relaxed);
+    }
+    let entry = Entry {
+        made: Instant::now(),
+        statement: Arc::new(statement.clone()),
+        tables: Arc::new(views(ctx, statement)),
+        target,
+        plan: plan.clone(),
+    };
+    PLANS.insert(key(ctx, sql), entry);
+}
+
+/// What each table of the statement means, and shows on the session's ref.
+fn views(ctx: &Context<'_>, statement: &Statement) -> Vec<(Meaning, Option<View>)> {
+    let one = |t: &super::parse::TableRef| {
+        let meaning = ctx.names.table(t);
+        let view = match &meaning {
+            Meaning::Registered(table) => ctx.repository.view(ctx.checkout, table).ok(),
+            _ => None,
+        };
+        (meaning, view)
+    };
+    statement.tables.iter().map(one).collect()
+}

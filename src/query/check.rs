@@ -1,0 +1,209 @@
+//! What is refused before anything is rewritten: on a branch, whatever could read or write past it.
+
+use epoch_adapter_postgres::layout;
+
+use super::errors::is_hidden;
+use super::names::{Meaning, internal, registered, runs_text};
+use super::parse::{Constant, Kind, Role, Statement, TableRef, Wrap};
+use super::plan::Context;
+use super::relations;
+use crate::{Error, Result, sqlstate};
+
+/// Refuses what the session may not do with `statement`.
+pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
+    for table in &statement.tables {
+        ours(ctx, table)?;
+    }
+    settings(statement)?;
+    if ctx.checkout.is_main() {
+        return Ok(());
+    }
+    if let Kind::Refused(what) = &statement.kind {
+        return Err(Error::unsupported(format!("{what} on a branch")));
+    }
+    if let Some(what) = &statement.refused {
+        return Err(Error::unsupported(format!("{what} on a branch")));
+    }
+    for column in &statement.columns {
+        if let Some(Some(name)) = column.fields.last()
+            && is_hidden(name)
+        {
+            return Err(Error::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")));
+        }
+    }
+    functions(ctx, statement)?;
+    for table in &statement.tables {
+        self::table(ctx, statement, table)?;
+    }
+    Ok(())
+}
+
+/// Objects of ours are read by their own relations only, on every ref.
+fn ours(ctx: &Context<'_>, table: &TableRef) -> Result<()> {
+    let Some(schema) = table.schema.as_deref() else { return Ok(()) };
+    if schema == layout::SCHEMA {
+        return match (relations::find(table), table.role) {
+            (Some(_), Role::Read) => Ok(()),
+            (Some(_), _) => Err(Error::unsupported(format!("changing {schema}.{}", table.name))),
+            (None, _) => Err(Error::new(
+                sqlstate::UNDEFINED_TABLE,
+                format!("relation \"{schema}.{}\" does not exist", table.name),
+            )),
+        };
+    }
+    let Some(base) = schema.strip_prefix("epoch_") else { return Ok(()) };
+    let tables = ctx.repository.tables();
+    if registered(&tables, ctx.backend).keys().any(|(s, _)| s == base) {
+        return Err(internal(&format!("{schema}.{}", table.name)));
+    }
+    Ok(())
+}
+
+/// Settings of ours can't be set by a function.
+fn settings(statement: &Statement) -> Result<()> {
+    for function in statement.functions.iter().filter(|f| f.name == "set_config") {
+        match function.arguments.first().map(|a| &a.value) {
+            Some(Constant::Text(name)) if !name.to_ascii_lowercase().starts_with("epoch") => {}
+            _ => {
+                return Err(Error::unsupported(
+                    "set_config() of a setting of ours, or of one that isn't a constant",
+                )
+                .with_hint("Write SET epoch.x = 'value'."));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether it calls `set_config('search_path', …)` or the like, which changes what names mean.
+pub(super) fn sets_search_path(statement: &Statement) -> bool {
+    statement.functions.iter().any(|f| f.name == "set_config")
+}
+
+fn functions(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
+    for function in &statement.functions {
+        if super::parse::is_ours(function) {
+            continue;
+        }
+        let shown = function
+            .schema
+            .as_deref()
+            .map_or_else(|| function.name.clone(), |s| format!("{s}.{}", function.name));
+        if function.schema.as_deref() == Some(layout::SCHEMA) {
+            return Err(Error::new(
+                sqlstate::INSUFFICIENT_PRIVILEGE,
+                format!("function {shown}() belongs to the storage of branches"),
+            ));
+        }
+        if runs_text(&function.name) {
+            return Err(Error::unsupported(format!("function {shown}() on a branch")));
+        }
+        if let Some(found) = ctx.names.function(function.schema.as_deref(), &function.name)
+            && let Some(language) = &found.unsafe_because
+        {
+            return Err(Error::unsupported(format!("function {shown}() in language {language} on a branch"))
+                .with_detail("It may read or write tables past the branch.")
+                .with_hint("A function that is declared IMMUTABLE is called."));
+        }
+    }
+    for operator in &statement.operators {
+        if let Some(function) = ctx.names.operator(operator) {
+            return Err(Error::unsupported(format!("operator {operator} on a branch")).with_detail(format!(
+                "Its function {function}() may read or write tables past the branch."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<()> {
+    if relations::find(table).is_some() {
+        return Ok(());
+    }
+    if table.catalog.is_some() {
+        return Err(Error::unsupported("a table name with a database on a branch"));
+    }
+    let shown = table.schema.as_deref().map_or_else(|| table.name.clone(), |s| format!("{s}.{}", table.name));
+    let meaning = ctx.names.table(table);
+    match (&statement.kind, &meaning, table.role) {
+        (_, Meaning::Internal, _) => return Err(internal(&shown)),
+        (Kind::Temporary(_), Meaning::Temporary | Meaning::Missing, _) => return Ok(()),
+        (Kind::Temporary(what), ..) => {
+            return Err(Error::unsupported(format!("{what} on a branch"))
+                .with_detail(format!("Table \"{shown}\" is not a temporary one.")));
+        }
+        (_, Meaning::Registered(_), Role::Sampled) => {
+            return Err(Error::unsupported("TABLESAMPLE of a registered table on a branch"));
+        }
+        (_, Meaning::Registered(_), Role::Target) if !ctx.checkout.is_branch() => {
+            if !matches!(statement.wrap, Wrap::Explain { analyze: false }) {
+                return Err(read_only(verb(&statement.kind)));
+            }
+        }
+        (_, Meaning::Other { .. } | Meaning::System, Role::Target) => {
+            if !ctx.checkout.is_branch() {
+                return Err(read_only(verb(&statement.kind)));
+            }
+            return Err(Error::unsupported(format!(
+                "writing to table \"{shown}\", which is not versioned, on a branch"
+            ))
+            .with_hint(format!(
+                "SELECT epoch_register({}), or write to it on main.",
+                layout::literal(&shown).trim()
+            )));
+        }
+        (_, Meaning::Other { kind, reads, calls }, _) => {
+            reads_past(ctx, &shown, *kind, reads, calls.as_deref())?
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A relation that reads registered tables on its own would show main.
+fn reads_past(
+    ctx: &Context<'_>,
+    shown: &str,
+    kind: char,
+    reads: &[(String, String)],
+    calls: Option<&str>,
+) -> Result<()> {
+    let what = match kind {
+        'v' => "view",
+        'm' => "materialized view",
+        _ => "table",
+    };
+    let tables = ctx.repository.tables();
+    let ours = registered(&tables, ctx.backend);
+    if let Some((_, name)) = reads.iter().find(|r| ours.contains_key(*r)) {
+        return Err(Error::unsupported(format!("{what} \"{shown}\" on a branch"))
+            .with_detail(format!("It reads the registered table \"{name}\" and would show main's rows."))
+            .with_hint("Write its query in the place of its name."));
+    }
+    if let Some(function) = calls {
+        return Err(Error::unsupported(format!("{what} \"{shown}\" on a branch")).with_detail(format!(
+            "It calls the function {function}(), which may read tables past the branch."
+        )));
+    }
+    Ok(())
+}
+
+fn verb(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Insert(_) => "INSERT",
+        Kind::Update(_) => "UPDATE",
+        Kind::Delete(_) => "DELETE",
+        Kind::Copy { .. } => "COPY FROM",
+        _ => "this statement",
+    }
+}
+
+/// 25006, as PostgreSQL says it.
+pub(super) fn read_only(what: &str) -> Error {
+    Error::new(
+        sqlstate::READ_ONLY_SQL_TRANSACTION,
+        format!("cannot execute {what} in a read-only transaction"),
+    )
+    .with_detail("The session is on a commit, which never changes.")
+    .with_hint("Make a branch of it: SELECT epoch_checkout('-b', 'name').")
+}

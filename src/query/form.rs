@@ -1,0 +1,187 @@
+//! Which form of relations a statement gets: found out by what its plain form would cost.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use epoch_adapter::TableDef;
+
+use super::lexer::{Token, TokenKind};
+use super::names::Catalog;
+use super::parse::{self, Kind, Parsed, Statement, Wrap};
+use super::plan::Context;
+use crate::Result;
+
+/// How relations are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// For statements that read few rows by index.
+    Selective,
+    /// For statements that read most of a table.
+    Scanning,
+}
+
+/// Plain plans that cost more than this read much.
+const MOST_COST: f64 = 10_000.0;
+/// A sequential scan of a registered table that costs more than this (some thousand rows) reads much.
+const MOST_SCAN: f64 = 60.0;
+/// How long a choice holds, as statistics change.
+const HOLDS: Duration = Duration::from_secs(60);
+/// How many shapes of statements are remembered.
+const MOST_SHAPES: usize = 20_000;
+
+static CHOICES: LazyLock<DashMap<u64, (Form, Instant)>> = LazyLock::new(DashMap::new);
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// What the planner is told for a form.
+pub(super) fn settings(form: Form) -> Vec<(&'static str, &'static str)> {
+    match form {
+        Form::Selective => Vec::new(),
+        Form::Scanning => Vec::new(),
+    }
+}
+
+/// Asks the server what the client's own statement would cost on the tables themselves, once per
+/// shape of statement.
+pub(super) async fn choose(
+    ctx: &Context<'_>,
+    catalog: &mut dyn Catalog,
+    sql: &str,
+    parsed: &Parsed,
+    statement: &Statement,
+    tables: &[Arc<TableDef>],
+) -> Result<Form> {
+    if matches!(statement.wrap, Wrap::CopyTo | Wrap::CreateTemp) {
+        return Ok(Form::Scanning);
+    }
+    let plain_insert = matches!(&statement.kind, Kind::Insert(_)) && statement.tables.len() == 1;
+    let ours = statement.functions.iter().any(parse::is_ours);
+    let ours = ours || statement.tables.iter().any(|t| super::relations::find(t).is_some());
+    if plain_insert || ours || matches!(statement.kind, Kind::Copy { .. }) {
+        return Ok(Form::Selective);
+    }
+    let tokens = inner(sql, parsed, statement);
+    let key = shape(ctx, sql, tokens, tables);
+    if let Some(known) = CHOICES.get(&key)
+        && known.1.elapsed() < HOLDS
+    {
+        return Ok(known.0);
+    }
+    let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return Ok(Form::Selective) };
+    let text = sql.get(first.start..last.end).unwrap_or_default();
+    let params = parameters(sql, tokens);
+    // In a batch, a failure would undo what the client did; without parameters it is the client's own.
+    if catalog.in_batch() && params > 0 {
+        return Ok(guess(sql, tokens));
+    }
+    let form = match explain(catalog, text, params).await? {
+        Some(plan) => judge(&plan, tables),
+        None => return Ok(Form::Selective),
+    };
+    if CHOICES.len() > MOST_SHAPES {
+        CHOICES.clear();
+    }
+    CHOICES.insert(key, (form, Instant::now()));
+    Ok(form)
+}
+
+/// The tokens of the query inside of EXPLAIN, DECLARE or PREPARE.
+fn inner<'p>(sql: &str, parsed: &'p Parsed, statement: &Statement) -> &'p [Token] {
+    let tokens = &parsed.tokens;
+    let all =
+        tokens.list.get(tokens.at(statement.range.start)..tokens.at(statement.range.end)).unwrap_or_default();
+    if statement.wrap == Wrap::None {
+        return all;
+    }
+    const STARTS: &[&str] = &["select", "insert", "update", "delete", "values", "table", "with"];
+    let starts = |i: usize, t: &Token| {
+        let hold = all.get(i + 1).is_some_and(|n| n.is_word(sql, "hold"));
+        t.depth == 0 && !hold && STARTS.iter().any(|w| t.is_word(sql, w))
+    };
+    let start = all.iter().enumerate().position(|(i, t)| starts(i, t)).unwrap_or(0);
+    all.get(start..).unwrap_or_default()
+}
+
+/// The statement without its constants.
+fn shape(ctx: &Context<'_>, sql: &str, tokens: &[Token], tables: &[Arc<TableDef>]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (ctx.repository.name(), ctx.backend).hash(&mut hasher);
+    for table in tables {
+        table.id.hash(&mut hasher);
+    }
+    for token in tokens {
+        match token.kind {
+            TokenKind::Str | TokenKind::Number | TokenKind::Param => "?".hash(&mut hasher),
+            _ => token.text(sql).hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
+/// Without the server's estimate: a statement without any condition reads everything.
+fn guess(sql: &str, tokens: &[Token]) -> Form {
+    let narrows = |t: &Token| ["where", "limit", "fetch", "on"].iter().any(|w| t.is_word(sql, w));
+    if tokens.iter().any(narrows) { Form::Selective } else { Form::Scanning }
+}
+
+fn parameters(sql: &str, tokens: &[Token]) -> usize {
+    let params = tokens.iter().filter(|t| t.kind == TokenKind::Param);
+    params.filter_map(|t| t.text(sql).get(1..)?.parse().ok()).max().unwrap_or(0)
+}
+
+/// The plan of the client's statement as PostgreSQL's JSON; `None` if the server can't plan it (then
+/// it will say so when the statement runs). Leaves an open transaction as it was.
+async fn explain(
+    catalog: &mut dyn Catalog,
+    text: &str,
+    parameters: usize,
+) -> Result<Option<serde_json::Value>> {
+    let name = format!("epoch_form_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let explain = match parameters {
+        0 => format!("EXPLAIN (FORMAT JSON) {text}"),
+        n => format!(
+            "SET LOCAL plan_cache_mode = force_generic_plan; PREPARE {name} AS {text}\n; \
+             EXPLAIN (FORMAT JSON) EXECUTE {name}({}); DEALLOCATE {name}",
+            vec!["NULL"; n].join(", ")
+        ),
+    };
+    let block = catalog.in_transaction() && !catalog.in_batch();
+    let rows = if block {
+        catalog.query(&format!("SAVEPOINT epoch_form; {explain}\n; ROLLBACK TO SAVEPOINT epoch_form; RELEASE SAVEPOINT epoch_form")).await
+    } else {
+        catalog.query(&explain).await
+    };
+    let rows = match rows {
+        Ok(rows) => rows,
+        Err(_) => {
+            if block {
+                catalog.query("ROLLBACK TO SAVEPOINT epoch_form; RELEASE SAVEPOINT epoch_form").await?;
+            }
+            return Ok(None);
+        }
+    };
+    let json = rows.first().and_then(|r| r.first()).and_then(Option::as_deref);
+    Ok(json.and_then(|j| serde_json::from_str(j).ok()))
+}
+
+fn judge(plan: &serde_json::Value, tables: &[Arc<TableDef>]) -> Form {
+    let Some(root) = plan.get(0).and_then(|p| p.get("Plan")) else { return Form::Selective };
+    let cost =
+        |node: &serde_json::Value| node.get("Total Cost").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+    if cost(root) > MOST_COST {
+        return Form::Scanning;
+    }
+    let mut open = vec![root];
+    while let Some(node) = open.pop() {
+        let text = |key: &str| node.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+        let ours = tables.iter().any(|t| t.location.table == text("Relation Name"));
+        if text("Node Type").contains("Seq Scan") && ours && cost(node) > MOST_SCAN {
+            return Form::Scanning;
+        }
+        open.extend(node.get("Plans").and_then(serde_json::Value::as_array).into_iter().flatten());
+    }
+    Form::Selective
+}

@@ -1,0 +1,38 @@
+//! From a client's SQL text to what is sent to PostgreSQL. See `docs/architecture.md`.
+//!
+//! On main, [`gate`] clears most texts without a parse. Everything else goes through [`plan`]: the
+//! text is parsed with PostgreSQL's own grammar ([`parse`]), its names are resolved as the session
+//! would resolve them ([`names`]), and references to registered tables are spliced onto what the
+//! branch shows ([`rewrite`]); the rest of the client's text stays as it is. On a branch, what isn't
+//! understood is refused.
+
+pub mod errors;
+pub mod gate;
+pub mod lexer;
+pub mod parse;
+pub mod text;
+
+mod cache;
+mod check;
+mod form;
+mod lock;
+mod names;
+mod plan;
+mod relations;
+mod rewrite;
+mod write;
+
+pub use gate::{Gate, GateState, gate};
+pub use names::{Catalog, NameCache};
+pub use parse::{Argument, Constant, Setting};
+pub use plan::{Call, Context, Plan, Prelude, Rewritten, State, plan, plan_without_backend};
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
+mod tests;

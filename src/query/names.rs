@@ -1,0 +1,403 @@
+//! What names mean in a session: one catalog query per set of new names, remembered until something
+//! may have changed it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use epoch_adapter::TableDef;
+use epoch_adapter_postgres::layout;
+
+use super::parse::{Statement, TableRef};
+use crate::operations::Tables;
+use crate::{Error, Result, sqlstate};
+
+/// The session's own connection to PostgreSQL, for what only the server knows.
+#[async_trait]
+pub trait Catalog: Send {
+    /// Runs one text (it may hold several statements, unless in a batch) and returns the rows of all
+    /// of them in text form. Nothing of it reaches the client.
+    async fn query(&mut self, sql: &str) -> Result<Vec<Vec<Option<String>>>>;
+
+    /// Whether a transaction block is open, so that a failing query would end it.
+    fn in_transaction(&self) -> bool;
+
+    /// Whether statements of the client that aren't followed by a Sync yet would be undone if a query
+    /// failed, and [`Catalog::query`] can take one statement only.
+    fn in_batch(&self) -> bool {
+        self.in_transaction()
+    }
+}
+
+/// How long a name is taken to mean what it meant, as other sessions may run DDL.
+const TRUSTED: Duration = Duration::from_secs(30);
+
+/// What a table's name means.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Meaning {
+    /// A registered table of the session's backend.
+    Registered(Arc<TableDef>),
+    /// A table of the session.
+    Temporary,
+    /// A system catalog.
+    System,
+    /// Any other relation. The flags of what it reads are checked at the time of use.
+    Other {
+        /// `r`, `v`, `m`, `p`, `f` …
+        kind: char,
+        /// The relations that reading it reads too, as (schema, name).
+        reads: Vec<(String, String)>,
+        /// A function that it calls and that may read anything.
+        calls: Option<String>,
+    },
+    /// In a schema of ours.
+    Internal,
+    /// Nothing on this backend.
+    Missing,
+}
+
+/// What is wrong with calling a function on a branch; `None` if nothing is.
+type Verdict = Option<String>;
+
+/// What names mean in one session.
+#[derive(Debug, Default)]
+pub struct NameCache {
+    generation: u64,
+    tables: HashMap<(Option<String>, String), (Instant, Meaning)>,
+    functions: HashMap<(Option<String>, String), (Instant, Function)>,
+    operators: HashMap<String, (Instant, Verdict)>,
+    /// Names may mean something else when the open transaction ends, or already do.
+    fragile: bool,
+    /// Statements prepared with PREPARE on a branch, and for which state.
+    prepared: HashMap<String, String>,
+}
+
+/// What is known of a function's name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Function {
+    /// Why it can't be called on a branch.
+    pub unsafe_because: Option<String>,
+    /// Whether a call may return something else each time.
+    pub volatile: bool,
+}
+
+impl NameCache {
+    /// Forgets everything: after DDL, `SET search_path`, DISCARD, a switch of the role.
+    pub fn invalidate(&mut self) {
+        self.tables.clear();
+        self.functions.clear();
+        self.operators.clear();
+    }
+
+    /// To be called when the server says that no transaction is open (ReadyForQuery `I`).
+    pub fn settle(&mut self) {
+        if std::mem::take(&mut self.fragile) {
+            self.invalidate();
+        }
+    }
+
+    /// Something in the open transaction changes what names mean: nothing is remembered until
+    /// [`NameCache::settle`].
+    pub(super) fn unsettle(&mut self) {
+        self.fragile = true;
+        self.invalidate();
+    }
+
+    pub(super) fn prepare(&mut self, name: &str, state: String) {
+        self.prepared.insert(name.to_owned(), state);
+    }
+
+    pub(super) fn prepared(&self, name: &str) -> Option<&str> {
+        self.prepared.get(name).map(String::as_str)
+    }
+
+    /// Whether statements were prepared with PREPARE on a branch: then EXECUTE isn't cleared by the
+    /// gate on main.
+    pub fn has_prepared(&self) -> bool {
+        !self.prepared.is_empty()
+    }
+
+    pub(super) fn forget_prepared(&mut self) {
+        self.prepared.clear();
+    }
+
+    /// The meaning of a table's name, after [`NameCache::learn`].
+    pub(super) fn table(&self, table: &TableRef) -> Meaning {
+        let found = self.tables.get(&(table.schema.clone(), table.name.clone()));
+        found.map_or(Meaning::Missing, |(_, meaning)| meaning.clone())
+    }
+
+    pub(super) fn function(&self, schema: Option<&str>, name: &str) -> Option<&Function> {
+        self.functions.get(&(schema.map(str::to_owned), name.to_owned())).map(|(_, f)| f)
+    }
+
+    pub(super) fn operator(&self, name: &str) -> Option<&str> {
+        self.operators.get(name).and_then(|(_, verdict)| verdict.as_deref())
+    }
+
+    /// Learns what the names of `statements` mean, with one query if any is new.
+    pub(super) async fn learn(
+        &mut self,
+        statements: &[&Statement],
+        tables: &Tables,
+        backend: &str,
+        generation: u64,
+        catalog: &mut dyn Catalog,
+    ) -> Result<()> {
+        if self.generation != generation || self.fragile {
+            self.invalidate();
+            self.generation = generation;
+        }
+        let now = Instant::now();
+        let fresh = |at: &Instant| now.duration_since(*at) < TRUSTED;
+        let mut asked = Asked::default();
+        for statement in statements {
+            for table in &statement.tables {
+                let key = (table.schema.clone(), table.name.clone());
+                if !self.tables.get(&key).is_some_and(|(at, _)| fresh(at)) && !asked.tables.contains(&key) {
+                    asked.tables.push(key);
+                }
+            }
+            for function in &statement.functions {
+                let key = (function.schema.clone(), function.name.clone());
+                let ours = super::parse::is_ours(function);
+                if !ours
+                    && !self.functions.get(&key).is_some_and(|(at, _)| fresh(at))
+                    && !asked.functions.contains(&key)
+                {
+                    asked.functions.push(key);
+                }
+            }
+            for operator in &statement.operators {
+                if !self.operators.get(operator).is_some_and(|(at, _)| fresh(at))
+                    && !asked.operators.contains(operator)
+                {
+                    asked.operators.push(operator.clone());
+                }
+            }
+        }
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let rows = catalog.query(&asked.sql()).await?;
+        let ours = registered(tables, backend);
+        for key in &asked.functions {
+            self.functions.insert(key.clone(), (now, Function::default()));
+        }
+        for operator in &asked.operators {
+            self.operators.insert(operator.clone(), (now, None));
+        }
+        for row in rows {
+            self.note(&asked, &row, &ours, now)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, asked: &Asked, row: &[Option<String>], ours: &Ours, now: Instant) -> Result<()> {
+        let cell = |i: usize| row.get(i).and_then(Option::as_deref);
+        let unexpected = || Error::internal("the server's catalog answered in an unexpected form");
+        let index: usize = cell(1).and_then(|t| t.parse().ok()).ok_or_else(unexpected)?;
+        match cell(0) {
+            Some("t") => {
+                let key = asked.tables.get(index).ok_or_else(unexpected)?;
+                self.tables.insert(key.clone(), (now, meaning(row, ours)?));
+            }
+            Some("f") => {
+                let key = asked.functions.get(index).ok_or_else(unexpected)?;
+                let found =
+                    &mut self.functions.entry(key.clone()).or_insert_with(|| (now, Function::default())).1;
+                found.volatile |= cell(2) == Some("v");
+                if let Some(language) = cell(3) {
+                    found.unsafe_because.get_or_insert_with(|| language.to_owned());
+                }
+            }
+            Some("o") => {
+                let operator = asked.operators.get(index).ok_or_else(unexpected)?;
+                self.operators.insert(operator.clone(), (now, cell(2).map(str::to_owned)));
+            }
+            _ => return Err(unexpected()),
+        }
+        Ok(())
+    }
+}
+
+type Ours = HashMap<(String, String), Arc<TableDef>>;
+
+/// The registered tables of a PostgreSQL backend by schema and name.
+pub(super) fn registered(tables: &Tables, backend: &str) -> Ours {
+    let here = tables.by_id.values().filter(|t| t.location.backend == backend);
+    let key = |t: &Arc<TableDef>| {
+        (t.location.schema.clone().unwrap_or_else(|| "public".to_owned()), t.location.table.clone())
+    };
+    here.map(|t| (key(t), t.clone())).collect()
+}
+
+fn meaning(row: &[Option<String>], ours: &Ours) -> Result<Meaning> {
+    let cell = |i: usize| row.get(i).and_then(Option::as_deref);
+    let (Some(schema), Some(name)) = (cell(2), cell(3)) else { return Ok(Meaning::Missing) };
+    if cell(5) == Some("t") {
+        return Ok(Meaning::Temporary);
+    }
+    if let Some(table) = ours.get(&(schema.to_owned(), name.to_owned())) {
+        return Ok(Meaning::Registered(table.clone()));
+    }
+    if matches!(schema, "pg_catalog" | "information_schema" | "pg_toast") {
+        return Ok(Meaning::System);
+    }
+    if schema == layout::SCHEMA || schema.starts_with("epoch_") {
+        return Ok(Meaning::Internal);
+    }
+    let kind = cell(4).and_then(|k| k.chars().next()).unwrap_or('?');
+    let reads: Vec<(String, String)> = match cell(6) {
+        Some(json) => serde_json::from_str(json).map_err(|e| {
+            Error::internal(format!("the server's catalog answered in an unexpected form: {e}"))
+        })?,
+        None => Vec::new(),
+    };
+    Ok(Meaning::Other { kind, reads, calls: cell(7).map(str::to_owned) })
+}
+
+#[derive(Default)]
+struct Asked {
+    tables: Vec<(Option<String>, String)>,
+    functions: Vec<(Option<String>, String)>,
+    operators: Vec<String>,
+}
+
+/// What makes a function one that may read or write anything: it isn't PostgreSQL's or an
+/// extension's, is written in a language that can run SQL, and isn't declared immutable. `p` is its
+/// row in pg_proc.
+const UNSAFE: &str = "(p.oid >= 16384 \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+         AND e.objid = p.oid AND e.deptype = 'e') \
+     AND ((p.provolatile <> 'i' AND l.lanname NOT IN ('internal', 'c')) \
+         OR (p.prokind = 'a' AND EXISTS (SELECT FROM pg_catalog.pg_aggregate a \
+             JOIN pg_catalog.pg_proc s ON s.oid IN (a.aggtransfn, a.aggfinalfn) JOIN pg_catalog.pg_language sl ON sl.oid = s.prolang \
+             WHERE a.aggfnoid = p.oid AND s.provolatile <> 'i' AND sl.lanname NOT IN ('internal', 'c')))))";
+
+impl Asked {
+    fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.functions.is_empty() && self.operators.is_empty()
+    }
+
+    fn sql(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.tables.is_empty() {
+            parts.push(self.tables_sql());
+        }
+        if !self.functions.is_empty() {
+            parts.push(self.functions_sql());
+        }
+        if !self.operators.is_empty() {
+            let items = self.operators.iter().enumerate();
+            let values: Vec<String> = items.map(|(i, o)| format!("({i}, {})", layout::literal(o))).collect();
+            parts.push(format!(
+                "SELECT 'o', n.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL FROM (VALUES {}) n(i, name) \
+                 JOIN pg_catalog.pg_operator o ON o.oprname = n.name JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode \
+                 JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND {UNSAFE} GROUP BY n.i",
+                values.join(", ")
+            ));
+        }
+        parts.join(" UNION ALL ")
+    }
+
+    fn tables_sql(&self) -> String {
+        let name = |(schema, name): &(Option<String>, String)| match schema {
+            Some(schema) => format!("{}.{}", layout::quote(schema), layout::quote(name)),
+            None => layout::quote(name),
+        };
+        let items = self.tables.iter().enumerate();
+        let values: Vec<String> =
+            items.map(|(i, t)| format!("({i}, {})", layout::literal(&name(t)))).collect();
+        // What a view reads, and what is above or below a table in an inheritance tree.
+        let steps = "SELECT d.refobjid FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
+             AND d.objid = r.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass WHERE r.ev_class = w.oid AND d.refobjid <> w.oid \
+             UNION ALL SELECT h.inhrelid FROM pg_catalog.pg_inherits h WHERE h.inhparent = w.oid \
+             UNION ALL SELECT h.inhparent FROM pg_catalog.pg_inherits h WHERE h.inhrelid = w.oid";
+        let reach = |what: &str| {
+            format!(
+                "(WITH RECURSIVE w(oid) AS (SELECT c.oid UNION SELECT s.oid FROM w CROSS JOIN LATERAL ({steps}) s(oid) WHERE s.oid >= 16384) {what})"
+            )
+        };
+        let reads = reach(
+            "SELECT pg_catalog.json_agg(pg_catalog.json_build_array(rn.nspname, rc.relname)) FROM w \
+             JOIN pg_catalog.pg_class rc ON rc.oid = w.oid JOIN pg_catalog.pg_namespace rn ON rn.oid = rc.relnamespace WHERE w.oid <> c.oid",
+        );
+        let calls = reach(&format!(
+            "SELECT min(p.proname::text) FROM w JOIN pg_catalog.pg_rewrite r ON r.ev_class = w.oid \
+             JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid \
+             AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid \
+             JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE {UNSAFE}"
+        ));
+        format!(
+            "SELECT 't', n.i::text, s.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, \
+             CASE WHEN c.oid >= 16384 AND c.relpersistence <> 't' THEN {reads}::text END, \
+             CASE WHEN c.oid >= 16384 AND c.relkind IN ('v', 'm') THEN {calls} END \
+             FROM (VALUES {}) n(i, name) LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name) \
+             LEFT JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace",
+            values.join(", ")
+        )
+    }
+
+    fn functions_sql(&self) -> String {
+        let items = self.functions.iter().enumerate();
+        let text = |s: &Option<String>| s.as_deref().map_or_else(|| "NULL::text".to_owned(), layout::literal);
+        let values: Vec<String> = items
+            .map(|(i, (schema, name))| format!("({i}, {}, {})", text(schema), layout::literal(name)))
+            .collect();
+        format!(
+            "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text END, NULL, NULL, NULL, NULL \
+             FROM (VALUES {}) n(i, schema, name) JOIN pg_catalog.pg_proc p ON p.proname = n.name \
+             JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+             WHERE CASE WHEN n.schema IS NULL THEN s.nspname = ANY (pg_catalog.current_schemas(true)) ELSE s.nspname = n.schema END",
+            values.join(", ")
+        )
+    }
+}
+
+/// Whether a function of PostgreSQL or an extension runs SQL that it gets as text, reads tables by
+/// their name, or writes what no branch holds.
+pub(super) fn runs_text(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "query_to_xml",
+        "query_to_xmlschema",
+        "query_to_xml_and_xmlschema",
+        "cursor_to_xml",
+        "cursor_to_xmlschema",
+        "table_to_xml",
+        "table_to_xmlschema",
+        "table_to_xml_and_xmlschema",
+        "schema_to_xml",
+        "schema_to_xmlschema",
+        "schema_to_xml_and_xmlschema",
+        "database_to_xml",
+        "database_to_xmlschema",
+        "database_to_xml_and_xmlschema",
+        "ts_rewrite",
+        "ts_stat",
+        "connectby",
+        "xpath_table",
+        "lo_import",
+        "lo_create",
+        "lo_creat",
+        "lo_from_bytea",
+        "lo_put",
+        "lo_unlink",
+        "lowrite",
+        "lo_truncate",
+        "lo_truncate64",
+    ];
+    NAMES.contains(&name) || name.starts_with("dblink") || name.starts_with("crosstab")
+}
+
+/// 42501 for objects of ours.
+pub(super) fn internal(name: &str) -> Error {
+    Error::new(
+        sqlstate::INSUFFICIENT_PRIVILEGE,
+        format!("relation \"{name}\" belongs to the storage of branches"),
+    )
+    .with_hint(
+        "Branches, history and diffs are shown by the relations of schema epoch and the functions epoch_….",
+    )
+}

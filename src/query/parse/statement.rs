@@ -1,0 +1,435 @@
+//! What kind of statement it is, and where its clauses are.
+
+mod clauses;
+mod utility;
+
+use std::ops::Range;
+
+use pg_raw_parse::{Node, nodes};
+
+use super::call::arguments;
+use super::walk::{Role, Walker};
+use super::{Argument, Constant, Statement};
+use crate::Result;
+use crate::query::lexer::Tokens;
+pub(super) use utility::is_temporary;
+
+/// What a statement is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// SELECT, VALUES, TABLE.
+    Query,
+    /// INSERT; its target is the first table.
+    Insert(Insert),
+    /// UPDATE; its target is the first table.
+    Update(Modify),
+    /// DELETE; its target is the first table.
+    Delete(Modify),
+    /// COPY of a table; it is the only table.
+    Copy {
+        /// COPY … FROM.
+        from: bool,
+        /// The columns named.
+        columns: Vec<String>,
+        /// Whether there is a column list.
+        listed: bool,
+    },
+    /// A lone call of one of our functions.
+    Call {
+        /// Its name.
+        name: String,
+        /// Its arguments.
+        arguments: Vec<Argument>,
+        /// `SELECT * FROM f()`; else `SELECT f()` or CALL.
+        from: bool,
+        /// The alias of the function or its result.
+        alias: Option<String>,
+        /// Column aliases.
+        columns: Vec<String>,
+        /// The columns asked for and what they are called; empty is all.
+        chosen: Vec<(String, String)>,
+    },
+    /// Concerns a setting of ours, or all settings.
+    Setting(Setting),
+    /// Concerns the session or the transaction only.
+    Pass,
+    /// As [`Kind::Pass`], and changes what names mean.
+    Names,
+    /// Is fine if every table in it is temporary.
+    Temporary(&'static str),
+    /// EXECUTE of a prepared statement.
+    Execute(String),
+    /// Has no rewrite; the construct's name.
+    Refused(String),
+}
+
+/// A statement about settings that the session answers itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// `SET [LOCAL] epoch.x = value`
+    Set {
+        /// `epoch.x`
+        name: String,
+        /// The value as text.
+        value: String,
+        /// SET LOCAL.
+        local: bool,
+    },
+    /// `RESET epoch.x`, `SET epoch.x TO DEFAULT`
+    Reset(String),
+    /// `SHOW epoch.x`
+    Show(String),
+    /// DISCARD ALL: also to be sent to the server.
+    DiscardAll,
+    /// RESET ALL: also to be sent to the server.
+    ResetAll,
+}
+
+/// What is around a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrap {
+    /// Nothing.
+    None,
+    /// EXPLAIN, with ANALYZE or without.
+    Explain {
+        /// Whether the statement is run.
+        analyze: bool,
+    },
+    /// DECLARE … CURSOR FOR.
+    Cursor,
+    /// PREPARE name AS.
+    Prepare(String),
+    /// CREATE TEMP TABLE … AS, SELECT INTO TEMP.
+    CreateTemp,
+    /// COPY (…) TO.
+    CopyTo,
+}
+
+/// The clauses of an INSERT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insert {
+    /// The WITH clause, up to INSERT.
+    pub with: Option<Range<usize>>,
+    /// The columns named.
+    pub columns: Vec<String>,
+    /// Where a column list is to be put if there is none.
+    pub list_at: Option<usize>,
+    /// Where the rows come from.
+    pub source: Source,
+    /// ON CONFLICT.
+    pub conflict: Option<Conflict>,
+    /// Stars in RETURNING.
+    pub stars: Vec<Star>,
+}
+
+/// Where inserted rows come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// DEFAULT VALUES
+    Default,
+    /// The expressions of each row.
+    Values(Vec<Vec<Range<usize>>>),
+    /// A query, and its number of columns if that can be seen.
+    Query(Range<usize>, Option<usize>),
+}
+
+impl Source {
+    /// The number of values per row, if that can be seen.
+    pub fn width(&self) -> Option<usize> {
+        match self {
+            Self::Default => Some(0),
+            Self::Values(rows) => rows.first().map(Vec::len),
+            Self::Query(_, width) => *width,
+        }
+    }
+}
+
+/// ON CONFLICT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// After the bracket that opens the arbiter's columns.
+    pub open: Option<usize>,
+    /// The arbiter's columns.
+    pub columns: Vec<String>,
+    /// Whether the arbiter has expressions.
+    pub expressions: bool,
+    /// ON CONSTRAINT.
+    pub constraint: Option<String>,
+    /// The columns that DO UPDATE sets.
+    pub sets: Vec<String>,
+}
+
+/// The clauses of an UPDATE or DELETE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modify {
+    /// The WITH clause, up to UPDATE or DELETE.
+    pub with: Option<Range<usize>>,
+    /// What follows FROM or USING.
+    pub from: Option<Range<usize>>,
+    /// What follows WHERE.
+    pub condition: Option<Range<usize>>,
+    /// The parts of the condition that AND joins, if they could be told apart.
+    pub conjuncts: Vec<Range<usize>>,
+    /// Where a WHERE is to be put if there is none.
+    pub end: usize,
+    /// The columns that are set.
+    pub sets: Vec<String>,
+    /// Stars in RETURNING.
+    pub stars: Vec<Star>,
+    /// Whether every FROM item can be starred by its alias (no USING, NATURAL, unnamed items).
+    pub starrable: Option<Vec<String>>,
+}
+
+/// The clauses of a SELECT that locks rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Select {
+    /// The WITH clause, up to SELECT.
+    pub with: Option<Range<usize>>,
+    /// What follows FROM.
+    pub from: Range<usize>,
+    /// What follows WHERE.
+    pub condition: Option<Range<usize>>,
+}
+
+/// A star in RETURNING.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Star {
+    /// Its bytes, with the qualifier.
+    pub range: Range<usize>,
+    /// Its qualifier.
+    pub qualifier: Option<String>,
+}
+
+pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: Node<'_>) -> Result<Statement> {
+    let mut walker = Walker::new(sql, tokens);
+    let mut describer =
+        Describer { walker: &mut walker, range: range.clone(), wrap: Wrap::None, select: None };
+    let kind = describer.kind(node);
+    let (wrap, select) = (describer.wrap, describer.select);
+    Ok(Statement {
+        range,
+        kind,
+        wrap,
+        tables: walker.tables,
+        functions: walker.functions,
+        operators: walker.operators,
+        columns: walker.columns,
+        aliases: walker.aliases,
+        refused: walker.refused,
+        locks: walker.locks,
+        select,
+    })
+}
+
+struct Describer<'w, 's> {
+    walker: &'w mut Walker<'s>,
+    range: Range<usize>,
+    wrap: Wrap,
+    select: Option<Select>,
+}
+
+impl Describer<'_, '_> {
+    fn kind(&mut self, node: Node<'_>) -> Kind {
+        match node {
+            Node::SelectStmt(select) => self.select(select),
+            Node::InsertStmt(insert) => self.insert(insert),
+            Node::UpdateStmt(update) => self.update(update),
+            Node::DeleteStmt(delete) => self.delete(delete),
+            node => self.utility(node),
+        }
+    }
+
+    fn select(&mut self, select: &nodes::SelectStmt) -> Kind {
+        if self.wrap == Wrap::None
+            && let Some(call) = lone_call(select)
+        {
+            return call;
+        }
+        if select.into_clause().is_some() && self.wrap == Wrap::None {
+            self.wrap = Wrap::CreateTemp;
+        }
+        self.walker.select(select);
+        if self.wrap == Wrap::None && !select.locking_clause().is_empty() {
+            self.select = clauses::select(self.walker, &self.range, select);
+        }
+        Kind::Query
+    }
+
+    fn target(&mut self, table: Option<&nodes::RangeVar>) {
+        match table {
+            Some(table) => self.walker.table(table, Role::Target),
+            None => self.walker.refuse("a statement without a target"),
+        }
+    }
+
+    fn returning(&mut self, returning: Option<&nodes::ReturningClause>) -> Vec<Star> {
+        let Some(returning) = returning else { return Vec::new() };
+        if returning.options().len() > 0 {
+            self.walker.refuse("RETURNING WITH");
+        }
+        let mut stars = Vec::new();
+        for item in returning.exprs().iter() {
+            let Node::ResTarget(target) = item else { continue };
+            match clauses::star(self.walker, target.val()) {
+                Some(star) => stars.push(star),
+                None => self.walker.node(target.val()),
+            }
+        }
+        stars
+    }
+
+    fn insert(&mut self, insert: &nodes::InsertStmt) -> Kind {
+        self.target(insert.relation());
+        self.walker.with(insert.with_clause());
+        self.walker.node(insert.select_stmt());
+        let mut conflict = None;
+        if let Some(on) = insert.on_conflict_clause() {
+            conflict = Some(clauses::conflict(self.walker, on));
+            if let Some(infer) = on.infer() {
+                for element in infer.index_elems().iter() {
+                    if let Node::IndexElem(element) = element {
+                        self.walker.node(element.expr());
+                    }
+                }
+                self.walker.node(infer.where_clause());
+            }
+            on.target_list().iter().for_each(|t| self.walker.node(t.val()));
+            self.walker.node(on.where_clause());
+        }
+        let stars = self.returning(insert.returning_clause());
+        self.walker.leave(insert.with_clause());
+        match clauses::insert(self.walker, &self.range, insert, conflict, stars) {
+            Some(found) => Kind::Insert(found),
+            None => Kind::Refused("this form of INSERT".to_owned()),
+        }
+    }
+
+    fn update(&mut self, update: &nodes::UpdateStmt) -> Kind {
+        self.target(update.relation());
+        self.walker.with(update.with_clause());
+        update.target_list().iter().for_each(|t| self.walker.node(t.val()));
+        self.walker.list(update.from_clause());
+        self.walker.node(update.where_clause());
+        let stars = self.returning(update.returning_clause());
+        self.walker.leave(update.with_clause());
+        let sets = update.target_list().iter().filter_map(|t| t.name()).map(str::to_owned).collect();
+        let parts = clauses::Parts {
+            with: update.with_clause(),
+            from: update.from_clause(),
+            condition: update.where_clause(),
+            word: "from",
+            sets,
+            stars,
+        };
+        match clauses::modify(self.walker, &self.range, parts) {
+            Some(found) => Kind::Update(found),
+            None => Kind::Refused("this form of UPDATE".to_owned()),
+        }
+    }
+
+    fn delete(&mut self, delete: &nodes::DeleteStmt) -> Kind {
+        self.target(delete.relation());
+        self.walker.with(delete.with_clause());
+        self.walker.list(delete.using_clause());
+        self.walker.node(delete.where_clause());
+        let stars = self.returning(delete.returning_clause());
+        self.walker.leave(delete.with_clause());
+        let parts = clauses::Parts {
+            with: delete.with_clause(),
+            from: delete.using_clause(),
+            condition: delete.where_clause(),
+            word: "using",
+            sets: Vec::new(),
+            stars,
+        };
+        match clauses::modify(self.walker, &self.range, parts) {
+            Some(found) => Kind::Delete(found),
+            None => Kind::Refused("this form of DELETE".to_owned()),
+        }
+    }
+}
+
+/// Whether a schema and name are those of one of our functions; others that start like them are the
+/// user's.
+pub(super) fn is_ours(schema: Option<&str>, name: &str) -> bool {
+    schema.is_none() && name.starts_with("epoch_") && crate::functions::find(name).is_some()
+}
+
+/// `SELECT epoch_x(…)`, `SELECT * FROM epoch_x(…)` with nothing else.
+fn lone_call(select: &nodes::SelectStmt) -> Option<Kind> {
+    let bare = select.op == 0
+        && select.distinct_clause().is_empty()
+        && select.into_clause().is_none()
+        && matches!(select.where_clause(), Node::None)
+        && select.group_clause().is_empty()
+        && matches!(select.having_clause(), Node::None)
+        && select.window_clause().is_empty()
+        && select.values_lists().is_empty()
+        && select.sort_clause().is_empty()
+        && matches!(select.limit_offset(), Node::None)
+        && matches!(select.limit_count(), Node::None)
+        && select.locking_clause().is_empty()
+        && select.with_clause().is_none();
+    let target = select.target_list().first()?;
+    if !bare {
+        return None;
+    }
+    let single = select.target_list().len() == 1;
+    match (select.from_clause().len(), target.val()) {
+        (0, Node::FuncCall(call)) if single => {
+            let alias = target.name().map(str::to_owned);
+            call_of(call, false, alias, Vec::new(), Vec::new())
+        }
+        (1, Node::ColumnRef(column)) => {
+            let chosen = match single && clauses::is_star(column) {
+                true => Vec::new(),
+                false => chosen_columns(select)?,
+            };
+            let Some(Node::RangeFunction(item)) = select.from_clause().first() else { return None };
+            if item.ordinality || item.is_rowsfrom || item.coldeflist().len() > 0 {
+                return None;
+            }
+            let call = item.functions().first()?.as_node_list()?.first()?;
+            let Node::FuncCall(call) = call else { return None };
+            let alias = item.alias().and_then(|a| a.aliasname()).map(str::to_owned);
+            let names = item
+                .alias()
+                .map(|a| a.colnames().iter().filter_map(|n| n.as_str()).map(str::to_owned).collect());
+            call_of(call, true, alias, names.unwrap_or_default(), chosen)
+        }
+        _ => None,
+    }
+}
+
+/// A select list of plain columns: their names, and what they are called in the result.
+fn chosen_columns(select: &nodes::SelectStmt) -> Option<Vec<(String, String)>> {
+    let one = |target: &nodes::ResTarget| {
+        let Node::ColumnRef(column) = target.val() else { return None };
+        let fields = column.fields();
+        let name = fields.first().filter(|_| fields.len() == 1)?.as_str()?.to_owned();
+        let called = target.name().map_or_else(|| name.clone(), str::to_owned);
+        Some((name, called))
+    };
+    select.target_list().iter().map(|target| one(&target)).collect()
+}
+
+fn call_of(
+    call: &nodes::FuncCall,
+    from: bool,
+    alias: Option<String>,
+    columns: Vec<String>,
+    chosen: Vec<(String, String)>,
+) -> Option<Kind> {
+    let names: Vec<&str> = call.funcname().iter().filter_map(|n| n.as_str()).collect();
+    let [name] = names.as_slice() else { return None };
+    let plain = !call.agg_star && !call.agg_distinct && !call.func_variadic && call.over().is_none();
+    let plain = plain && call.agg_order().is_empty() && matches!(call.agg_filter(), Node::None);
+    if !is_ours(None, name) || !plain {
+        return None;
+    }
+    let arguments = arguments(call);
+    if arguments.iter().any(|a| a.value == Constant::Expression) {
+        return None;
+    }
+    Some(Kind::Call { name: (*name).to_owned(), arguments, from, alias, columns, chosen })
+}

@@ -1,0 +1,280 @@
+//! Utility statements: what is passed on, what carries a query inside, and what is refused.
+
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::{Node, nodes};
+
+use super::super::call::{Constant, arguments, constant};
+use super::super::walk::Role;
+use super::{Describer, Kind, Setting, Wrap, is_ours};
+
+const OBJECT_INDEX: u32 = nodes::ObjectType::OBJECT_INDEX;
+const OBJECT_SEQUENCE: u32 = nodes::ObjectType::OBJECT_SEQUENCE;
+const OBJECT_TABLE: u32 = nodes::ObjectType::OBJECT_TABLE;
+const OBJECT_VIEW: u32 = nodes::ObjectType::OBJECT_VIEW;
+
+impl Describer<'_, '_> {
+    pub(super) fn utility(&mut self, node: Node<'_>) -> Kind {
+        match node {
+            Node::TransactionStmt(_)
+            | Node::FetchStmt(_)
+            | Node::ClosePortalStmt(_)
+            | Node::ListenStmt(_)
+            | Node::NotifyStmt(_)
+            | Node::UnlistenStmt(_)
+            | Node::DeallocateStmt(_)
+            | Node::ConstraintsSetStmt(_) => Kind::Pass,
+            Node::VariableSetStmt(set) => set_statement(set),
+            Node::VariableShowStmt(show) => match show.name() {
+                Some(name) if is_our_setting(name) => Kind::Setting(Setting::Show(name.to_ascii_lowercase())),
+                _ => Kind::Pass,
+            },
+            Node::DiscardStmt(discard) if discard.target == nodes::DiscardMode::DISCARD_ALL => {
+                Kind::Setting(Setting::DiscardAll)
+            }
+            Node::DiscardStmt(_) => Kind::Names,
+            Node::ExecuteStmt(execute) => {
+                self.walker.list(execute.params());
+                Kind::Execute(execute.name().unwrap_or_default().to_owned())
+            }
+            Node::ExplainStmt(explain) => self.explain(explain),
+            Node::DeclareCursorStmt(cursor) => self.wrapped(Wrap::Cursor, cursor.query()),
+            Node::PrepareStmt(prepare) => {
+                self.wrapped(Wrap::Prepare(prepare.name().unwrap_or_default().to_owned()), prepare.query())
+            }
+            Node::CreateTableAsStmt(create) => self.create_as(create),
+            Node::CopyStmt(copy) => self.copy(copy),
+            Node::CallStmt(call) => self.call(call),
+            node => self.data_definition(node),
+        }
+    }
+
+    fn explain(&mut self, explain: &nodes::ExplainStmt) -> Kind {
+        let analyze = explain
+            .options()
+            .iter()
+            .any(|option| option.defname() == Some("analyze") && !is_off(option.arg()));
+        self.wrapped(Wrap::Explain { analyze }, explain.query())
+    }
+
+    /// One level of wrapping is possible: EXPLAIN of DECLARE CURSOR and the like is refused.
+    fn wrapped(&mut self, wrap: Wrap, query: Node<'_>) -> Kind {
+        if self.wrap != Wrap::None {
+            return Kind::Refused(self.construct());
+        }
+        self.wrap = wrap;
+        match query {
+            Node::SelectStmt(_)
+            | Node::InsertStmt(_)
+            | Node::UpdateStmt(_)
+            | Node::DeleteStmt(_)
+            | Node::ExecuteStmt(_) => self.kind(query),
+            _ => Kind::Refused(self.construct()),
+        }
+    }
+
+    fn create_as(&mut self, create: &nodes::CreateTableAsStmt) -> Kind {
+        let target = create.into().and_then(|i| i.rel());
+        if create.objtype != OBJECT_TABLE || !target.is_some_and(is_temporary) {
+            return Kind::Refused("CREATE TABLE AS".to_owned());
+        }
+        self.wrapped(Wrap::CreateTemp, create.query())
+    }
+
+    fn copy(&mut self, copy: &nodes::CopyStmt) -> Kind {
+        let Some(table) = copy.relation() else {
+            return self.wrapped(Wrap::CopyTo, copy.query());
+        };
+        self.walker.table(table, if copy.is_from { Role::Target } else { Role::Named });
+        self.walker.node(copy.where_clause());
+        let columns: Vec<String> = names(copy.attlist());
+        Kind::Copy { from: copy.is_from, listed: !columns.is_empty(), columns }
+    }
+
+    fn call(&mut self, call: &nodes::CallStmt) -> Kind {
+        let Some(function) = call.funccall() else { return Kind::Refused("CALL".to_owned()) };
+        let names = names(function.funcname());
+        match names.as_slice() {
+            [name] if is_ours(None, name) => {
+                let arguments = arguments(function);
+                if arguments.iter().any(|a| a.value == Constant::Expression) {
+                    return Kind::Refused("an expression as an argument of CALL".to_owned());
+                }
+                Kind::Call {
+                    name: name.clone(),
+                    arguments,
+                    from: false,
+                    alias: None,
+                    columns: Vec::new(),
+                    chosen: Vec::new(),
+                }
+            }
+            _ => Kind::Refused("CALL".to_owned()),
+        }
+    }
+
+    /// DDL is possible on temporary tables only.
+    fn data_definition(&mut self, node: Node<'_>) -> Kind {
+        match node {
+            Node::CreateStmt(create) if create.relation().is_some_and(is_temporary) => {
+                if create.inh_relations().is_empty() && create.partbound().is_none() {
+                    Kind::Names
+                } else {
+                    Kind::Refused("CREATE TEMP TABLE with INHERITS".to_owned())
+                }
+            }
+            Node::CreateSeqStmt(create) if create.sequence().is_some_and(is_temporary) => Kind::Names,
+            Node::IndexStmt(index) => self.named(index.relation(), "CREATE INDEX"),
+            Node::AlterTableStmt(alter) if alter.objtype == OBJECT_TABLE => {
+                self.named(alter.relation(), "ALTER TABLE")
+            }
+            Node::RenameStmt(rename) if rename.relation().is_some() => {
+                self.named(rename.relation(), "ALTER … RENAME")
+            }
+            Node::TruncateStmt(truncate) => {
+                for table in truncate.relations().iter() {
+                    if let Node::RangeVar(table) = table {
+                        self.walker.table(table, Role::Named);
+                    }
+                }
+                Kind::Temporary("TRUNCATE")
+            }
+            Node::DropStmt(drop) => self.drop_statement(drop),
+            Node::VacuumStmt(vacuum) if !vacuum.is_vacuumcmd && vacuum.rels().is_empty() => Kind::Pass,
+            _ => Kind::Refused(self.construct()),
+        }
+    }
+
+    fn named(&mut self, table: Option<&nodes::RangeVar>, what: &'static str) -> Kind {
+        match table {
+            Some(table) => {
+                self.walker.table(table, Role::Named);
+                Kind::Temporary(what)
+            }
+            None => Kind::Refused(what.to_owned()),
+        }
+    }
+
+    /// The names in a DROP have no positions; they are noted without a place.
+    fn drop_statement(&mut self, drop: &nodes::DropStmt) -> Kind {
+        let relations = [OBJECT_TABLE, OBJECT_INDEX, OBJECT_SEQUENCE, OBJECT_VIEW];
+        if !relations.contains(&drop.remove_type) || drop.behavior != nodes::DropBehavior::DROP_RESTRICT {
+            return Kind::Refused(self.construct());
+        }
+        for object in drop.objects().iter() {
+            let mut parts = object.as_node_list().map(names).unwrap_or_default();
+            let Some(name) = parts.pop() else { return Kind::Refused(self.construct()) };
+            self.walker.tables.push(super::super::TableRef {
+                catalog: None,
+                schema: parts.pop(),
+                name,
+                range: self.range.start..self.range.start,
+                alias: None,
+                role: Role::Named,
+                command: false,
+                level: 0,
+            });
+        }
+        Kind::Temporary("DROP")
+    }
+
+    /// The command as a person would name it: its first word, and the object's kind of DDL.
+    fn construct(&self) -> String {
+        let first = self.walker.tokens.at(self.range.start);
+        let words = self.walker.tokens.list.get(first..).unwrap_or_default().iter();
+        let words: Vec<String> =
+            words.take(3).map(|t| t.text(self.walker.sql).to_ascii_uppercase()).collect();
+        let take = match words.first().map(String::as_str) {
+            Some("CREATE")
+                if words.get(1).is_some_and(|w| matches!(w.as_str(), "OR" | "UNIQUE" | "MATERIALIZED")) =>
+            {
+                3
+            }
+            Some("CREATE" | "ALTER" | "DROP" | "REFRESH" | "SECURITY" | "IMPORT" | "REASSIGN") => 2,
+            _ => 1,
+        };
+        words.into_iter().take(take).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Whether a name that is about to be created is a temporary one.
+pub(in crate::query::parse) fn is_temporary(table: &nodes::RangeVar) -> bool {
+    let persistence = u8::try_from(i32::from(table.relpersistence)).unwrap_or(0);
+    persistence == b't' || table.schemaname().is_some_and(|s| s == "pg_temp" || s.starts_with("pg_temp_"))
+}
+
+fn names(list: &NodeList) -> Vec<String> {
+    list.iter().filter_map(|n| n.as_str()).map(str::to_owned).collect()
+}
+
+fn is_our_setting(name: &str) -> bool {
+    name.get(..6).is_some_and(|prefix| prefix.eq_ignore_ascii_case("epoch."))
+}
+
+fn is_off(arg: Node<'_>) -> bool {
+    match arg {
+        Node::None => false,
+        Node::Integer(i) => i.ival == 0,
+        Node::Boolean(b) => !b.boolval,
+        Node::String(s) => {
+            s.sval().is_some_and(|s| s.eq_ignore_ascii_case("off") || s.eq_ignore_ascii_case("false"))
+        }
+        _ => false,
+    }
+}
+
+fn set_statement(set: &nodes::VariableSetStmt) -> Kind {
+    use nodes::VariableSetKind as How;
+    if set.kind == How::VAR_RESET_ALL {
+        return Kind::Setting(Setting::ResetAll);
+    }
+    let name = set.name().unwrap_or_default().to_ascii_lowercase();
+    if is_our_setting(&name) {
+        return our_setting(set, name);
+    }
+    match name.as_str() {
+        "search_path" => match values(set.args()).iter().find(|v| is_our_schema(v)) {
+            Some(schema) => Kind::Refused(format!("a search_path with \"{schema}\"")),
+            None => Kind::Names,
+        },
+        // A capture trigger or a check of ours must not be switched off, and quotes must mean what
+        // the lexer takes them for.
+        "session_replication_role" => Kind::Refused("SET session_replication_role".to_owned()),
+        "standard_conforming_strings" if set.kind == How::VAR_SET_VALUE && !is_on(set) => {
+            Kind::Refused("standard_conforming_strings = off".to_owned())
+        }
+        "role" | "session_authorization" => Kind::Names,
+        _ => Kind::Pass,
+    }
+}
+
+fn is_on(set: &nodes::VariableSetStmt) -> bool {
+    values(set.args())
+        .iter()
+        .any(|v| matches!(v.to_ascii_lowercase().as_str(), "on" | "true" | "1" | "yes" | "t" | "y"))
+}
+
+/// Whether a schema holds objects of ours.
+pub(super) fn is_our_schema(name: &str) -> bool {
+    name == "epoch" || name.starts_with("epoch_")
+}
+
+fn our_setting(set: &nodes::VariableSetStmt, name: String) -> Kind {
+    use nodes::VariableSetKind as How;
+    match set.kind {
+        How::VAR_SET_VALUE => {
+            Kind::Setting(Setting::Set { name, value: values(set.args()).join(", "), local: set.is_local })
+        }
+        How::VAR_SET_DEFAULT | How::VAR_RESET => Kind::Setting(Setting::Reset(name)),
+        _ => Kind::Refused(format!("SET {name} FROM CURRENT")),
+    }
+}
+
+fn values(args: &NodeList) -> Vec<String> {
+    let one = |node| match constant(node) {
+        Constant::Text(text) => text,
+        Constant::Int(number) => number.to_string(),
+        Constant::Bool(b) => if b { "on" } else { "off" }.to_owned(),
+        _ => String::new(),
+    };
+    args.iter().map(one).collect()
+}

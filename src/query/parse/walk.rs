@@ -1,0 +1,418 @@
+//! Walks a syntax tree and notes every table, function, operator and column in it, with CTE scopes.
+
+use std::ops::{ControlFlow, Range};
+
+use pg_raw_parse::walk::{Recurse, walk_manual};
+use pg_raw_parse::{Node, nodes};
+
+use super::call::{Argument, arguments};
+use super::statement::is_temporary;
+use crate::query::lexer::{TokenKind, Tokens};
+
+/// What a statement does with a table that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// In FROM, USING or the like.
+    Read,
+    /// In FROM with TABLESAMPLE.
+    Sampled,
+    /// The target of INSERT, UPDATE, DELETE, MERGE, COPY … FROM.
+    Target,
+    /// Named by a utility statement.
+    Named,
+}
+
+/// A table's name in a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRef {
+    /// The database, if it is given.
+    pub catalog: Option<String>,
+    /// The schema, if it is given.
+    pub schema: Option<String>,
+    /// The name.
+    pub name: String,
+    /// The name's bytes, with schema, ONLY and `*`.
+    pub range: Range<usize>,
+    /// The alias.
+    pub alias: Option<String>,
+    /// What happens to the table.
+    pub role: Role,
+    /// `TABLE t`: the range starts at TABLE.
+    pub command: bool,
+    /// The level of the query: 0 is the outermost.
+    pub level: usize,
+}
+
+impl TableRef {
+    /// The name by which the statement's expressions call it.
+    pub fn called(&self) -> &str {
+        self.alias.as_deref().unwrap_or(&self.name)
+    }
+}
+
+/// Where a function is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Site {
+    /// In an expression.
+    Expression,
+    /// The only function of a FROM item.
+    From {
+        /// Its alias.
+        alias: Option<String>,
+        /// Whether ROWS FROM, ORDINALITY or a column definition list is there.
+        special: bool,
+    },
+}
+
+/// A function call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionRef {
+    /// The schema, if it is given.
+    pub schema: Option<String>,
+    /// The name.
+    pub name: String,
+    /// The bytes from the name to the closing bracket; the name alone if there are no brackets.
+    pub range: Range<usize>,
+    /// Where it is.
+    pub site: Site,
+    /// Arguments, of functions that may concern us (`epoch_…`, `set_config`).
+    pub arguments: Vec<Argument>,
+}
+
+/// A column reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnUse {
+    /// Its parts; `None` is `*`.
+    pub fields: Vec<Option<String>>,
+    /// Where it starts.
+    pub start: usize,
+}
+
+pub(super) struct Walker<'s> {
+    pub sql: &'s str,
+    pub tokens: &'s Tokens,
+    pub tables: Vec<TableRef>,
+    pub functions: Vec<FunctionRef>,
+    pub operators: Vec<String>,
+    pub columns: Vec<ColumnUse>,
+    pub aliases: Vec<String>,
+    pub refused: Option<String>,
+    pub locks: Option<Vec<String>>,
+    scopes: Vec<Vec<String>>,
+    level: usize,
+    site: Option<Site>,
+    sampled: bool,
+}
+
+impl<'s> Walker<'s> {
+    pub fn new(sql: &'s str, tokens: &'s Tokens) -> Self {
+        Self {
+            sql,
+            tokens,
+            tables: Vec::new(),
+            functions: Vec::new(),
+            operators: Vec::new(),
+            columns: Vec::new(),
+            aliases: Vec::new(),
+            refused: None,
+            locks: None,
+            scopes: Vec::new(),
+            level: 0,
+            site: None,
+            sampled: false,
+        }
+    }
+
+    pub fn refuse(&mut self, what: impl Into<String>) {
+        self.refused.get_or_insert_with(|| what.into());
+    }
+
+    pub fn node(&mut self, node: Node<'_>) {
+        match node {
+            Node::None => {}
+            Node::NodeList(list) => list.iter().for_each(|n| self.node(n)),
+            Node::SelectStmt(select) => {
+                self.level += 1;
+                self.select(select);
+                self.level -= 1;
+            }
+            Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
+                self.refuse("a data-modifying statement in WITH");
+            }
+            Node::RangeVar(table) => {
+                let role = if self.sampled { Role::Sampled } else { Role::Read };
+                self.table(table, role);
+            }
+            Node::RangeTableSample(sample) => {
+                self.sampled = true;
+                self.node(sample.relation());
+                self.sampled = false;
+                self.list(sample.args());
+                self.node(sample.repeatable());
+            }
+            Node::RangeFunction(function) => self.range_function(function),
+            Node::FuncCall(call) => self.function(call),
+            Node::ColumnRef(column) => self.column(column),
+            Node::A_Expr(expr) => {
+                self.operator(expr.name());
+                self.children(node);
+            }
+            Node::SubLink(link) => {
+                self.operator(link.oper_name());
+                self.node(link.testexpr());
+                self.node(link.subselect());
+            }
+            Node::SortBy(sort) => {
+                self.operator(sort.use_op());
+                self.node(sort.node());
+            }
+            Node::CurrentOfExpr(_) => self.refuse("WHERE CURRENT OF"),
+            Node::Alias(alias) => self.aliases.extend(alias.aliasname().map(str::to_owned)),
+            _ => self.children(node),
+        }
+    }
+
+    fn children(&mut self, node: Node<'_>) {
+        walk_manual::<()>(node, |child| {
+            self.node(child);
+            ControlFlow::Continue(Recurse::No)
+        });
+    }
+
+    pub fn list(&mut self, list: &pg_raw_parse::list::NodeList) {
+        list.iter().for_each(|n| self.node(n));
+    }
+
+    /// A query at the current level, its WITH first.
+    pub fn select(&mut self, select: &nodes::SelectStmt) {
+        self.with(select.with_clause());
+        if let Some(into) = select.into_clause() {
+            let temporary = into.rel().is_some_and(is_temporary);
+            if !temporary {
+                self.refuse("SELECT INTO a permanent table");
+            }
+        }
+        for side in [select.larg(), select.rarg()].into_iter().flatten() {
+            self.node(Node::SelectStmt(side));
+        }
+        self.list(select.from_clause());
+        for target in select.target_list().iter() {
+            self.node(target.val());
+        }
+        for node in
+            [select.where_clause(), select.having_clause(), select.limit_offset(), select.limit_count()]
+        {
+            self.node(node);
+        }
+        for list in
+            [select.distinct_clause(), select.group_clause(), select.window_clause(), select.values_lists()]
+        {
+            self.list(list);
+        }
+        select.sort_clause().iter().for_each(|s| self.node(Node::SortBy(s)));
+        for lock in select.locking_clause().iter() {
+            self.lock(lock);
+        }
+        self.leave(select.with_clause());
+    }
+
+    fn lock(&mut self, lock: &nodes::LockingClause) {
+        if self.level > 0 {
+            self.refuse("FOR UPDATE or FOR SHARE in a sub-select");
+        }
+        let first = self.locks.is_none();
+        let locks = self.locks.get_or_insert_with(Vec::new);
+        let mut named = Vec::new();
+        for rel in lock.locked_rels().iter() {
+            if let Node::RangeVar(rel) = rel {
+                named.extend(rel.relname().map(str::to_owned));
+            }
+        }
+        if named.is_empty() || (!first && locks.is_empty()) {
+            locks.clear();
+        } else {
+            locks.extend(named);
+        }
+    }
+
+    /// Opens the scope of a WITH clause; [`Walker::leave`] closes it.
+    pub fn with(&mut self, with: Option<&nodes::WithClause>) {
+        let Some(with) = with else { return };
+        let names = |c: &nodes::CommonTableExpr| c.ctename().unwrap_or_default().to_owned();
+        let all: Vec<String> = with.ctes().iter().map(names).collect();
+        self.aliases.extend(all.iter().cloned());
+        self.scopes.push(if with.recursive { all } else { Vec::new() });
+        for cte in with.ctes().iter() {
+            self.level += 1;
+            self.node(cte.ctequery());
+            self.level -= 1;
+            if !with.recursive
+                && let Some(scope) = self.scopes.last_mut()
+            {
+                scope.push(names(cte));
+            }
+        }
+    }
+
+    pub fn leave(&mut self, with: Option<&nodes::WithClause>) {
+        if with.is_some() {
+            self.scopes.pop();
+        }
+    }
+
+    fn is_cte(&self, table: &nodes::RangeVar) -> bool {
+        table.schemaname().is_none()
+            && table.relname().is_some_and(|name| self.scopes.iter().flatten().any(|cte| cte == name))
+    }
+
+    pub fn table(&mut self, table: &nodes::RangeVar, role: Role) {
+        let alias = table.alias().and_then(|a| a.aliasname()).map(str::to_owned);
+        if matches!(role, Role::Read | Role::Sampled) && self.is_cte(table) {
+            self.aliases.extend(alias);
+            return;
+        }
+        self.aliases.extend(alias.clone());
+        let Some((range, command)) = self.name_range(table) else {
+            self.refuse("a table reference that has no place in the text");
+            return;
+        };
+        self.tables.push(TableRef {
+            catalog: table.catalogname().map(str::to_owned),
+            schema: table.schemaname().map(str::to_owned),
+            name: table.relname().unwrap_or_default().to_owned(),
+            range,
+            alias,
+            role,
+            command,
+            level: self.level,
+        });
+    }
+
+    /// The bytes of a name with ONLY, brackets of ONLY, `*`, or TABLE before it.
+    fn name_range(&self, table: &nodes::RangeVar) -> Option<(Range<usize>, bool)> {
+        let tokens = &self.tokens.list;
+        let mut first = self.tokens.at(usize::try_from(table.location).ok()?);
+        let mut last = self.dotted(first)?;
+        let word =
+            |i: Option<usize>, w: &str| i.and_then(|i| tokens.get(i)).is_some_and(|t| t.is_word(self.sql, w));
+        if !table.inh {
+            let bracket = first.checked_sub(1).and_then(|i| tokens.get(i)).is_some_and(|t| t.is_symbol(b'('));
+            let only = first.checked_sub(if bracket { 2 } else { 1 });
+            if !word(only, "only") {
+                return None;
+            }
+            first = only?;
+            if bracket {
+                last += 1;
+            }
+        } else if tokens
+            .get(last + 1)
+            .is_some_and(|t| t.kind == TokenKind::Operator && t.text(self.sql) == "*")
+        {
+            last += 1;
+        }
+        let command = word(first.checked_sub(1), "table") && !self.is_word_part(first.checked_sub(2));
+        if command {
+            first -= 1;
+        }
+        Some((tokens.get(first)?.start..tokens.get(last)?.end, command))
+    }
+
+    /// Whether the token is one after which TABLE isn't a query (`LOCK TABLE`, `CREATE TABLE` …).
+    fn is_word_part(&self, index: Option<usize>) -> bool {
+        const BEFORE: &[&str] = &[
+            "lock",
+            "create",
+            "alter",
+            "drop",
+            "truncate",
+            "temp",
+            "temporary",
+            "unlogged",
+            "local",
+            "global",
+            "foreign",
+            "exists",
+            "on",
+            "into",
+            "reindex",
+            "comment",
+        ];
+        let token = index.and_then(|i| self.tokens.get(i));
+        token.is_some_and(|t| BEFORE.iter().any(|w| t.is_word(self.sql, w)))
+    }
+
+    /// The index of the last token of `a.b.c` that starts at token `first`.
+    fn dotted(&self, first: usize) -> Option<usize> {
+        let tokens = &self.tokens.list;
+        tokens.get(first).filter(|t| t.is_name())?;
+        let mut last = first;
+        while tokens.get(last + 1).is_some_and(|t| t.is_symbol(b'.'))
+            && tokens.get(last + 2).is_some_and(|t| t.is_name())
+        {
+            last += 2;
+        }
+        Some(last)
+    }
+
+    fn range_function(&mut self, item: &nodes::RangeFunction) {
+        if let Some(alias) = item.alias() {
+            self.node(Node::Alias(alias));
+        }
+        let special = item.ordinality || item.is_rowsfrom || item.coldeflist().len() > 0;
+        let alias = item.alias().and_then(|a| a.aliasname()).map(str::to_owned);
+        for function in item.functions().iter() {
+            // Each is a list of the call and its column definitions.
+            for part in function.as_node_list().into_iter().flat_map(|l| l.iter()) {
+                self.site = Some(Site::From { alias: alias.clone(), special });
+                self.node(part);
+                self.site = None;
+            }
+        }
+    }
+
+    fn function(&mut self, call: &nodes::FuncCall) {
+        let site = self.site.take().unwrap_or(Site::Expression);
+        let mut names: Vec<&str> = call.funcname().iter().filter_map(|n| n.as_str()).collect();
+        let name = names.pop().unwrap_or_default().to_owned();
+        let schema = names.pop().map(str::to_owned);
+        let ours = name.starts_with("epoch") || name == "set_config";
+        let arguments = if ours { arguments(call) } else { Vec::new() };
+        let range = self.call_range(call.location);
+        self.functions.push(FunctionRef { schema, name, range, site, arguments });
+        self.list(call.args());
+        call.agg_order().iter().for_each(|s| self.node(Node::SortBy(s)));
+        self.node(call.agg_filter());
+        if let Some(over) = call.over() {
+            self.node(Node::WindowDef(over));
+        }
+    }
+
+    fn call_range(&self, location: i32) -> Range<usize> {
+        let start = usize::try_from(location).unwrap_or(0);
+        let first = self.tokens.at(start);
+        let Some(last) = self.dotted(first) else { return start..start };
+        let end = self.tokens.get(last).map_or(start, |t| t.end);
+        match self.tokens.get(last + 1) {
+            Some(open) if open.is_symbol(b'(') => {
+                let rest = self.tokens.list.get(last + 2..).unwrap_or_default();
+                let close = rest.iter().find(|t| t.is_symbol(b')') && t.depth == open.depth);
+                start..close.map_or(end, |t| t.end)
+            }
+            _ => start..end,
+        }
+    }
+
+    fn column(&mut self, column: &nodes::ColumnRef) {
+        let fields = column.fields().iter().map(|f| f.as_str().map(str::to_owned)).collect();
+        self.columns.push(ColumnUse { fields, start: usize::try_from(column.location).unwrap_or(0) });
+    }
+
+    fn operator(&mut self, name: &pg_raw_parse::list::NodeList) {
+        if let Some(name) = name.iter().last().and_then(|n| n.as_str())
+            && !self.operators.iter().any(|o| o == name)
+        {
+            self.operators.push(name.to_owned());
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! What becomes of each statement of a text.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use epoch_adapter::{Layer, TableDef, View};
+
+use super::names::{Catalog, Meaning, NameCache};
+use super::parse::{self, Argument, Constant, Kind, Parsed, Setting, Statement, Wrap};
+use super::text::Kept;
+use super::{cache, check, rewrite};
+use crate::functions::{Arg, Args};
+use crate::operations::{Checkout, Repository, Tables};
+use crate::{Error, Result, functions, sqlstate};
+
+/// What planning asks of a repository.
+#[async_trait]
+pub trait State: Send + Sync {
+    /// As [`Repository::name`].
+    fn name(&self) -> &str;
+    /// As [`Repository::generation`].
+    fn generation(&self) -> u64;
+    /// As [`Repository::tables`].
+    fn tables(&self) -> Arc<Tables>;
+    /// As [`Repository::refresh`].
+    async fn refresh(&self) -> Result<()>;
+    /// As [`Repository::view`].
+    fn view(&self, checkout: &Checkout, table: &TableDef) -> Result<View>;
+    /// As [`Repository::writable`].
+    async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer>;
+    /// As [`Repository::checkout`].
+    async fn checkout(&self, spec: &str, head: Option<&Checkout>) -> Result<Checkout>;
+}
+
+#[async_trait]
+impl State for Repository {
+    fn name(&self) -> &str {
+        self.name()
+    }
+    fn generation(&self) -> u64 {
+        self.generation()
+    }
+    fn tables(&self) -> Arc<Tables> {
+        self.tables()
+    }
+    async fn refresh(&self) -> Result<()> {
+        self.refresh().await
+    }
+    fn view(&self, checkout: &Checkout, table: &TableDef) -> Result<View> {
+        self.view(checkout, table)
+    }
+    async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer> {
+        self.writable(checkout, table).await
+    }
+    async fn checkout(&self, spec: &str, head: Option<&Checkout>) -> Result<Checkout> {
+        self.checkout(spec, head).await
+    }
+}
+
+/// Who asks, and from where.
+pub struct Context<'a> {
+    /// The repository.
+    pub repository: &'a dyn State,
+    /// What the session is on.
+    pub checkout: &'a Checkout,
+    /// The name of the session's PostgreSQL backend.
+    pub backend: &'a str,
+    /// What names mean in this session.
+    pub names: &'a mut NameCache,
+    /// For relations of ours inside of larger statements.
+    pub functions: Option<&'a functions::Session<'a>>,
+    /// The values of `$1`, `$2` … in text form, once they are bound. Needed only to plan again what
+    /// is [`Rewritten::late`].
+    pub parameters: Option<&'a [Option<String>]>,
+}
+
+/// What becomes of one statement. Ranges are bytes of the text that was planned.
+#[derive(Debug, Clone)]
+pub enum Plan {
+    /// The server's, as it is.
+    Relay {
+        /// Its text.
+        range: Range<usize>,
+    },
+    /// The server's, in other words.
+    Rewritten(Arc<Rewritten>),
+    /// A lone call of one of our functions.
+    Call(Call),
+    /// Concerns tables of several backends, or of another one.
+    Federated {
+        /// Its text.
+        range: Range<usize>,
+    },
+    /// Concerns settings of ours (and, for DISCARD ALL and RESET ALL, the server's).
+    Setting {
+        /// Its text.
+        range: Range<usize>,
+        /// What it does.
+        setting: Setting,
+    },
+    /// Can only be planned when what is before it has run, because that may change what names mean:
+    /// plan this part of the text again then.
+    Rest {
+        /// The rest of the text.
+        range: Range<usize>,
+    },
+}
+
+/// A statement that was rewritten.
+#[derive(Debug, Clone, Default)]
+pub struct Rewritten {
+    /// Where it is in the client's text.
+    pub range: Range<usize>,
+    /// What runs before it, in the same transaction; its tags and rows are swallowed, its errors are
+    /// the statement's. It has the statement's parameters, of the types that the server infers for
+    /// `sql`.
+    pub prelude: Vec<Prelude>,
+    /// What runs in its place.
+    pub sql: String,
+    /// Must be planned again at Bind, with [`Context::parameters`]: it shows the repository's state.
+    pub late: bool,
+    /// Whether it writes to the branch.
+    pub writes: bool,
+    /// Settings that the planner needs for it: to be set with SET LOCAL before it (and its prelude)
+    /// and set back after it.
+    pub settings: Vec<(&'static str, &'static str)>,
+    /// For [`Rewritten::position`].
+    pub(super) kept: Kept,
+}
+
+impl Rewritten {
+    /// The position in the client's text of an error of the server in `sql` (characters from 1).
+    pub fn position(&self, client: &str, position: usize) -> usize {
+        self.kept.position(client, &self.sql, position)
+    }
+}
+
+/// A statement before the client's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prelude {
+    /// Its text.
+    pub sql: String,
+    /// Which of the client's parameters (from 0) its `$1`, `$2` … are.
+    pub params: Vec<usize>,
+}
+
+/// A lone call of one of our functions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Where it is in the text.
+    pub range: Range<usize>,
+    /// Its name, in lower case.
+    pub name: String,
+    /// Its arguments.
+    pub arguments: Vec<Argument>,
+    /// `SELECT * FROM f()`; else `SELECT f()` or `CALL f()`.
+    pub from: bool,
+    /// The alias of the function or its result.
+    pub alias: Option<String>,
+    /// The names given to its columns.
+    pub columns: Vec<String>,
+    /// The columns that are asked for and what they are called in the result; empty is all.
+    pub chosen: Vec<(String, String)>,
+}
+
+impl Call {
+    /// How many parameters (`$n`) it has.
+    pub fn parameters(&self) -> usize {
+        let number = |a: &Argument| if let Constant::Param(n) = a.value { n + 1 } else { 0 };
+        self.arguments.iter().map(number).max().unwrap_or(0)
+    }
+
+    /// The arguments, with `$n` replaced by `parameters` (NULL as long as they aren't known).
+    pub fn args(&self, parameters: &[Option<String>]) -> Args {
+        args(&self.arguments, parameters)
+    }
+}
+
+pub(super) fn args(arguments: &[Argument], parameters: &[Option<String>]) -> Args {
+    let mut args = Args::default();
+    for argument in arguments {
+        let value = match &argument.value {
+            Constant::Text(text) => Arg::Text(text.clone()),
+            Constant::Int(number) => Arg::Int(*number),
+            Constant::Bool(b) => Arg::Bool(*b),
+            Constant::Array(items) => Arg::Array(items.clone()),
+            Constant::Param(n) => parameters.get(*n).cloned().flatten().map_or(Arg::Null, Arg::Text),
+            Constant::Null | Constant::Expression => Arg::Null,
+        };
+        match &argument.name {
+            Some(name) => args.named.push((name.clone(), value)),
+            None => args.positional.push(value),
+        }
+    }
+    args
+}
+
+/// Plans a text: one plan per statement, or fewer and a [`Plan::Rest`].
+pub async fn plan(ctx: &mut Context<'_>, catalog: &mut dyn Catalog, sql: &str) -> Result<Vec<Plan>> {
+    ctx.repository.refresh().await?;
+    if let Some(plan) = cache::find(ctx, catalog, sql).await? {
+        return Ok(vec![plan]);
+    }
+    let parsed = parse::parse(sql)?;
+    let tables = ctx.repository.tables();
+    let count = planned_now(&parsed);
+    let now = parsed.statements.get(..count).unwrap_or_default();
+    if needs_names(ctx, now, &tables) {
+        let all: Vec<&Statement> = now.iter().collect();
+        ctx.names.learn(&all, &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
+    }
+    let mut plans = Vec::with_capacity(count);
+    for statement in now {
+        let plan = one(ctx, catalog, sql, &parsed, statement, &tables).await?;
+        if parsed.statements.len() == 1 {
+            cache::keep(ctx, sql, statement, &plan);
+        }
+        plans.push(plan);
+    }
+    if let Some(next) = parsed.statements.get(count) {
+        plans.push(Plan::Rest { range: next.range.start..sql.len() });
+    }
+    Ok(plans)
+}
+
+/// Plans a text of a session that has no PostgreSQL backend: calls, settings, and the rest for the
+/// federated route.
+pub fn plan_without_backend(sql: &str) -> Result<Vec<Plan>> {
+    let parsed = parse::parse(sql)?;
+    let one = |statement: &Statement| match ours(statement) {
+        Some(plan) => plan,
+        None => Plan::Federated { range: statement.range.clone() },
+    };
+    Ok(parsed.statements.iter().map(one).collect())
+}
+
+/// How many statements can be planned before one of them runs.
+fn planned_now(parsed: &Parsed) -> usize {
+    let changes = |s: &Statement| match &s.kind {
+        Kind::Names | Kind::Temporary(_) => true,
+        // Another checkout, or a registration.
+        Kind::Call { .. } => true,
+        Kind::Setting(setting) => !matches!(setting, Setting::Show(_)),
+        _ => matches!(s.wrap, Wrap::CreateTemp | Wrap::Prepare(_)) || check::sets_search_path(s),
+    };
+    parsed.statements.iter().position(changes).map_or(parsed.statements.len(), |i| i + 1)
+}
+
+fn needs_names(ctx: &Context<'_>, statements: &[Statement], tables: &Tables) -> bool {
+    let named = |s: &Statement| {
+        let passes = matches!(
+            s.kind,
+            Kind::Pass | Kind::Names | Kind::Setting(_) | Kind::Call { .. } | Kind::Refused(_)
+        );
+        !passes && !(s.tables.is_empty() && s.functions.is_empty() && s.operators.is_empty())
+    };
+    if ctx.checkout.is_main() {
+        // On main only names that may belong to another backend matter.
+        return statements.iter().any(|s| s.tables.iter().any(|t| elsewhere(tables, ctx.backend, t)));
+    }
+    statements.iter().any(named)
+}
+
+/// Whether a name may be that of a table of another backend.
+pub(super) fn elsewhere(tables: &Tables, backend: &str, table: &parse::TableRef) -> bool {
+    let schema = table.schema.as_deref().unwrap_or("public");
+    let here = |t: &crate::operations::Tables| {
+        t.by_id
+            .values()
+            .any(|d| d.name.name == table.name && d.name.schema == schema && d.location.backend != backend)
+    };
+    here(tables)
+}
+
+/// Plans of statements that concern us alone, whatever the session is on.
+fn ours(statement: &Statement) -> Option<Plan> {
+    let range = statement.range.clone();
+    match &statement.kind {
+        Kind::Call { name, arguments, from, alias, columns, chosen } => Some(Plan::Call(Call {
+            range,
+            name: name.clone(),
+            arguments: arguments.clone(),
+            from: *from,
+            alias: alias.clone(),
+            columns: columns.clone(),
+            chosen: chosen.clone(),
+        })),
+        Kind::Setting(setting) => Some(Plan::Setting { range, setting: setting.clone() }),
+        _ => None,
+    }
+}
+
+async fn one(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    sql: &str,
+    parsed: &Parsed,
+    statement: &Statement,
+    tables: &Tables,
+) -> Result<Plan> {
+    if let Some(plan) = ours(statement) {
+        if let Plan::Setting { setting: Setting::DiscardAll, .. } = plan {
+            ctx.names.forget_prepared();
+            ctx.names.unsettle();
+        }
+        return Ok(plan);
+    }
+    let range = statement.range.clone();
+    if is_federated(ctx, statement, tables) {
+        return match statement.kind {
+            Kind::Query | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) => {
+                Ok(Plan::Federated { range })
+            }
+            _ => Err(Error::unsupported("this statement on a table of another backend")),
+        };
+    }
+    check::statement(ctx, statement)?;
+    match &statement.kind {
+        Kind::Pass => Ok(Plan::Relay { range }),
+        Kind::Names => {
+            ctx.names.unsettle();
+            Ok(Plan::Relay { range })
+        }
+        Kind::Temporary(_) if !ctx.checkout.is_main() => {
+            ctx.names.unsettle();
+            Ok(Plan::Relay { range })
+        }
+        Kind::Execute(name) => execute(ctx, name, range),
+        _ => rewrite::statement(ctx, catalog, sql, parsed, statement).await,
+    }
+}
+
+/// A statement made by PREPARE is good for the state that it was prepared in.
+fn execute(ctx: &Context<'_>, name: &str, range: Range<usize>) -> Result<Plan> {
+    let state = state(ctx);
+    match ctx.names.prepared(name) {
+        Some(prepared) if prepared == state => Ok(Plan::Relay { range }),
+        None if ctx.checkout.is_main() => Ok(Plan::Relay { range }),
+        _ => Err(Error::new(
+            sqlstate::FEATURE_NOT_SUPPORTED,
+            format!("prepared statement \"{name}\" was not prepared for what the session is on now"),
+        )
+        .with_hint("DEALLOCATE it and PREPARE it again.")),
+    }
+}
+
+/// What a rewritten text depends on beside names.
+pub(super) fn state(ctx: &Context<'_>) -> String {
+    format!("{:?} {}", ctx.checkout.target, ctx.repository.generation())
+}
+
+/// Whether a statement names a table of another backend that no table of the session hides.
+fn is_federated(ctx: &Context<'_>, statement: &Statement, tables: &Tables) -> bool {
+    let known =
+        |t: &parse::TableRef| !matches!(ctx.names.table(t), Meaning::Temporary | Meaning::Registered(_));
+    statement.tables.iter().any(|t| elsewhere(tables, ctx.backend, t) && known(t))
+}

@@ -1,0 +1,169 @@
+//! Relations and reading functions of ours inside of larger statements: spliced in as sub-selects.
+
+use std::ops::Range;
+
+use epoch_adapter_postgres::layout::{literal, quote};
+use epoch_adapter_postgres::relation;
+
+use super::parse::{self, FunctionRef, Kind, Role, Site, TableRef, Wrap};
+use super::plan::{Context, args};
+use super::rewrite::Rewriter;
+use crate::functions::{self, Args, Column, Function};
+use crate::query::parse::Constant;
+use crate::{Error, Result, sqlstate};
+
+/// The relation of schema `epoch` that a name means.
+pub(super) fn find(table: &TableRef) -> Option<&'static Function> {
+    if table.schema.as_deref() != Some("epoch") {
+        return None;
+    }
+    functions::relations().find(|(name, _)| *name == table.name).map(|(_, function)| function)
+}
+
+/// Splices in what the statement shows of the repository. Returns whether it shows anything.
+pub(super) async fn splice(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>) -> Result<bool> {
+    let statement = rewriter.statement;
+    let mut any = false;
+    for table in statement.tables.iter().filter(|t| t.role == Role::Read) {
+        if let Some(function) = find(table) {
+            let shown = result(ctx, function.name, &[]).await?;
+            rewriter.put(table, &shown);
+            any = true;
+        }
+    }
+    let mut outer: Option<Range<usize>> = None;
+    for function in statement.functions.iter().filter(|f| parse::is_ours(f)) {
+        if outer.as_ref().is_some_and(|o| o.contains(&function.range.start)) {
+            return Err(Error::unsupported(format!(
+                "{}() as an argument of a function of ours",
+                function.name
+            )));
+        }
+        one(ctx, rewriter, function).await?;
+        outer = Some(function.range.clone());
+        any = true;
+    }
+    if any && matches!(statement.kind, Kind::Copy { .. }) {
+        return Err(Error::unsupported("a function of ours in COPY"));
+    }
+    if any && matches!(statement.wrap, Wrap::Prepare(_)) {
+        return Err(Error::unsupported("a relation of ours in PREPARE")
+            .with_hint("Use a prepared statement of the driver."));
+    }
+    Ok(any)
+}
+
+async fn one(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>, function: &FunctionRef) -> Result<()> {
+    let name = function.name.as_str();
+    let Some(found) = functions::find(name) else {
+        return Err(Error::new(sqlstate::UNDEFINED_FUNCTION, format!("function {name}() does not exist"))
+            .with_hint("SELECT * FROM epoch_help() lists all functions."));
+    };
+    if found.kind == functions::Kind::Mutating {
+        return Err(Error::unsupported(format!("{name}() as a part of a larger query"))
+            .with_hint(format!("Write SELECT {name}(…), SELECT * FROM {name}(…) or CALL {name}(…).")));
+    }
+    if function.arguments.iter().any(|a| a.value == Constant::Expression) {
+        return Err(Error::unsupported(format!("an expression as an argument of {name}()"))
+            .with_hint("Give a constant or a parameter."));
+    }
+    let shown = match at(ctx, function).await? {
+        Some(relation) => relation,
+        None => result(ctx, name, &function.arguments).await?,
+    };
+    match &function.site {
+        Site::From { special: true, .. } => {
+            Err(Error::unsupported(format!("WITH ORDINALITY, ROWS FROM or column definitions with {name}()")))
+        }
+        Site::From { alias, .. } => {
+            let alias = if alias.is_some() { String::new() } else { format!(" AS {}", quote(name)) };
+            rewriter.edits.replace(function.range.clone(), format!("{shown}{alias}"));
+            Ok(())
+        }
+        Site::Expression if found.kind == functions::Kind::Scalar => {
+            rewriter.edits.replace(function.range.clone(), shown);
+            Ok(())
+        }
+        Site::Expression => Err(Error::unsupported(format!("{name}() outside of FROM"))
+            .with_hint(format!("Write … FROM {name}(…)."))),
+    }
+}
+
+/// `epoch_at(table, ref)` is the relation of a view: the server reads it.
+async fn at(ctx: &Context<'_>, function: &FunctionRef) -> Result<Option<String>> {
+    if function.name != "epoch_at" || function.arguments.iter().any(|a| a.name.is_some()) {
+        return Ok(None);
+    }
+    let values = args(&function.arguments, ctx.parameters.unwrap_or_default());
+    let [functions::Arg::Text(name), spec] = values.positional.as_slice() else { return Ok(None) };
+    let tables = ctx.repository.tables();
+    let Some(table) = tables.find(name).filter(|t| t.location.backend == ctx.backend) else {
+        return Ok(None);
+    };
+    let spec = match spec {
+        functions::Arg::Text(spec) => spec.as_str(),
+        // Not bound yet: any ref shows the same columns.
+        _ if ctx.parameters.is_none() => "HEAD",
+        _ => return Ok(None),
+    };
+    let checkout = ctx.repository.checkout(spec, Some(ctx.checkout)).await?;
+    let view = ctx.repository.view(&checkout, table)?;
+    let shown = relation::selective(table, &view);
+    let shown = if view.is_plain() { format!("(SELECT * FROM {shown})") } else { shown };
+    Ok(Some(with_types(shown, function)))
+}
+
+/// Keeps the parameters of a call in the text, so that the server can tell their type.
+fn with_types(shown: String, function: &FunctionRef) -> String {
+    let number = |a: &parse::Argument| if let Constant::Param(n) = a.value { Some(n + 1) } else { None };
+    let params: Vec<String> = function
+        .arguments
+        .iter()
+        .filter_map(number)
+        .map(|n| format!("${n}::pg_catalog.text IS NULL"))
+        .collect();
+    if params.is_empty() {
+        return shown;
+    }
+    format!("(SELECT epoch_p.* FROM {shown} epoch_p WHERE {} OR true)", params.join(" OR "))
+}
+
+/// What a function returns, as a query over constants; without rows while parameters are unknown.
+async fn result(ctx: &Context<'_>, name: &str, arguments: &[parse::Argument]) -> Result<String> {
+    let Some(session) = ctx.functions else {
+        return Err(Error::unsupported(format!("{name}() in this place")));
+    };
+    let open = arguments.iter().any(|a| matches!(a.value, Constant::Param(_))) && ctx.parameters.is_none();
+    let values: Args = args(arguments, ctx.parameters.unwrap_or_default());
+    let (columns, rows) = if open {
+        (functions::columns(session, name, &values)?, Vec::new())
+    } else {
+        let outcome = functions::relation(session, name, &values).await?;
+        (outcome.columns, outcome.rows)
+    };
+    let shown = constant_rows(&columns, &rows);
+    let number = |a: &parse::Argument| if let Constant::Param(n) = a.value { Some(n + 1) } else { None };
+    let params: Vec<String> =
+        arguments.iter().filter_map(number).map(|n| format!("${n}::pg_catalog.text IS NULL")).collect();
+    if params.is_empty() {
+        return Ok(format!("({shown})"));
+    }
+    Ok(format!("({shown} WHERE {} OR true)", params.join(" OR ")))
+}
+
+/// Rows of known types as a query: one JSON text, each cell in PostgreSQL's text form.
+fn constant_rows(columns: &[Column], rows: &[Vec<Option<String>>]) -> String {
+    let cells: Vec<String> = columns
+        .iter()
+        .enumerate()
+        .map(|(i, c)| {
+            format!("(epoch_r OPERATOR(pg_catalog.->>) {i})::{} AS {}", c.ty.name(), quote(&c.name))
+        })
+        .collect();
+    let json = serde_json::to_string(rows).unwrap_or_else(|_| "[]".to_owned());
+    format!(
+        "SELECT {} FROM pg_catalog.json_array_elements({}::pg_catalog.json) epoch_r",
+        cells.join(", "),
+        literal(&json)
+    )
+}

@@ -1,0 +1,224 @@
+//! Rewritten texts, word by word.
+
+use super::*;
+
+async fn check(checkout: &Checkout, cases: &[(&str, &str)]) {
+    for (sql, expected) in cases {
+        assert_eq!(rewritten(checkout, sql).await, *expected, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn reads() {
+    check(&branch(), &[
+        ("SELECT 1", "relay SELECT 1"),
+        ("SELECT * FROM plain", "relay SELECT * FROM plain"),
+        ("SELECT * FROM users", r#"SELECT * FROM <branch users> AS "users""#),
+        ("select u.* from public.users u where u.id=$1", "select u.* from <branch users> u where u.id=$1"),
+        ("SELECT * FROM ONLY users AS x", "SELECT * FROM <branch users> AS x"),
+        ("SELECT * FROM ONLY (users)", r#"SELECT * FROM <branch users> AS "users""#),
+        ("SELECT * FROM users * WHERE true", r#"SELECT * FROM <branch users> AS "users" WHERE true"#),
+        ("TABLE users", r#"SELECT * FROM <branch users> AS "users""#),
+        ("TABLE users ORDER BY id LIMIT 1;", r#"SELECT * FROM <branch users> AS "users" ORDER BY id LIMIT 1"#),
+        (r#"SELECT "users"."id" FROM "users""#, r#"SELECT "users"."id" FROM <branch users> AS "users""#),
+        ("SELECT public.users.id FROM public.users", r#"SELECT users.id FROM <branch users> AS "users""#),
+        ("SELECT public . users . id, public.users.* FROM users", r#"SELECT users . id, users.* FROM <branch users> AS "users""#),
+        ("SELECT 'users', $$ FROM users $$ /* users */ FROM users u -- users", "SELECT 'users', $$ FROM users $$ /* users */ FROM <branch users> u"),
+        ("WITH users AS (SELECT 1 id) SELECT * FROM users", "relay WITH users AS (SELECT 1 id) SELECT * FROM users"),
+        ("WITH users AS (SELECT * FROM users) SELECT * FROM users", r#"WITH users AS (SELECT * FROM <branch users> AS "users") SELECT * FROM users"#),
+        ("WITH RECURSIVE users AS (SELECT 1 id UNION SELECT id+1 FROM users) SELECT * FROM users", "relay WITH RECURSIVE users AS (SELECT 1 id UNION SELECT id+1 FROM users) SELECT * FROM users"),
+        ("WITH users AS (SELECT 1 id) SELECT * FROM public.users", r#"WITH users AS (SELECT 1 id) SELECT * FROM <branch users> AS "users""#),
+        ("SELECT (SELECT max(id) FROM orders) FROM users u JOIN LATERAL (SELECT * FROM orders o WHERE o.user_id = u.id) x ON true", r#"SELECT (SELECT max(id) FROM <branch orders> AS "orders") FROM <branch users> u JOIN LATERAL (SELECT * FROM <branch orders> o WHERE o.user_id = u.id) x ON true"#),
+        ("SELECT * FROM users NATURAL JOIN orders", r#"SELECT * FROM <branch users> AS "users" NATURAL JOIN <branch orders> AS "orders""#),
+        ("SELECT 1 FROM users UNION ALL (SELECT 2 FROM orders)", r#"SELECT 1 FROM <branch users> AS "users" UNION ALL (SELECT 2 FROM <branch orders> AS "orders")"#),
+        ("EXPLAIN SELECT * FROM users", r#"EXPLAIN SELECT * FROM <branch users> AS "users""#),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT * FROM users", r#"DECLARE c CURSOR WITH HOLD FOR SELECT * FROM <branch users> AS "users""#),
+        ("COPY users TO STDOUT", r#"COPY (SELECT "id", "email", "balance" FROM <branch scan users> AS "users") TO STDOUT"#),
+        ("COPY users (email) TO STDOUT WITH CSV", r#"COPY (SELECT "email" FROM <branch scan users> AS "users") TO STDOUT WITH CSV"#),
+        ("CREATE TEMP TABLE x AS SELECT * FROM users", r#"CREATE TEMP TABLE x AS SELECT * FROM <branch scan users> AS "users""#),
+    ]).await;
+}
+
+#[tokio::test]
+async fn commits_are_read_only() {
+    check(
+        &commit(),
+        &[
+            ("SELECT * FROM users", r#"SELECT * FROM <commit users> AS "users""#),
+            ("UPDATE users SET id = 1", "25006: cannot execute UPDATE in a read-only transaction"),
+            ("INSERT INTO plain VALUES (1)", "25006: cannot execute INSERT in a read-only transaction"),
+            ("COPY users FROM STDIN", "25006: cannot execute COPY FROM in a read-only transaction"),
+            ("UPDATE scratch SET id = 1", "relay UPDATE scratch SET id = 1"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn inserts() {
+    let overlay = r#""epoch_public"."users" AS "users""#;
+    check(&branch(), &[
+        ("INSERT INTO users VALUES (1, 'a')", &format!(r#"INSERT INTO {overlay} ("id", "email") VALUES (1, 'a')"#)),
+        ("INSERT INTO users AS u (id) VALUES ($1) RETURNING *", r#"INSERT INTO "epoch_public"."users" AS u (id) VALUES ($1) RETURNING "u"."id", "u"."email", "u"."balance""#),
+        ("INSERT INTO users DEFAULT VALUES RETURNING users.*, 1 AS returning", &format!(r#"INSERT INTO {overlay} DEFAULT VALUES RETURNING "users"."id", "users"."email", "users"."balance", 1 AS returning"#)),
+        ("INSERT INTO users SELECT * FROM users u", &format!(r#"INSERT INTO {overlay} ("id", "email", "balance") SELECT * FROM <branch users> u"#)),
+        ("INSERT INTO users (SELECT 1, 'x' AS where)", &format!(r#"INSERT INTO {overlay} ("id", "email") (SELECT 1, 'x' AS where)"#)),
+        ("WITH n AS (SELECT 1 a) INSERT INTO users (id) OVERRIDING SYSTEM VALUE SELECT a FROM n", &format!("WITH n AS (SELECT 1 a) INSERT INTO {overlay} (id) OVERRIDING SYSTEM VALUE SELECT a FROM n")),
+        ("INSERT INTO users (id, epoch_lineage) VALUES (1, 3)", "42703: column \"epoch_lineage\" of relation \"users\" does not exist"),
+        ("INSERT INTO plain VALUES (1)", "0A000: writing to table \"plain\", which is not versioned, on a branch is not supported"),
+        ("INSERT INTO scratch SELECT id FROM users", r#"INSERT INTO scratch SELECT id FROM <branch users> AS "users""#),
+    ]).await;
+}
+
+#[tokio::test]
+async fn upserts_copy_up_what_conflicts() {
+    check(&branch(), &[
+        ("INSERT INTO users (email, id) VALUES ('a', $2), (DEFAULT, 3) ON CONFLICT (id) DO UPDATE SET email = excluded.email || users.email",
+         "<copy up users: SELECT epoch_b.\"id\", epoch_b.\"email\", epoch_b.\"balance\" FROM (SELECT * FROM (VALUES (($1\n)::bigint), ((3\n)::bigint)) epoch_u(epoch_0)) epoch_v JOIN <below users> epoch_b ON epoch_b.\"id\" = epoch_v.epoch_0> [1] ;; INSERT INTO \"epoch_public\".\"users\" AS \"users\" (email, id) VALUES ('a', $2), (DEFAULT, 3) ON CONFLICT (epoch_lineage, id) DO UPDATE SET email = excluded.email || users.email"),
+        ("INSERT INTO users SELECT id, email FROM plain ON CONFLICT (email) WHERE id > 1 DO NOTHING",
+         "<copy up users: SELECT epoch_b.\"id\", epoch_b.\"email\", epoch_b.\"balance\" FROM (SELECT c1 AS epoch_0 FROM (SELECT id, email FROM plain\n) epoch_u(c0, c1)) epoch_v JOIN <below users> epoch_b ON epoch_b.\"email\" = epoch_v.epoch_0> [] ;; INSERT INTO \"epoch_public\".\"users\" AS \"users\" (\"id\", \"email\") SELECT id, email FROM plain ON CONFLICT (epoch_lineage, email) WHERE id > 1 DO NOTHING"),
+    ]).await;
+    let all = rewritten(&branch(), "INSERT INTO users VALUES (1, 'a') ON CONFLICT DO NOTHING").await;
+    assert_eq!(all.matches("<below users>").count(), 2, "{all}");
+}
+
+#[tokio::test]
+async fn updates_and_deletes() {
+    check(&branch(), &[
+        ("UPDATE users SET balance = balance + 1 WHERE id = $2 OR email = $1 -- why\n",
+         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\" WHERE (id = $2 OR email = $1\n)> [0, 1] ;; UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = balance + 1 WHERE (id = $2 OR email = $1) AND \"users\".epoch_lineage = 7"),
+        ("UPDATE ONLY public.users u SET balance = $1 WHERE u.id = $2 RETURNING *",
+         "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\" WHERE (u.id = $1\n)> [1] ;; UPDATE \"epoch_public\".\"users\" u SET balance = $1 WHERE (u.id = $2) AND \"u\".epoch_lineage = 7 RETURNING \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\""),
+        ("UPDATE users SET email = CASE WHEN a IS DISTINCT FROM b THEN 'x' END FROM orders o WHERE o.user_id = users.id RETURNING *",
+         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\", <branch orders> o WHERE (o.user_id = users.id\n)> [] ;; UPDATE \"epoch_public\".\"users\" AS \"users\" SET email = CASE WHEN a IS DISTINCT FROM b THEN 'x' END FROM <branch orders> o WHERE (o.user_id = users.id) AND \"users\".epoch_lineage = 7 RETURNING \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\", \"o\".*"),
+        ("UPDATE users SET balance = 0",
+         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\"> [] ;; UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 0 WHERE \"users\".epoch_lineage = 7"),
+        ("DELETE FROM users u USING orders o, plain WHERE o.user_id = u.id AND u.id BETWEEN 1 AND 5 AND random() < 0.5 RETURNING u.id",
+         "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\", <branch orders> o, plain WHERE (o.user_id = u.id\n) AND (u.id BETWEEN 1 AND 5\n)> [] ;; DELETE FROM \"epoch_public\".\"users\" u USING <branch orders> o, plain WHERE (o.user_id = u.id AND u.id BETWEEN 1 AND 5 AND random() < 0.5) AND \"u\".epoch_lineage = 7 RETURNING u.id"),
+        ("DELETE FROM users WHERE id IN (SELECT id FROM users LIMIT 5)",
+         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\"> [] ;; DELETE FROM \"epoch_public\".\"users\" AS \"users\" WHERE (id IN (SELECT id FROM <branch users> AS \"users\" LIMIT 5)) AND \"users\".epoch_lineage = 7"),
+        ("WITH x AS (SELECT 5 AS n) DELETE FROM users USING x WHERE public.users.id = n RETURNING users.*, x.*",
+         "<copy up users: WITH x AS (SELECT 5 AS n) SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\", x WHERE (users.id = n\n)> [] ;; WITH x AS (SELECT 5 AS n) DELETE FROM \"epoch_public\".\"users\" AS \"users\" USING x WHERE (users.id = n) AND \"users\".epoch_lineage = 7 RETURNING \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\", x.*"),
+        ("EXPLAIN UPDATE users SET balance = 1 WHERE id = 1", "EXPLAIN UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 1 WHERE (id = 1) AND \"users\".epoch_lineage = 7"),
+        ("UPDATE users SET epoch_copied = true", "42703: column \"epoch_copied\" of relation \"users\" does not exist"),
+        ("UPDATE users SET balance = 1 RETURNING users", "0A000: the row \"users\" as a whole in a statement that writes to it on a branch is not supported"),
+        ("UPDATE users SET balance = 1 RETURNING to_jsonb(users.*)", "0A000: the row \"users\" as a whole in a statement that writes to it on a branch is not supported"),
+        ("COPY users FROM STDIN", "COPY \"epoch_public\".\"users\" (\"id\", \"email\", \"balance\") FROM STDIN"),
+        ("COPY orders (id, amount) FROM STDIN CSV", "COPY \"epoch_public\".\"orders\" (id, amount) FROM STDIN CSV"),
+    ]).await;
+}
+
+#[tokio::test]
+async fn locked_rows_are_copied_up_and_read_from_the_overlay() {
+    check(&branch(), &[
+        ("WITH x AS (SELECT 1) SELECT u.id IS DISTINCT FROM 5 FROM users u JOIN orders ON user_id = u.id WHERE u.id = $2 ORDER BY 1 LIMIT 1 FOR NO KEY UPDATE OF u SKIP LOCKED",
+         "<copy up users: WITH x AS (SELECT 1) SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE (u.id = $1\n) AND \"u\".\"id\" IS NOT NULL> [1] ;; WITH x AS (SELECT 1) SELECT u.id IS DISTINCT FROM 5 FROM (SELECT \"id\", \"email\", \"balance\" FROM \"epoch_public\".\"users\" WHERE epoch_lineage = 7) u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE u.id = $2 ORDER BY 1 LIMIT 1 FOR NO KEY UPDATE OF u SKIP LOCKED"),
+        ("SELECT * FROM plain FOR UPDATE", "relay SELECT * FROM plain FOR UPDATE"),
+    ]).await;
+    let both = rewritten(&branch(), "SELECT * FROM users, orders WHERE random() > 0 FOR SHARE").await;
+    assert_eq!((both.matches("<below").count(), both.matches("<branch").count()), (2, 2), "{both}");
+    check(
+        &commit(),
+        &[(
+            "SELECT * FROM users FOR SHARE",
+            "25006: cannot execute SELECT FOR UPDATE in a read-only transaction",
+        )],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn calls_and_settings() {
+    for checkout in [branch(), main_branch()] {
+        check(&checkout, &[
+            ("SELECT epoch_commit('msg', '-a')", "call epoch_commit Args { positional: [Text(\"msg\"), Text(\"-a\")], named: [] } []"),
+            ("select * from EPOCH_LOG('main', \"all\" => true) AS l(a, b);", "call epoch_log Args { positional: [Text(\"main\")], named: [(\"all\", Bool(true))] } [\"a\", \"b\"]"),
+            ("CALL epoch_register('users', key => ARRAY['id','b'])", "call epoch_register Args { positional: [Text(\"users\")], named: [(\"key\", Array([\"id\", \"b\"]))] } []"),
+            ("SELECT epoch_branch($1, NULL, -5, '{a,b}'::text[])", "call epoch_branch Args { positional: [Null, Null, Int(-5), Array([\"a\", \"b\"])], named: [] } []"),
+            ("SET epoch.branch = 'feature/x'", "Set { name: \"epoch.branch\", value: \"feature/x\", local: false }"),
+            ("SET LOCAL Epoch.Author TO ann", "Set { name: \"epoch.author\", value: \"ann\", local: true }"),
+            ("RESET epoch.branch", "Reset(\"epoch.branch\")"),
+            ("SET epoch.branch TO DEFAULT", "Reset(\"epoch.branch\")"),
+            ("SHOW epoch.branch", "Show(\"epoch.branch\")"),
+            ("DISCARD ALL", "DiscardAll"),
+            ("RESET ALL", "ResetAll"),
+            ("SELECT epoch_checkout('x'); SELECT * FROM users", "call epoch_checkout Args { positional: [Text(\"x\")], named: [] } [] ;; rest SELECT * FROM users"),
+            ("SELECT * FROM events", "federated SELECT * FROM events"),
+            ("SELECT * FROM users, events", "federated SELECT * FROM users, events"),
+        ]).await;
+    }
+}
+
+#[tokio::test]
+async fn main_is_relayed() {
+    check(&main_branch(), &[
+        ("SELECT extract(epoch FROM now()) FROM users", "relay SELECT extract(epoch FROM now()) FROM users"),
+        ("DROP TABLE users", "relay DROP TABLE users"),
+        ("DO $$ epoch $$", "relay DO $$ epoch $$"),
+        ("SELECT * FROM epoch_times.t", "relay SELECT * FROM epoch_times.t"),
+        ("UPDATE epoch_public.users SET id = 1", "42501: relation \"epoch_public.users\" belongs to the storage of branches"),
+        ("SELECT * FROM epoch_at('users', 'v1') u JOIN orders o ON o.user_id = u.id", "SELECT * FROM <main@5 users> u JOIN orders o ON o.user_id = u.id"),
+        ("SELECT * FROM epoch_at('users', $1) WHERE id = $2", "SELECT * FROM (SELECT epoch_p.* FROM <main@5 users> epoch_p WHERE $1::pg_catalog.text IS NULL OR true) AS \"epoch_at\" WHERE id = $2"),
+        ("SELECT * FROM epoch_nothing('a') x, users", "relay SELECT * FROM epoch_nothing('a') x, users"),
+        ("SELECT epoch_commit('a') FROM users", "0A000: epoch_commit() as a part of a larger query is not supported"),
+        ("SELECT set_config('epoch.branch', 'x', false)", "0A000: set_config() of a setting of ours, or of one that isn't a constant is not supported"),
+    ]).await;
+}
+
+#[tokio::test]
+async fn several_statements() {
+    check(
+        &branch(),
+        &[
+            (
+                "BEGIN; SELECT * FROM users; COMMIT",
+                r#"relay BEGIN ;; SELECT * FROM <branch users> AS "users" ;; relay COMMIT"#,
+            ),
+            (";;", ""),
+            (
+                "SET search_path = a; SELECT * FROM users",
+                "relay SET search_path = a ;; rest SELECT * FROM users",
+            ),
+            (
+                "CREATE TEMP TABLE users (id int); SELECT * FROM users",
+                "relay CREATE TEMP TABLE users (id int) ;; rest SELECT * FROM users",
+            ),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn temporary_tables_shadow() {
+    let mut server = Server::with_temporary_users();
+    let plans = plans_on(&mut server, &branch(), "UPDATE users SET id = 1 WHERE id = 2").await.unwrap();
+    assert!(matches!(plans.as_slice(), [Plan::Relay { .. }]), "{plans:?}");
+    let plans = plans_on(&mut server, &branch(), "SELECT * FROM public.users").await.unwrap();
+    assert!(matches!(plans.as_slice(), [Plan::Relay { .. }]), "the made-up server has one users: {plans:?}");
+}
+
+#[tokio::test]
+async fn a_plan_is_made_once_and_checked_by_names() {
+    let state = Fake::new();
+    let (mut server, checkout) = (Server::new(), branch());
+    let mut names = NameCache::default();
+    let sql = "SELECT * FROM users WHERE id = 4711";
+    let mut texts = Vec::new();
+    for _ in 0..2 {
+        let mut ctx = Context {
+            repository: &state,
+            checkout: &checkout,
+            backend: "crm",
+            names: &mut names,
+            functions: None,
+            parameters: None,
+        };
+        texts.push(format!("{:?}", plan(&mut ctx, &mut server, sql).await.unwrap()));
+    }
+    assert_eq!(texts[0], texts[1]);
+    // The second time neither names nor costs were asked for.
+    assert_eq!(server.asked, 2);
+    let mut shadowed = Server::with_temporary_users();
+    let plans = plans_on(&mut shadowed, &checkout, sql).await.unwrap();
+    assert!(matches!(plans.as_slice(), [Plan::Relay { .. }]), "another session's plan: {plans:?}");
+}

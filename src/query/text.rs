@@ -1,0 +1,120 @@
+//! Splicing: the client's text with parts of it replaced. Nothing is ever printed from a tree.
+
+use std::ops::Range;
+
+use super::lexer::{self, TokenKind};
+use crate::Result;
+
+/// Replacements in a text.
+#[derive(Debug, Clone, Default)]
+pub struct Edits {
+    list: Vec<(Range<usize>, String)>,
+}
+
+impl Edits {
+    /// Replaces bytes; an empty range inserts. Ranges must not overlap; insertions at one place stay
+    /// in the order in which they were asked for.
+    pub fn replace(&mut self, range: Range<usize>, with: impl Into<String>) {
+        self.list.push((range, with.into()));
+    }
+
+    /// Inserts.
+    pub fn insert(&mut self, at: usize, text: impl Into<String>) {
+        self.replace(at..at, text);
+    }
+
+    /// Whether nothing is replaced.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The bytes `range` of `sql` with the replacements that lie inside of it, and where what is
+    /// left of the client's text stands in the result.
+    pub fn render(&self, sql: &str, range: &Range<usize>) -> (String, Kept) {
+        let mut inside: Vec<_> =
+            self.list.iter().filter(|(r, _)| r.start >= range.start && r.end <= range.end).collect();
+        inside.sort_by_key(|(r, _)| (r.start, r.end));
+        let mut out = String::with_capacity(range.len() + inside.iter().map(|(_, t)| t.len()).sum::<usize>());
+        let mut kept = Kept::default();
+        let mut at = range.start;
+        let mut keep = |out: &mut String, part: Range<usize>| {
+            if let Some(text) = sql.get(part.clone()) {
+                kept.0.push((out.len(), part.start, part.len()));
+                out.push_str(text);
+            }
+        };
+        for (part, text) in inside {
+            if part.start < at {
+                continue;
+            }
+            keep(&mut out, at..part.start);
+            out.push_str(text);
+            at = part.end;
+        }
+        keep(&mut out, at..range.end);
+        (out, kept)
+    }
+}
+
+/// Where the client's text stands in a rewritten one: (offset there, offset in the client's, length).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Kept(Vec<(usize, usize, usize)>);
+
+impl Kept {
+    /// The position in the client's text (in characters from 1) of one in the rewritten text; of
+    /// spliced-in text, the position of what it stands for.
+    pub fn position(&self, client: &str, rewritten: &str, position: usize) -> usize {
+        let offset =
+            rewritten.char_indices().nth(position.saturating_sub(1)).map_or(rewritten.len(), |(i, _)| i);
+        let part = self.0.iter().rev().find(|(there, ..)| *there <= offset);
+        let byte = part.map_or(0, |&(there, here, length)| here + (offset - there).min(length));
+        client.get(..byte).unwrap_or(client).chars().count() + 1
+    }
+}
+
+/// Numbers the parameters of `sql` from `$1` without holes: the text, and which of the client's
+/// parameters (from 0) each is.
+pub fn compact_parameters(sql: &str) -> Result<(String, Vec<usize>)> {
+    let tokens = lexer::tokens(sql)?;
+    let number =
+        |text: &str| text.get(1..).and_then(|t| t.parse::<usize>().ok()).and_then(|n| n.checked_sub(1));
+    let found = || tokens.list.iter().filter(|t| t.kind == TokenKind::Param);
+    let mut used: Vec<usize> = found().filter_map(|t| number(t.text(sql))).collect();
+    used.sort_unstable();
+    used.dedup();
+    let mut edits = Edits::default();
+    for token in found() {
+        if let Some(new) = number(token.text(sql)).and_then(|n| used.iter().position(|&u| u == n)) {
+            edits.replace(token.start..token.end, format!("${}", new + 1));
+        }
+    }
+    Ok((edits.render(sql, &(0..sql.len())).0, used))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replacements_and_positions() {
+        let sql = "SELECT é FROM users WHERE x";
+        let users = sql.find("users").unwrap();
+        let mut edits = Edits::default();
+        edits.replace(users..users + 5, "(SELECT 1) AS users");
+        edits.insert(sql.len(), ")");
+        let (text, kept) = edits.render(sql, &(0..sql.len()));
+        assert_eq!(text, "SELECT é FROM (SELECT 1) AS users WHERE x)");
+        let at = |part: &str| text.find(part).map(|b| text[..b].chars().count() + 1).unwrap();
+        assert_eq!(kept.position(sql, &text, at("é")), 8);
+        assert_eq!(kept.position(sql, &text, at("x)")), 27);
+        assert_eq!(kept.position(sql, &text, at("1)")), 15);
+    }
+
+    #[test]
+    fn parameters_are_numbered_without_holes() {
+        let (sql, used) = compact_parameters("a = $3 AND b = '$1' OR c = $2 + $3").unwrap();
+        assert_eq!(sql, "a = $2 AND b = '$1' OR c = $1 + $2");
+        assert_eq!(used, [1, 2]);
+    }
+}

@@ -1,0 +1,282 @@
+//! INSERT, UPDATE, DELETE and COPY on a branch: rows that the statement may touch are copied up
+//! first, then the client's own statement runs natively on the overlay.
+
+mod conflict;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use epoch_adapter::{Layer, TableDef};
+use epoch_adapter_postgres::layout::{LINEAGE, overlay, quote};
+use epoch_adapter_postgres::relation;
+
+use super::check;
+use super::errors::is_hidden;
+use super::form::Form;
+use super::names::{Catalog, Meaning};
+use super::parse::{Insert, Kind, Modify, Role, Star, Statement, TableRef};
+use super::plan::Context;
+use super::rewrite::Rewriter;
+use crate::{Error, Result, sqlstate};
+
+/// Makes the layers that a statement writes to or locks rows in: what else it reads of these tables
+/// is shown by them from then on.
+pub(super) async fn prepare(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
+    if !ctx.checkout.is_branch() {
+        return Ok(());
+    }
+    for table in &statement.tables {
+        let locked = statement.locks.is_some() && table.level == 0;
+        if (table.role == Role::Target || locked)
+            && let Meaning::Registered(def) = ctx.names.table(table)
+        {
+            ctx.repository.writable(ctx.checkout, &def).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Rewrites the target of a statement, if it is a registered table.
+pub(super) async fn target(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    rewriter: &mut Rewriter<'_>,
+) -> Result<()> {
+    let statement = rewriter.statement;
+    let Some(target) = statement.tables.first() else { return Ok(()) };
+    let Meaning::Registered(table) = ctx.names.table(target) else { return Ok(()) };
+    match &statement.kind {
+        Kind::Copy { from: false, columns, .. } => return copy_to(ctx, rewriter, target, &table, columns),
+        Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Copy { .. }
+            if target.role == Role::Target => {}
+        _ => return Ok(()),
+    }
+    if !ctx.checkout.is_branch() {
+        return Err(check::read_only("this statement"));
+    }
+    let layer = ctx.repository.writable(ctx.checkout, &table).await?;
+    if layer.is_main() {
+        return Err(Error::internal("a branch has main's layer"));
+    }
+    rewriter.writes = true;
+    let write = Write { target, table, layer };
+    match &statement.kind {
+        Kind::Insert(insert) => {
+            write.insert(rewriter, insert)?;
+            conflict::copy_up(ctx, catalog, rewriter, &write, insert).await
+        }
+        Kind::Update(modify) | Kind::Delete(modify) => write.modify(ctx, rewriter, modify),
+        Kind::Copy { columns, listed, .. } => write.copy_from(rewriter, columns, *listed),
+        _ => Ok(()),
+    }
+}
+
+/// COPY t TO is a COPY of the query that shows it.
+fn copy_to(
+    ctx: &Context<'_>,
+    rewriter: &mut Rewriter<'_>,
+    target: &TableRef,
+    table: &TableDef,
+    columns: &[String],
+) -> Result<()> {
+    let view = ctx.repository.view(ctx.checkout, table)?;
+    let shown = relation::scanning(table, &view);
+    let all: Vec<String> = match columns {
+        [] => table.schema.columns.iter().filter(|c| !c.generated).map(|c| quote(&c.name)).collect(),
+        listed => listed.iter().map(|c| quote(c)).collect(),
+    };
+    let end = if columns.is_empty() { target.range.end } else { list_end(rewriter, target.range.end)? };
+    let query = format!("(SELECT {} FROM {shown} AS {})", all.join(", "), quote(&target.name));
+    rewriter.edits.replace(target.range.start..end, query);
+    rewriter.form = Form::Scanning;
+    Ok(())
+}
+
+/// The end of the bracketed list that follows `at`.
+fn list_end(rewriter: &Rewriter<'_>, at: usize) -> Result<usize> {
+    let tokens = &rewriter.parsed.tokens;
+    let open = tokens.at(at);
+    let depth = tokens.get(open).map_or(0, |t| t.depth);
+    let rest = tokens.list.get(open + 1..).unwrap_or_default();
+    let close = rest.iter().find(|t| t.is_symbol(b')') && t.depth == depth);
+    close.map(|t| t.end).ok_or_else(|| Error::internal("a column list without an end"))
+}
+
+pub(super) struct Write<'a> {
+    pub target: &'a TableRef,
+    pub table: Arc<TableDef>,
+    pub layer: Layer,
+}
+
+impl Write<'_> {
+    /// The target's alias, quoted.
+    pub fn alias(&self) -> String {
+        quote(self.target.called())
+    }
+
+    fn splice_target(&self, rewriter: &mut Rewriter<'_>) {
+        let named = if self.target.alias.is_some() { String::new() } else { format!(" AS {}", self.alias()) };
+        rewriter.edits.replace(self.target.range.clone(), format!("{}{named}", overlay(&self.table)));
+    }
+
+    /// A column of ours can't be named, and a row as a whole would show them.
+    fn check_columns(&self, rewriter: &Rewriter<'_>, named: &[String]) -> Result<()> {
+        if let Some(column) = named.iter().find(|c| is_hidden(c)) {
+            let message = format!("column \"{column}\" of relation \"{}\" does not exist", self.target.name);
+            return Err(Error::new(sqlstate::UNDEFINED_COLUMN, message));
+        }
+        let whole = |name: &str| {
+            (name == self.target.called() || name == "excluded") && self.table.schema.index_of(name).is_none()
+        };
+        for column in &rewriter.statement.columns {
+            let row = match column.fields.as_slice() {
+                [Some(name)] => whole(name),
+                [.., Some(name), None] => whole(name),
+                _ => false,
+            };
+            if row {
+                return Err(Error::unsupported(format!(
+                    "the row \"{}\" as a whole in a statement that writes to it on a branch",
+                    self.target.called()
+                ))
+                .with_hint("Name its columns."));
+            }
+        }
+        Ok(())
+    }
+
+    fn columns(&self, prefix: &str) -> String {
+        let names: Vec<String> =
+            self.table.schema.columns.iter().map(|c| format!("{prefix}{}", quote(&c.name))).collect();
+        names.join(", ")
+    }
+
+    /// `*` in RETURNING shows the table's own columns, then those of the other FROM items.
+    fn stars(&self, rewriter: &mut Rewriter<'_>, stars: &[Star], others: Option<&[String]>) -> Result<()> {
+        let own = self.columns(&format!("{}.", self.alias()));
+        for star in stars {
+            match &star.qualifier {
+                None => {
+                    let others = others.ok_or_else(|| {
+                        Error::unsupported("RETURNING * with a join by USING or NATURAL, or an item without a name, on a branch")
+                            .with_hint("Name the columns.")
+                    })?;
+                    let rest: String = others.iter().map(|o| format!(", {}.*", quote(o))).collect();
+                    rewriter.edits.replace(star.range.clone(), format!("{own}{rest}"));
+                }
+                Some(name) if name == self.target.called() => {
+                    rewriter.edits.replace(star.range.clone(), own.clone())
+                }
+                Some(name) if matches!(name.as_str(), "old" | "new" | "excluded") => {
+                    return Err(Error::unsupported(format!("RETURNING {name}.* on a branch"))
+                        .with_hint("Name the columns."));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn insert(&self, rewriter: &mut Rewriter<'_>, insert: &Insert) -> Result<()> {
+        let sets = insert.conflict.iter().flat_map(|c| c.sets.iter().chain(&c.columns));
+        let named: Vec<String> = insert.columns.iter().chain(sets).cloned().collect();
+        self.check_columns(rewriter, &named)?;
+        self.splice_target(rewriter);
+        if let Some(at) = insert.list_at {
+            rewriter.edits.insert(at, format!(" ({})", self.given(insert).join(", ")));
+        }
+        if let Some(open) = insert.conflict.as_ref().and_then(|c| c.open) {
+            rewriter.edits.insert(open, format!("{LINEAGE}, "));
+        }
+        self.stars(rewriter, &insert.stars, Some(&[]))
+    }
+
+    /// The columns that the rows give values for, quoted, in order. More values than columns are
+    /// PostgreSQL's error.
+    fn given(&self, insert: &Insert) -> Vec<String> {
+        if !insert.columns.is_empty() {
+            return insert.columns.iter().map(|c| quote(c)).collect();
+        }
+        let width = insert.source.width().unwrap_or(usize::MAX);
+        self.table.schema.columns.iter().take(width).map(|c| quote(&c.name)).collect()
+    }
+
+    fn modify(&self, ctx: &Context<'_>, rewriter: &mut Rewriter<'_>, modify: &Modify) -> Result<()> {
+        self.check_columns(rewriter, &modify.sets)?;
+        let rows = self.rows_to_copy(ctx, rewriter, modify);
+        rewriter.prelude.push(relation::copy_up(&self.table, self.layer, &rows));
+        self.splice_target(rewriter);
+        let own = format!("{}.{LINEAGE} = {}", self.alias(), self.layer.lineage.0);
+        match &modify.condition {
+            Some(condition) => {
+                rewriter.edits.insert(condition.start, "(");
+                rewriter.edits.insert(condition.end, format!(") AND {own}"));
+            }
+            None => rewriter.edits.insert(modify.end, format!(" WHERE {own}")),
+        }
+        self.stars(rewriter, &modify.stars, modify.starrable.as_deref())
+    }
+
+    /// What of main the branch still shows, in the statement's form.
+    pub fn below(&self, form: Form) -> String {
+        match form {
+            Form::Selective => relation::base_part(&self.table, self.layer),
+            Form::Scanning => relation::base_part_scanning(&self.table, self.layer),
+        }
+    }
+
+    /// The query for the rows that an UPDATE or DELETE may touch. What could come out differently when
+    /// the statement itself runs is left out: too many rows are always right.
+    fn rows_to_copy(&self, ctx: &Context<'_>, rewriter: &Rewriter<'_>, modify: &Modify) -> String {
+        let text = |range: &Range<usize>| rewriter.edits.render(rewriter.sql, range).0;
+        let stable = |range: &Range<usize>| is_stable(ctx, rewriter, range);
+        let alias = self.alias();
+        let columns = self.columns(&format!("{alias}."));
+        let mut sql = format!("SELECT {columns} FROM {} AS {alias}", self.below(rewriter.form));
+        if modify.from.iter().chain(&modify.with).any(|range| !stable(range)) {
+            return sql;
+        }
+        if let Some(with) = &modify.with {
+            sql = format!("{} {sql}", text(with));
+        }
+        if let Some(from) = &modify.from {
+            sql.push_str(&format!(", {}", text(from)));
+        }
+        let kept: Vec<String> = match &modify.condition {
+            Some(condition) if stable(condition) => vec![text(condition)],
+            _ => modify.conjuncts.iter().filter(|c| stable(c)).map(text).collect(),
+        };
+        if !kept.is_empty() {
+            let kept: Vec<String> = kept.iter().map(|c| format!("({c}\n)")).collect();
+            sql.push_str(&format!(" WHERE {}", kept.join(" AND ")));
+        }
+        sql
+    }
+
+    fn copy_from(&self, rewriter: &mut Rewriter<'_>, columns: &[String], listed: bool) -> Result<()> {
+        self.check_columns(rewriter, columns)?;
+        rewriter.edits.replace(self.target.range.clone(), overlay(&self.table));
+        if !listed {
+            let stored = self.table.schema.columns.iter().filter(|c| !c.generated);
+            let names: Vec<String> = stored.map(|c| quote(&c.name)).collect();
+            rewriter.edits.insert(self.target.range.end, format!(" ({})", names.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a part of the text gives the same result when it is evaluated again in the same state.
+pub(super) fn is_stable(ctx: &Context<'_>, rewriter: &Rewriter<'_>, range: &Range<usize>) -> bool {
+    let inside = |at: usize| range.contains(&at);
+    let volatile = rewriter
+        .statement
+        .functions
+        .iter()
+        .filter(|f| inside(f.range.start))
+        .any(|f| ctx.names.function(f.schema.as_deref(), &f.name).is_some_and(|found| found.volatile));
+    // Which rows a LIMIT keeps, or a window numbers, may depend on the order in which they are found.
+    const ARBITRARY: &[&str] = &["limit", "fetch", "offset", "over", "distinct"];
+    let tokens = rewriter.parsed.tokens.list.iter().filter(|t| inside(t.start));
+    let arbitrary = tokens.enumerate().any(|(_, t)| ARBITRARY.iter().any(|w| t.is_word(rewriter.sql, w)));
+    !volatile && !arbitrary
+}

@@ -1,0 +1,345 @@
+//! From the start-up packet to a session that is ready for queries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use epoch_adapter::{Error, Result, sqlstate};
+use futures::FutureExt;
+
+use super::federated::Federated;
+use super::native::Native;
+use super::pipe::{Pipe, Shutdown};
+use super::plan::Planner;
+use super::registry::Ticket;
+use super::seat::Seat;
+use super::server::Shared;
+use crate::federation;
+use crate::operations::{Checkout, Target};
+use crate::wire::decode::Body;
+use crate::wire::encode::{self, Severity, Status};
+use crate::wire::scram::{Exchange, MECHANISM, Verifier};
+use crate::wire::startup::{Parameters, lost, refuse};
+use crate::wire::{Channel, frame};
+
+/// Logs the client in and serves it.
+pub async fn session(mut channel: Channel, parameters: &Parameters, shared: &Arc<Shared>, limit: Duration) {
+    let prepared = tokio::time::timeout(limit, prepare(&mut channel, parameters, shared).boxed()).await;
+    let (ticket, start) = match prepared {
+        Ok(Ok(prepared)) => prepared,
+        Ok(Err(error)) => {
+            tracing::info!(%error, "login refused");
+            refuse(&mut channel, error).await;
+            return;
+        }
+        Err(_) => return,
+    };
+    tracing::debug!(pid = ticket.live.pid, checkout = %start.checkout.name, "session starts");
+    let result = match &shared.upstream {
+        Some((backend, target)) => {
+            native(channel, parameters, shared, &ticket, start, backend, target).boxed().await
+        }
+        None => federated(channel, parameters, shared, &ticket, start).boxed().await,
+    };
+    match result {
+        Ok(()) => tracing::debug!("session ends"),
+        Err(error) => tracing::debug!(%error, "session ends"),
+    }
+}
+
+/// What a session starts with.
+pub(super) struct Start {
+    /// The ref of the connection.
+    pub checkout: Checkout,
+    /// The client's options without ours.
+    pub options: String,
+    /// Settings of ours among the options (`epoch.author` …).
+    pub settings: Vec<(String, String)>,
+    /// Who logged in.
+    pub user: String,
+    /// The database's name as the client wrote it.
+    pub database: String,
+}
+
+/// Authenticates, and finds the ref.
+async fn prepare(
+    channel: &mut Channel,
+    parameters: &Parameters,
+    shared: &Arc<Shared>,
+) -> Result<(Ticket, Start)> {
+    let user = parameters.get("user").filter(|user| !user.is_empty()).ok_or_else(|| {
+        Error::new(sqlstate::INVALID_AUTHORIZATION, "no PostgreSQL user name specified in startup packet")
+    })?;
+    let database = parameters.get("database").filter(|d| !d.is_empty()).unwrap_or(user);
+    let span = tracing::Span::current();
+    span.record("user", user).record("database", database);
+    authenticate(channel, user, shared).await?;
+    let start = start(parameters, user, database, shared).await?;
+    let ticket = shared.registry.enter(parameters.minor);
+    ticket.live.set_branch(branch_of(&start.checkout));
+    Ok((ticket, start))
+}
+
+/// The branch that a checkout is on.
+pub(super) fn branch_of(checkout: &Checkout) -> Option<String> {
+    checkout.is_branch().then(|| checkout.name.clone())
+}
+
+async fn start(parameters: &Parameters, user: &str, database: &str, shared: &Shared) -> Result<Start> {
+    let (options, settings) = split_options(parameters.get("options").unwrap_or_default());
+    let (name, spec) = database.split_once('/').map_or((database, None), |(name, spec)| (name, Some(spec)));
+    if name != shared.repository.name() {
+        return Err(Error::new(
+            sqlstate::INVALID_CATALOG_NAME,
+            format!("database \"{database}\" does not exist"),
+        )
+        .with_hint(format!(
+            "This proxy serves the repository \"{0}\": connect to {0}, or to {0}/BRANCH.",
+            shared.repository.name()
+        )));
+    }
+    let set = settings.iter().rev().find(|(name, _)| name == "epoch.branch").map(|(_, value)| value.as_str());
+    let spec = spec.or(set).unwrap_or("main");
+    shared.repository.refresh().await?;
+    let checkout = shared.repository.checkout(spec, None).await?;
+    Ok(Start { checkout, options, settings, user: user.to_owned(), database: database.to_owned() })
+}
+
+/// Separates settings of ours from the other options: `-c epoch.branch=x`, `--epoch.branch=x`.
+fn split_options(options: &str) -> (String, Vec<(String, String)>) {
+    let (mut rest, mut ours) = (Vec::new(), Vec::new());
+    let mut words = words(options).into_iter().peekable();
+    while let Some((raw, word)) = words.next() {
+        let (raw, setting) = match word.as_str() {
+            "-c" => match words.next() {
+                Some((raw_value, value)) => (format!("{raw} {raw_value}"), Some(value)),
+                None => (raw, None),
+            },
+            _ => {
+                let setting = word.strip_prefix("--").or(word.strip_prefix("-c")).map(str::to_owned);
+                (raw, setting)
+            }
+        };
+        match setting.as_deref().and_then(|s| s.split_once('=')) {
+            Some((name, value)) if name.replace('-', "_").to_ascii_lowercase().starts_with("epoch.") => {
+                ours.push((name.replace('-', "_").to_ascii_lowercase(), value.to_owned()));
+            }
+            _ => rest.push(raw),
+        }
+    }
+    (rest.join(" "), ours)
+}
+
+/// Words as PostgreSQL splits them: at white space, with `\` as escape. As written, and unescaped.
+fn words(text: &str) -> Vec<(String, String)> {
+    let mut words = Vec::new();
+    let (mut raw, mut word) = (String::new(), String::new());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c.is_ascii_whitespace() {
+            if !raw.is_empty() {
+                words.push((std::mem::take(&mut raw), std::mem::take(&mut word)));
+            }
+            continue;
+        }
+        raw.push(c);
+        if c != '\\' {
+            word.push(c);
+        } else if let Some(next) = chars.next() {
+            raw.push(next);
+            word.push(next);
+        }
+    }
+    if !raw.is_empty() {
+        words.push((raw, word));
+    }
+    words
+}
+
+/// Asks for the password if the configuration says so, and sends AuthenticationOk.
+async fn authenticate(channel: &mut Channel, user: &str, shared: &Shared) -> Result<()> {
+    if let Some(verifiers) = &shared.verifiers {
+        let known = verifiers.get(user);
+        let verifier = known.cloned().unwrap_or_else(|| Verifier::mock(&shared.mock, user));
+        scram(channel, verifier).await.map_err(|error| match error.code() {
+            sqlstate::INVALID_PASSWORD => Error::new(
+                sqlstate::INVALID_PASSWORD,
+                format!("password authentication failed for user \"{user}\""),
+            ),
+            _ => error,
+        })?;
+    }
+    authentication(channel, 0, |_| {});
+    Ok(())
+}
+
+async fn scram(channel: &mut Channel, verifier: Verifier) -> Result<()> {
+    authentication(channel, 10, |out| {
+        encode::cstr(out, MECHANISM.as_bytes());
+        out.push(0);
+    });
+    let message = password_message(channel).await?;
+    let mut body = Body::of(&message);
+    if body.cstr()? != MECHANISM.as_bytes() {
+        return Err(Error::new(
+            sqlstate::PROTOCOL_VIOLATION,
+            "client selected an invalid SASL authentication mechanism",
+        ));
+    }
+    let length = usize::try_from(body.int32()?).unwrap_or(0);
+    let (exchange, first) = Exchange::start(verifier, body.take(length)?)?;
+    authentication(channel, 11, |out| out.extend_from_slice(first.as_bytes()));
+    let message = password_message(channel).await?;
+    let last = exchange.finish(Body::of(&message).0)?;
+    authentication(channel, 12, |out| out.extend_from_slice(last.as_bytes()));
+    Ok(())
+}
+
+fn authentication(channel: &mut Channel, kind: i32, body: impl FnOnce(&mut Vec<u8>)) {
+    encode::frame(channel.output.tail(), b'R', |out| {
+        out.extend_from_slice(&kind.to_be_bytes());
+        body(out);
+    });
+}
+
+async fn password_message(channel: &mut Channel) -> Result<Vec<u8>> {
+    channel.flush().await.map_err(lost)?;
+    loop {
+        if let Some(header) = frame::from_client(&channel.input)? {
+            if header.tag != b'p' {
+                let text = format!("expected SASL response, got message type {}", header.tag);
+                return Err(Error::new(sqlstate::PROTOCOL_VIOLATION, text));
+            }
+            if let Some(message) = channel.input.get(..header.size) {
+                let message = message.to_vec();
+                channel.input.consume(header.size);
+                return Ok(message);
+            }
+        }
+        if channel.fill(0).await.map_err(lost)? == 0 {
+            return Err(Error::new(sqlstate::CONNECTION_FAILURE, "the client left during authentication"));
+        }
+    }
+}
+
+/// Connects to the backend with the client's parameters and serves the session.
+async fn native(
+    mut channel: Channel,
+    parameters: &Parameters,
+    shared: &Arc<Shared>,
+    ticket: &Ticket,
+    start: Start,
+    backend: &str,
+    target: &super::upstream::Target,
+) -> Result<()> {
+    let passed: Vec<_> = parameters
+        .iter()
+        .filter(|(name, _)| !matches!(*name, "user" | "database" | "options" | "replication"))
+        .collect();
+    if parameters.get("replication").is_some_and(|v| !matches!(v, "false" | "off" | "no" | "0")) {
+        return Err(refuse(&mut channel, Error::unsupported("a replication connection")).await);
+    }
+    let options = format!("{} {}", start.options, lineage_option(&start.checkout));
+    let upstream = match target.connect(&passed, options.trim()).boxed().await {
+        Ok(upstream) => upstream,
+        Err(error) => return Err(refuse(&mut channel, error).await),
+    };
+    let planner = match Planner::new(shared.clone(), ticket.live.clone(), backend, &start) {
+        Ok(planner) => planner,
+        Err(error) => return Err(refuse(&mut channel, error).await),
+    };
+    ticket.live.set_upstream(Some(upstream.cancel));
+    channel.output.push(&upstream.greeting);
+    let out = channel.output.tail();
+    encode::backend_key_data(out, ticket.live.pid, &ticket.live.secret);
+    encode::ready_for_query(out, Status::Idle);
+    let pipe = Pipe::new(channel, upstream.channel, stopped(shared));
+    let mut session = Native::new(pipe, planner);
+    let result = session.run().await;
+    if let Err(error) = &result {
+        last_words(session.pipe(), error).await;
+    }
+    result
+}
+
+/// Serves a session without a PostgreSQL backend.
+async fn federated(
+    mut channel: Channel,
+    parameters: &Parameters,
+    shared: &Arc<Shared>,
+    ticket: &Ticket,
+    start: Start,
+) -> Result<()> {
+    let mut engine = federation::Session::new(shared.repository.clone(), &start.user, &start.database);
+    let seat = Seat::new(shared.clone(), ticket.live.clone(), &start).and_then(|seat| {
+        let named = parameters
+            .iter()
+            .filter(|(name, _)| !matches!(*name, "user" | "database" | "options" | "replication"));
+        for (name, value) in named {
+            engine.set_default(name, value)?;
+        }
+        for (name, value) in settings_of(&start.options) {
+            engine.set_default(&name, &value)?;
+        }
+        Ok(seat)
+    });
+    let seat = match seat {
+        Ok(seat) => seat,
+        Err(error) => return Err(refuse(&mut channel, error).await),
+    };
+    Federated::new(channel, seat, engine).run(stopped(shared)).await
+}
+
+/// The settings among options that aren't ours.
+fn settings_of(options: &str) -> Vec<(String, String)> {
+    let mut settings = Vec::new();
+    let mut words = words(options).into_iter();
+    while let Some((_, word)) = words.next() {
+        let setting = match word.as_str() {
+            "-c" => words.next().map(|(_, value)| value),
+            _ => word.strip_prefix("--").or(word.strip_prefix("-c")).map(str::to_owned),
+        };
+        if let Some((name, value)) = setting.as_deref().and_then(|s| s.split_once('=')) {
+            settings.push((name.replace('-', "_"), value.to_owned()));
+        }
+    }
+    settings
+}
+
+/// The option that gives branch rows their lineage.
+fn lineage_option(checkout: &Checkout) -> String {
+    match checkout.target {
+        Target::Branch { layer } if !layer.is_main() => format!("-c epoch.lineage={}", layer.lineage.0),
+        _ => String::new(),
+    }
+}
+
+/// Completes when the proxy stops.
+pub(super) fn stopped(shared: &Shared) -> Shutdown {
+    let mut stop = shared.stop.clone();
+    Box::pin(async move {
+        // An error means that the sender is gone, which is a stop too.
+        let _ = stop.wait_for(|stop| *stop).await;
+    })
+}
+
+/// Tells the client why the connection ends, if it still listens and isn't in mid-message.
+async fn last_words(pipe: &mut Pipe, error: &Error) {
+    let Some(out) = pipe.between_messages() else { return };
+    encode::error(out, Severity::Fatal, error);
+    let _ = tokio::time::timeout(Duration::from_secs(1), pipe.client.close()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_ours_or_the_servers() {
+        let (rest, ours) = split_options(
+            r"-c epoch.branch=feature/x -c work_mem=4MB --epoch.author=A\ B -cEPOCH.email=e -e",
+        );
+        assert_eq!(rest, "-c work_mem=4MB -e");
+        let ours: Vec<_> = ours.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(ours, [("epoch.branch", "feature/x"), ("epoch.author", "A B"), ("epoch.email", "e")]);
+    }
+}

@@ -1,0 +1,19 @@
+//! One state machine per client connection, and the listener.
+
+mod explain;
+mod extended;
+mod federated;
+mod local;
+mod login;
+mod native;
+mod pipe;
+mod plan;
+mod registry;
+mod seat;
+mod server;
+mod simple;
+mod statement;
+mod upstream;
+
+pub use registry::Registry;
+pub use server::serve;

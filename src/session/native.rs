@@ -1,0 +1,276 @@
+//! A session whose default backend is PostgreSQL: frames are relayed; a statement is looked at only
+//! if the gate isn't sure that it is the backend's alone.
+
+use std::collections::HashMap;
+
+use epoch_adapter::{Error, Result, sqlstate};
+use futures::FutureExt;
+
+use super::local::Portal;
+use super::pipe::{Kind, Pipe, To, Wake, gone, shutting_down};
+use super::plan::{Planner, Route};
+use super::statement::Statements;
+use crate::wire::decode;
+use crate::wire::encode::Status;
+use crate::wire::frame::{self, Header};
+use crate::wire::startup::lost;
+
+/// Whether the session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// It does.
+    Next,
+    /// The client said goodbye.
+    End,
+}
+
+/// The state machine of one client connection.
+pub struct Native {
+    pub(super) pipe: Pipe,
+    pub(super) planner: Planner,
+    pub(super) statements: Statements<Route>,
+    /// Portals that we answer ourselves.
+    pub(super) portals: HashMap<Vec<u8>, Portal>,
+    /// Bytes of the client's current frame that only have to be passed on (or dropped).
+    client_rest: usize,
+    client_rest_kept: bool,
+}
+
+impl Native {
+    /// A session on connections that are ready for queries.
+    pub fn new(pipe: Pipe, planner: Planner) -> Self {
+        Self {
+            pipe,
+            planner,
+            statements: Statements::default(),
+            portals: HashMap::new(),
+            client_rest: 0,
+            client_rest_kept: false,
+        }
+    }
+
+    /// Serves the client until it leaves. An error ends the connection; the caller reports it.
+    pub async fn run(&mut self) -> Result<()> {
+        loop {
+            self.pipe.pump()?;
+            self.take_notes();
+            if self.pipe.stopping && self.pipe.is_quiet() && self.pipe.status == Status::Idle {
+                return Err(shutting_down());
+            }
+            if let Some(header) = self.next()? {
+                match self.message(header).await? {
+                    Flow::Next => continue,
+                    Flow::End => return self.finish().await,
+                }
+            }
+            match self.pipe.wait(true).await? {
+                Wake::Moved => {}
+                Wake::Idle => self.pipe.shrink(),
+                Wake::ClientGone => return self.finish().await,
+                Wake::ServerGone => return self.server_gone().await,
+            }
+        }
+    }
+
+    /// What the connection to the client is, for the caller's last words.
+    pub fn pipe(&mut self) -> &mut Pipe {
+        &mut self.pipe
+    }
+
+    /// What the replies so far said about the client's statements.
+    pub(super) fn take_notes(&mut self) {
+        while let Some(ok) = self.pipe.parsed.pop_front() {
+            self.statements.settle(ok);
+        }
+        if std::mem::take(&mut self.pipe.settled) {
+            self.planner.settle();
+        }
+        for (number, types) in self.pipe.types.drain(..) {
+            if let Some(statement) = self.statements.numbered(number) {
+                statement.described = Some(types);
+            }
+        }
+    }
+
+    /// The client's next frame, if there is enough of it to act on.
+    fn next(&mut self) -> Result<Option<Header>> {
+        if self.client_rest > 0 {
+            self.pass_on();
+            if self.client_rest > 0 {
+                return Ok(None);
+            }
+        }
+        if self.pipe.server.is_congested() {
+            return Ok(None);
+        }
+        let Some(header) = frame::from_client(&self.pipe.client.input)? else { return Ok(None) };
+        if self.pipe.client.input.len() >= header.size || self.may_stream(header) {
+            self.pipe.client_whole = 0;
+            return Ok(Some(header));
+        }
+        self.pipe.client_whole = header.size;
+        Ok(None)
+    }
+
+    /// Frames that need not be looked into can be passed on in pieces.
+    fn may_stream(&mut self, header: Header) -> bool {
+        match header.tag {
+            b'd' => true,
+            _ if self.pipe.skipping => true,
+            b'F' => self.planner.is_relaying(),
+            b'B' => {
+                let Native { pipe, statements, planner, .. } = self;
+                let Some((_, name)) = decode::bind_names(&pipe.client.input) else { return false };
+                match statements.get(name) {
+                    Some(statement) => statement.route.is_relay() && statement.stamp == planner.stamp(),
+                    None => planner.is_relaying(),
+                }
+            }
+            _ => false,
+        }
+    }
+
+    fn pass_on(&mut self) {
+        let input = &mut self.pipe.client.input;
+        let n = self.client_rest.min(input.len());
+        if self.client_rest_kept {
+            self.pipe.server.output.push(input.get(..n).unwrap_or_default());
+        }
+        input.consume(n);
+        self.client_rest -= n;
+    }
+
+    /// Passes the frame on; what isn't here yet follows as it comes.
+    pub(super) fn forward(&mut self, header: Header) {
+        self.client_rest = header.size;
+        self.client_rest_kept = true;
+        self.pass_on();
+    }
+
+    /// Drops the frame.
+    pub(super) fn discard(&mut self, header: Header) {
+        self.client_rest = header.size;
+        self.client_rest_kept = false;
+        self.pass_on();
+    }
+
+    /// The frame's bytes, which are all here, taken out of the buffer.
+    pub(super) fn take(&mut self, header: Header) -> Vec<u8> {
+        let frame = self.frame(header).to_vec();
+        self.pipe.client.input.consume(header.size);
+        frame
+    }
+
+    /// The frame's bytes, as many as are here.
+    pub(super) fn frame(&self, header: Header) -> &[u8] {
+        let input = &self.pipe.client.input;
+        input.get(..header.size.min(input.len())).unwrap_or_default()
+    }
+
+    async fn message(&mut self, header: Header) -> Result<Flow> {
+        let tag = header.tag;
+        if self.pipe.skipping && !matches!(tag, b'S' | b'X') {
+            self.discard(header);
+            return Ok(Flow::Next);
+        }
+        if self.pipe.copy_in && matches!(tag, b'Q' | b'P' | b'B' | b'D' | b'E' | b'C' | b'F') {
+            return Err(violation(format!("unexpected message type 0x{tag:02X} during COPY from stdin")));
+        }
+        match tag {
+            b'X' => {
+                self.forward(header);
+                return Ok(Flow::End);
+            }
+            b'Q' => self.query(header).await?,
+            b'P' => self.parse(header).await?,
+            b'B' => self.bind(header).await?,
+            b'D' => self.describe(header).await?,
+            b'E' => self.execute(header).await?,
+            b'C' => self.close(header)?,
+            b'S' => self.sync(header),
+            b'd' | b'H' => self.forward(header),
+            b'c' | b'f' => {
+                self.forward(header);
+                self.pipe.copy_ends();
+            }
+            b'F' if self.planner.is_relaying() => {
+                self.forward(header);
+                self.pipe.expect(Kind::Function, To::Client);
+            }
+            b'F' => {
+                self.discard(header);
+                let error =
+                    Error::unsupported("a function-call message on a branch").with_hint("Use SELECT.");
+                self.fail_simple(error).await?;
+            }
+            _ => return Err(violation(format!("unexpected message type 0x{tag:02X}"))),
+        }
+        Ok(Flow::Next)
+    }
+
+    fn sync(&mut self, header: Header) {
+        self.forward(header);
+        // While it reads a COPY, the server ignores it.
+        if !self.pipe.copy_in {
+            self.pipe.skipping = false;
+            self.pipe.expect(Kind::Sync, To::Client);
+        }
+        if self.pipe.status == Status::Idle && !self.portals.is_empty() {
+            self.portals.clear();
+        }
+    }
+
+    async fn query(&mut self, header: Header) -> Result<()> {
+        if !self.portals.is_empty() {
+            self.portals.remove(&b""[..]);
+        }
+        let sql = decode::query(self.pipe.client.input.get(..header.size).unwrap_or_default())?;
+        if self.planner.clears(sql) {
+            self.forward(header);
+            self.pipe.expect(Kind::Query, To::Client);
+            return Ok(());
+        }
+        let sql = sql.to_vec();
+        self.discard(header);
+        self.simple(&sql).boxed().await
+    }
+
+    /// The client left: the server gets everything that it sent and ends in its own way, as it
+    /// would without us.
+    async fn finish(&mut self) -> Result<()> {
+        if self.pipe.server.close().await.is_err() {
+            return Ok(());
+        }
+        loop {
+            self.pipe.pump()?;
+            // Whether the client still reads its last replies is its business.
+            match self.pipe.wait(false).await {
+                Ok(Wake::Moved | Wake::Idle) => {}
+                Ok(Wake::ClientGone | Wake::ServerGone) | Err(_) => break,
+            }
+        }
+        self.pipe.pump()?;
+        let _ = self.pipe.client.close().await;
+        Ok(())
+    }
+
+    /// The server's last words, usually a FATAL error, are passed on.
+    async fn server_gone(&mut self) -> Result<()> {
+        loop {
+            let before = self.pipe.server.input.len();
+            self.pipe.pump()?;
+            if self.pipe.server.input.len() == before {
+                break;
+            }
+            self.pipe.client.flush().await.map_err(lost)?;
+        }
+        if !self.pipe.said_fatal {
+            return Err(gone());
+        }
+        self.pipe.client.close().await.map_err(lost)
+    }
+}
+
+pub(super) fn violation(message: String) -> Error {
+    Error::new(sqlstate::PROTOCOL_VIOLATION, message)
+}

@@ -1,0 +1,257 @@
+//! What a session is on and how it is set: the state of ours that both kinds of sessions have.
+
+use std::sync::Arc;
+
+use epoch_adapter::{Error, Result, sqlstate};
+
+use super::local::{Done, Field};
+use super::login::{Start, branch_of};
+use super::registry::Live;
+use super::server::Shared;
+use crate::functions::{self, Explain};
+use crate::operations::{Author, Checkout, Strategy};
+use crate::query::{Call, Setting};
+use crate::wire::value::Type;
+
+/// Settings of ours that a session has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Settings {
+    author: String,
+    email: String,
+    strategy: String,
+}
+
+/// The state of one session.
+pub struct Seat {
+    /// What all sessions share.
+    pub shared: Arc<Shared>,
+    /// The session, as others see it.
+    pub live: Arc<Live>,
+    /// What the session is on.
+    pub checkout: Checkout,
+    /// The ref of the connection.
+    pub initial: Checkout,
+    settings: Settings,
+    initial_settings: Settings,
+    /// Counts changes of the checkout.
+    pub switches: u64,
+}
+
+/// What running a function or setting asks of the session.
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// To be on this from now on.
+    Switch(Checkout),
+}
+
+impl Seat {
+    /// At the ref of the connection.
+    pub(super) fn new(shared: Arc<Shared>, live: Arc<Live>, start: &Start) -> Result<Self> {
+        let settings = Settings {
+            author: shared.config.author.clone().unwrap_or_else(|| start.user.clone()),
+            email: shared.config.email.clone().unwrap_or_default(),
+            strategy: "field".to_owned(),
+        };
+        let mut seat = Self {
+            shared,
+            live,
+            checkout: start.checkout.clone(),
+            initial: start.checkout.clone(),
+            initial_settings: settings.clone(),
+            settings,
+            switches: 0,
+        };
+        for (name, value) in start.settings.iter().filter(|(name, _)| name != "epoch.branch") {
+            seat.put(name, value)?;
+        }
+        seat.initial_settings = seat.settings.clone();
+        Ok(seat)
+    }
+
+    /// Puts the session on another ref.
+    pub fn switch(&mut self, checkout: Checkout) {
+        self.live.set_branch(branch_of(&checkout));
+        self.checkout = checkout;
+        self.switches += 1;
+    }
+
+    /// Back to the connection's ref and settings.
+    pub fn reset(&mut self) {
+        self.settings = self.initial_settings.clone();
+        let initial = self.initial.clone();
+        self.switch(initial);
+    }
+
+    /// Changes whenever plans may have to be made again.
+    pub fn stamp(&self) -> u64 {
+        self.shared.repository.generation().wrapping_add(self.switches << 40)
+    }
+
+    /// The columns of a call. Parameters that aren't known yet are `None`.
+    pub fn columns(&self, call: &Call, parameters: &[Option<String>]) -> Result<Vec<Field>> {
+        let in_use = |_: &str| false;
+        let session = self.functions(false, None, &in_use);
+        let columns = functions::columns(&session, &call.name, &call.args(parameters))?;
+        Ok(chosen(call, fields(call, &columns))?.into_iter().map(|(_, field)| field).collect())
+    }
+
+    /// The session as functions see it.
+    pub fn functions<'a>(
+        &'a self,
+        in_transaction: bool,
+        explain: Option<&'a dyn Explain>,
+        branch_in_use: &'a (dyn Fn(&str) -> bool + Send + Sync),
+    ) -> functions::Session<'a> {
+        functions::Session {
+            repository: &self.shared.repository,
+            checkout: &self.checkout,
+            author: Author { name: self.settings.author.clone(), email: self.settings.email.clone() },
+            read_only: !self.checkout.is_branch(),
+            in_transaction,
+            branch_in_use,
+            strategy: self.strategy(),
+            explain,
+        }
+    }
+
+    fn strategy(&self) -> Strategy {
+        match self.settings.strategy.as_str() {
+            "row" => Strategy::Row,
+            "ours" => Strategy::Ours,
+            "theirs" => Strategy::Theirs,
+            _ => Strategy::Field,
+        }
+    }
+
+    /// Runs a function.
+    pub async fn call(
+        &self,
+        call: &Call,
+        parameters: &[Option<String>],
+        in_transaction: bool,
+        explain: Option<&dyn Explain>,
+    ) -> Result<(Done, Effect)> {
+        self.shared.repository.refresh().await?;
+        let registry = self.shared.registry.clone();
+        let in_use = move |branch: &str| registry.in_use(branch);
+        let session = self.functions(in_transaction, explain, &in_use);
+        // What can't be answered must not run.
+        chosen(call, fields(call, &functions::columns(&session, &call.name, &call.args(parameters))?))?;
+        let outcome = functions::call(&session, &call.name, &call.args(parameters)).await?;
+        let chosen = chosen(call, fields(call, &outcome.columns))?;
+        let pick =
+            |row: Vec<Option<String>>| chosen.iter().map(|(i, _)| row.get(*i).cloned().flatten()).collect();
+        let rows = outcome.rows.into_iter().map(pick).collect();
+        let mut done = Done::rows(chosen.iter().map(|(_, field)| field.clone()).collect(), rows);
+        done.notices = outcome.notices.into_iter().map(|text| Error::new("00000", text)).collect();
+        Ok((done, outcome.checkout.map_or(Effect::None, Effect::Switch)))
+    }
+
+    /// Runs a setting of ours; those that also concern a backend are the caller's.
+    pub async fn set(&mut self, setting: &Setting, in_transaction: bool) -> Result<(Done, Effect)> {
+        match setting {
+            Setting::Show(name) => {
+                let row = vec![vec![Some(self.show(name)?)]];
+                Ok((Done::rows(vec![Field::new(name, Type::Text)], row).tagged("SHOW"), Effect::None))
+            }
+            Setting::Set { local: true, name, .. } => Err(Error::unsupported(format!("SET LOCAL {name}"))),
+            Setting::Set { name, value, .. } if name == "epoch.branch" => {
+                Ok((Done::command("SET"), Effect::Switch(self.find(value, in_transaction).await?)))
+            }
+            Setting::Set { name, value, .. } => {
+                self.put(name, value)?;
+                Ok((Done::command("SET"), Effect::None))
+            }
+            Setting::Reset(name) if name == "epoch.branch" => {
+                let initial = self.initial.name.clone();
+                Ok((Done::command("RESET"), Effect::Switch(self.find(&initial, in_transaction).await?)))
+            }
+            Setting::Reset(name) => {
+                let initial = self.initial_settings.clone();
+                *self.place(name)? = match name.as_str() {
+                    "epoch.author" => initial.author,
+                    "epoch.email" => initial.email,
+                    _ => initial.strategy,
+                };
+                Ok((Done::command("RESET"), Effect::None))
+            }
+            Setting::DiscardAll | Setting::ResetAll => Ok((Done::command("RESET"), Effect::None)),
+        }
+    }
+
+    async fn find(&self, spec: &str, in_transaction: bool) -> Result<Checkout> {
+        if in_transaction {
+            return Err(Error::new(
+                sqlstate::ACTIVE_SQL_TRANSACTION,
+                "the branch of a session cannot be changed inside a transaction block",
+            )
+            .with_hint("COMMIT or ROLLBACK first."));
+        }
+        self.shared.repository.refresh().await?;
+        self.shared.repository.checkout(spec, Some(&self.checkout)).await
+    }
+
+    fn show(&self, name: &str) -> Result<String> {
+        Ok(match name {
+            "epoch.branch" => self.checkout.name.clone(),
+            "epoch.author" => self.settings.author.clone(),
+            "epoch.email" => self.settings.email.clone(),
+            "epoch.merge_strategy" => self.settings.strategy.clone(),
+            _ => return Err(unknown(name)),
+        })
+    }
+
+    fn put(&mut self, name: &str, value: &str) -> Result<()> {
+        if name == "epoch.merge_strategy" && !matches!(value, "field" | "row" | "ours" | "theirs") {
+            return Err(Error::new(
+                sqlstate::INVALID_PARAMETER_VALUE,
+                format!("invalid value for parameter \"{name}\": \"{value}\""),
+            )
+            .with_hint("Available values: field, row, ours, theirs."));
+        }
+        value.clone_into(self.place(name)?);
+        Ok(())
+    }
+
+    fn place(&mut self, name: &str) -> Result<&mut String> {
+        match name {
+            "epoch.author" => Ok(&mut self.settings.author),
+            "epoch.email" => Ok(&mut self.settings.email),
+            "epoch.merge_strategy" => Ok(&mut self.settings.strategy),
+            _ => Err(unknown(name)),
+        }
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(sqlstate::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
+        .with_hint("Settings of a session: epoch.branch, epoch.author, epoch.email, epoch.merge_strategy.")
+}
+
+/// The columns, under the names that the statement gives them.
+fn fields(call: &Call, columns: &[functions::Column]) -> Vec<Field> {
+    let mut fields: Vec<_> =
+        columns.iter().map(|c| Field::new(&c.name, Type::from_name(c.ty.name()))).collect();
+    if let ([only], Some(alias)) = (fields.as_mut_slice(), &call.alias) {
+        only.name.clone_from(alias);
+    }
+    for (field, name) in fields.iter_mut().zip(&call.columns) {
+        field.name.clone_from(name);
+    }
+    fields
+}
+
+/// The columns that the statement asks for, with their places in the function's rows.
+fn chosen(call: &Call, fields: Vec<Field>) -> Result<Vec<(usize, Field)>> {
+    if call.chosen.is_empty() {
+        return Ok(fields.into_iter().enumerate().collect());
+    }
+    let one = |(name, called): &(String, String)| {
+        let found = fields.iter().enumerate().find(|(_, field)| field.name == *name);
+        found.map(|(i, field)| (i, Field { name: called.clone(), ..field.clone() })).ok_or_else(|| {
+            Error::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist"))
+        })
+    };
+    call.chosen.iter().map(one).collect()
+}

@@ -1,0 +1,95 @@
+//! The configured backends, and which of them a table belongs to.
+
+mod pattern;
+
+pub use pattern::matches;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use epoch_adapter::{Adapter, Error, Location, Result, TableName, sqlstate};
+
+use crate::config::Config;
+
+/// The backends of a repository and the rules that route tables to them.
+#[derive(Debug, Clone, Default)]
+pub struct Backends {
+    adapters: BTreeMap<String, Arc<dyn Adapter>>,
+    routing: Vec<(String, String)>,
+    default: Option<String>,
+}
+
+impl Backends {
+    /// Opens everything the configuration names.
+    pub async fn open(config: &Config) -> Result<Self> {
+        let mut adapters: Vec<Arc<dyn Adapter>> = Vec::new();
+        for (name, backend) in &config.postgres {
+            adapters.push(open_postgres(name, backend)?);
+        }
+        for (name, backend) in &config.sqlite {
+            adapters.push(open_sqlite(name, backend).await?);
+        }
+        Ok(Self::new(adapters, config.routing.clone(), config.default_backend.clone()))
+    }
+
+    /// From adapters that are open already.
+    pub fn new(
+        adapters: Vec<Arc<dyn Adapter>>,
+        routing: Vec<(String, String)>,
+        default: Option<String>,
+    ) -> Self {
+        let adapters: BTreeMap<_, _> = adapters.into_iter().map(|a| (a.name().to_owned(), a)).collect();
+        let only = || if adapters.len() == 1 { adapters.keys().next().cloned() } else { None };
+        let default = default.or_else(only);
+        Self { adapters, routing, default }
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> Vec<Arc<dyn Adapter>> {
+        self.adapters.values().cloned().collect()
+    }
+
+    /// One of them.
+    pub fn get(&self, name: &str) -> Option<Arc<dyn Adapter>> {
+        self.adapters.get(name).cloned()
+    }
+
+    /// One of them, which must be there.
+    pub fn require(&self, name: &str) -> Result<Arc<dyn Adapter>> {
+        self.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.adapters.keys().map(String::as_str).collect();
+            Error::new(sqlstate::INVALID_CATALOG_NAME, format!("backend \"{name}\" is not configured"))
+                .with_hint(format!("Configured backends: {}.", known.join(", ")))
+        })
+    }
+
+    /// The backend of tables that no rule routes.
+    pub fn default_backend(&self) -> Option<Arc<dyn Adapter>> {
+        self.default.as_deref().and_then(|name| self.get(name))
+    }
+
+    /// The name of the backend that the rules give a table: the first that matches, else the default.
+    pub fn route(&self, table: &TableName) -> Option<&str> {
+        let routed = self.routing.iter().find(|(pattern, _)| matches(pattern, table));
+        routed.map(|(_, backend)| backend.as_str()).or(self.default.as_deref())
+    }
+}
+
+/// The name on the proxy of a table at a location.
+pub fn proxy_name(location: &Location) -> TableName {
+    let schema = location.schema.clone().unwrap_or_else(|| "public".to_owned());
+    TableName { schema, name: location.table.clone() }
+}
+
+fn open_postgres(name: &str, backend: &crate::config::PostgresBackend) -> Result<Arc<dyn Adapter>> {
+    let adapter =
+        epoch_adapter_postgres::PostgresAdapter::connect(name, backend.url.expose(), backend.pool_size)?;
+    Ok(Arc::new(adapter))
+}
+
+async fn open_sqlite(name: &str, backend: &crate::config::SqliteBackend) -> Result<Arc<dyn Adapter>> {
+    let (name, path) = (name.to_owned(), backend.path.clone());
+    let open = move || epoch_adapter_sqlite::SqliteAdapter::open(&name, &path);
+    let opened = tokio::task::spawn_blocking(open).await;
+    Ok(Arc::new(opened.map_err(|e| Error::internal(format!("opening a backend failed: {e}")))??))
+}

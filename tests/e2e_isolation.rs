@@ -1,0 +1,247 @@
+//! A branch shows its fork for ever, a commit never changes, nobody sees half of anything: with
+//! writers of every kind on the base meanwhile.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use common::Fixture;
+use common::conn::Conn;
+
+const BANK: &str = "CREATE TABLE account (id int PRIMARY KEY, money int NOT NULL); \
+                    INSERT INTO account SELECT g, 100 FROM generate_series(1, 50) g";
+const TOTAL: &str = "5000";
+const SUM: &str = "SELECT sum(money) FROM account";
+const PRINT: &str = "SELECT md5(string_agg(id || ':' || money, ',' ORDER BY id)) FROM account";
+
+/// Moves money in transactions until told to stop; the total never changes.
+fn transfers(mut conn: Conn, stop: &AtomicBool, seed: i32) {
+    let mut i = seed;
+    while !stop.load(Ordering::Relaxed) {
+        i += 1;
+        let (from, to) = (1 + i * 7 % 50, 1 + (i * 13 + 1) % 50);
+        conn.simple(&format!(
+            "BEGIN; UPDATE account SET money = money - 1 WHERE id = {from}; UPDATE account SET money = money + 1 WHERE id = {to}; COMMIT"
+        ));
+        if conn.status != 'I' {
+            conn.simple("ROLLBACK");
+        }
+    }
+}
+
+#[test]
+fn forks_and_commits_are_exact_under_writers() {
+    need_postgres!();
+    let shop = Fixture::registered(BANK);
+    let stop = AtomicBool::new(false);
+    let mut branches = vec![];
+    std::thread::scope(|scope| {
+        for seed in 0..3 {
+            let (shop, stop) = (&shop, &stop);
+            scope.spawn(move || {
+                transfers(if seed == 0 { shop.main() } else { shop.direct() }, stop, seed * 1000)
+            });
+        }
+        let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut main = shop.main();
+            for i in 0..15 {
+                let hash = main.call("epoch_commit('-m', 'meanwhile', '--skip-empty')", "hash").remove(0);
+                main.exec(&format!("SELECT * FROM epoch_branch('f{i}')"));
+                let mut branch = shop.on(&format!("f{i}"));
+                let sum = branch.one(SUM);
+                assert_eq!(sum, TOTAL, "fork {i} holds whole transactions only");
+                branches.push((i, branch.one(PRINT), hash));
+            }
+            // Forks don't move while the writers go on.
+            for (i, print, hash) in &branches {
+                assert_eq!(&shop.on(&format!("f{i}")).one(PRINT), print, "fork {i} moved");
+                assert_eq!(main.one(&format!("SELECT sum(money) FROM epoch_at('account', '{hash}')")), TOTAL);
+            }
+        }));
+        stop.store(true, Ordering::Relaxed);
+        work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+    for (i, print, _) in &branches {
+        assert_eq!(&shop.on(&format!("f{i}")).one(PRINT), print, "fork {i} moved at the end");
+    }
+    assert_eq!(shop.direct().one(SUM), TOTAL);
+}
+
+#[test]
+fn readers_never_see_half_a_merge() {
+    need_postgres!();
+    let shop = Fixture::registered(BANK);
+    for target in ["main", "t"] {
+        let mut main = shop.main();
+        if target == "t" {
+            main.exec("SELECT * FROM epoch_branch('t')");
+        }
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for direct in [false, true] {
+                if direct && target != "main" {
+                    continue;
+                }
+                let (shop, stop) = (&shop, &stop);
+                scope.spawn(move || {
+                    let mut conn = if direct { shop.direct() } else { shop.on(target) };
+                    while !stop.load(Ordering::Relaxed) {
+                        assert_eq!(conn.one(SUM), TOTAL, "a reader of {target} (direct: {direct})");
+                    }
+                });
+            }
+            let work = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let mut to = shop.on(target);
+                for i in 0..8 {
+                    let name = format!("{target}-{i}");
+                    to.exec(&format!("SELECT * FROM epoch_branch('{name}')"));
+                    let mut branch = shop.on(&name);
+                    branch.exec("BEGIN; UPDATE account SET money = money - 5 WHERE id <= 25; UPDATE account SET money = money + 5 WHERE id > 25; COMMIT");
+                    branch.exec("SELECT * FROM epoch_commit('moves money')");
+                    assert_eq!(to.call(&format!("epoch_merge('{name}', '--no-ff')"), "conflicts"), ["0"]);
+                }
+            }));
+            stop.store(true, Ordering::Relaxed);
+            work.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+        assert_eq!(
+            shop.on(target).one("SELECT money FROM account WHERE id = 1"),
+            if target == "main" { "60" } else { "20" }
+        );
+    }
+}
+
+#[test]
+fn a_transaction_in_flight_is_not_in_the_fork() {
+    need_postgres!();
+    let shop = Fixture::registered(BANK);
+    let mut flight = shop.direct();
+    flight.exec("BEGIN; UPDATE account SET money = 0 WHERE id = 1; INSERT INTO account VALUES (99, 1); DELETE FROM account WHERE id = 2");
+    let mut branch = shop.branch("b");
+    let print = branch.one(PRINT);
+    flight.exec("COMMIT");
+    assert_eq!(branch.one(PRINT), print);
+    assert_eq!(branch.one(SUM), TOTAL);
+    let mut main = shop.main();
+    assert_eq!(main.call("epoch_commit('flight')", "rows_added, rows_modified, rows_deleted"), ["1|1|1"]);
+    assert_eq!(branch.one(PRINT), print);
+    assert_eq!(main.one("SELECT money FROM account WHERE id = 99"), "1");
+
+    // Across a commit on main: what was in flight falls into the next one.
+    flight.exec("BEGIN; UPDATE account SET money = 7 WHERE id = 3");
+    main.exec("UPDATE account SET money = 8 WHERE id = 4");
+    let hash = main.call("epoch_commit('without the flight')", "hash").remove(0);
+    flight.exec("COMMIT");
+    let at = format!("SELECT id, money FROM epoch_at('account', '{hash}') WHERE id IN (3, 4) ORDER BY id");
+    assert_eq!(main.lines(&at), ["3|100", "4|8"]);
+    assert_eq!(main.call("epoch_commit('the flight')", "rows_modified"), ["1"]);
+    assert_eq!(main.lines(&at), ["3|100", "4|8"]);
+    // Rolled back: never there.
+    flight.exec("BEGIN; DELETE FROM account");
+    flight.exec("ROLLBACK");
+    assert!(main.err("SELECT * FROM epoch_commit('nothing')").message().starts_with("nothing to commit"));
+}
+
+/// Every way to write the base without us is captured: the branch stays, the commit counts it.
+#[test]
+fn capture_sees_every_way_to_write() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE parent (id int PRIMARY KEY, v text); CREATE TABLE child (id int PRIMARY KEY, parent_id int REFERENCES parent ON DELETE CASCADE ON UPDATE CASCADE); \
+         INSERT INTO parent SELECT g, 'v' || g FROM generate_series(1, 20) g; INSERT INTO child SELECT g, g FROM generate_series(1, 20) g; \
+         CREATE FUNCTION touch() RETURNS void LANGUAGE sql AS 'UPDATE parent SET v = v || ''f'' WHERE id = 5'; \
+         CREATE ROLE epoch_test_writer_role",
+    );
+    let _role = DropRole(&shop);
+    let mut branch = shop.branch("b");
+    let print = "SELECT (SELECT md5(string_agg(p::text, ',' ORDER BY id)) FROM (SELECT id, v FROM parent) p), (SELECT md5(string_agg(c::text, ',' ORDER BY id)) FROM (SELECT id, parent_id FROM child) c)";
+    let fork = branch.lines(print);
+    let ways = [
+        "UPDATE parent SET v = 'direct' WHERE id = 1",
+        "DELETE FROM parent WHERE id = 2",
+        "UPDATE parent SET id = 300 WHERE id = 3",
+        "INSERT INTO parent VALUES (4, 'x') ON CONFLICT (id) DO UPDATE SET v = 'upsert'",
+        "SELECT touch()",
+        "DO $$ BEGIN UPDATE parent SET v = 'do' WHERE id = 6; END $$",
+        "WITH d AS (DELETE FROM child WHERE id = 7 RETURNING *) INSERT INTO parent SELECT 700, 'cte' FROM d",
+        "SET session_replication_role = replica; UPDATE parent SET v = 'replica' WHERE id = 8; RESET session_replication_role",
+        "ALTER TABLE parent DISABLE TRIGGER USER; ALTER TABLE parent ENABLE TRIGGER USER; UPDATE parent SET v = 'again' WHERE id = 9",
+        "GRANT SELECT, UPDATE ON parent TO epoch_test_writer_role; SET ROLE epoch_test_writer_role; UPDATE parent SET v = 'role' WHERE id = 10; RESET ROLE; REVOKE ALL ON parent FROM epoch_test_writer_role",
+        "BEGIN; SAVEPOINT a; UPDATE parent SET v = 'undone' WHERE id = 11; ROLLBACK TO a; UPDATE parent SET v = 'done' WHERE id = 12; COMMIT",
+        "UPDATE parent SET v = 'a' WHERE id = 13; UPDATE parent SET v = 'b' WHERE id = 13",
+        "DELETE FROM child WHERE id = 14; INSERT INTO child VALUES (14, 1)",
+        "TRUNCATE child",
+        "INSERT INTO child SELECT g, 1 FROM generate_series(50, 60) g",
+        "TRUNCATE parent CASCADE",
+    ];
+    let mut direct = shop.direct();
+    let mut main = shop.main();
+    for sql in ways {
+        direct.exec(sql);
+        assert_eq!(branch.lines(print), fork, "after: {sql}");
+        if sql.len() % 2 == 0 {
+            main.exec("SELECT * FROM epoch_commit('-m', 'so far', '--skip-empty')");
+            assert_eq!(branch.lines(print), fork, "after a commit of: {sql}");
+        }
+    }
+    let reply = direct.copy_in("COPY parent FROM STDIN", &[b"1\tcopied\n2\tco", b"pied\n"]);
+    assert_eq!(reply.tags(), ["COPY 2"]);
+    assert_eq!(branch.lines(print), fork, "after COPY");
+    main.exec("SELECT * FROM epoch_commit('-m', 'the rest', '--skip-empty')");
+    assert_eq!(branch.lines(print), fork);
+    let first = main.one("SELECT commit_hash FROM epoch_log() ORDER BY commit_order LIMIT 1");
+    assert_eq!(shop.on(&first).lines(print), fork, "the first commit too");
+    let diff = main.lines(&format!(
+        "SELECT rows_added, rows_deleted, rows_modified FROM epoch_diff_stat('{first}', 'main', 'parent')"
+    ));
+    assert_eq!(diff, ["0|18|2"]);
+}
+
+struct DropRole<'a>(&'a Fixture);
+
+impl Drop for DropRole<'_> {
+    fn drop(&mut self) {
+        self.0.direct().simple("DROP OWNED BY epoch_test_writer_role; DROP ROLE epoch_test_writer_role");
+    }
+}
+
+/// Writers on one branch wait for each other's rows as on PostgreSQL, those on different ones don't.
+#[test]
+fn row_locks_on_a_branch() {
+    need_postgres!();
+    let shop = Fixture::registered(BANK);
+    let mut one = shop.branch("b");
+    let mut two = shop.on("b");
+    let mut other = shop.branch("other");
+    two.exec("SET lock_timeout = '300ms'");
+    other.exec("SET lock_timeout = '300ms'");
+    for (first, second) in [
+        ("UPDATE account SET money = 1 WHERE id = 1", "UPDATE account SET money = 2 WHERE id = 1"),
+        ("SELECT * FROM account WHERE id = 2 FOR UPDATE", "UPDATE account SET money = 2 WHERE id = 2"),
+        ("DELETE FROM account WHERE id = 3", "UPDATE account SET money = 5 WHERE id = 3"),
+        ("INSERT INTO account VALUES (200, 1)", "INSERT INTO account VALUES (200, 2)"),
+    ] {
+        one.exec("BEGIN");
+        // Locked for real or refused, never accepted silently.
+        if one.simple(first).error().is_some_and(|e| e.code() == "0A000") {
+            one.exec("ROLLBACK");
+            continue;
+        }
+        assert_eq!(two.err(second).code(), "55P03", "{second} waits for: {first}");
+        other.exec(second);
+        one.exec("ROLLBACK");
+    }
+    // The first updater wins, the second one sees its row.
+    two.exec("RESET lock_timeout");
+    one.exec("BEGIN; UPDATE account SET money = money + 10 WHERE id = 5");
+    std::thread::scope(|scope| {
+        let waiting =
+            scope.spawn(|| two.exec("UPDATE account SET money = money + 1 WHERE id = 5").tags().concat());
+        one.exec("COMMIT");
+        assert_eq!(waiting.join().unwrap(), "UPDATE 1");
+    });
+    assert_eq!(one.one("SELECT money FROM account WHERE id = 5"), "111");
+    assert_eq!(shop.direct().one("SELECT money FROM account WHERE id = 5"), "100");
+}

@@ -1,0 +1,20 @@
+//! The repository library against real backends: behaviour, a model that copies everything, crashes,
+//! and two processes at once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "operations/support.rs"]
+mod support;
+
+#[path = "operations/basics.rs"]
+mod basics;
+#[path = "operations/crashes.rs"]
+mod crashes;
+#[path = "operations/merges.rs"]
+mod merges;
+#[path = "operations/model.rs"]
+mod model;
+#[path = "operations/resets.rs"]
+mod resets;
+#[path = "operations/stores.rs"]
+mod stores;

@@ -1,0 +1,127 @@
+-- INSERT
+INSERT INTO parent (id, name) VALUES (100, 'new')
+INSERT INTO parent (id, name) VALUES (101, 'a'), (102, 'b')
+INSERT INTO public.parent (id, name) VALUES (103, 'qualified')
+INSERT INTO "parent" ("id", "name") VALUES (104, 'quoted')
+INSERT INTO PARENT (ID, NAME) VALUES (105, 'upper')
+INSERT INTO parent SELECT id + 200, name || 'x', n, tags, doc, at FROM parent
+INSERT INTO parent (id, name) SELECT 300, 'sub' WHERE NOT EXISTS (SELECT 1 FROM parent WHERE id = 300)
+INSERT INTO parent (id, name) VALUES (1, 'dup') ON CONFLICT DO NOTHING
+INSERT INTO parent (id, name) VALUES (1, 'dup') ON CONFLICT (id) DO NOTHING
+INSERT INTO parent (id, name) VALUES (1, 'dup') ON CONFLICT (id) DO UPDATE SET name = EXCLUDED.name
+INSERT INTO parent (id, name) VALUES (1, 'dup2') ON CONFLICT ON CONSTRAINT parent_pkey DO UPDATE SET n = parent.n + 1
+INSERT INTO parent (id, name) VALUES (999, 'p1') ON CONFLICT (name) DO UPDATE SET n = 7 WHERE parent.n < 5
+INSERT INTO parent AS p (id, name) VALUES (2, 'x') ON CONFLICT (id) DO UPDATE SET n = p.n + 1 RETURNING *
+INSERT INTO parent (id, name) VALUES (1, 'dup')
+INSERT INTO parent DEFAULT VALUES
+INSERT INTO ident DEFAULT VALUES
+INSERT INTO ident (id, v) OVERRIDING SYSTEM VALUE VALUES (500, 'o')
+INSERT INTO ident (v) OVERRIDING USER VALUE VALUES ('o') RETURNING id
+INSERT INTO child (parent_id, note) VALUES (1, 'x') RETURNING id, note
+INSERT INTO child (parent_id, note) VALUES (9999, 'no parent')
+INSERT INTO child (parent_id) SELECT id FROM parent WHERE id < 5 RETURNING (SELECT count(*) FROM parent)
+INSERT INTO other.things VALUES (100, 'x')
+INSERT INTO other."Odd Name" VALUES (100, 'x')
+INSERT INTO other."Odd Name" ("Id", "V") VALUES (101, 'it''s; DELETE FROM parent')
+INSERT INTO v_parent VALUES (400, 'through a view', 1)
+INSERT INTO v_joined VALUES (1, 'x', 'y')
+INSERT INTO stranger VALUES (100, 'x')
+INSERT INTO mv VALUES (1)
+INSERT INTO parent (id, name, n) VALUES (401, 'e', -5)
+INSERT INTO parent (id, name, tags[1]) VALUES (402, 'arr', 'z')
+INSERT INTO parent (id, name) VALUES (403, (SELECT name || 'q' FROM parent WHERE id = 1))
+INSERT INTO parent (id, name, n) VALUES (404, 'f', bump(1))
+INSERT INTO parent (id, name, n) VALUES (405, 'g', wipe())
+INSERT INTO nowhere VALUES (1)
+-- UPDATE
+UPDATE parent SET n = n + 1
+UPDATE parent SET n = n + 1 WHERE id = 3
+UPDATE public.parent SET n = n + 1 WHERE id = 3
+UPDATE ONLY parent SET n = n + 1 WHERE id = 3
+UPDATE parent * SET n = n + 1 WHERE id = 3
+UPDATE parent p SET n = p.n + 1 WHERE p.id = 4
+UPDATE parent AS "P" SET n = "P".n + 1 WHERE "P".id = 4 RETURNING "P".*
+UPDATE parent SET (n, name) = (n + 1, name || 'z') WHERE id = 5
+UPDATE parent SET (n, name) = (SELECT 5, 'sub' || parent.id) WHERE id = 6
+UPDATE parent SET n = c.cnt FROM (SELECT parent_id, count(*) cnt FROM child GROUP BY 1) c WHERE c.parent_id = parent.id
+UPDATE child SET note = p.name FROM parent p WHERE p.id = child.parent_id AND p.n > 3
+UPDATE child SET note = p.name FROM parent p, plain q WHERE p.id = child.parent_id AND q.id = p.id RETURNING child.id, q.v
+UPDATE parent SET id = id + 1000 WHERE id = 7
+UPDATE parent SET id = id + 1
+UPDATE parent SET name = NULL WHERE id = 8
+UPDATE parent SET tags[1] = 'changed' WHERE id = 9
+UPDATE parent SET doc['k'] = '99' WHERE id = 9
+UPDATE parent SET n = DEFAULT WHERE id = 10
+UPDATE parent SET name = 'p2' WHERE id = 1
+UPDATE parent SET n = -1 WHERE id = 1
+UPDATE parent SET twice = 1 WHERE id = 1
+UPDATE parent SET n = n WHERE id = 1
+UPDATE child SET parent_id = 9999 WHERE id = 1
+UPDATE v_parent SET n = 0 WHERE id = 1
+UPDATE v_joined SET note = 'x' WHERE id = 1
+UPDATE other.things SET v = 'x'
+UPDATE other."Odd Name" SET "V" = 'x' WHERE "Id" = 1
+UPDATE stranger SET v = 'x'
+UPDATE parent SET n = bump(2) WHERE id = 2
+UPDATE plain SET v = 'x' WHERE id IN (SELECT bump(id) FROM parent)
+UPDATE plain SET v = 'x' WHERE EXISTS (SELECT 1 FROM rows_of())
+UPDATE parent SET n = 1 WHERE CURRENT OF nocursor
+UPDATE parent SET at = now() WHERE ctid = '(0,1)'
+-- DELETE
+DELETE FROM child WHERE id = 3
+DELETE FROM ONLY child WHERE id = 4
+DELETE FROM child USING parent p WHERE p.id = child.parent_id AND p.id = 5
+DELETE FROM parent WHERE id = 6
+DELETE FROM parent WHERE id = 6 RETURNING *
+DELETE FROM public.child
+DELETE FROM child WHERE ctid = '(0,1)'
+DELETE FROM plain
+DELETE FROM plain p WHERE EXISTS (SELECT 1 FROM plain q WHERE q.id > p.id)
+DELETE FROM v_parent WHERE id = 1
+DELETE FROM v_joined WHERE id = 1
+DELETE FROM other.things
+DELETE FROM other."Odd Name"
+DELETE FROM stranger
+DELETE FROM parent
+-- MERGE
+MERGE INTO parent p USING (VALUES (1, 'm'), (600, 'm2')) s (id, name) ON p.id = s.id WHEN MATCHED THEN UPDATE SET name = s.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name)
+MERGE INTO parent USING child ON parent.id = child.parent_id WHEN MATCHED THEN DELETE
+MERGE INTO public.plain t USING other.things s ON t.id = s.id WHEN MATCHED THEN DO NOTHING WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.v)
+MERGE INTO stranger t USING parent s ON t.id = s.id WHEN MATCHED THEN UPDATE SET v = s.name
+WITH s AS (SELECT * FROM parent) MERGE INTO plain USING s ON plain.id = s.id WHEN MATCHED THEN UPDATE SET v = 'merged'
+-- WITH
+WITH d AS (DELETE FROM child RETURNING *) SELECT count(*) FROM d
+WITH d AS (DELETE FROM child WHERE id < 10 RETURNING *), i AS (INSERT INTO plain SELECT id + 1000, note FROM d RETURNING id) SELECT * FROM i
+WITH u AS (UPDATE parent SET n = n + 1 RETURNING *) INSERT INTO plain SELECT id + 2000, name FROM u
+WITH parent AS (SELECT 1 AS id) SELECT * FROM parent
+WITH parent AS (SELECT 1 AS id) DELETE FROM plain USING parent WHERE plain.id = parent.id
+WITH parent AS (SELECT 1 AS id) UPDATE public.parent SET n = 0 FROM parent WHERE public.parent.id = parent.id
+WITH x AS (SELECT * FROM plain) DELETE FROM plain WHERE id IN (SELECT id FROM x)
+WITH x AS MATERIALIZED (UPDATE plain SET v = 'w' WHERE id = 1 RETURNING v) SELECT * FROM x
+WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r WHERE i < 3) UPDATE plain SET v = 'r' FROM r WHERE plain.id = r.i
+SELECT * FROM (WITH d AS (SELECT * FROM plain) SELECT * FROM d) x
+-- several in one message, comments, odd spacing
+UPDATE plain SET v = '1' WHERE id = 1; UPDATE plain SET v = '2' WHERE id = 2
+BEGIN; DELETE FROM plain; COMMIT
+BEGIN; DELETE FROM plain; ROLLBACK
+BEGIN; SAVEPOINT s; DELETE FROM plain; ROLLBACK TO s; INSERT INTO plain VALUES (77, 'x'); COMMIT
+/* DELETE FROM nothing; */ UPDATE /* parent */ plain -- comment
+ UPDATE plain SET v = $$; DELETE FROM parent;$$ WHERE id = 1
+UPDATE plain SET v = 'DELETE FROM parent; --' WHERE id = 1
+UPDATE plain SET v = E'\'; DELETE FROM parent; --' WHERE id = 1
+UPDATE plain SET v = U&'d\0061t' WHERE id = 1
+UPDATE U&"pl\0061in" SET v = 'x' WHERE id = 1
+UPDATE	plain	SET	v='x'	WHERE	id=1
+uPdAtE pLaIn SeT v = 'x'
+SET standard_conforming_strings = off; UPDATE plain SET v = 'a\'; DELETE FROM parent; --'
+SELECT 1; DELETE FROM parent; SELECT 2
+;;; DELETE FROM parent ;;;
+EXPLAIN DELETE FROM parent
+EXPLAIN ANALYZE DELETE FROM parent
+EXPLAIN (ANALYZE, FORMAT JSON) UPDATE parent SET n = 0
+EXPLAIN (ANALYZE) INSERT INTO parent (id, name) VALUES (700, 'x')
+PREPARE p AS DELETE FROM parent; EXECUTE p
+PREPARE p (int) AS UPDATE parent SET n = $1; EXECUTE p (5); DEALLOCATE p
+PREPARE p AS SELECT wipe(); EXECUTE p
+EXPLAIN ANALYZE EXECUTE p
+CREATE TEMP TABLE t AS EXECUTE p

@@ -1,0 +1,19 @@
+CREATE TABLE item (
+  id int PRIMARY KEY, name varchar(40) NOT NULL CONSTRAINT item_name_key UNIQUE, price numeric(10,2) NOT NULL DEFAULT 1.00 CONSTRAINT item_price_check CHECK (price >= 0),
+  tags text[], doc jsonb, made timestamptz DEFAULT '2026-01-01 00:00:00+00', double numeric GENERATED ALWAYS AS (price * 2) STORED);
+CREATE TABLE sale (
+  id bigint PRIMARY KEY, item_id int NOT NULL CONSTRAINT sale_item_fkey REFERENCES item (id), qty smallint NOT NULL DEFAULT 1, note text, day date);
+CREATE TABLE part (
+  id int PRIMARY KEY, item_id int CONSTRAINT part_item_fkey REFERENCES item (id) ON DELETE CASCADE ON UPDATE CASCADE,
+  other_id int CONSTRAINT part_other_fkey REFERENCES item (id) ON DELETE SET NULL);
+CREATE TABLE kinds (
+  a int, b text, c1 bool, c2 real, c3 double precision, c4 bytea, c5 uuid, c6 interval, c7 time, c8 timestamp, c9 json, c10 inet, c11 int[], c12 char(5), c13 bit(3), c14 money, c15 int4range, c16 point,
+  PRIMARY KEY (a, b));
+CREATE INDEX sale_item_idx ON sale (item_id);
+CREATE UNIQUE INDEX sale_note_idx ON sale (lower(note)) WHERE note IS NOT NULL;
+INSERT INTO item (id, name, price, tags, doc) SELECT g, 'item ' || g, g * 1.5, ARRAY['t' || g % 3, 'x'], jsonb_build_object('n', g) FROM generate_series(1, 50) g;
+INSERT INTO item (id, name) VALUES (999, 'loose');
+INSERT INTO sale SELECT g, 1 + g % 40, g % 7, CASE WHEN g % 2 = 0 THEN 'note ' || g END, DATE '2026-01-01' + g % 30 FROM generate_series(1, 200) g;
+INSERT INTO part SELECT g, 41 + g % 5, 46 + g % 3 FROM generate_series(1, 20) g;
+INSERT INTO kinds VALUES (1, 'x', true, 1.5, 2.25, '\x00ff', '12345678-1234-1234-1234-123456789012', '1 day 02:03', '04:05:06', '2026-02-03 04:05:06.789', '{"a": 1}', '10.0.0.1', '{1,NULL,3}', 'ab', B'101', 12.34, '[1,5)', '(1,2)'), (2, 'nulls', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+CREATE VIEW cheap AS SELECT id, name FROM item WHERE price < 10;

@@ -1,0 +1,238 @@
+//! The protocol on a branch: what is injected for it is never seen.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod wire_support;
+
+use futures::{SinkExt, pin_mut};
+use tokio_postgres::Client;
+use wire_support::*;
+
+async fn shop(url: &str) -> Proxy {
+    let proxy = Proxy::start(url).await;
+    let main = proxy.client().await;
+    main.batch_execute(
+        "CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL, age int CHECK (age > 0));
+         INSERT INTO users SELECT i, 'u' || i, i FROM generate_series(1, 100) i",
+    )
+    .await
+    .unwrap();
+    main.query("SELECT * FROM epoch_register('users')", &[]).await.unwrap();
+    main.query("SELECT * FROM epoch_branch('dev')", &[]).await.unwrap();
+    proxy
+}
+
+async fn count(client: &Client) -> i64 {
+    client.query_one("SELECT count(*) FROM users", &[]).await.unwrap().get(0)
+}
+
+fn code(error: &tokio_postgres::Error) -> &str {
+    error.code().map_or("", |code| code.code())
+}
+
+#[tokio::test]
+async fn both_protocols_write_to_the_branch_only() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let (main, dev) = (proxy.client().await, proxy.on("shop/dev").await);
+    dev.batch_execute("UPDATE users SET age = 7 WHERE id = 1; DELETE FROM users WHERE id = 2").await.unwrap();
+    let update = dev.prepare("UPDATE users SET name = $2 WHERE id = $1 RETURNING name").await.unwrap();
+    for id in [3i32, 4] {
+        let row = dev.query_one(&update, &[&id, &format!("new{id}")]).await.unwrap();
+        assert_eq!(row.get::<_, String>(0), format!("new{id}"));
+    }
+    assert_eq!(dev.execute("INSERT INTO users VALUES ($1, $2, $3)", &[&500, &"x", &5]).await.unwrap(), 1);
+    assert_eq!(count(&dev).await, 100);
+    assert_eq!(count(&main).await, 100);
+    let row = main
+        .query_one("SELECT age, (SELECT name FROM users WHERE id = 3) FROM users WHERE id = 1", &[])
+        .await
+        .unwrap();
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, String>(1)), (1, "u3".to_owned()));
+    assert!(main.query_opt("SELECT 1 FROM users WHERE id = 500", &[]).await.unwrap().is_none());
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn replies_have_the_shape_of_the_clients_statements() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let mut raw = Raw::open(&proxy.address.to_string(), "tester", "shop/dev").await;
+    raw.send(&[query("UPDATE users SET age = 9 WHERE id = 1; SELECT age FROM users WHERE id = 1; SELECT 1")])
+        .await;
+    assert_eq!(shape(&raw.until(b'Z').await), "CTDCTDCZ");
+    raw.send(&[
+        parse("s", "UPDATE users SET age = $1 WHERE id = $2"),
+        describe(b'S', "s"),
+        bind("", "s", &["5", "6"]),
+        describe(b'P', ""),
+        execute("", 0),
+        bind("", "s", &["7", "8"]),
+        execute("", 0),
+        sync(),
+    ])
+    .await;
+    assert_eq!(shape(&raw.until(b'Z').await), "1tn2nC2CZ");
+    // An error in the middle: what follows it in the batch is skipped, what was before it undone.
+    raw.send(&[
+        bind("", "s", &["11", "20"]),
+        execute("", 0),
+        bind("", "s", &["-1", "21"]),
+        execute("", 0),
+        bind("", "s", &["12", "22"]),
+        execute("", 0),
+        sync(),
+        query("SELECT age FROM users WHERE id IN (6, 20, 21, 22) ORDER BY id"),
+    ])
+    .await;
+    let messages = raw.until(b'Z').await;
+    assert_eq!(shape(&messages), "2C2EZ");
+    assert_eq!(sqlstate(&messages).as_deref(), Some("23514"));
+    let rows = raw.until(b'Z').await;
+    let ages: Vec<_> = rows
+        .iter()
+        .filter(|(t, _)| *t == b'D')
+        .map(|(_, b)| String::from_utf8_lossy(&b[6..]).into_owned())
+        .collect();
+    assert_eq!(ages, ["5", "20", "21", "22"]);
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn our_refusals_undo_the_batch_and_fail_the_transaction() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let mut raw = Raw::open(&proxy.address.to_string(), "tester", "shop/dev").await;
+    let refused = "TRUNCATE users";
+    raw.send(&[query(refused)]).await;
+    let messages = raw.until(b'Z').await;
+    assert_eq!((shape(&messages).as_str(), sqlstate(&messages).as_deref()), ("EZ", Some("0A000")));
+    raw.send(&[
+        parse("", "UPDATE users SET age = 99 WHERE id = 1"),
+        bind("", "", &[]),
+        execute("", 0),
+        parse("", refused),
+        bind("", "", &[]),
+        execute("", 0),
+        sync(),
+        query("SELECT age FROM users WHERE id = 1"),
+    ])
+    .await;
+    let messages = raw.until(b'Z').await;
+    assert_eq!((shape(&messages).as_str(), sqlstate(&messages).as_deref()), ("12CEZ", Some("0A000")));
+    assert_eq!(raw.until(b'Z').await[1].1, b"\0\x01\0\0\0\x011");
+    raw.send(&[query("BEGIN")]).await;
+    raw.until(b'Z').await;
+    raw.send(&[query(refused)]).await;
+    let messages = raw.until(b'Z').await;
+    assert_eq!(messages.last().unwrap().1, b"E");
+    raw.send(&[query("SELECT 1")]).await;
+    assert_eq!(sqlstate(&raw.until(b'Z').await).as_deref(), Some("25P02"));
+    raw.send(&[query("ROLLBACK")]).await;
+    assert_eq!(raw.until(b'Z').await.last().unwrap().1, b"I");
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn errors_read_as_on_the_table_itself() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let (main, dev) = (proxy.client().await, proxy.on("shop/dev").await);
+    for sql in [
+        "INSERT INTO users VALUES (1, 'x', 1)",
+        "INSERT INTO users VALUES (1000, NULL, 1)",
+        "INSERT INTO users VALUES (1000, 'x', -1)",
+        "SELECT nothing FROM users",
+        "UPDATE users SET age = 5 WHERE nothing = 1",
+        "SELECT 'é', nix FROM users WHERE id = 1",
+    ] {
+        let on = |e: tokio_postgres::Error| {
+            let e = e.as_db_error().unwrap();
+            let own = |s: Option<&str>| s.map(str::to_owned);
+            let position = e.position().map(|p| format!("{p:?}"));
+            (
+                e.code().clone(),
+                e.message().to_owned(),
+                own(e.detail()),
+                own(e.schema()),
+                own(e.table()),
+                own(e.constraint()),
+                position,
+            )
+        };
+        let mut expected = on(main.simple_query(sql).await.unwrap_err());
+        assert_eq!(on(dev.query(sql, &[]).await.unwrap_err()), expected, "{sql}");
+        if sql.starts_with("UPDATE") {
+            // The copy-up meets the error first, and has no place in the client's text.
+            expected.6 = None;
+        }
+        assert_eq!(on(dev.simple_query(sql).await.unwrap_err()), expected, "{sql}");
+    }
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn a_switch_moves_prepared_statements_and_discard_takes_it_back() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let client = proxy.client().await;
+    let read = client.prepare("SELECT age FROM users WHERE id = $1").await.unwrap();
+    let write = client.prepare("UPDATE users SET age = $1 WHERE id = 1").await.unwrap();
+    let age = async || client.query_one(&read, &[&1]).await.unwrap().get::<_, i32>(0);
+    assert_eq!(age().await, 1);
+    client.query("SELECT * FROM epoch_checkout('dev')", &[]).await.unwrap();
+    client.execute(&write, &[&42]).await.unwrap();
+    assert_eq!(age().await, 42);
+    client.batch_execute("SET epoch.branch = 'main'").await.unwrap();
+    assert_eq!(age().await, 1);
+    client
+        .batch_execute("SET epoch.branch = 'dev'; UPDATE users SET age = 43 WHERE id = 1; DISCARD ALL")
+        .await
+        .unwrap();
+    let shown = client.query_one("SHOW epoch.branch", &[]).await.unwrap();
+    assert_eq!(shown.get::<_, String>(0), "main");
+    assert_eq!(
+        client.query_one("SELECT age FROM users WHERE id = 1", &[]).await.unwrap().get::<_, i32>(0),
+        1
+    );
+    let dev = proxy.on("shop/dev").await;
+    assert_eq!(dev.query_one("SELECT age FROM users WHERE id = 1", &[]).await.unwrap().get::<_, i32>(0), 43);
+    assert_eq!(dev.query_one("SHOW epoch.branch", &[]).await.unwrap().get::<_, String>(0), "dev");
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn calls_in_both_protocols() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let dev = proxy.on("shop/dev").await;
+    dev.batch_execute("UPDATE users SET age = 7 WHERE id = 1").await.unwrap();
+    let commit = dev.prepare("SELECT * FROM epoch_commit($1)").await.unwrap();
+    let row = dev.query_one(&commit, &[&"first"]).await.unwrap();
+    assert_eq!(row.get::<_, i64>("rows_modified"), 1);
+    let error = dev.query(&commit, &[&"again"]).await.unwrap_err();
+    assert!(error.as_db_error().unwrap().message().contains("nothing to commit"));
+    // Refused where it could neither see nor follow what the transaction did.
+    dev.batch_execute("BEGIN; UPDATE users SET age = 8 WHERE id = 1").await.unwrap();
+    assert_eq!(code(&dev.query("SELECT * FROM epoch_commit('x')", &[]).await.unwrap_err()), "25001");
+    assert_eq!(code(&dev.query("SELECT 1", &[]).await.unwrap_err()), "25P02");
+    dev.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(code(&dev.simple_query("BEGIN; SET epoch.branch = 'main'").await.unwrap_err()), "25001");
+    dev.batch_execute("ROLLBACK").await.unwrap();
+    let error = dev.simple_query("SET epoch.branch = 'deb'").await.unwrap_err();
+    assert_eq!(code(&error), "3D000");
+    assert_eq!(code(&dev.query("SELECT * FROM epoch_branch('-d', 'dev')", &[]).await.unwrap_err()), "55006");
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn copy_on_a_branch() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let (main, dev) = (proxy.client().await, proxy.on("shop/dev").await);
+    let sink = dev.copy_in("COPY users FROM STDIN").await.unwrap();
+    pin_mut!(sink);
+    sink.send(bytes::Bytes::from_static(b"1001\ta\t1\n1002\tb\t2\n")).await.unwrap();
+    assert_eq!(sink.finish().await.unwrap(), 2);
+    assert_eq!((count(&dev).await, count(&main).await), (102, 100));
+    proxy.end().await;
+}
