@@ -19,3 +19,12 @@ GRANT USAGE ON SEQUENCE epoch.seq TO PUBLIC;
 
 -- The function of triggers whose WHEN condition does all the work.
 CREATE FUNCTION epoch.nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+
+-- The function of guard.sql.
+CREATE FUNCTION epoch.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE feature_not_supported USING
+        MESSAGE = format('writing to table "%s" of main from a branch', TG_TABLE_NAME),
+        DETAIL = 'A function, cast, domain or trigger that the statement calls writes to the table itself.',
+        HINT = 'Do it on main, or write the change out as a statement of its own.';
+END $$;

@@ -31,9 +31,34 @@ pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> 
             return Err(Error::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{name}\" does not exist")));
         }
     }
+    system_columns(ctx, statement)?;
     functions(ctx, statement)?;
     for table in &statement.tables {
         self::table(ctx, statement, table)?;
+    }
+    Ok(())
+}
+
+/// A row of a branch has no place of its own, nor the transaction that wrote it: it may be main's.
+fn system_columns(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
+    const NAMES: &[&str] = &["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
+    let versioned = |table: &&TableRef| matches!(ctx.names.table(table), Meaning::Registered(_));
+    for column in &statement.columns {
+        let [of @ .., Some(name)] = column.fields.as_slice() else { continue };
+        if !NAMES.contains(&name.as_str()) {
+            continue;
+        }
+        let mut tables = statement.tables.iter().filter(versioned);
+        let meant = match of.last() {
+            Some(Some(of)) => tables.any(|t| t.called() == of),
+            _ => tables.next().is_some(),
+        };
+        if meant {
+            return Err(Error::unsupported(format!(
+                "system column \"{name}\" of a versioned table on a branch"
+            ))
+            .with_hint("Use the table's key."));
+        }
     }
     Ok(())
 }
@@ -95,6 +120,11 @@ fn functions(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
                 format!("function {shown}() belongs to the storage of branches"),
             ));
         }
+        if function.name == "setval" {
+            return Err(Error::unsupported("function setval() on a branch")
+                .with_detail("Sequences are shared by main and all branches.")
+                .with_hint("Call it on main."));
+        }
         if runs_text(&function.name) {
             return Err(Error::unsupported(format!("function {shown}() on a branch")));
         }
@@ -104,6 +134,13 @@ fn functions(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
             return Err(Error::unsupported(format!("function {shown}() in language {language} on a branch"))
                 .with_detail("It may read or write tables past the branch.")
                 .with_hint("A function that is declared IMMUTABLE is called."));
+        }
+    }
+    for name in &statement.types {
+        if let Some(function) = ctx.names.type_calls(name) {
+            return Err(Error::unsupported(format!("type {} on a branch", name.1)).with_detail(format!(
+                "One of its casts or checks calls {function}(), which may read or write tables past the branch."
+            )));
         }
     }
     for operator in &statement.operators {

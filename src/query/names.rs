@@ -67,6 +67,7 @@ pub struct NameCache {
     tables: HashMap<(Option<String>, String), (Instant, Meaning)>,
     functions: HashMap<(Option<String>, String), (Instant, Function)>,
     operators: HashMap<String, (Instant, Verdict)>,
+    types: HashMap<(Option<String>, String), (Instant, Verdict)>,
     /// Names may mean something else when the open transaction ends, or already do.
     fragile: bool,
     /// Statements prepared with PREPARE on a branch, and for which state.
@@ -88,6 +89,7 @@ impl NameCache {
         self.tables.clear();
         self.functions.clear();
         self.operators.clear();
+        self.types.clear();
     }
 
     /// To be called when the server says that no transaction is open (ReadyForQuery `I`).
@@ -136,6 +138,11 @@ impl NameCache {
         self.operators.get(name).and_then(|(_, verdict)| verdict.as_deref())
     }
 
+    /// A function that a value of the type may call: in a domain's check, or in a cast.
+    pub(super) fn type_calls(&self, name: &(Option<String>, String)) -> Option<&str> {
+        self.types.get(name).and_then(|(_, verdict)| verdict.as_deref())
+    }
+
     /// Learns what the names of `statements` mean, with one query if any is new.
     pub(super) async fn learn(
         &mut self,
@@ -176,6 +183,11 @@ impl NameCache {
                     asked.operators.push(operator.clone());
                 }
             }
+            for name in &statement.types {
+                if !self.types.get(name).is_some_and(|(at, _)| fresh(at)) && !asked.types.contains(name) {
+                    asked.types.push(name.clone());
+                }
+            }
         }
         if asked.is_empty() {
             return Ok(());
@@ -187,6 +199,9 @@ impl NameCache {
         }
         for operator in &asked.operators {
             self.operators.insert(operator.clone(), (now, None));
+        }
+        for name in &asked.types {
+            self.types.insert(name.clone(), (now, None));
         }
         for row in rows {
             self.note(&asked, &row, &ours, now)?;
@@ -215,6 +230,10 @@ impl NameCache {
             Some("o") => {
                 let operator = asked.operators.get(index).ok_or_else(unexpected)?;
                 self.operators.insert(operator.clone(), (now, cell(2).map(str::to_owned)));
+            }
+            Some("y") => {
+                let name = asked.types.get(index).ok_or_else(unexpected)?;
+                self.types.insert(name.clone(), (now, cell(2).map(str::to_owned)));
             }
             _ => return Err(unexpected()),
         }
@@ -263,6 +282,7 @@ struct Asked {
     tables: Vec<(Option<String>, String)>,
     functions: Vec<(Option<String>, String)>,
     operators: Vec<String>,
+    types: Vec<(Option<String>, String)>,
 }
 
 /// What makes a function one that may read or write anything: it isn't PostgreSQL's or an
@@ -278,7 +298,10 @@ const UNSAFE: &str = "(p.oid >= 16384 \
 
 impl Asked {
     fn is_empty(&self) -> bool {
-        self.tables.is_empty() && self.functions.is_empty() && self.operators.is_empty()
+        self.tables.is_empty()
+            && self.functions.is_empty()
+            && self.operators.is_empty()
+            && self.types.is_empty()
     }
 
     fn sql(&self) -> String {
@@ -298,6 +321,9 @@ impl Asked {
                  JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND {UNSAFE} GROUP BY n.i",
                 values.join(", ")
             ));
+        }
+        if !self.types.is_empty() {
+            parts.push(self.types_sql());
         }
         parts.join(" UNION ALL ")
     }
@@ -336,6 +362,31 @@ impl Asked {
              CASE WHEN c.oid >= 16384 AND c.relkind IN ('v', 'm') THEN {calls} END \
              FROM (VALUES {}) n(i, name) LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name) \
              LEFT JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace",
+            values.join(", ")
+        )
+    }
+
+    /// The types that each name may stand for, with what they are made of; then the functions in checks
+    /// of domains among them and in casts from or to them.
+    fn types_sql(&self) -> String {
+        let items = self.types.iter().enumerate();
+        let text = |s: &Option<String>| s.as_deref().map_or_else(|| "NULL::text".to_owned(), layout::literal);
+        let values: Vec<String> = items
+            .map(|(i, (schema, name))| format!("({i}, {}, {})", text(schema), layout::literal(name)))
+            .collect();
+        format!(
+            "SELECT 'y', f.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL FROM \
+             (WITH RECURSIVE w(i, oid) AS (SELECT n.i, t.oid FROM (VALUES {}) n(i, schema, name) \
+                 JOIN pg_catalog.pg_type t ON t.typname = n.name JOIN pg_catalog.pg_namespace s ON s.oid = t.typnamespace \
+                 WHERE CASE WHEN n.schema IS NULL THEN s.nspname = ANY (pg_catalog.current_schemas(true)) ELSE s.nspname = n.schema END \
+               UNION SELECT w.i, r.oid FROM w JOIN pg_catalog.pg_type t ON t.oid = w.oid CROSS JOIN LATERAL \
+                 (SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a \
+                  WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) r(oid) WHERE r.oid >= 16384) \
+              SELECT w.i, d.refobjid FROM w JOIN pg_catalog.pg_constraint k ON k.contypid = w.oid \
+                 JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.objid = k.oid \
+                 AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+              UNION SELECT w.i, c.castfunc FROM w JOIN pg_catalog.pg_cast c ON w.oid IN (c.castsource, c.casttarget) WHERE c.oid >= 16384) f(i, oid) \
+             JOIN pg_catalog.pg_proc p ON p.oid = f.oid JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE {UNSAFE} GROUP BY f.i",
             values.join(", ")
         )
     }

@@ -37,6 +37,8 @@ pub struct Statement {
     pub functions: Vec<FunctionRef>,
     /// Names of operators, without schema.
     pub operators: Vec<String>,
+    /// Names of types, without the ones that are the grammar's own words.
+    pub types: Vec<(Option<String>, String)>,
     /// Column references.
     pub columns: Vec<ColumnUse>,
     /// Names that FROM items have by alias, and CTEs.

@@ -267,7 +267,7 @@ impl Native {
         encode::named(out, b'C', b'P', PRELUDE);
         encode::named(out, b'C', b'S', PRELUDE);
         for kind in [Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close] {
-            self.pipe.expect(kind, To::Silent);
+            self.pipe.expect(kind, To::Ours(self.planner.restore_ours()));
         }
     }
 

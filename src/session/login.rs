@@ -14,7 +14,7 @@ use super::registry::Ticket;
 use super::seat::Seat;
 use super::server::Shared;
 use crate::federation;
-use crate::operations::{Checkout, Target};
+use crate::operations::Checkout;
 use crate::wire::decode::Body;
 use crate::wire::encode::{self, Severity, Status};
 use crate::wire::scram::{Exchange, MECHANISM, Verifier};
@@ -307,9 +307,9 @@ fn settings_of(options: &str) -> Vec<(String, String)> {
 
 /// The option that gives branch rows their lineage.
 fn lineage_option(checkout: &Checkout) -> String {
-    match checkout.target {
-        Target::Branch { layer } if !layer.is_main() => format!("-c epoch.lineage={}", layer.lineage.0),
-        _ => String::new(),
+    match super::plan::lineage(checkout) {
+        main if main.is_empty() => main,
+        lineage => format!("-c epoch.lineage={lineage}"),
     }
 }
 

@@ -58,6 +58,8 @@ pub enum To {
     Steps(Box<Steps>),
     /// Nobody's, unless it is an error: then the client learns why its batch broke.
     Silent,
+    /// The same, of a statement of ours.
+    Ours(Restore),
     /// Rows and errors are kept for us.
     Capture,
     /// A ParameterDescription kept for us, under this number.
@@ -426,7 +428,7 @@ impl Pipe {
                 out.extend_from_slice(ours);
                 return Ok(());
             }
-            Some(To::Restored(restore)) => Some(restore),
+            Some(To::Restored(restore) | To::Ours(restore)) => Some(restore),
             Some(To::Steps(steps)) => steps.restore.as_ref(),
             _ => None,
         };

@@ -161,6 +161,15 @@ impl Planner {
         })
     }
 
+    /// For errors of a statement of ours, whose text the client doesn't know.
+    pub fn restore_ours(&self) -> Restore {
+        let errors = self.errors.clone();
+        Arc::new(move |fields: &mut Fields| {
+            fields.set(b'P', None);
+            errors(fields);
+        })
+    }
+
     /// What the backend must be told before a statement that wants these planner settings; they are
     /// the session's until a statement wants others. `unsure`: an error or ROLLBACK came between.
     pub fn tune(&mut self, wanted: &[(&'static str, &'static str)], unsure: bool) -> Option<String> {
@@ -407,10 +416,12 @@ impl Native {
     }
 }
 
-/// What `epoch.lineage` is on a ref: nothing where nothing can be written to an overlay.
+/// What `epoch.lineage` is on a ref: nothing on main. On a commit, which no row belongs to, it is 0,
+/// so that the base is guarded there too.
 pub(super) fn lineage(checkout: &Checkout) -> String {
     match checkout.target {
-        Target::Branch { layer } if !layer.is_main() => layer.lineage.0.to_string(),
-        _ => String::new(),
+        Target::Branch { layer } if layer.is_main() => String::new(),
+        Target::Branch { layer } => layer.lineage.0.to_string(),
+        Target::Commit { .. } => "0".to_owned(),
     }
 }

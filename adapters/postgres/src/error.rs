@@ -76,7 +76,7 @@ pub fn present(error: Error) -> Error {
     let Some(schema) = error.schema().and_then(|s| s.strip_prefix("epoch_")).map(str::to_owned) else {
         return error;
     };
-    let detail = error.detail().and_then(|d| present_detail(d));
+    let detail = error.detail().and_then(present_detail);
     let error = error.with_schema(schema);
     match detail {
         Some(detail) => error.with_detail(detail),

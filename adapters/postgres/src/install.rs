@@ -11,6 +11,7 @@ use crate::tx::Tx;
 const SCHEMA_SQL: &str = include_str!("../../../sql/postgres/schema.sql");
 const TABLES_SQL: &str = include_str!("../../../sql/postgres/tables_of_ours.sql");
 const CAPTURE_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
+const GUARD_SQL: &str = include_str!("../../../sql/postgres/guard.sql");
 const TRUNCATE_SQL: &str = include_str!("../../../sql/postgres/truncate.sql");
 const INDEXES_SQL: &str = include_str!("../../../sql/postgres/indexes.sql");
 
@@ -285,7 +286,8 @@ fn capture(table: &TableDef) -> String {
             ("match_o", &same_key(table, "h", "o")),
         ],
     );
-    on_base + &on_overlay + &truncate
+    let guard = fill(GUARD_SQL, &[("base", &base(table))]);
+    guard + &on_base + &on_overlay + &truncate
 }
 
 /// Takes away what [`install`] made; the last table takes the shared part with it.
@@ -325,7 +327,7 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
         client
             .batch_execute(
                 "DROP TABLE epoch.lineage, epoch.registered, epoch.layer, epoch.seal; DROP SEQUENCE epoch.seq;
-                 DROP FUNCTION epoch.nothing(); DROP SCHEMA epoch",
+                 DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse(); DROP SCHEMA epoch",
             )
             .await
             .map_err(pg)?;

@@ -137,7 +137,7 @@ impl Adapter for PostgresAdapter {
     }
 
     async fn scan(&self, table: &TableDef, view: &View, scan: &Scan) -> Result<BatchStream> {
-        scan::scan(Source::Own(self.client().await?), table, view, scan).await
+        scan::scan(Source::Own(Box::new(self.client().await?)), table, view, scan).await
     }
 
     fn supports(&self, table: &TableDef, predicate: &Predicate) -> bool {
@@ -185,7 +185,7 @@ impl Adapter for PostgresAdapter {
         to: &View,
         segments: &[Segment],
     ) -> Result<ChangeStream> {
-        diff::diff(Source::Own(self.client().await?), table, from, to, segments).await
+        diff::diff(Source::Own(Box::new(self.client().await?)), table, from, to, segments).await
     }
 
     async fn diff_stat(

@@ -14,7 +14,7 @@ pub(crate) type Cells = Vec<Option<String>>;
 /// Where a statement runs.
 pub(crate) enum Source<'a> {
     /// On a connection of its own, which goes back to the pool when the stream is drained.
-    Own(Object),
+    Own(Box<Object>),
     /// Inside a transaction.
     Borrowed(&'a Object),
 }
@@ -37,7 +37,7 @@ pub(crate) async fn simple_rows(
     sql: &str,
 ) -> Result<BoxStream<'static, Result<SimpleQueryRow>>> {
     let (client, own) = match source {
-        Source::Own(client) => (None, Some(client)),
+        Source::Own(client) => (None, Some(*client)),
         Source::Borrowed(client) => (Some(client), None),
     };
     let messages = match (client, &own) {

@@ -213,6 +213,7 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
         tables: walker.tables,
         functions: walker.functions,
         operators: walker.operators,
+        types: walker.types,
         columns: walker.columns,
         aliases: walker.aliases,
         refused: walker.refused,

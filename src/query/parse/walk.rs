@@ -94,6 +94,7 @@ pub(super) struct Walker<'s> {
     pub tables: Vec<TableRef>,
     pub functions: Vec<FunctionRef>,
     pub operators: Vec<String>,
+    pub types: Vec<(Option<String>, String)>,
     pub columns: Vec<ColumnUse>,
     pub aliases: Vec<String>,
     pub refused: Option<String>,
@@ -112,6 +113,7 @@ impl<'s> Walker<'s> {
             tables: Vec::new(),
             functions: Vec::new(),
             operators: Vec::new(),
+            types: Vec::new(),
             columns: Vec::new(),
             aliases: Vec::new(),
             refused: None,
@@ -153,6 +155,7 @@ impl<'s> Walker<'s> {
             Node::RangeFunction(function) => self.range_function(function),
             Node::FuncCall(call) => self.function(call),
             Node::ColumnRef(column) => self.column(column),
+            Node::TypeName(name) => self.type_name(name),
             Node::A_Expr(expr) => {
                 self.operator(expr.name());
                 self.children(node);
@@ -361,6 +364,9 @@ impl<'s> Walker<'s> {
         }
         let special = item.ordinality || item.is_rowsfrom || item.coldeflist().len() > 0;
         let alias = item.alias().and_then(|a| a.aliasname()).map(str::to_owned);
+        for column in item.coldeflist().iter() {
+            self.definition(Node::ColumnDef(column));
+        }
         for function in item.functions().iter() {
             // Each is a list of the call and its column definitions.
             for part in function.as_node_list().into_iter().flat_map(|l| l.iter()) {
@@ -406,6 +412,32 @@ impl<'s> Walker<'s> {
     fn column(&mut self, column: &nodes::ColumnRef) {
         let fields = column.fields().iter().map(|f| f.as_str().map(str::to_owned)).collect();
         self.columns.push(ColumnUse { fields, start: usize::try_from(column.location).unwrap_or(0) });
+    }
+
+    /// A column or a constraint in a definition: its type, and what is computed for it.
+    pub fn definition(&mut self, node: Node<'_>) {
+        match node {
+            Node::ColumnDef(column) => {
+                if let Some(name) = column.type_name() {
+                    self.type_name(name);
+                }
+                self.node(column.raw_default());
+                column.constraints().iter().for_each(|c| self.definition(c));
+            }
+            Node::Constraint(constraint) => self.node(constraint.raw_expr()),
+            Node::TableLikeClause(_) | Node::NodeList(_) => {}
+            node => self.node(node),
+        }
+    }
+
+    fn type_name(&mut self, name: &nodes::TypeName) {
+        let mut names: Vec<&str> = name.names().iter().filter_map(|n| n.sval()).collect();
+        let Some(last) = names.pop() else { return };
+        let named = (names.pop().map(str::to_owned), last.to_owned());
+        // The grammar's own words for types (`int`, `timestamp`) come with this schema.
+        if named.0.as_deref() != Some("pg_catalog") && !self.types.contains(&named) {
+            self.types.push(named);
+        }
     }
 
     fn operator(&mut self, name: &pg_raw_parse::list::NodeList) {

@@ -21,6 +21,11 @@ CREATE TEMP TABLE mine AS SELECT * FROM parent
 CREATE TEMP TABLE parent (id int); DELETE FROM parent
 CREATE TEMP TABLE plain AS SELECT 1 AS id; DROP TABLE plain
 CREATE TEMP TABLE shadow (id int); INSERT INTO shadow SELECT id FROM parent; DELETE FROM shadow
+CREATE TEMP TABLE of_domain (id checked); INSERT INTO of_domain VALUES (1)
+CREATE TEMP TABLE with_default (id int DEFAULT wipe()); INSERT INTO with_default DEFAULT VALUES
+CREATE TEMP TABLE with_check (id int CHECK (bump(id) > 0)); INSERT INTO with_check VALUES (1)
+CREATE TEMP TABLE grown (id int); ALTER TABLE grown ADD COLUMN n int DEFAULT bump(1)
+SELECT * FROM json_to_recordset('[{"a": 1}]') x(a checked)
 SELECT bump(1)
 SELECT wipe()
 SELECT public.wipe()
@@ -29,6 +34,9 @@ SELECT dyn('DELETE FROM parent')
 SELECT dyn('DELETE ' || 'FROM par' || 'ent')
 SELECT dyn('DROP TABLE parent CASCADE')
 SELECT liar(1)
+SELECT pure_liar(1)
+SELECT pure_liar(id) FROM parent
+SELECT pure_wipe()
 SELECT peek()
 SELECT * FROM rows_of()
 SELECT * FROM parent, LATERAL bump(parent.id)

@@ -116,15 +116,28 @@ impl Describer<'_, '_> {
     fn data_definition(&mut self, node: Node<'_>) -> Kind {
         match node {
             Node::CreateStmt(create) if create.relation().is_some_and(is_temporary) => {
-                if create.inh_relations().is_empty() && create.partbound().is_none() {
+                create.table_elts().iter().for_each(|e| self.walker.definition(e));
+                if create.inh_relations().is_empty()
+                    && create.partbound().is_none()
+                    && create.of_typename().is_none()
+                {
                     Kind::Names
                 } else {
-                    Kind::Refused("CREATE TEMP TABLE with INHERITS".to_owned())
+                    Kind::Refused("CREATE TEMP TABLE with INHERITS, OF or PARTITION OF".to_owned())
                 }
             }
             Node::CreateSeqStmt(create) if create.sequence().is_some_and(is_temporary) => Kind::Names,
-            Node::IndexStmt(index) => self.named(index.relation(), "CREATE INDEX"),
+            Node::IndexStmt(index) => {
+                index.index_params().iter().for_each(|e| self.walker.node(e.expr()));
+                self.walker.node(index.where_clause());
+                self.named(index.relation(), "CREATE INDEX")
+            }
             Node::AlterTableStmt(alter) if alter.objtype == OBJECT_TABLE => {
+                for command in alter.cmds().iter() {
+                    if let Node::AlterTableCmd(command) = command {
+                        self.walker.definition(command.def());
+                    }
+                }
                 self.named(alter.relation(), "ALTER TABLE")
             }
             Node::RenameStmt(rename) if rename.relation().is_some() => {
