@@ -96,8 +96,7 @@ pub fn reads(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut R
     }
     for drift in [0u32, 1000] {
         let mut direct = servers.direct();
-        if drift > 0 {
-            let step = n / drift;
+        if let Some(step) = n.checked_div(drift) {
             direct.exec(&format!("UPDATE users SET score = score + 1 WHERE id % {step} = 1"));
             direct.exec(&format!("UPDATE orders SET total = total + 1 WHERE id % {} = 1", step * 2));
         }

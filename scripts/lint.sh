@@ -20,9 +20,9 @@ if ! have cargo-deny; then
     skipped "cargo deny: install it with \`cargo install --locked cargo-deny\`"
     exit 0
 fi
-cargo deny --locked check bans licenses sources
+cargo deny --locked --workspace check --hide-inclusion-graph bans licenses sources
 if cargo deny --locked fetch db >/dev/null 2>&1; then
-    cargo deny --locked check --disable-fetch advisories
+    cargo deny --locked --workspace check advisories
 else
     skipped "advisories: their database can't be fetched"
 fi

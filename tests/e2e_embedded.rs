@@ -137,8 +137,8 @@ fn main_job() {
     assert_eq!(sums(&mut branch), own, "the branch shows main as of the fork");
 
     let columns = "tables_changed, rows_added, rows_modified, rows_deleted";
-    assert_eq!(branch.call(&format!("epoch_commit('work on x')"), columns), ["2|1|3|1"]);
-    assert_eq!(main.call(&format!("epoch_commit('direct work')"), columns), ["2|1|4|1"]);
+    assert_eq!(branch.call("epoch_commit('work on x')", columns), ["2|1|3|1"]);
+    assert_eq!(main.call("epoch_commit('direct work')", columns), ["2|1|4|1"]);
     assert_eq!(sums(&mut branch), own);
     assert!(branch.err("SELECT * FROM epoch_commit('again')").message().starts_with("nothing to commit"));
 

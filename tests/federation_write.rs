@@ -1,6 +1,6 @@
 //! INSERT, UPDATE, DELETE and transactions on SQLite tables.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod federation;
 

@@ -1,7 +1,13 @@
 //! The repository library against real backends: behaviour, a model that copies everything, crashes,
 //! and two processes at once.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice
+)]
 
 #[path = "operations/support.rs"]
 mod support;

@@ -39,7 +39,7 @@ pub(crate) fn columns_of(schema: &Schema) -> Result<Vec<Column>> {
 /// The text of a whole array value for the text columns of other results, e.g. keys in JSON.
 pub(crate) fn cell_text(array: &ArrayRef, row: usize, zone: Tz) -> Result<Option<String>> {
     let pg_type = types::arrow_type(array.data_type())?;
-    let (array, cells) = Cells::new(array, &pg_type)?;
+    let (array, cells) = Cells::new(array)?;
     text_of(&array, cells, &pg_type, row, zone)
 }
 
@@ -81,8 +81,7 @@ impl RowEncoder {
         if batch.num_columns() != self.columns.len() {
             return Err(Error::internal("a batch has other columns than its result"));
         }
-        let prepare = |(array, (pg_type, _)): (&ArrayRef, &(Type, bool))| Cells::new(array, pg_type);
-        let arrays = batch.columns().iter().zip(&self.columns).map(prepare).collect::<Result<Vec<_>>>()?;
+        let arrays = batch.columns().iter().map(Cells::new).collect::<Result<Vec<_>>>()?;
         let count = u16::try_from(self.columns.len())
             .map_err(|_| Error::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, "too many result columns"))?;
         let mut buffer =
@@ -159,7 +158,7 @@ enum Cells {
 impl Cells {
     /// Brings an array into one of a few layouts: large, view and dictionary arrays into plain ones,
     /// all units of time into microseconds.
-    fn new(array: &ArrayRef, pg_type: &Type) -> Result<(ArrayRef, Self)> {
+    fn new(array: &ArrayRef) -> Result<(ArrayRef, Self)> {
         let to = |target: DataType, cells: Self| -> Result<(ArrayRef, Self)> {
             if *array.data_type() == target {
                 return Ok((array.clone(), cells));
@@ -198,7 +197,7 @@ impl Cells {
             }
             DataType::Dictionary(_, value) => {
                 let plain = cast(array, value).map_err(|e| super::errors::arrow(&e))?;
-                Self::new(&plain, pg_type)
+                Self::new(&plain)
             }
             DataType::List(_) => Ok((array.clone(), Self::List)),
             DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
@@ -277,7 +276,7 @@ fn decimal_text(array: &ArrayRef, cells: Cells, row: usize) -> String {
 fn list_text(array: &ArrayRef, pg_type: &Type, row: usize, zone: Tz) -> Result<String> {
     let items = array.as_list::<i32>().value(row);
     let element = element_type(pg_type, &items)?;
-    let (items, cells) = Cells::new(&items, &element)?;
+    let (items, cells) = Cells::new(&items)?;
     let texts = (0..items.len()).map(|i| text_of(&items, cells, &element, i, zone));
     Ok(text::array(&texts.collect::<Result<Vec<_>>>()?, cells == Cells::List))
 }
@@ -403,7 +402,7 @@ fn put_binary_list(buffer: &mut BytesMut, array: &ArrayRef, pg_type: &Type, row:
         return Err(Error::unsupported("a multi-dimensional array in binary format"));
     }
     let element = element_type(pg_type, &items)?;
-    let (items, cells) = Cells::new(&items, &element)?;
+    let (items, cells) = Cells::new(&items)?;
     let length = i32::try_from(items.len()).unwrap_or(i32::MAX);
     buffer.put_i32(i32::from(length > 0));
     buffer.put_i32(i32::from(items.null_count() > 0));
@@ -437,7 +436,7 @@ fn put_binary_struct(buffer: &mut BytesMut, array: &ArrayRef, row: usize) -> Res
     buffer.put_i32(i32::try_from(fields.len()).unwrap_or(i32::MAX));
     for field in fields {
         let pg_type = types::arrow_type(field.data_type())?;
-        let (field, cells) = Cells::new(field, &pg_type)?;
+        let (field, cells) = Cells::new(field)?;
         buffer.put_u32(pg_type.oid());
         put_binary_item(buffer, &field, cells, &pg_type, row)?;
     }

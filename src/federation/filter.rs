@@ -121,7 +121,7 @@ fn literal(table: &TableDef, index: usize, value: &ScalarValue) -> Option<Value>
     let array: ArrayRef = value.to_array().ok()?;
     let own = arrow::compute::cast_with_options(&array, data_type, &convert::STRICT).ok()?;
     let back = arrow::compute::cast_with_options(&own, array.data_type(), &convert::STRICT).ok()?;
-    if &back != &array {
+    if back != array {
         return None;
     }
     let value = convert::value_of(&own, 0, table.location.kind).ok()?;

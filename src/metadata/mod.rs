@@ -43,7 +43,7 @@ pub struct Tx(TxEngine);
 
 enum TxEngine {
     Sqlite(sqlite::SqliteTx),
-    Postgres(postgres::PostgresTx),
+    Postgres(Box<postgres::PostgresTx>),
 }
 
 impl Store {
@@ -79,7 +79,7 @@ impl Store {
     async fn begin(&self, write: bool) -> Result<Tx> {
         Ok(Tx(match &self.engine {
             Engine::Sqlite(store) => TxEngine::Sqlite(store.begin(write).await?),
-            Engine::Postgres(store) => TxEngine::Postgres(store.begin(write).await?),
+            Engine::Postgres(store) => TxEngine::Postgres(Box::new(store.begin(write).await?)),
         }))
     }
 

@@ -168,7 +168,7 @@ pub(super) fn combine(sides: &Sides, pick: impl Fn(usize) -> Pick) -> Row {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use epoch_adapter::{Column, Value};
 

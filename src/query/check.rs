@@ -172,14 +172,14 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
         (_, Meaning::Registered(_), Role::Sampled) => {
             return Err(Error::unsupported("TABLESAMPLE of a registered table on a branch"));
         }
-        (_, Meaning::Registered(_), Role::Target) if !ctx.checkout.is_branch() => {
-            if !matches!(statement.wrap, Wrap::Explain { analyze: false }) {
-                return Err(read_only(verb(&statement.kind)));
-            }
+        (_, Meaning::Registered(_), Role::Target)
+            if !ctx.checkout.is_branch() && !matches!(statement.wrap, Wrap::Explain { analyze: false }) =>
+        {
+            return Err(read_only(command(statement)));
         }
         (_, Meaning::Other { .. } | Meaning::System, Role::Target) => {
             if !ctx.checkout.is_branch() {
-                return Err(read_only(verb(&statement.kind)));
+                return Err(read_only(command(statement)));
             }
             return Err(Error::unsupported(format!(
                 "writing to table \"{shown}\", which is not versioned, on a branch"
@@ -225,12 +225,14 @@ fn reads_past(
     Ok(())
 }
 
-fn verb(kind: &Kind) -> &'static str {
-    match kind {
+/// What PostgreSQL calls a statement that can't be executed.
+pub(super) fn command(statement: &Statement) -> &'static str {
+    match statement.kind {
         Kind::Insert(_) => "INSERT",
         Kind::Update(_) => "UPDATE",
         Kind::Delete(_) => "DELETE",
         Kind::Copy { .. } => "COPY FROM",
+        _ if statement.locks.is_some() => "SELECT FOR UPDATE",
         _ => "this statement",
     }
 }

@@ -118,6 +118,8 @@ pub struct Rewritten {
     pub prelude: Vec<Prelude>,
     /// What runs in its place.
     pub sql: String,
+    /// What PostgreSQL calls it where it can't be executed.
+    pub command: &'static str,
     /// Must be planned again at Bind, with [`Context::parameters`]: it shows the repository's state.
     pub late: bool,
     /// Whether it writes to the branch.
@@ -249,11 +251,10 @@ fn planned_now(parsed: &Parsed) -> usize {
 
 fn needs_names(ctx: &Context<'_>, statements: &[Statement], tables: &Tables) -> bool {
     let named = |s: &Statement| {
-        let passes = matches!(
-            s.kind,
-            Kind::Pass | Kind::Names | Kind::Setting(_) | Kind::Call { .. } | Kind::Refused(_)
-        );
-        !passes && !(s.tables.is_empty() && s.functions.is_empty() && s.operators.is_empty())
+        let passes = matches!(s.kind, Kind::Setting(_) | Kind::Call { .. } | Kind::Refused(_));
+        let nameless =
+            s.tables.is_empty() && s.functions.is_empty() && s.operators.is_empty() && s.types.is_empty();
+        !passes && !nameless
     };
     if ctx.checkout.is_main() {
         // On main only names that may belong to another backend matter.

@@ -184,6 +184,7 @@ impl Rewriter<'_> {
             range,
             prelude: prelude.into_iter().map(numbered).collect::<Result<_>>()?,
             sql,
+            command: check::command(self.statement),
             late,
             writes: self.writes && runs,
             settings: if matches!(self.statement.kind, Kind::Copy { .. }) {

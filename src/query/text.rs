@@ -92,7 +92,7 @@ pub fn compact_parameters(sql: &str) -> Result<(String, Vec<usize>)> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::string_slice)]
 mod tests {
     use super::*;
 

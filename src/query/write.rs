@@ -276,7 +276,7 @@ pub(super) fn is_stable(ctx: &Context<'_>, rewriter: &Rewriter<'_>, range: &Rang
         .any(|f| ctx.names.function(f.schema.as_deref(), &f.name).is_some_and(|found| found.volatile));
     // Which rows a LIMIT keeps, or a window numbers, may depend on the order in which they are found.
     const ARBITRARY: &[&str] = &["limit", "fetch", "offset", "over", "distinct"];
-    let tokens = rewriter.parsed.tokens.list.iter().filter(|t| inside(t.start));
-    let arbitrary = tokens.enumerate().any(|(_, t)| ARBITRARY.iter().any(|w| t.is_word(rewriter.sql, w)));
+    let mut tokens = rewriter.parsed.tokens.list.iter().filter(|t| inside(t.start));
+    let arbitrary = tokens.any(|t| ARBITRARY.iter().any(|w| t.is_word(rewriter.sql, w)));
     !volatile && !arbitrary
 }

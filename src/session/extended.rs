@@ -254,12 +254,12 @@ impl Native {
         }
         let unsure = std::mem::take(&mut self.pipe.unsure);
         if let Some(sql) = self.planner.tune(wanted, unsure) {
-            self.inject(&sql, &[], &[]);
+            self.inject(&sql, "this statement", &[], &[]);
         }
     }
 
     /// Runs a statement of ours in the client's batch.
-    fn inject(&mut self, sql: &str, types: &[u32], values: &[(i16, Option<&[u8]>)]) {
+    fn inject(&mut self, sql: &str, command: &'static str, types: &[u32], values: &[(i16, Option<&[u8]>)]) {
         let out = self.pipe.server.output.tail();
         encode::parse(out, PRELUDE, sql.as_bytes(), types);
         encode::bind(out, PRELUDE, PRELUDE, values);
@@ -267,7 +267,7 @@ impl Native {
         encode::named(out, b'C', b'P', PRELUDE);
         encode::named(out, b'C', b'S', PRELUDE);
         for kind in [Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close] {
-            self.pipe.expect(kind, To::Ours(self.planner.restore_ours()));
+            self.pipe.expect(kind, To::Ours(self.planner.restore_ours(command)));
         }
     }
 
@@ -284,7 +284,7 @@ impl Native {
                 .iter()
                 .map(|&i| (encode::format(&bind.formats, i), bind.values.get(i).copied().flatten()))
                 .collect();
-            self.inject(&prelude.sql, &types, &values);
+            self.inject(&prelude.sql, rewritten.command, &types, &values);
         }
     }
 
@@ -387,7 +387,7 @@ impl Native {
         }
         if running || self.pipe.status != Status::Idle {
             encode::parse(self.pipe.server.output.tail(), PRELUDE, FAILURE, &[]);
-            self.pipe.expect(Kind::Parse, To::Instead(Box::new(ours)));
+            self.pipe.expect(Kind::Parse, To::Instead(ours));
         } else {
             self.pipe.answer(|out| out.extend_from_slice(&ours));
             self.pipe.skipping = true;

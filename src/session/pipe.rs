@@ -65,9 +65,9 @@ pub enum To {
     /// A ParameterDescription kept for us, under this number.
     Types(u64),
     /// An error that stands for this one of ours (a frame).
-    Instead(Box<Vec<u8>>),
+    Instead(Vec<u8>),
     /// Our own answer (frames).
-    Answer(Box<Vec<u8>>),
+    Answer(Vec<u8>),
 }
 
 /// A Query made of several statements, some of them ours.
@@ -76,8 +76,8 @@ pub struct Steps {
     pub client: VecDeque<bool>,
     /// Whether the ReadyForQuery is the client's; after an error it always is.
     pub last: bool,
-    /// For errors.
-    pub restore: Option<Restore>,
+    /// For errors, with how many of the statements aren't done.
+    pub restore: Box<dyn Fn(&mut Fields, usize) + Send + Sync>,
 }
 
 /// One entry of the queue.
@@ -207,7 +207,7 @@ impl Pipe {
         }
         let mut frames = Vec::new();
         build(&mut frames);
-        self.expect(Kind::Local, To::Answer(Box::new(frames)));
+        self.expect(Kind::Local, To::Answer(frames));
     }
 
     /// Entries that need no reply are done as soon as they are at the head.
@@ -429,7 +429,12 @@ impl Pipe {
                 return Ok(());
             }
             Some(To::Restored(restore) | To::Ours(restore)) => Some(restore),
-            Some(To::Steps(steps)) => steps.restore.as_ref(),
+            Some(To::Steps(steps)) => {
+                let mut fields = Fields::new(frame)?;
+                (steps.restore)(&mut fields, steps.client.len());
+                fields.encode(out, b'E');
+                return Ok(());
+            }
             _ => None,
         };
         match restore {

@@ -162,10 +162,17 @@ impl Planner {
     }
 
     /// For errors of a statement of ours, whose text the client doesn't know.
-    pub fn restore_ours(&self) -> Restore {
+    /// `command`: what the client's own statement is called.
+    pub fn restore_ours(&self, command: &'static str) -> Restore {
         let errors = self.errors.clone();
         Arc::new(move |fields: &mut Fields| {
             fields.set(b'P', None);
+            if fields.code() == "25006"
+                && let Some(rest) = fields.get(b'M').and_then(|m| m.strip_prefix("cannot execute INSERT"))
+            {
+                let message = format!("cannot execute {command}{rest}");
+                fields.set(b'M', Some(message));
+            }
             errors(fields);
         })
     }

@@ -113,7 +113,11 @@ impl Native {
                     let unsure = std::mem::take(&mut self.pipe.unsure);
                     let tune = self.planner.tune(&rewritten.settings, unsure);
                     for ours in tune.iter().chain(rewritten.prelude.iter().map(|p| &p.sql)) {
+                        let start = sql.chars().count();
                         sql.push_str(ours);
+                        let end = start + ours.chars().count();
+                        let restore = Some(self.planner.restore_ours(rewritten.command));
+                        parts.push(Part { start, end, offset: 0, restore });
                         sql.push_str(";\n");
                         client.push_back(false);
                     }
@@ -131,7 +135,7 @@ impl Native {
             sql.push_str("\n;\n");
         }
         encode::query(self.pipe.server.output.tail(), sql.as_bytes());
-        let steps = Steps { client, last, restore: Some(placed(parts, self.planner.restore())) };
+        let steps = Steps { client, last, restore: Box::new(placed(parts)) };
         self.pipe.expect(Kind::Query, To::Steps(Box::new(steps)));
     }
 
@@ -148,7 +152,7 @@ impl Native {
         let mut ours = Vec::new();
         encode::error(&mut ours, Severity::Error, &error);
         encode::query(self.pipe.server.output.tail(), FAILURE);
-        self.pipe.expect(Kind::Query, To::Instead(Box::new(ours)));
+        self.pipe.expect(Kind::Query, To::Instead(ours));
         Ok(())
     }
 }
@@ -162,20 +166,22 @@ struct Part {
     restore: Option<Restore>,
 }
 
-/// Puts error positions back to where they are in the client's string.
-fn placed(parts: Vec<Part>, otherwise: Option<Restore>) -> Restore {
-    Arc::new(move |fields: &mut Fields| {
+/// Puts error positions back to where they are in the client's string. An error without a position is
+/// of the statement that runs.
+fn placed(parts: Vec<Part>) -> impl Fn(&mut Fields, usize) {
+    move |fields: &mut Fields, left: usize| {
         let position = |fields: &Fields| fields.get(b'P').and_then(|p| p.parse::<usize>().ok());
         let sent = position(fields);
         // Positions count from 1.
         let part = sent.and_then(|p| parts.iter().find(|part| part.start < p && p <= part.end + 1));
         fields.set(b'P', sent.zip(part).map(|(p, part)| (p - part.start).to_string()));
-        if let Some(restore) = part.map_or(otherwise.as_ref(), |part| part.restore.as_ref()) {
+        let running = || parts.len().checked_sub(left).and_then(|i| parts.get(i));
+        if let Some(restore) = part.or_else(running).and_then(|part| part.restore.as_ref()) {
             restore(fields);
         }
         let within = position(fields);
         fields.set(b'P', within.zip(part).map(|(p, part)| (p + part.offset).to_string()));
-    })
+    }
 }
 
 #[cfg(test)]
@@ -185,10 +191,10 @@ mod tests {
     #[test]
     fn positions_are_those_of_the_clients_string() {
         // "PRELUDE;\n" is 9 characters, "SELECT 1; " before the statement 10.
-        let restore = placed(vec![Part { start: 9, end: 30, offset: 10, restore: None }], None);
+        let restore = placed(vec![Part { start: 9, end: 30, offset: 10, restore: None }]);
         let at = |p: &str| {
             let mut fields = Fields(vec![(b'P', p.to_owned())]);
-            restore(&mut fields);
+            restore(&mut fields, 1);
             fields.get(b'P').map(str::to_owned)
         };
         assert_eq!(at("17").as_deref(), Some("18"));

@@ -36,11 +36,12 @@ pub(crate) fn unique(table: &TableDef, indexes: &[Index]) -> String {
     });
     format!(
         "{inserted}{updated}
-CREATE TRIGGER zz_epoch_unique_insert AFTER INSERT ON {overlay} REFERENCING NEW TABLE AS epoch_new
+-- The 1: like PostgreSQL, keys are checked before references.
+CREATE TRIGGER zz_epoch_1_unique_insert AFTER INSERT ON {overlay} REFERENCING NEW TABLE AS epoch_new
     FOR EACH STATEMENT EXECUTE FUNCTION epoch.overlay_{id}_unique_insert();
-CREATE TRIGGER zz_epoch_unique_update AFTER UPDATE ON {overlay} FOR EACH ROW WHEN ({changed})
+CREATE TRIGGER zz_epoch_1_unique_update AFTER UPDATE ON {overlay} FOR EACH ROW WHEN ({changed})
     EXECUTE FUNCTION epoch.overlay_{id}_unique_update();
-ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_unique_insert, ENABLE ALWAYS TRIGGER zz_epoch_unique_update;
+ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_unique_insert, ENABLE ALWAYS TRIGGER zz_epoch_1_unique_update;
 ",
         overlay = overlay(table)
     )

@@ -88,7 +88,7 @@ impl Objects {
                 schemas.push((oid, table.name.schema.clone()));
             }
         }
-        let mut relations: Vec<_> = tables.iter().map(|table| registered(table)).collect();
+        let mut relations: Vec<_> = tables.iter().map(registered).collect();
         let ours = functions::catalog().iter().filter(|f| f.relation.is_some() && !f.columns.is_empty());
         relations.extend((0..).zip(ours).filter_map(|(index, f)| epoch_relation(index, f)));
         Self {

@@ -74,7 +74,7 @@ pub(super) fn constant(node: Node<'_>) -> Constant {
 /// Casts to text, integers, booleans and arrays of text say what type a constant has anyway.
 fn casted(cast: &nodes::TypeCast) -> Constant {
     let Some(target) = cast.type_name() else { return Constant::Expression };
-    let name = target.names().iter().last().and_then(|n| n.sval()).unwrap_or_default();
+    let name = target.names().iter().next_back().and_then(|n| n.sval()).unwrap_or_default();
     let array = !target.array_bounds().is_empty();
     match (constant(cast.arg()), name, array) {
         (Constant::Param(n), ..) => Constant::Param(n),
@@ -102,7 +102,7 @@ fn casted(cast: &nodes::TypeCast) -> Constant {
 }
 
 fn negated(expr: &nodes::A_Expr) -> Constant {
-    let minus = expr.name().iter().last().and_then(|n| n.as_str()) == Some("-");
+    let minus = expr.name().iter().next_back().and_then(|n| n.as_str()) == Some("-");
     match (expr.lexpr(), constant(expr.rexpr())) {
         (Node::None, Constant::Int(i)) if minus => {
             i.checked_neg().map_or(Constant::Expression, Constant::Int)

@@ -265,7 +265,7 @@ impl Describer<'_, '_> {
 
     fn returning(&mut self, returning: Option<&nodes::ReturningClause>) -> Vec<Star> {
         let Some(returning) = returning else { return Vec::new() };
-        if returning.options().len() > 0 {
+        if !returning.options().is_empty() {
             self.walker.refuse("RETURNING WITH");
         }
         let mut stars = Vec::new();
@@ -387,7 +387,7 @@ fn lone_call(select: &nodes::SelectStmt) -> Option<Kind> {
                 false => chosen_columns(select)?,
             };
             let Some(Node::RangeFunction(item)) = select.from_clause().first() else { return None };
-            if item.ordinality || item.is_rowsfrom || item.coldeflist().len() > 0 {
+            if item.ordinality || item.is_rowsfrom || !item.coldeflist().is_empty() {
                 return None;
             }
             let call = item.functions().first()?.as_node_list()?.first()?;
@@ -411,7 +411,7 @@ fn chosen_columns(select: &nodes::SelectStmt) -> Option<Vec<(String, String)>> {
         let called = target.name().map_or_else(|| name.clone(), str::to_owned);
         Some((name, called))
     };
-    select.target_list().iter().map(|target| one(&target)).collect()
+    select.target_list().iter().map(one).collect()
 }
 
 fn call_of(

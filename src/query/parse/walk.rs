@@ -362,7 +362,7 @@ impl<'s> Walker<'s> {
         if let Some(alias) = item.alias() {
             self.node(Node::Alias(alias));
         }
-        let special = item.ordinality || item.is_rowsfrom || item.coldeflist().len() > 0;
+        let special = item.ordinality || item.is_rowsfrom || !item.coldeflist().is_empty();
         let alias = item.alias().and_then(|a| a.aliasname()).map(str::to_owned);
         for column in item.coldeflist().iter() {
             self.definition(Node::ColumnDef(column));
@@ -441,7 +441,7 @@ impl<'s> Walker<'s> {
     }
 
     fn operator(&mut self, name: &pg_raw_parse::list::NodeList) {
-        if let Some(name) = name.iter().last().and_then(|n| n.as_str())
+        if let Some(name) = name.iter().next_back().and_then(|n| n.as_str())
             && !self.operators.iter().any(|o| o == name)
         {
             self.operators.push(name.to_owned());

@@ -20,6 +20,10 @@ pub(super) async fn copy_up(
     insert: &Insert,
 ) -> Result<()> {
     let Some(conflict) = &insert.conflict else { return Ok(()) };
+    // The server says what is wrong with an unknown column.
+    if conflict.columns.iter().any(|c| write.table.schema.index_of(c).is_none()) {
+        return Ok(());
+    }
     let mut rows = Vec::new();
     for key in arbiters(catalog, &write.table, conflict).await? {
         rows.extend(conflicting(rewriter, write, insert, &key)?);

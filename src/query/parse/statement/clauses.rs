@@ -81,7 +81,7 @@ impl<'a> Level<'a> {
     }
 
     /// FROM of an UPDATE: not the one of IS DISTINCT FROM.
-    fn from_word(&self, word: &str) -> Option<usize> {
+    fn source_word(&self, word: &str) -> Option<usize> {
         let mut at = self.first;
         loop {
             let found = self.keyword(at, word)?;
@@ -136,7 +136,7 @@ pub(super) fn modify(walker: &Walker<'_>, range: &Range<usize>, parts: Parts<'_>
     let from = if parts.from.is_empty() {
         None
     } else {
-        Some(level.bytes(level.from_word(parts.word)? + 1, body_end)?)
+        Some(level.bytes(level.source_word(parts.word)? + 1, body_end)?)
     };
     let condition = match condition_word {
         Some(word) => Some(level.bytes(word + 1, returning)?),
@@ -168,7 +168,7 @@ pub(super) fn select(walker: &Walker<'_>, range: &Range<usize>, node: &nodes::Se
         None => None,
     };
     let level = Level { first: verb, ..level };
-    let from = level.from_word("from")?;
+    let from = level.source_word("from")?;
     const ENDS: &[&str] = &["order", "limit", "offset", "fetch", "for"];
     let end = ENDS.iter().filter_map(|w| level.keyword(from + 1, w)).min()?;
     let condition = match node.where_clause() {
@@ -334,8 +334,8 @@ fn width(select: &nodes::SelectStmt) -> Option<usize> {
         return row.as_node_list().map(NodeList::len);
     }
     let starred = select.target_list().iter().any(|t| match t.val() {
-        Node::ColumnRef(c) => matches!(c.fields().iter().last(), Some(Node::A_Star(_))),
-        Node::A_Indirection(i) => matches!(i.indirection().iter().last(), Some(Node::A_Star(_))),
+        Node::ColumnRef(c) => matches!(c.fields().iter().next_back(), Some(Node::A_Star(_))),
+        Node::A_Indirection(i) => matches!(i.indirection().iter().next_back(), Some(Node::A_Star(_))),
         _ => false,
     });
     (!starred).then(|| select.target_list().len())
@@ -372,7 +372,7 @@ pub(super) fn is_star(column: &nodes::ColumnRef) -> bool {
 /// A star as an item of RETURNING.
 pub(super) fn star(walker: &Walker<'_>, node: Node<'_>) -> Option<Star> {
     let Node::ColumnRef(column) = node else { return None };
-    let Some(Node::A_Star(_)) = column.fields().iter().last() else { return None };
+    let Some(Node::A_Star(_)) = column.fields().iter().next_back() else { return None };
     let start = usize::try_from(column.location).ok()?;
     let mut at = walker.tokens.at(start);
     let qualifiers = column.fields().len() - 1;
