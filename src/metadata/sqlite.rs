@@ -134,7 +134,7 @@ fn connect(path: &Path) -> Result<Connection> {
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY)?;
-        connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+        epoch_adapter_sqlite::use_wal(&connection, BUSY)?;
         connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")?;
         connection.set_prepared_statement_cache_capacity(128);
         Ok(connection)

@@ -26,7 +26,9 @@ mod seal;
 mod tx;
 pub mod types;
 mod view;
+mod wal;
 mod write;
 
 pub use adapter::SqliteAdapter;
 pub use cells::{record_batch, value_at};
+pub use wal::use_wal;

@@ -9,6 +9,7 @@ use epoch_adapter::{Error, Result};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::map;
+use crate::wal::use_wal;
 
 /// How long a writer waits for another one.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ impl Pool {
         let pool =
             Arc::new(Self { path: path.to_owned(), idle: Mutex::default(), open: AtomicUsize::new(0) });
         let first = pool.connect(OpenFlags::SQLITE_OPEN_CREATE)?;
-        first.pragma_update(None, "journal_mode", "WAL").map_err(map)?;
+        use_wal(&first, BUSY_TIMEOUT).map_err(map)?;
         pool.put(first);
         Ok(pool)
     }
