@@ -37,6 +37,31 @@ pub enum Kind {
     Scalar,
 }
 
+impl Function {
+    /// The result's type as `\df` shows it.
+    pub fn result_type(&self) -> String {
+        let columns: Vec<_> = self.columns.iter().map(|(name, ty)| format!("{name} {}", ty.name())).collect();
+        match (self.kind, self.columns) {
+            (Kind::Scalar, [(_, ty)]) => ty.name().to_owned(),
+            (_, []) => "SETOF record".to_owned(),
+            _ => format!("TABLE({})", columns.join(", ")),
+        }
+    }
+
+    /// The arguments as `\df` shows them.
+    pub fn argument_types(&self) -> String {
+        let parameter = |p: &Parameter| {
+            let default = if p.required { "" } else { " DEFAULT NULL" };
+            format!("{} {}{default}", p.name, p.takes.sql_type().name())
+        };
+        let mut all: Vec<_> = self.parameters.iter().map(parameter).collect();
+        if self.variadic || !self.flags.is_empty() {
+            all.push("VARIADIC text[]".to_owned());
+        }
+        all.join(", ")
+    }
+}
+
 impl Kind {
     /// As in the `kind` column of `epoch_help()`.
     pub fn as_str(self) -> &'static str {

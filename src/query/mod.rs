@@ -18,6 +18,7 @@ mod form;
 mod lock;
 mod names;
 mod plan;
+mod psql;
 mod relations;
 mod rewrite;
 mod write;

@@ -11,7 +11,7 @@ use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten, state};
 use super::text::{Edits, compact_parameters};
-use super::{check, lock, relations, write};
+use super::{check, lock, psql, relations, write};
 use crate::{Error, Result};
 
 /// A statement while it is rewritten.
@@ -45,6 +45,7 @@ pub(super) async fn statement(
         writes: false,
     };
     let late = relations::splice(ctx, &mut rewriter).await?;
+    psql::list_functions(&mut rewriter);
     if !ctx.checkout.is_main() {
         let tables = rewriter.registered(ctx);
         if !tables.is_empty() {

@@ -31,9 +31,9 @@ pub(crate) fn find(planner: &Planner, name: &str) -> Option<Arc<ScalarUDF>> {
             let user = planner.session.user.clone();
             Some(of_oid(name, move |_| Some(user.clone())))
         }
-        "pg_get_function_result" => Some(of_oid(name, |oid| function(oid).map(result_type))),
+        "pg_get_function_result" => Some(of_oid(name, |oid| function(oid).map(Function::result_type))),
         "pg_get_function_arguments" | "pg_get_function_identity_arguments" => {
-            Some(of_oid(name, |oid| function(oid).map(arguments)))
+            Some(of_oid(name, |oid| function(oid).map(Function::argument_types)))
         }
         "regclassin" | "to_regclass" => Some(regclass(name, objects(), name == "to_regclass")),
         _ => None,
@@ -68,27 +68,6 @@ fn regclass(name: &str, objects: Objects, missing_ok: bool) -> Arc<ScalarUDF> {
 
 fn function(oid: i64) -> Option<&'static Function> {
     functions::catalog().iter().enumerate().find(|(index, _)| function_oid(*index) == oid).map(|(_, f)| f)
-}
-
-fn result_type(function: &'static Function) -> String {
-    let columns: Vec<_> = function.columns.iter().map(|(name, ty)| format!("{name} {}", ty.name())).collect();
-    match (function.kind, function.columns) {
-        (Kind::Scalar, [(_, ty)]) => ty.name().to_owned(),
-        (_, []) => "SETOF record".to_owned(),
-        _ => format!("TABLE({})", columns.join(", ")),
-    }
-}
-
-fn arguments(function: &'static Function) -> String {
-    let parameter = |p: &functions::Parameter| {
-        let default = if p.required { "" } else { " DEFAULT NULL" };
-        format!("{} {}{default}", p.name, p.takes.sql_type().name())
-    };
-    let mut all: Vec<_> = function.parameters.iter().map(parameter).collect();
-    if function.variadic || !function.flags.is_empty() {
-        all.push("VARIADIC text[]".to_owned());
-    }
-    all.join(", ")
 }
 
 const PG_PROC: &str = "oid:oid proname:name pronamespace:oid proowner:oid=10 prolang:oid=12 procost:float4=1 \
