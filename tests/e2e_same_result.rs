@@ -236,6 +236,49 @@ fn first_difference(expected: &[String], got: &[String]) -> String {
     format!("    plain: {}\n    epoch: {}", expected.get(at).unwrap_or(&none), got.get(at).unwrap_or(&none))
 }
 
+/// A query that comes again as plain text is kept prepared on the server: it goes on showing the
+/// same as the server, whatever is deallocated or rolled back between.
+#[test]
+fn queries_that_come_again() {
+    need_postgres!();
+    let plain = Database::create();
+    plain.connect().exec(SETUP);
+    let shop = Fixture::registered(SETUP);
+    shop.main().exec("SELECT * FROM epoch_branch('b')");
+    let (mut plain, mut branch) = (plain.connect(), shop.on("b"));
+    let reads =
+        |sql: &&str| (sql.starts_with("SELECT") || sql.starts_with("WITH")) && !sql.contains("nextval");
+    let mut problems = Vec::new();
+    let mut count = 0;
+    for case in cases() {
+        for (mark, sql) in case.lines.iter().map(|line| marked(line)).filter(|(_, sql)| reads(sql)) {
+            if mark != Mark::Same {
+                continue;
+            }
+            for between in
+                ["SELECT 1", "DEALLOCATE ALL", "BEGIN; SELECT 1/0", "ROLLBACK", "DISCARD ALL", "SELECT 2"]
+            {
+                plain.simple(between);
+                branch.simple(between);
+                count += 1;
+                let mut expected = comparable(&plain.simple(sql).0, true);
+                let mut got = comparable(&branch.simple(sql).0, true);
+                sort_rows(&mut expected);
+                sort_rows(&mut got);
+                if expected != got {
+                    problems.push(format!(
+                        "[{}] after {between}: {sql}\n{}",
+                        case.name,
+                        first_difference(&expected, &got)
+                    ));
+                }
+            }
+        }
+    }
+    assert!(count > 300, "{count} queries");
+    assert!(problems.is_empty(), "{} of {count} differ:\n{}", problems.len(), problems.join("\n"));
+}
+
 /// Through main of the same database even oids, positions and origins are the same.
 #[test]
 fn main_is_invisible() {

@@ -54,7 +54,7 @@ pub fn gate(sql: &[u8], state: &GateState) -> Gate {
 }
 
 /// Whether `needle` (in lower case) is in the text in any case of ASCII letters.
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     let Some((&first, rest)) = needle.split_first() else { return true };
     let other = first.to_ascii_uppercase();
     let hit = |at: usize| {

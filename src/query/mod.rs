@@ -15,6 +15,7 @@ pub mod text;
 mod cache;
 mod check;
 mod form;
+mod lift;
 mod lock;
 mod names;
 mod plan;
@@ -24,6 +25,7 @@ mod rewrite;
 mod write;
 
 pub use gate::{Gate, GateState, gate};
+pub use lift::Lifted;
 pub use names::{Catalog, NameCache};
 pub use parse::{Argument, Constant, Setting};
 pub use plan::{Call, Context, Plan, Prelude, Rewritten, State, plan, plan_without_backend};

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use epoch_adapter::{Layer, TableDef, View};
 
+use super::lift::Lifted;
 use super::names::{Catalog, Meaning, NameCache};
 use super::parse::{self, Argument, Constant, Kind, Parsed, Setting, Statement, Wrap};
 use super::text::Kept;
@@ -127,6 +128,8 @@ pub struct Rewritten {
     /// Settings that the planner needs for it: to be set with SET LOCAL before it (and its prelude)
     /// and set back after it.
     pub settings: Vec<(&'static str, &'static str)>,
+    /// The form that the server can keep prepared, if it only reads.
+    pub lifted: Option<Lifted>,
     /// For [`Rewritten::position`].
     pub(super) kept: Kept,
 }

@@ -7,6 +7,7 @@ use epoch_adapter_postgres::layout::quote;
 use epoch_adapter_postgres::relation;
 
 use super::form::{self, Form};
+use super::lift::{self, Lifted};
 use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten, state};
@@ -61,7 +62,10 @@ pub(super) async fn statement(
     if rewriter.edits.is_empty() && rewriter.prelude.is_empty() {
         return Ok(Plan::Relay { range });
     }
-    rewriter.finish(late).map(|rewritten| Plan::Rewritten(Arc::new(rewritten)))
+    let tables = rewriter.registered(ctx);
+    let constant = late || rewriter.form == Form::Scanning;
+    let lifted = if constant { None } else { lift::lift(&rewriter, &tables) };
+    rewriter.finish(late, lifted).map(|rewritten| Plan::Rewritten(Arc::new(rewritten)))
 }
 
 /// What a statement around the query does to the session.
@@ -170,7 +174,7 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    fn finish(self, late: bool) -> Result<Rewritten> {
+    fn finish(self, late: bool, lifted: Option<Lifted>) -> Result<Rewritten> {
         let range = self.statement.range.clone();
         let (sql, kept) = self.edits.render(self.sql, &range);
         let runs = match &self.statement.wrap {
@@ -193,6 +197,7 @@ impl Rewriter<'_> {
             } else {
                 form::settings(self.form)
             },
+            lifted,
             kept,
         })
     }

@@ -8,6 +8,7 @@ mod login;
 mod native;
 mod pipe;
 mod plan;
+mod prepared;
 mod registry;
 mod seat;
 mod server;

@@ -9,6 +9,7 @@ use futures::FutureExt;
 use super::local::Portal;
 use super::pipe::{Kind, Pipe, To, Wake, gone, shutting_down};
 use super::plan::{Planner, Route};
+use super::prepared::Prepared;
 use super::statement::Statements;
 use crate::wire::decode;
 use crate::wire::encode::Status;
@@ -29,6 +30,7 @@ pub struct Native {
     pub(super) pipe: Pipe,
     pub(super) planner: Planner,
     pub(super) statements: Statements<Route>,
+    pub(super) prepared: Prepared,
     /// Portals that we answer ourselves.
     pub(super) portals: HashMap<Vec<u8>, Portal>,
     /// Bytes of the client's current frame that only have to be passed on (or dropped).
@@ -43,6 +45,7 @@ impl Native {
             pipe,
             planner,
             statements: Statements::default(),
+            prepared: Prepared::default(),
             portals: HashMap::new(),
             client_rest: 0,
             client_rest_kept: false,
@@ -81,6 +84,12 @@ impl Native {
     pub(super) fn take_notes(&mut self) {
         while let Some(ok) = self.pipe.parsed.pop_front() {
             self.statements.settle(ok);
+        }
+        if std::mem::take(&mut self.pipe.deallocated) {
+            self.prepared.clear();
+        }
+        for number in self.pipe.prepared.drain(..) {
+            self.prepared.confirm(number);
         }
         if std::mem::take(&mut self.pipe.settled) {
             self.planner.settle();

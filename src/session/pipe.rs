@@ -60,6 +60,8 @@ pub enum To {
     Silent,
     /// The same, of a statement of ours.
     Ours(Restore),
+    /// The same, of a statement that is kept under this number.
+    Prepared(u64, Restore),
     /// Rows and errors are kept for us.
     Capture,
     /// A ParameterDescription kept for us, under this number.
@@ -132,6 +134,10 @@ pub struct Pipe {
     pub failed: bool,
     /// Parse messages of the client that succeeded (true) or not, in their order.
     pub parsed: VecDeque<bool>,
+    /// The server was told to forget all prepared statements, ours included.
+    pub deallocated: bool,
+    /// Statements of ours that the server has.
+    pub prepared: Vec<u64>,
     /// ParameterDescriptions that were asked for.
     pub types: Vec<(u64, Vec<u32>)>,
     captured: Vec<Vec<Option<String>>>,
@@ -164,6 +170,8 @@ impl Pipe {
             said_fatal: false,
             failed: false,
             parsed: VecDeque::new(),
+            deallocated: false,
+            prepared: Vec::new(),
             types: Vec::new(),
             captured: Vec::new(),
             capture_error: None,
@@ -326,6 +334,8 @@ impl Pipe {
                 }
                 let body = self.server.input.get(frame::HEADER..size).unwrap_or_default();
                 self.unsure |= tag == b'C' && body.starts_with(b"ROLLBACK");
+                self.deallocated |=
+                    tag == b'C' && (body.starts_with(b"DEALLOCATE ALL") || body.starts_with(b"DISCARD ALL"));
                 self.complete(tag);
                 Ok(())
             }
@@ -369,6 +379,11 @@ impl Pipe {
         let done = self.queue.pop_front();
         if let Some(Expect { kind: Kind::Parse, to: To::Client | To::Restored(_) }) = done {
             self.parsed.push_back(ok);
+        }
+        if let Some(Expect { to: To::Prepared(number, _), .. }) = &done
+            && ok
+        {
+            self.prepared.push(*number);
         }
         done
     }
@@ -428,7 +443,7 @@ impl Pipe {
                 out.extend_from_slice(ours);
                 return Ok(());
             }
-            Some(To::Restored(restore) | To::Ours(restore)) => Some(restore),
+            Some(To::Restored(restore) | To::Ours(restore) | To::Prepared(_, restore)) => Some(restore),
             Some(To::Steps(steps)) => {
                 let mut fields = Fields::new(frame)?;
                 (steps.restore)(&mut fields, steps.client.len());

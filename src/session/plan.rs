@@ -177,10 +177,15 @@ impl Planner {
         })
     }
 
+    /// Whether [`Planner::tune`] has something to say.
+    pub fn must_tune(&self, wanted: &[(&'static str, &'static str)], unsure: bool) -> bool {
+        (self.tuned != wanted || unsure) && !(self.touched.is_empty() && wanted.is_empty())
+    }
+
     /// What the backend must be told before a statement that wants these planner settings; they are
     /// the session's until a statement wants others. `unsure`: an error or ROLLBACK came between.
     pub fn tune(&mut self, wanted: &[(&'static str, &'static str)], unsure: bool) -> Option<String> {
-        if (self.tuned == wanted && !unsure) || (self.touched.is_empty() && wanted.is_empty()) {
+        if !self.must_tune(wanted, unsure) {
             return None;
         }
         for (name, _) in wanted {
@@ -401,6 +406,7 @@ impl Native {
         }
         self.planner.seat.switch(checkout);
         self.planner.names.invalidate();
+        self.prepared.clear();
         Ok(Ok(()))
     }
 
@@ -412,6 +418,7 @@ impl Native {
         }
         let discards = *setting == Setting::DiscardAll;
         if discards {
+            self.prepared.clear();
             self.statements.clear();
             self.portals.clear();
         }

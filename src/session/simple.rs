@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use epoch_adapter::{Error, Result};
+use futures::FutureExt;
 
 use super::local::{self, LocalStatement, Portal};
 use super::native::Native;
 use super::pipe::{Kind, Restore, Steps, To};
 use super::plan::{Route, Step};
 use crate::federation::Params;
+use crate::query::gate;
 use crate::wire::decode::{self, Fields};
 use crate::wire::encode::{self, Severity, Status};
 
@@ -33,6 +35,10 @@ impl Native {
             Ok(sql) => sql,
             Err(error) => return Ok(Err(error)),
         };
+        // Its answer comes too late for a client that sends on without waiting for it.
+        if gate::contains(sql.as_bytes(), b"deallocate") {
+            self.prepared.clear();
+        }
         let mut start = 0;
         loop {
             let rest = sql.get(start..).unwrap_or_default();
@@ -44,6 +50,12 @@ impl Native {
             let steps = &planned.steps;
             let group = steps.iter().position(|s| matches!(s.route, Route::Local(_))).unwrap_or(steps.len());
             let last = group == steps.len() && planned.rest.is_none();
+            if let ([Step { route: Route::Rewritten(rewritten), .. }], true) = (steps.as_slice(), last)
+                && self.pipe.status != Status::Failed
+                && self.send_prepared(rest, before, rewritten).boxed().await?
+            {
+                return Ok(Ok(()));
+            }
             if last || group > 0 {
                 self.send_group(rest, before, steps.get(..group).unwrap_or_default(), last);
             }

@@ -1,0 +1,100 @@
+//! Constants of a rewritten query as parameters, so that the server can keep it prepared: planning
+//! what a branch shows costs several times what reading a row of it does.
+
+use std::sync::Arc;
+
+use epoch_adapter::TableDef;
+
+use super::lexer::{Token, TokenKind};
+use super::parse::{Kind, Wrap};
+use super::rewrite::Rewriter;
+use super::text::Kept;
+
+const INT8: u32 = 20;
+const INT4: u32 = 23;
+
+/// A rewritten query with parameters in the place of constants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lifted {
+    /// Its text.
+    pub sql: String,
+    /// The oids of the parameters' types; 0 where the server infers it.
+    pub types: Vec<u32>,
+    /// Their values, in text form.
+    pub values: Vec<String>,
+    pub(super) kept: Kept,
+}
+
+impl Lifted {
+    /// The position in the client's text of an error of the server in `sql` (characters from 1).
+    pub fn position(&self, client: &str, position: usize) -> usize {
+        self.kept.position(client, &self.sql, position)
+    }
+}
+
+/// The form with parameters of a query that only reads and has none of its own. Constants are taken
+/// where nothing can be told from their being constants: after `=`, whole numbers and, next to a
+/// column of text, strings.
+pub(super) fn lift(rewriter: &Rewriter<'_>, tables: &[Arc<TableDef>]) -> Option<Lifted> {
+    let statement = rewriter.statement;
+    let reads = statement.kind == Kind::Query && statement.wrap == Wrap::None && statement.locks.is_none();
+    if !reads || rewriter.writes || !rewriter.prelude.is_empty() {
+        return None;
+    }
+    let tokens = &rewriter.parsed.tokens;
+    let (first, last) = (tokens.at(statement.range.start), tokens.at(statement.range.end));
+    let inside = tokens.list.get(first..last)?;
+    if inside.iter().any(|t| t.kind == TokenKind::Param || t.is_word(rewriter.sql, "into")) {
+        return None;
+    }
+    let mut edits = rewriter.edits.clone();
+    let (mut types, mut values) = (Vec::new(), Vec::new());
+    for window in inside.windows(3) {
+        let [column, equals, constant] = window else { continue };
+        if equals.kind != TokenKind::Operator || equals.text(rewriter.sql) != "=" {
+            continue;
+        }
+        let Some((oid, value)) =
+            number(rewriter.sql, constant).or_else(|| text(rewriter.sql, column, constant, tables))
+        else {
+            continue;
+        };
+        types.push(oid);
+        values.push(value);
+        // The blank keeps it apart from what follows.
+        edits.replace(constant.start..constant.end, format!("${} ", values.len()));
+    }
+    let (sql, kept) = edits.render(rewriter.sql, &statement.range);
+    Some(Lifted { sql, types, values, kept })
+}
+
+/// A whole number, with the type that PostgreSQL gives it.
+fn number(sql: &str, token: &Token) -> Option<(u32, String)> {
+    let digits = token.text(sql);
+    if token.kind != TokenKind::Number || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let oid = match digits.parse::<i64>() {
+        Ok(n) if i32::try_from(n).is_ok() => INT4,
+        Ok(_) => INT8,
+        Err(_) => return None,
+    };
+    Some((oid, digits.to_owned()))
+}
+
+/// A string that is compared with a column of text, for which every string is a value.
+fn text(sql: &str, column: &Token, token: &Token, tables: &[Arc<TableDef>]) -> Option<(u32, String)> {
+    if token.kind != TokenKind::Str || !column.is_name() {
+        return None;
+    }
+    let inner = token.text(sql).strip_prefix('\'')?.strip_suffix('\'')?;
+    let plain = inner.replace("''", "");
+    if plain.contains(['\'', '\\', '\n', '\r']) {
+        return None;
+    }
+    let name = column.text(sql).trim_matches('"');
+    let mut named = tables.iter().flat_map(|t| &t.schema.columns).filter(|c| c.name == name).peekable();
+    named.peek()?;
+    let of_text = |pg_type: &str| pg_type == "text" || pg_type.starts_with("character varying");
+    named.all(|c| of_text(&c.pg_type)).then(|| (0, inner.replace("''", "'")))
+}

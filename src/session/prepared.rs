@@ -1,0 +1,174 @@
+//! Statements of ours that the server keeps prepared for a connection: rewritten queries that came
+//! as plain text more than once.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use epoch_adapter::Result;
+
+use super::native::Native;
+use super::pipe::{Kind, Restore, To};
+use crate::query::{Lifted, Rewritten};
+use crate::wire::decode::Fields;
+use crate::wire::encode;
+
+/// The most statements that are kept; the server holds a plan of each.
+const MOST: usize = 100;
+/// How many texts that came once are remembered.
+const SEEN: usize = 512;
+/// The longest text that is kept.
+const LONGEST: usize = 32 << 10;
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    /// When it was used last, in uses.
+    used: u64,
+    /// The server said that it has it.
+    confirmed: bool,
+}
+
+/// What one connection has prepared.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    entries: HashMap<(String, Vec<u32>), Entry>,
+    /// Hashes of texts that came once.
+    seen: Vec<u64>,
+    last: u64,
+    uses: u64,
+    /// To be closed with the next batch.
+    closing: Vec<u64>,
+    /// The server refused to run one, because a table's columns changed.
+    stale: Arc<AtomicBool>,
+}
+
+impl Prepared {
+    /// The server has a statement.
+    pub fn confirm(&mut self, number: u64) {
+        if let Some(entry) = self.entries.values_mut().find(|e| e.number == number) {
+            entry.confirmed = true;
+        }
+    }
+
+    /// None of them is to be used any more.
+    pub fn clear(&mut self) {
+        self.closing.extend(self.entries.drain().map(|(_, entry)| entry.number));
+    }
+
+    /// Whether the text came before; remembers it if not.
+    fn came_before(&mut self, lifted: &Lifted) -> bool {
+        let mut hasher = DefaultHasher::new();
+        lifted.sql.hash(&mut hasher);
+        let hash = hasher.finish();
+        if self.seen.contains(&hash) {
+            return true;
+        }
+        if self.seen.len() == SEEN {
+            self.seen.clear();
+        }
+        self.seen.push(hash);
+        false
+    }
+
+    fn make_room(&mut self) {
+        while self.entries.len() >= MOST {
+            let oldest = self.entries.iter().min_by_key(|(_, e)| e.used).map(|(key, _)| key.clone());
+            let Some(entry) = oldest.and_then(|key| self.entries.remove(&key)) else { return };
+            self.closing.push(entry.number);
+        }
+    }
+}
+
+fn name(number: u64) -> Vec<u8> {
+    format!("epoch_prepared_{number}").into_bytes()
+}
+
+impl Native {
+    /// Runs a query that came as plain text by its prepared form. False if it has none: nothing is
+    /// sent then.
+    pub(super) async fn send_prepared(
+        &mut self,
+        text: &str,
+        before: usize,
+        rewritten: &Arc<Rewritten>,
+    ) -> Result<bool> {
+        let Some(lifted) = &rewritten.lifted else { return Ok(false) };
+        if self.pipe.batch
+            || lifted.sql.len() > LONGEST
+            || self.planner.must_tune(&rewritten.settings, self.pipe.unsure)
+            || !self.prepared.came_before(lifted)
+        {
+            return Ok(false);
+        }
+        if self.prepared.stale.swap(false, Ordering::Relaxed) {
+            self.prepared.clear();
+        }
+        let key = (lifted.sql.clone(), lifted.types.clone());
+        if self.prepared.entries.get(&key).is_some_and(|e| !e.confirmed) {
+            self.pipe.drain().await?;
+            self.take_notes();
+            if let Some(entry) = self.prepared.entries.get(&key)
+                && !entry.confirmed
+            {
+                self.prepared.entries.remove(&key);
+            }
+        }
+        let restore = self.restore_prepared(text, before, rewritten);
+        let number = self.prepare_once(key, &restore);
+        let values: Vec<_> = lifted.values.iter().map(|v| (0, Some(v.as_bytes()))).collect();
+        let out = self.pipe.server.output.tail();
+        encode::bind(out, b"", &name(number), &values);
+        encode::named(out, b'D', b'P', b"");
+        encode::execute(out, b"");
+        encode::empty(out, b'S');
+        self.pipe.expect(Kind::Bind, To::Ours(restore.clone()));
+        self.pipe.expect(Kind::Describe, To::Client);
+        self.pipe.expect(Kind::Execute, To::Restored(restore));
+        self.pipe.expect(Kind::Sync, To::Client);
+        Ok(true)
+    }
+
+    /// The statement's number, after sending what the server needs to know it.
+    fn prepare_once(&mut self, key: (String, Vec<u32>), restore: &Restore) -> u64 {
+        self.prepared.make_room();
+        let out = self.pipe.server.output.tail();
+        let closing = std::mem::take(&mut self.prepared.closing);
+        for number in &closing {
+            encode::named(out, b'C', b'S', &name(*number));
+        }
+        closing.iter().for_each(|_| self.pipe.expect(Kind::Close, To::Silent));
+        self.prepared.uses += 1;
+        let used = self.prepared.uses;
+        if let Some(entry) = self.prepared.entries.get_mut(&key) {
+            entry.used = used;
+            return entry.number;
+        }
+        self.prepared.last += 1;
+        let number = self.prepared.last;
+        encode::parse(self.pipe.server.output.tail(), &name(number), key.0.as_bytes(), &key.1);
+        self.pipe.expect(Kind::Parse, To::Prepared(number, restore.clone()));
+        self.prepared.entries.insert(key, Entry { number, used, confirmed: false });
+        number
+    }
+
+    /// Errors as they would be of the client's text, which begins after `before` characters.
+    fn restore_prepared(&self, text: &str, before: usize, rewritten: &Arc<Rewritten>) -> Restore {
+        let (text, rewritten) = (text.to_owned(), rewritten.clone());
+        let (errors, stale) = (self.planner.restore(), self.prepared.stale.clone());
+        Arc::new(move |fields: &mut Fields| {
+            let replanned = "cached plan must not change result type";
+            if fields.code() == "0A000" && fields.get(b'M') == Some(replanned) {
+                stale.store(true, Ordering::Relaxed);
+            }
+            let position = fields.get(b'P').and_then(|p| p.parse().ok());
+            let lifted = rewritten.lifted.as_ref();
+            let there = position.zip(lifted).map(|(p, l)| l.position(&text, p) + before);
+            fields.set(b'P', there.map(|p| p.to_string()));
+            if let Some(errors) = &errors {
+                errors(fields);
+            }
+        })
+    }
+}
