@@ -245,6 +245,9 @@ fn queries_that_come_again() {
     plain.connect().exec(SETUP);
     let shop = Fixture::registered(SETUP);
     shop.main().exec("SELECT * FROM epoch_branch('b')");
+    for mut direct in [plain.connect(), shop.direct()] {
+        direct.exec("CREATE TABLE outsider AS SELECT 1 AS a UNION ALL SELECT 2");
+    }
     let (mut plain, mut branch) = (plain.connect(), shop.on("b"));
     let reads =
         |sql: &&str| (sql.starts_with("SELECT") || sql.starts_with("WITH")) && !sql.contains("nextval");
@@ -274,6 +277,16 @@ fn queries_that_come_again() {
                 }
             }
         }
+    }
+    // A temporary table takes a name over that a kept query uses.
+    for conn in [&mut plain, &mut branch] {
+        for _ in 0..3 {
+            conn.one("SELECT count(*) FROM outsider o, item i WHERE i.id = 1");
+        }
+        conn.exec("CREATE TEMP TABLE outsider (a int)");
+        assert_eq!(conn.one("SELECT count(*) FROM outsider o, item i WHERE i.id = 1"), "0");
+        conn.exec("DROP TABLE pg_temp.outsider");
+        assert_eq!(conn.one("SELECT count(*) FROM outsider o, item i WHERE i.id = 1"), "2");
     }
     assert!(count > 300, "{count} queries");
     assert!(problems.is_empty(), "{} of {count} differ:\n{}", problems.len(), problems.join("\n"));

@@ -59,10 +59,15 @@ pub(super) fn lift(rewriter: &Rewriter<'_>, tables: &[Arc<TableDef>]) -> Option<
         else {
             continue;
         };
-        types.push(oid);
-        values.push(value);
+        // One parameter for what is written alike: GROUP BY must go on meaning the selected expression.
+        let known = types.iter().zip(&values).position(|(t, v)| *t == oid && *v == value);
+        let number = known.unwrap_or(values.len());
+        if known.is_none() {
+            types.push(oid);
+            values.push(value);
+        }
         // The blank keeps it apart from what follows.
-        edits.replace(constant.start..constant.end, format!("${} ", values.len()));
+        edits.replace(constant.start..constant.end, format!("${} ", number + 1));
     }
     let (sql, kept) = edits.render(rewriter.sql, &statement.range);
     Some(Lifted { sql, types, values, kept })

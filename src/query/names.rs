@@ -64,6 +64,7 @@ type Verdict = Option<String>;
 #[derive(Debug, Default)]
 pub struct NameCache {
     generation: u64,
+    version: u64,
     tables: HashMap<(Option<String>, String), (Instant, Meaning)>,
     functions: HashMap<(Option<String>, String), (Instant, Function)>,
     operators: HashMap<String, (Instant, Verdict)>,
@@ -86,10 +87,16 @@ pub struct Function {
 impl NameCache {
     /// Forgets everything: after DDL, `SET search_path`, DISCARD, a switch of the role.
     pub fn invalidate(&mut self) {
+        self.version += 1;
         self.tables.clear();
         self.functions.clear();
         self.operators.clear();
         self.types.clear();
+    }
+
+    /// Changes when names may mean something else.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// To be called when the server says that no transaction is open (ReadyForQuery `I`).

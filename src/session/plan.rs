@@ -139,6 +139,11 @@ impl Planner {
         self.seat.stamp()
     }
 
+    /// As [`NameCache::version`] says.
+    pub fn names_version(&self) -> u64 {
+        self.names.version()
+    }
+
     /// No transaction is open any more.
     pub fn settle(&mut self) {
         self.names.settle();

@@ -40,6 +40,8 @@ pub(super) struct Prepared {
     uses: u64,
     /// To be closed with the next batch.
     closing: Vec<u64>,
+    /// What names meant when they were prepared: the server goes on with what it found then.
+    names: u64,
     /// The server refused to run one, because a table's columns changed.
     stale: Arc<AtomicBool>,
 }
@@ -102,8 +104,10 @@ impl Native {
         {
             return Ok(false);
         }
-        if self.prepared.stale.swap(false, Ordering::Relaxed) {
+        let names = self.planner.names_version();
+        if self.prepared.stale.swap(false, Ordering::Relaxed) || self.prepared.names != names {
             self.prepared.clear();
+            self.prepared.names = names;
         }
         let key = (lifted.sql.clone(), lifted.types.clone());
         if self.prepared.entries.get(&key).is_some_and(|e| !e.confirmed) {

@@ -49,6 +49,10 @@ SELECT string_agg(name, ',' ORDER BY id) FROM item WHERE id < 5
 SELECT jsonb_agg(doc ORDER BY id) FROM item WHERE id < 4
 SELECT count(*) FILTER (WHERE qty > 3) FROM sale HAVING count(*) > 1
 SELECT unnest(tags), count(*) FROM item GROUP BY 1 ORDER BY 1
+SELECT price = 5, count(*) FROM item GROUP BY price = 5
+SELECT DISTINCT ON (id = 7) id = 7, id FROM item WHERE id = 7 ORDER BY id = 7, id
+SELECT name = 'item 5', count(*) OVER (PARTITION BY name = 'item 5') FROM item WHERE id < 8 ORDER BY 1
+SELECT id FROM item WHERE id = 5 AND price = 5::numeric AND name = 'item 5' OR 5 = id ORDER BY 1
 -- 6 expressions
 SELECT 1, 'a', NULL, true, 1.5, now() > '2020-01-01'
 SELECT $$it's$$ || 'x', E'a\nb', U&'\0041', B'101', X'1F', '2026-01-01'::date
