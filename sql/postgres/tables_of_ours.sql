@@ -26,3 +26,9 @@ ALTER TABLE {{overlay}}
     ADD epoch_copied bool NOT NULL DEFAULT false;
 -- Not part of ADD, which would work it out for rows that are there.
 ALTER TABLE {{overlay}} ALTER epoch_lineage SET DEFAULT current_setting('epoch.lineage')::int8;
+-- Statistics of lineages are wrong for every one that came after the last ANALYZE: it would look as if
+-- it had no rows, and any index as good as the key's, even for probes by key. Without them the planner
+-- takes each lineage for a two-hundredth of the table.
+ALTER TABLE {{overlay}} ALTER epoch_lineage SET STATISTICS 0;
+ALTER TABLE {{history}} ALTER epoch_lineage SET STATISTICS 0;
+ALTER TABLE {{mask}} ALTER epoch_lineage SET STATISTICS 0;

@@ -14,7 +14,7 @@ pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> 
     for table in &statement.tables {
         ours(ctx, table)?;
     }
-    settings(statement)?;
+    settings(ctx, statement)?;
     if ctx.checkout.is_main() {
         return Ok(());
     }
@@ -85,19 +85,27 @@ fn ours(ctx: &Context<'_>, table: &TableRef) -> Result<()> {
 }
 
 /// Settings of ours can't be set by a function.
-fn settings(statement: &Statement) -> Result<()> {
+fn settings(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
     for function in statement.functions.iter().filter(|f| f.name == "set_config") {
         match function.arguments.first().map(|a| &a.value) {
-            Some(Constant::Text(name)) if !name.to_ascii_lowercase().starts_with("epoch") => {}
+            Some(Constant::Text(name)) if may_be_set(ctx, name) => {}
             _ => {
                 return Err(Error::unsupported(
-                    "set_config() of a setting of ours, or of one that isn't a constant",
+                    "set_config() of a setting of ours, of one that isn't a constant, or of one that a branch relies on",
                 )
                 .with_hint("Write SET epoch.x = 'value'."));
             }
         }
     }
     Ok(())
+}
+
+/// Whether a function may set it. On a branch, quotes must mean what the lexer takes them for, and
+/// triggers must fire.
+fn may_be_set(ctx: &Context<'_>, name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let relied_on = matches!(name.as_str(), "standard_conforming_strings" | "session_replication_role");
+    !name.starts_with("epoch") && (ctx.checkout.is_main() || !relied_on)
 }
 
 /// Whether it calls `set_config('search_path', …)` or the like, which changes what names mean.

@@ -12,13 +12,14 @@ use super::text::Kept;
 
 const INT8: u32 = 20;
 const INT4: u32 = 23;
+const TEXT: u32 = 25;
 
 /// A rewritten query with parameters in the place of constants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lifted {
     /// Its text.
     pub sql: String,
-    /// The oids of the parameters' types; 0 where the server infers it.
+    /// The oids of the parameters' types.
     pub types: Vec<u32>,
     /// Their values, in text form.
     pub values: Vec<String>,
@@ -33,8 +34,9 @@ impl Lifted {
 }
 
 /// The form with parameters of a query that only reads and has none of its own. Constants are taken
-/// where nothing can be told from their being constants: after `=`, whole numbers and, next to a
-/// column of text, strings.
+/// where nothing can be told from their being constants: after a name or a bracket and `=`, whole
+/// numbers and, next to a column of text, strings. With other strings there is no such form: `'today'`
+/// or `'01/02/2026'` mean what they meant when the statement was prepared.
 pub(super) fn lift(rewriter: &Rewriter<'_>, tables: &[Arc<TableDef>]) -> Option<Lifted> {
     let statement = rewriter.statement;
     let reads = statement.kind == Kind::Query && statement.wrap == Wrap::None && statement.locks.is_none();
@@ -49,9 +51,11 @@ pub(super) fn lift(rewriter: &Rewriter<'_>, tables: &[Arc<TableDef>]) -> Option<
     }
     let mut edits = rewriter.edits.clone();
     let (mut types, mut values) = (Vec::new(), Vec::new());
+    let mut strings = inside.iter().filter(|t| t.kind == TokenKind::Str).count();
     for window in inside.windows(3) {
         let [column, equals, constant] = window else { continue };
-        if equals.kind != TokenKind::Operator || equals.text(rewriter.sql) != "=" {
+        let equation = equals.kind == TokenKind::Operator && equals.text(rewriter.sql) == "=";
+        if !equation || !(column.is_name() || column.is_symbol(b')')) {
             continue;
         }
         let Some((oid, value)) =
@@ -59,6 +63,7 @@ pub(super) fn lift(rewriter: &Rewriter<'_>, tables: &[Arc<TableDef>]) -> Option<
         else {
             continue;
         };
+        strings -= usize::from(constant.kind == TokenKind::Str);
         // One parameter for what is written alike: GROUP BY must go on meaning the selected expression.
         let known = types.iter().zip(&values).position(|(t, v)| *t == oid && *v == value);
         let number = known.unwrap_or(values.len());
@@ -68,6 +73,9 @@ pub(super) fn lift(rewriter: &Rewriter<'_>, tables: &[Arc<TableDef>]) -> Option<
         }
         // The blank keeps it apart from what follows.
         edits.replace(constant.start..constant.end, format!("${} ", number + 1));
+    }
+    if strings > 0 {
+        return None;
     }
     let (sql, kept) = edits.render(rewriter.sql, &statement.range);
     Some(Lifted { sql, types, values, kept })
@@ -101,5 +109,5 @@ fn text(sql: &str, column: &Token, token: &Token, tables: &[Arc<TableDef>]) -> O
     let mut named = tables.iter().flat_map(|t| &t.schema.columns).filter(|c| c.name == name).peekable();
     named.peek()?;
     let of_text = |pg_type: &str| pg_type == "text" || pg_type.starts_with("character varying");
-    named.all(|c| of_text(&c.pg_type)).then(|| (0, inner.replace("''", "'")))
+    named.all(|c| of_text(&c.pg_type)).then(|| (TEXT, inner.replace("''", "'")))
 }

@@ -300,7 +300,7 @@ const UNSAFE: &str = "(p.oid >= 16384 \
          AND e.objid = p.oid AND e.deptype = 'e') \
      AND ((p.provolatile <> 'i' AND l.lanname NOT IN ('internal', 'c')) \
          OR (p.prokind = 'a' AND EXISTS (SELECT FROM pg_catalog.pg_aggregate a \
-             JOIN pg_catalog.pg_proc s ON s.oid IN (a.aggtransfn, a.aggfinalfn) JOIN pg_catalog.pg_language sl ON sl.oid = s.prolang \
+             JOIN pg_catalog.pg_proc s ON s.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) JOIN pg_catalog.pg_language sl ON sl.oid = s.prolang \
              WHERE a.aggfnoid = p.oid AND s.provolatile <> 'i' AND sl.lanname NOT IN ('internal', 'c')))))";
 
 impl Asked {
@@ -385,7 +385,7 @@ impl Asked {
             "SELECT 'y', f.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL FROM \
              (WITH RECURSIVE w(i, oid) AS (SELECT n.i, t.oid FROM (VALUES {}) n(i, schema, name) \
                  JOIN pg_catalog.pg_type t ON t.typname = n.name JOIN pg_catalog.pg_namespace s ON s.oid = t.typnamespace \
-                 WHERE CASE WHEN n.schema IS NULL THEN s.nspname = ANY (pg_catalog.current_schemas(true)) ELSE s.nspname = n.schema END \
+                 WHERE CASE WHEN n.schema IS NULL THEN s.nspname = ANY (pg_catalog.current_schemas(true)) WHEN n.schema = 'pg_temp' THEN s.oid = pg_catalog.pg_my_temp_schema() ELSE s.nspname = n.schema END \
                UNION SELECT w.i, r.oid FROM w JOIN pg_catalog.pg_type t ON t.oid = w.oid CROSS JOIN LATERAL \
                  (SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a \
                   WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) r(oid) WHERE r.oid >= 16384) \
@@ -408,7 +408,8 @@ impl Asked {
             "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text END, NULL, NULL, NULL, NULL \
              FROM (VALUES {}) n(i, schema, name) JOIN pg_catalog.pg_proc p ON p.proname = n.name \
              JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
-             WHERE CASE WHEN n.schema IS NULL THEN s.nspname = ANY (pg_catalog.current_schemas(true)) ELSE s.nspname = n.schema END",
+             WHERE CASE WHEN n.schema IS NULL THEN s.nspname = ANY (pg_catalog.current_schemas(true)) \
+             WHEN n.schema = 'pg_temp' THEN s.oid = pg_catalog.pg_my_temp_schema() ELSE s.nspname = n.schema END",
             values.join(", ")
         )
     }

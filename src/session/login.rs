@@ -309,7 +309,8 @@ fn settings_of(options: &str) -> Vec<(String, String)> {
 fn lineage_option(checkout: &Checkout) -> String {
     match super::plan::lineage(checkout) {
         main if main.is_empty() => main,
-        lineage => format!("-c epoch.lineage={lineage}"),
+        // Quotes must mean what the lexer takes them for, whatever the role's settings say.
+        lineage => format!("-c epoch.lineage={lineage} -c standard_conforming_strings=on"),
     }
 }
 

@@ -403,6 +403,11 @@ impl Native {
             .with_hint("COMMIT or ROLLBACK first.")));
         }
         let mut sql = format!("SET epoch.lineage = '{}'", lineage(&checkout));
+        if !checkout.is_main() {
+            // Quotes must mean what the lexer takes them for.
+            sql += "; SET standard_conforming_strings = on";
+        }
+        sql += &self.prepared.deallocate();
         if let Some(tune) = self.planner.tune(&[], true) {
             sql = format!("{sql}; {tune}");
         }
@@ -411,13 +416,21 @@ impl Native {
         }
         self.planner.seat.switch(checkout);
         self.planner.names.invalidate();
-        self.prepared.clear();
         Ok(Ok(()))
     }
 
     /// DISCARD ALL and RESET ALL: the backend's and ours. The lineage of the connection was among
     /// its options, so the backend goes back to it by itself.
     async fn reset(&mut self, setting: &Setting, sql: &str) -> Result<Result<Done>> {
+        let open = self.pipe.status != Status::Idle || self.pipe.batch;
+        if open && !(self.planner.seat.checkout.name == self.planner.seat.initial.name) {
+            // A ROLLBACK would bring back the lineage alone.
+            return Ok(Err(Error::new(
+                sqlstate::ACTIVE_SQL_TRANSACTION,
+                "the branch of a session cannot be changed inside a transaction block",
+            )
+            .with_hint("RESET ALL goes back to the branch of the connection: COMMIT or ROLLBACK first.")));
+        }
         if let Err(error) = self.pipe.ask(sql).await? {
             return Ok(Err(error));
         }

@@ -59,6 +59,14 @@ impl Prepared {
         self.closing.extend(self.entries.drain().map(|(_, entry)| entry.number));
     }
 
+    /// Forgets all of them: what the server must be told, when it owes nothing.
+    pub fn deallocate(&mut self) -> String {
+        self.entries.retain(|_, entry| entry.confirmed);
+        self.clear();
+        let closing = std::mem::take(&mut self.closing);
+        closing.iter().map(|n| format!("; DEALLOCATE {PREFIX}{n}")).collect()
+    }
+
     /// Whether the text came before; remembers it if not.
     fn came_before(&mut self, lifted: &Lifted) -> bool {
         let mut hasher = DefaultHasher::new();
@@ -83,8 +91,10 @@ impl Prepared {
     }
 }
 
+const PREFIX: &str = "epoch_prepared_";
+
 fn name(number: u64) -> Vec<u8> {
-    format!("epoch_prepared_{number}").into_bytes()
+    format!("{PREFIX}{number}").into_bytes()
 }
 
 impl Native {

@@ -91,7 +91,7 @@ fn statement(table: &TableDef, layer: Layer, ordinal: Ordinal, snapshot: &str, m
         SealMode::All => String::new(),
         SealMode::Own => format!(
             "AND EXISTS (SELECT FROM {} w WHERE w.epoch_lineage = {} AND {} AND w.epoch_to = {PENDING} \
-             AND w.epoch_xid = pg_current_xact_id())",
+             AND w.epoch_xid = pg_current_xact_id() OFFSET 0)",
             history(table),
             layer.lineage.0,
             same_key(table, "w", "h")

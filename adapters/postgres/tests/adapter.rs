@@ -8,5 +8,6 @@ mod branches;
 mod capture;
 mod commits;
 mod constraints;
+mod plans;
 mod roundtrip;
 mod values;

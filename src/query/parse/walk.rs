@@ -158,6 +158,25 @@ impl<'s> Walker<'s> {
             Node::TypeName(name) => self.type_name(name),
             Node::A_Expr(expr) => {
                 self.operator(expr.name());
+                self.implied(expr.kind);
+                self.children(node);
+            }
+            Node::CaseExpr(case) => {
+                if !matches!(case.arg(), Node::None) {
+                    self.operators_named(&["="]);
+                }
+                self.children(node);
+            }
+            Node::JoinExpr(join) => {
+                if join.is_natural || !join.using_clause().is_empty() {
+                    self.operators_named(&["="]);
+                }
+                self.children(node);
+            }
+            Node::RangeTableFuncCol(column) => {
+                if let Some(name) = column.type_name() {
+                    self.type_name(name);
+                }
                 self.children(node);
             }
             Node::SubLink(link) => {
@@ -437,6 +456,26 @@ impl<'s> Walker<'s> {
         // The grammar's own words for types (`int`, `timestamp`) come with this schema.
         if named.0.as_deref() != Some("pg_catalog") && !self.types.contains(&named) {
             self.types.push(named);
+        }
+    }
+
+    /// Operators that the grammar doesn't name.
+    fn implied(&mut self, kind: nodes::A_Expr_Kind::Type) {
+        use nodes::A_Expr_Kind as Kind;
+        match kind {
+            Kind::AEXPR_BETWEEN
+            | Kind::AEXPR_NOT_BETWEEN
+            | Kind::AEXPR_BETWEEN_SYM
+            | Kind::AEXPR_NOT_BETWEEN_SYM => self.operators_named(&["<", "<=", ">", ">="]),
+            _ => {}
+        }
+    }
+
+    fn operators_named(&mut self, names: &[&str]) {
+        for name in names {
+            if !self.operators.iter().any(|o| o == name) {
+                self.operators.push((*name).to_owned());
+            }
         }
     }
 

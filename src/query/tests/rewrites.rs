@@ -161,7 +161,7 @@ async fn main_is_relayed() {
         ("SELECT * FROM epoch_at('users', $1) WHERE id = $2", "SELECT * FROM (SELECT epoch_p.* FROM <main@5 users> epoch_p WHERE $1::pg_catalog.text IS NULL OR true) AS \"epoch_at\" WHERE id = $2"),
         ("SELECT * FROM epoch_nothing('a') x, users", "relay SELECT * FROM epoch_nothing('a') x, users"),
         ("SELECT epoch_commit('a') FROM users", "0A000: epoch_commit() as a part of a larger query is not supported"),
-        ("SELECT set_config('epoch.branch', 'x', false)", "0A000: set_config() of a setting of ours, or of one that isn't a constant is not supported"),
+        ("SELECT set_config('epoch.branch', 'x', false)", "0A000: set_config() of a setting of ours, of one that isn't a constant, or of one that a branch relies on is not supported"),
     ]).await;
 }
 

@@ -252,8 +252,8 @@ fn set_statement(set: &nodes::VariableSetStmt) -> Kind {
         // A capture trigger or a check of ours must not be switched off, and quotes must mean what
         // the lexer takes them for.
         "session_replication_role" => Kind::Refused("SET session_replication_role".to_owned()),
-        "standard_conforming_strings" if set.kind == How::VAR_SET_VALUE && !is_on(set) => {
-            Kind::Refused("standard_conforming_strings = off".to_owned())
+        "standard_conforming_strings" if set.kind != How::VAR_SET_VALUE || !is_on(set) => {
+            Kind::Refused("standard_conforming_strings other than on".to_owned())
         }
         "role" | "session_authorization" => Kind::Names,
         _ => Kind::Pass,
