@@ -86,7 +86,7 @@ impl Native {
             self.statements.settle(ok);
         }
         if std::mem::take(&mut self.pipe.deallocated) {
-            self.prepared.clear();
+            self.prepared.forget();
         }
         for number in self.pipe.prepared.drain(..) {
             self.prepared.confirm(number);

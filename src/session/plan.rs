@@ -407,7 +407,7 @@ impl Native {
             // Quotes must mean what the lexer takes them for.
             sql += "; SET standard_conforming_strings = on";
         }
-        sql += &self.prepared.deallocate();
+        self.close_prepared();
         if let Some(tune) = self.planner.tune(&[], true) {
             sql = format!("{sql}; {tune}");
         }
@@ -436,7 +436,7 @@ impl Native {
         }
         let discards = *setting == Setting::DiscardAll;
         if discards {
-            self.prepared.clear();
+            self.prepared.forget();
             self.statements.clear();
             self.portals.clear();
         }

@@ -59,12 +59,10 @@ impl Prepared {
         self.closing.extend(self.entries.drain().map(|(_, entry)| entry.number));
     }
 
-    /// Forgets all of them: what the server must be told, when it owes nothing.
-    pub fn deallocate(&mut self) -> String {
-        self.entries.retain(|_, entry| entry.confirmed);
-        self.clear();
-        let closing = std::mem::take(&mut self.closing);
-        closing.iter().map(|n| format!("; DEALLOCATE {PREFIX}{n}")).collect()
+    /// The server has none of them any more.
+    pub fn forget(&mut self) {
+        self.entries.clear();
+        self.closing.clear();
     }
 
     /// Whether the text came before; remembers it if not.
@@ -91,10 +89,8 @@ impl Prepared {
     }
 }
 
-const PREFIX: &str = "epoch_prepared_";
-
 fn name(number: u64) -> Vec<u8> {
-    format!("{PREFIX}{number}").into_bytes()
+    format!("epoch_prepared_{number}").into_bytes()
 }
 
 impl Native {
@@ -144,15 +140,30 @@ impl Native {
         Ok(true)
     }
 
+    /// Closes all of them, outside of any batch.
+    pub(super) fn close_prepared(&mut self) {
+        self.prepared.clear();
+        if self.close_old() {
+            encode::empty(self.pipe.server.output.tail(), b'S');
+            self.pipe.expect(Kind::Sync, To::Silent);
+        }
+    }
+
+    /// Closes what isn't used any more; whether there was something. (Closing what isn't there is no
+    /// error.)
+    fn close_old(&mut self) -> bool {
+        let closing = std::mem::take(&mut self.prepared.closing);
+        for number in &closing {
+            encode::named(self.pipe.server.output.tail(), b'C', b'S', &name(*number));
+            self.pipe.expect(Kind::Close, To::Silent);
+        }
+        !closing.is_empty()
+    }
+
     /// The statement's number, after sending what the server needs to know it.
     fn prepare_once(&mut self, key: (String, Vec<u32>), restore: &Restore) -> u64 {
         self.prepared.make_room();
-        let out = self.pipe.server.output.tail();
-        let closing = std::mem::take(&mut self.prepared.closing);
-        for number in &closing {
-            encode::named(out, b'C', b'S', &name(*number));
-        }
-        closing.iter().for_each(|_| self.pipe.expect(Kind::Close, To::Silent));
+        self.close_old();
         self.prepared.uses += 1;
         let used = self.prepared.uses;
         if let Some(entry) = self.prepared.entries.get_mut(&key) {
