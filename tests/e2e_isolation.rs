@@ -245,3 +245,58 @@ fn row_locks_on_a_branch() {
     assert_eq!(one.one("SELECT money FROM account WHERE id = 5"), "111");
     assert_eq!(shop.direct().one("SELECT money FROM account WHERE id = 5"), "100");
 }
+
+/// With standard_conforming_strings off the server would end a string where our lexer goes on, and
+/// run what stands in it.
+#[test]
+fn quotes_mean_on_a_branch_what_the_lexer_takes_them_for() {
+    need_postgres!();
+    let shop = Fixture::registered(BANK);
+    shop.main().exec("SELECT * FROM epoch_branch('b')");
+    let mut direct = shop.direct();
+    let name = direct.one("SELECT current_database()");
+    direct.exec(&format!("ALTER DATABASE \"{name}\" SET standard_conforming_strings = off"));
+    let smuggled = r"SELECT '\', '; RESET epoch.lineage; DELETE FROM account; --'";
+    let mut switched = shop.main();
+    assert_eq!(switched.one("SHOW standard_conforming_strings"), "off", "main is the server's");
+    switched.exec("SELECT epoch_checkout('b')");
+    for mut branch in [shop.on("b"), switched] {
+        assert_eq!(branch.one("SHOW standard_conforming_strings"), "on");
+        for off in [
+            "SELECT set_config('standard_conforming_strings', 'off', false)",
+            "SET standard_conforming_strings = off",
+            "SET LOCAL standard_conforming_strings TO off",
+            "RESET standard_conforming_strings",
+            "SET standard_conforming_strings TO DEFAULT",
+            "SELECT set_config('session_replication_role', 'replica', false)",
+        ] {
+            assert_eq!(branch.err(off).code(), "0A000", "{off}");
+        }
+        branch.simple(smuggled);
+        assert_eq!(branch.one(SUM), TOTAL);
+    }
+    assert_eq!(direct.one(SUM), TOTAL);
+}
+
+/// The ROLLBACK brought back the server's half of the checkout alone: main could not be written.
+#[test]
+fn reset_all_in_a_block_leaves_the_session_where_it_is() {
+    need_postgres!();
+    let shop = Fixture::registered(BANK);
+    shop.main().exec("SELECT * FROM epoch_branch('b')");
+    let mut conn = shop.main();
+    conn.exec("BEGIN");
+    conn.exec("RESET ALL");
+    conn.exec("COMMIT");
+    conn.exec("SELECT epoch_checkout('b')");
+    conn.exec("BEGIN");
+    assert_eq!(conn.err("RESET ALL").code(), "25001");
+    conn.exec("ROLLBACK");
+    assert_eq!(conn.one("SELECT epoch_active_branch()"), "b");
+    conn.exec("UPDATE account SET money = 0");
+    assert_eq!(shop.direct().one(SUM), TOTAL);
+    conn.exec("RESET ALL");
+    assert_eq!(conn.one("SELECT epoch_active_branch()"), "main");
+    conn.exec("UPDATE account SET money = money");
+    assert_eq!(conn.one(SUM), TOTAL);
+}
