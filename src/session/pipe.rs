@@ -344,7 +344,9 @@ impl Pipe {
                     self.copy_starts();
                 }
                 self.capture(tag, size)?;
-                if self.is_shown() {
+                let notice =
+                    tag == b'N' && matches!(self.queue.front(), Some(Expect { to: To::Prepared(..), .. }));
+                if notice || self.is_shown() {
                     self.show(size);
                 }
                 Ok(())

@@ -191,6 +191,9 @@ impl Native {
             let lifted = rewritten.lifted.as_ref();
             let there = position.zip(lifted).map(|(p, l)| l.position(&text, p) + before);
             fields.set(b'P', there.map(|p| p.to_string()));
+            // The parameters are ours.
+            let context = fields.get(b'W').filter(|w| !w.contains("portal parameter $")).map(str::to_owned);
+            fields.set(b'W', context);
             if let Some(errors) = &errors {
                 errors(fields);
             }
