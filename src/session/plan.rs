@@ -423,7 +423,7 @@ impl Native {
     /// its options, so the backend goes back to it by itself.
     async fn reset(&mut self, setting: &Setting, sql: &str) -> Result<Result<Done>> {
         let open = self.pipe.status != Status::Idle || self.pipe.batch;
-        if open && !(self.planner.seat.checkout.name == self.planner.seat.initial.name) {
+        if open && self.planner.seat.checkout.name != self.planner.seat.initial.name {
             // A ROLLBACK would bring back the lineage alone.
             return Ok(Err(Error::new(
                 sqlstate::ACTIVE_SQL_TRANSACTION,
