@@ -299,3 +299,20 @@ async fn nonsense_is_a_syntax_error_with_a_position() {
     let rows = format!("INSERT INTO users (id) VALUES (1){}", ", (1)".repeat(50_000));
     assert!(matches!(plans(&branch(), &rows).await.unwrap().as_slice(), [Plan::Rewritten(_)]));
 }
+
+/// What a statement calls without naming it is looked up too.
+#[test]
+fn implied_operators_and_types_are_noted() {
+    let of = |sql: &str| parse(sql).unwrap().statements.remove(0);
+    let operators = |sql: &str| of(sql).operators;
+    assert_eq!(operators("SELECT CASE a WHEN b THEN 1 END FROM t"), ["="]);
+    assert!(operators("SELECT a BETWEEN 1 AND 2 FROM t").iter().any(|o| o == "<="));
+    assert!(operators("SELECT * FROM t JOIN u USING (a)").iter().any(|o| o == "="));
+    assert!(operators("SELECT * FROM t NATURAL JOIN u").iter().any(|o| o == "="));
+    let types = |sql: &str| of(sql).types.into_iter().map(|(_, name)| name).collect::<Vec<_>>();
+    assert_eq!(types("SELECT 1::checked, 2::int, CAST(a AS public.mood[])"), ["checked", "mood"]);
+    assert_eq!(types("SELECT * FROM XMLTABLE('/r' PASSING x COLUMNS a checked PATH 'a')"), ["checked"]);
+    assert_eq!(types("SELECT * FROM json_to_recordset('[]') x(a checked)"), ["checked"]);
+    assert_eq!(types("CREATE TEMP TABLE t (a checked)"), ["checked"]);
+    assert_eq!(of("CREATE TEMP TABLE t (a int DEFAULT wipe())").functions.len(), 1);
+}
