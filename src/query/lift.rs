@@ -1,10 +1,6 @@
 //! Constants of a rewritten query as parameters, so that the server can keep it prepared: planning
 //! what a branch shows costs several times what reading a row of it does.
 
-use std::sync::Arc;
-
-use epoch_adapter::TableDef;
-
 use super::lexer::{Token, TokenKind};
 use super::parse::{Kind, Wrap};
 use super::rewrite::Rewriter;
@@ -12,7 +8,6 @@ use super::text::Kept;
 
 const INT8: u32 = 20;
 const INT4: u32 = 23;
-const TEXT: u32 = 25;
 
 /// A rewritten query with parameters in the place of constants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +29,10 @@ impl Lifted {
 }
 
 /// The form with parameters of a query that only reads and has none of its own. Constants are taken
-/// where nothing can be told from their being constants: after a name or a bracket and `=`, whole
-/// numbers and, next to a column of text, strings. With other strings there is no such form: `'today'`
-/// or `'01/02/2026'` mean what they meant when the statement was prepared.
-pub(super) fn lift(rewriter: &Rewriter<'_>, tables: &[Arc<TableDef>]) -> Option<Lifted> {
+/// where nothing can be told from their being constants: whole numbers after a name or a bracket and
+/// `=`. With strings there is no such form: `'today'` or `'01/02/2026'` would go on meaning what they
+/// meant when the statement was prepared, and a string takes its type from what it is compared with.
+pub(super) fn lift(rewriter: &Rewriter<'_>) -> Option<Lifted> {
     let statement = rewriter.statement;
     let reads = statement.kind == Kind::Query && statement.wrap == Wrap::None && statement.locks.is_none();
     if !reads || rewriter.writes || !rewriter.prelude.is_empty() {
@@ -46,24 +41,20 @@ pub(super) fn lift(rewriter: &Rewriter<'_>, tables: &[Arc<TableDef>]) -> Option<
     let tokens = &rewriter.parsed.tokens;
     let (first, last) = (tokens.at(statement.range.start), tokens.at(statement.range.end));
     let inside = tokens.list.get(first..last)?;
-    if inside.iter().any(|t| t.kind == TokenKind::Param || t.is_word(rewriter.sql, "into")) {
+    let unfit =
+        |t: &Token| matches!(t.kind, TokenKind::Param | TokenKind::Str) || t.is_word(rewriter.sql, "into");
+    if inside.iter().any(unfit) {
         return None;
     }
     let mut edits = rewriter.edits.clone();
     let (mut types, mut values) = (Vec::new(), Vec::new());
-    let mut strings = inside.iter().filter(|t| t.kind == TokenKind::Str).count();
     for window in inside.windows(3) {
         let [column, equals, constant] = window else { continue };
         let equation = equals.kind == TokenKind::Operator && equals.text(rewriter.sql) == "=";
         if !equation || !(column.is_name() || column.is_symbol(b')')) {
             continue;
         }
-        let Some((oid, value)) =
-            number(rewriter.sql, constant).or_else(|| text(rewriter.sql, column, constant, tables))
-        else {
-            continue;
-        };
-        strings -= usize::from(constant.kind == TokenKind::Str);
+        let Some((oid, value)) = number(rewriter.sql, constant) else { continue };
         // One parameter for what is written alike: GROUP BY must go on meaning the selected expression.
         let known = types.iter().zip(&values).position(|(t, v)| *t == oid && *v == value);
         let number = known.unwrap_or(values.len());
@@ -73,9 +64,6 @@ pub(super) fn lift(rewriter: &Rewriter<'_>, tables: &[Arc<TableDef>]) -> Option<
         }
         // The blank keeps it apart from what follows.
         edits.replace(constant.start..constant.end, format!("${} ", number + 1));
-    }
-    if strings > 0 {
-        return None;
     }
     let (sql, kept) = edits.render(rewriter.sql, &statement.range);
     Some(Lifted { sql, types, values, kept })
@@ -93,21 +81,4 @@ fn number(sql: &str, token: &Token) -> Option<(u32, String)> {
         Err(_) => return None,
     };
     Some((oid, digits.to_owned()))
-}
-
-/// A string that is compared with a column of text, for which every string is a value.
-fn text(sql: &str, column: &Token, token: &Token, tables: &[Arc<TableDef>]) -> Option<(u32, String)> {
-    if token.kind != TokenKind::Str || !column.is_name() {
-        return None;
-    }
-    let inner = token.text(sql).strip_prefix('\'')?.strip_suffix('\'')?;
-    let plain = inner.replace("''", "");
-    if plain.contains(['\'', '\\', '\n', '\r']) {
-        return None;
-    }
-    let name = column.text(sql).trim_matches('"');
-    let mut named = tables.iter().flat_map(|t| &t.schema.columns).filter(|c| c.name == name).peekable();
-    named.peek()?;
-    let of_text = |pg_type: &str| pg_type == "text" || pg_type.starts_with("character varying");
-    named.all(|c| of_text(&c.pg_type)).then(|| (TEXT, inner.replace("''", "'")))
 }

@@ -62,9 +62,8 @@ pub(super) async fn statement(
     if rewriter.edits.is_empty() && rewriter.prelude.is_empty() {
         return Ok(Plan::Relay { range });
     }
-    let tables = rewriter.registered(ctx);
-    let constant = late || rewriter.form == Form::Scanning;
-    let lifted = if constant { None } else { lift::lift(&rewriter, &tables) };
+    let worthwhile = !late && rewriter.form != Form::Scanning;
+    let lifted = if worthwhile { lift::lift(&rewriter) } else { None };
     rewriter.finish(late, lifted).map(|rewritten| Plan::Rewritten(Arc::new(rewritten)))
 }
 

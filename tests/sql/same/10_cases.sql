@@ -49,6 +49,7 @@ SELECT string_agg(name, ',' ORDER BY id) FROM item WHERE id < 5
 SELECT jsonb_agg(doc ORDER BY id) FROM item WHERE id < 4
 SELECT count(*) FILTER (WHERE qty > 3) FROM sale HAVING count(*) > 1
 SELECT unnest(tags), count(*) FROM item GROUP BY 1 ORDER BY 1
+SELECT name FROM (SELECT id AS name FROM item) s WHERE name = '5'
 SELECT price = 5, count(*) FROM item GROUP BY price = 5
 SELECT DISTINCT ON (id = 7) id = 7, id FROM item WHERE id = 7 ORDER BY id = 7, id
 SELECT name = 'item 5', count(*) OVER (PARTITION BY name = 'item 5') FROM item WHERE id < 8 ORDER BY 1
