@@ -6,6 +6,14 @@ WITH done AS (
     WHERE h.epoch_lineage = {{lineage}} AND h.epoch_to = 9223372036854775807 AND h.epoch_seq > 0
         AND (pg_visible_in_snapshot(h.epoch_xid, '{{snapshot}}') OR h.epoch_xid = pg_current_xact_id()) {{own}}
     RETURNING h.*),
+-- Usually there is none of these, and then nothing has to be looked up per row.
+in_flight AS (
+    SELECT EXISTS (SELECT FROM {{history}} x
+        WHERE x.epoch_lineage = {{lineage}} AND x.epoch_to = 9223372036854775807 AND x.epoch_seq > 0
+            AND NOT (pg_visible_in_snapshot(x.epoch_xid, '{{snapshot}}') OR x.epoch_xid = pg_current_xact_id())) AS there),
+published AS (
+    SELECT EXISTS (SELECT FROM {{history}} x
+        WHERE x.epoch_lineage = {{lineage}} AND x.epoch_to < 9223372036854775807 AND x.epoch_seq > 0) AS there),
 first AS (SELECT DISTINCT ON ({{key_h}}) h.* FROM done h ORDER BY {{key_h}}, h.epoch_seq),
 compared AS (
     SELECT f.*, coalesce(l.epoch_existed, b.epoch_there, false) AS epoch_exists, {{after}}
@@ -14,6 +22,7 @@ compared AS (
         SELECT w.* FROM {{history}} w
         WHERE w.epoch_lineage = {{lineage}} AND {{match_w}} AND w.epoch_to = 9223372036854775807
             AND NOT (pg_visible_in_snapshot(w.epoch_xid, '{{snapshot}}') OR w.epoch_xid = pg_current_xact_id())
+            AND (SELECT there FROM in_flight)
         ORDER BY w.epoch_to, w.epoch_seq LIMIT 1) l ON true
     LEFT JOIN LATERAL ({{current}} AND l.epoch_existed IS NULL OFFSET 0) b ON true
     OFFSET 0),
@@ -26,6 +35,7 @@ moved AS (
     SELECT {{lineage}}, {{columns_f}}, f.epoch_existed, f.epoch_seq, NULL,
         coalesce((SELECT g.epoch_to FROM {{history}} g
                   WHERE g.epoch_lineage = {{lineage}} AND {{match_g}} AND g.epoch_to < 9223372036854775807
+                      AND (SELECT there FROM published)
                   ORDER BY g.epoch_to DESC LIMIT 1), 0),
         {{ordinal}}, 0
     FROM net f)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::file::error;
 use super::options::{alternatives, find};
@@ -11,6 +12,8 @@ use super::{Auth, Config, PostgresBackend, Secret, SqliteBackend, TlsFiles, near
 use crate::{Error, Result};
 
 const DEFAULT_POOL: usize = 10;
+/// Microseconds: a point query's time in PostgreSQL and a little more.
+const BUSY_POLL: usize = 100;
 
 /// Everything that was set, before what depends on several settings is checked.
 #[derive(Default)]
@@ -18,6 +21,7 @@ struct Draft {
     name: Option<String>,
     listen: Option<(SocketAddr, String)>,
     max_connections: Option<usize>,
+    busy_poll: Option<usize>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     scram: bool,
@@ -56,7 +60,8 @@ impl Draft {
             "proxy.listen" => {
                 self.listen = Some((setting.address()?, setting.origin.to_string()));
             }
-            "proxy.max_connections" => self.max_connections = Some(setting.count(100_000)?),
+            "proxy.max_connections" => self.max_connections = Some(setting.count(1, 100_000)?),
+            "proxy.busy_poll" => self.busy_poll = Some(setting.count(0, 1000)?),
             "proxy.tls.cert" => self.cert = Some(setting.existing_file()?),
             "proxy.tls.key" => self.key = Some(setting.existing_file()?),
             "auth.method" => self.scram = setting.one_of("trust", "scram-sha-256")?,
@@ -68,7 +73,7 @@ impl Draft {
                 self.urls.insert(setting.backend_name()?, setting.postgres_url()?);
             }
             "storage.postgres.NAME.pool_size" => {
-                self.pools.insert(setting.backend_name()?, setting.count(1000)?);
+                self.pools.insert(setting.backend_name()?, setting.count(1, 1000)?);
             }
             "storage.sqlite.NAME.path" => {
                 self.sqlite.insert(setting.backend_name()?, SqliteBackend { path: setting.path()? });
@@ -130,6 +135,7 @@ impl Draft {
             listen,
             tls,
             max_connections: self.max_connections.unwrap_or(1000),
+            busy_poll: Duration::from_micros(self.busy_poll.unwrap_or(BUSY_POLL) as u64),
             auth,
             metadata_url: self.metadata.unwrap_or_else(default_metadata),
             postgres,
@@ -247,13 +253,13 @@ impl Setting {
     }
 
     /// Numbers from the environment and from flags are texts.
-    fn count(&self, most: usize) -> Result<usize> {
+    fn count(&self, least: usize, most: usize) -> Result<usize> {
         let number = match &self.value {
             toml::Value::Integer(number) => usize::try_from(*number).ok(),
             toml::Value::String(text) => text.parse().ok(),
             _ => None,
         };
-        number.filter(|n| (1..=most).contains(n)).ok_or_else(|| self.bad())
+        number.filter(|n| (least..=most).contains(n)).ok_or_else(|| self.bad())
     }
 
     /// Whether it is the second of two words.

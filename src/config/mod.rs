@@ -18,6 +18,7 @@ pub use source::{Environment, Loaded, Overrides, load};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// Most client connections at once.
     pub max_connections: usize,
+    /// How long a session looks for bytes without sleeping at most; zero: never.
+    pub busy_poll: Duration,
     /// How clients prove who they are.
     pub auth: Auth,
     /// `sqlite://path` or `postgresql://…`.

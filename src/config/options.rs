@@ -25,6 +25,7 @@ static OPTIONS: &[Opt] = &[
     opt("repository.name", "a name of letters, digits, - and _"),
     opt("proxy.listen", "an address and port, e.g. \"127.0.0.1:6543\""),
     opt("proxy.max_connections", "a number from 1 to 100000"),
+    opt("proxy.busy_poll", "a number from 0 to 1000"),
     opt("proxy.tls.cert", "the path of a PEM file"),
     opt("proxy.tls.key", "the path of a PEM file"),
     opt("auth.method", "\"trust\" or \"scram-sha-256\""),

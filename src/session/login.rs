@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use epoch_adapter::{Error, Result, sqlstate};
 use futures::FutureExt;
+use tokio::runtime::Handle;
 
 use super::federated::Federated;
 use super::native::Native;
+use super::patience::Patience;
 use super::pipe::{Pipe, Shutdown};
 use super::plan::Planner;
+use super::reactor::within;
 use super::registry::Ticket;
 use super::seat::Seat;
 use super::server::Shared;
@@ -22,7 +25,13 @@ use crate::wire::startup::{Parameters, lost, refuse};
 use crate::wire::{Channel, frame};
 
 /// Logs the client in and serves it.
-pub async fn session(mut channel: Channel, parameters: &Parameters, shared: &Arc<Shared>, limit: Duration) {
+pub async fn session(
+    mut channel: Channel,
+    parameters: &Parameters,
+    shared: &Arc<Shared>,
+    reactor: Handle,
+    limit: Duration,
+) {
     let prepared = tokio::time::timeout(limit, prepare(&mut channel, parameters, shared).boxed()).await;
     let (ticket, start) = match prepared {
         Ok(Ok(prepared)) => prepared,
@@ -36,7 +45,7 @@ pub async fn session(mut channel: Channel, parameters: &Parameters, shared: &Arc
     tracing::debug!(pid = ticket.live.pid, checkout = %start.checkout.name, "session starts");
     let result = match &shared.upstream {
         Some((backend, target)) => {
-            native(channel, parameters, shared, &ticket, start, backend, target).boxed().await
+            native(channel, parameters, shared, &ticket, start, backend, target, reactor).boxed().await
         }
         None => federated(channel, parameters, shared, &ticket, start).boxed().await,
     };
@@ -222,6 +231,7 @@ async fn password_message(channel: &mut Channel) -> Result<Vec<u8>> {
 }
 
 /// Connects to the backend with the client's parameters and serves the session.
+#[allow(clippy::too_many_arguments)]
 async fn native(
     mut channel: Channel,
     parameters: &Parameters,
@@ -230,6 +240,7 @@ async fn native(
     start: Start,
     backend: &str,
     target: &super::upstream::Target,
+    reactor: Handle,
 ) -> Result<()> {
     let passed: Vec<_> = parameters
         .iter()
@@ -239,7 +250,7 @@ async fn native(
         return Err(refuse(&mut channel, Error::unsupported("a replication connection")).await);
     }
     let options = format!("{} {}", start.options, lineage_option(&start.checkout));
-    let upstream = match target.connect(&passed, options.trim()).boxed().await {
+    let upstream = match within(reactor, target.connect(&passed, options.trim())).await {
         Ok(upstream) => upstream,
         Err(error) => return Err(refuse(&mut channel, error).await),
     };
@@ -252,7 +263,7 @@ async fn native(
     let out = channel.output.tail();
     encode::backend_key_data(out, ticket.live.pid, &ticket.live.secret);
     encode::ready_for_query(out, Status::Idle);
-    let pipe = Pipe::new(channel, upstream.channel, stopped(shared));
+    let pipe = Pipe::new(channel, upstream.channel, Patience::new(shared.turns.clone()), stopped(shared));
     let mut session = Native::new(pipe, planner);
     let result = session.run().await;
     if let Err(error) = &result {

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 
 use epoch_adapter::{Error, Result, sqlstate};
 
+use super::patience::{From, Patience};
 use crate::wire::decode::{self, Fields};
 use crate::wire::encode::{self, Status};
 use crate::wire::startup::lost;
@@ -147,6 +148,7 @@ pub struct Pipe {
     server_whole: usize,
     /// Size of the client's frame that has to be read whole.
     pub client_whole: usize,
+    patience: Patience,
     shutdown: Option<Shutdown>,
     /// The proxy is shutting down.
     pub stopping: bool,
@@ -154,7 +156,7 @@ pub struct Pipe {
 
 impl Pipe {
     /// Two connections in their idle state.
-    pub fn new(client: Channel, server: Channel, shutdown: Shutdown) -> Self {
+    pub fn new(client: Channel, server: Channel, patience: Patience, shutdown: Shutdown) -> Self {
         Self {
             client,
             server,
@@ -179,6 +181,7 @@ impl Pipe {
             server_rest_shown: false,
             server_whole: 0,
             client_whole: 0,
+            patience,
             shutdown: Some(shutdown),
             stopping: false,
         }
@@ -494,12 +497,37 @@ impl Pipe {
 
     /// Waits until bytes move. `hear` says whether more of the client's messages are wanted.
     pub async fn wait(&mut self, hear: bool) -> Result<Wake> {
+        if let Poll::Ready(done) = self.look(hear).await {
+            return done;
+        }
         if self.client.is_grown() || self.server.is_grown() {
             let quiet = std::time::Duration::from_secs(2);
             let moved = tokio::time::timeout(quiet, poll_fn(|cx| self.poll(cx, hear))).await;
             return moved.unwrap_or(Ok(Wake::Idle));
         }
         poll_fn(|cx| self.poll(cx, hear)).await
+    }
+
+    /// What there is now, or in a moment.
+    async fn look(&mut self, hear: bool) -> Poll<Result<Wake>> {
+        let now = poll_fn(|cx| Poll::Ready(self.poll(cx, hear))).await;
+        if now.is_ready() {
+            return now;
+        }
+        let from = if self.queue.is_empty() { From::Client } else { From::Server };
+        let Some(look) = self.patience.look(from) else { return Poll::Pending };
+        while look.goes_on() {
+            // Others get the processor, then the event loop looks.
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
+            let found = poll_fn(|cx| Poll::Ready(self.poll(cx, hear))).await;
+            if found.is_ready() {
+                self.patience.learn(from, true);
+                return found;
+            }
+        }
+        self.patience.learn(from, false);
+        Poll::Pending
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, hear: bool) -> Poll<Result<Wake>> {

@@ -8,11 +8,14 @@ use std::time::Duration;
 use epoch_adapter::{Error, Result, sqlstate};
 use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::login;
+use super::patience::Turns;
+use super::reactor::{Place, Reactors, within};
 use super::registry::Registry;
 use super::upstream::Target;
 use crate::config::{Auth, Config};
@@ -42,6 +45,8 @@ pub struct Shared {
     pub(super) verifiers: Option<std::collections::BTreeMap<String, Verifier>>,
     /// Makes salts for users that don't exist.
     pub(super) mock: [u8; 32],
+    /// Who may look for bytes without sleeping.
+    pub(super) turns: Arc<Turns>,
     pub(super) tls: Option<TlsAcceptor>,
     pub(super) stop: watch::Receiver<bool>,
 }
@@ -67,8 +72,9 @@ pub async fn serve(
     let address = listener.local_addr().map_err(startup::lost)?;
     let (stop, stopped) = watch::channel(false);
     let shared = Arc::new(share(config, repository, stopped)?);
+    let reactors = Reactors::start(reactors(&shared))?;
     ready(address);
-    let mut sessions = accept_until(&listener, &shared, shutdown).await;
+    let mut sessions = accept_until(&listener, &shared, &reactors, shutdown).await;
     drop(listener);
     let _ = stop.send(true);
     let all_ended = async { while sessions.join_next().await.is_some() {} };
@@ -94,16 +100,24 @@ fn share(config: Config, repository: Repository, stop: watch::Receiver<bool>) ->
         Some((name, backend)) => Some((name.clone(), Target::parse(name, &backend.url)?)),
         None => None,
     };
+    let turns = Arc::new(Turns::new(config.busy_poll));
     let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
     let mut mock = [0; 32];
     rand::RngCore::fill_bytes(&mut rand::rng(), &mut mock);
-    Ok(Shared { config, repository, registry: Arc::default(), upstream, verifiers, mock, tls, stop })
+    Ok(Shared { config, repository, registry: Arc::default(), upstream, verifiers, mock, turns, tls, stop })
+}
+
+/// One thread per processor for sessions that relay; the others stay on the proxy's runtime.
+fn reactors(shared: &Shared) -> usize {
+    let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+    shared.upstream.as_ref().map_or(0, |_| processors())
 }
 
 /// Starts a task per connection until `shutdown` completes.
 async fn accept_until(
     listener: &TcpListener,
     shared: &Arc<Shared>,
+    reactors: &Reactors,
     shutdown: impl Future<Output = ()>,
 ) -> JoinSet<()> {
     let slots = Arc::new(Semaphore::new(shared.config.max_connections));
@@ -134,15 +148,20 @@ async fn accept_until(
         else {
             continue;
         };
-        sessions.spawn(async move {
+        let (place, home) = (reactors.place(), Handle::current());
+        let reactor = place.handle.clone();
+        let session = async move {
             let _held = (&slot, _refusal);
-            connection(tcp, peer, &shared, slot.is_some()).await;
-        });
+            // The event loop of this thread is to watch it, not the listener's.
+            let Ok(tcp) = tcp.into_std().and_then(TcpStream::from_std) else { return };
+            within(home, connection(tcp, peer, &shared, place, slot.is_some())).await;
+        };
+        sessions.spawn_on(session, &reactor);
     }
 }
 
 #[tracing::instrument(name = "session", skip_all, fields(%peer, user, database))]
-async fn connection(tcp: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, room: bool) {
+async fn connection(tcp: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, place: Place, room: bool) {
     let _ = tcp.set_nodelay(true);
     let started = tokio::time::timeout(LOGIN, startup::accept(tcp, shared.tls.as_ref()));
     // A client that hasn't said anything yet has nothing to finish when the proxy stops.
@@ -162,5 +181,5 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, room
         startup::refuse(&mut channel, error).await;
         return;
     }
-    login::session(channel, &parameters, shared, LOGIN).boxed().await;
+    login::session(channel, &parameters, shared, place.handle.clone(), LOGIN).boxed().await;
 }

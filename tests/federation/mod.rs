@@ -123,6 +123,7 @@ pub fn config(folder: &Path, names: &[&str]) -> Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: None,
         max_connections: 10,
+        busy_poll: std::time::Duration::ZERO,
         auth: Auth::Trust,
         metadata_url: Secret::new(format!("sqlite://{}", folder.join("meta.db").display())),
         postgres: BTreeMap::new(),

@@ -179,6 +179,7 @@ pub fn config_with_store(folder: &Path, store: &str) -> Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: None,
         max_connections: 10,
+        busy_poll: std::time::Duration::ZERO,
         auth: Auth::Trust,
         metadata_url: Secret::new(store),
         postgres: BTreeMap::new(),

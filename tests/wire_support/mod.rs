@@ -122,6 +122,7 @@ fn config(direct: &str, directory: &std::path::Path, options: Options) -> Config
         listen: "127.0.0.1:0".parse().unwrap(),
         tls: options.tls,
         max_connections: options.max_connections.unwrap_or(100),
+        busy_poll: std::time::Duration::from_micros(100),
         auth: options.users.map_or(Auth::Trust, Auth::Scram),
         metadata_url: Secret::new(format!("sqlite://{}", directory.join("epoch.db").display())),
         postgres: BTreeMap::from([("pg".to_owned(), backend)]),

@@ -1,0 +1,139 @@
+//! The query that asks the server's catalog about names.
+
+use epoch_adapter_postgres::layout;
+
+/// Names to look up.
+#[derive(Default)]
+pub(super) struct Asked {
+    pub(super) tables: Vec<(Option<String>, String)>,
+    pub(super) functions: Vec<(Option<String>, String)>,
+    pub(super) operators: Vec<String>,
+    pub(super) types: Vec<(Option<String>, String)>,
+}
+
+/// What makes a function one that may read or write anything: it isn't PostgreSQL's or an
+/// extension's, is written in a language that can run SQL, and isn't declared immutable. `p` is its
+/// row in pg_proc.
+const UNSAFE: &str = "(p.oid >= 16384 \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+         AND e.objid = p.oid AND e.deptype = 'e') \
+     AND ((p.provolatile <> 'i' AND l.lanname NOT IN ('internal', 'c')) \
+         OR (p.prokind = 'a' AND EXISTS (SELECT FROM pg_catalog.pg_aggregate a \
+             JOIN pg_catalog.pg_proc s ON s.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) JOIN pg_catalog.pg_language sl ON sl.oid = s.prolang \
+             WHERE a.aggfnoid = p.oid AND s.provolatile <> 'i' AND sl.lanname NOT IN ('internal', 'c')))))";
+
+/// Whether schema `s` is where a name `n` is looked for.
+const VISIBLE: &str = "CASE WHEN n.schema IS NULL THEN s.nspname = ANY (pg_catalog.current_schemas(true)) \
+     WHEN n.schema = 'pg_temp' THEN s.oid = pg_catalog.pg_my_temp_schema() ELSE s.nspname = n.schema END";
+
+/// Rows of number, schema or NULL, and name.
+fn qualified(names: &[(Option<String>, String)]) -> String {
+    let text = |s: &Option<String>| s.as_deref().map_or_else(|| "NULL::text".to_owned(), layout::literal);
+    let row = |(i, (schema, name)): (usize, &(Option<String>, String))| {
+        format!("({i}, {}, {})", text(schema), layout::literal(name))
+    };
+    names.iter().enumerate().map(row).collect::<Vec<_>>().join(", ")
+}
+
+impl Asked {
+    pub(super) fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+            && self.functions.is_empty()
+            && self.operators.is_empty()
+            && self.types.is_empty()
+    }
+
+    /// One query for all of them. The first column says what a row is about, the second the index of the
+    /// name in its list.
+    pub(super) fn sql(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.tables.is_empty() {
+            parts.push(self.tables_sql());
+        }
+        if !self.functions.is_empty() {
+            parts.push(self.functions_sql());
+        }
+        if !self.operators.is_empty() {
+            let items = self.operators.iter().enumerate();
+            let values: Vec<String> = items.map(|(i, o)| format!("({i}, {})", layout::literal(o))).collect();
+            parts.push(format!(
+                "SELECT 'o', n.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL FROM (VALUES {}) n(i, name) \
+                 JOIN pg_catalog.pg_operator o ON o.oprname = n.name JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode \
+                 JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND {UNSAFE} GROUP BY n.i",
+                values.join(", ")
+            ));
+        }
+        if !self.types.is_empty() {
+            parts.push(self.types_sql());
+        }
+        parts.join(" UNION ALL ")
+    }
+
+    fn tables_sql(&self) -> String {
+        let name = |(schema, name): &(Option<String>, String)| match schema {
+            Some(schema) => format!("{}.{}", layout::quote(schema), layout::quote(name)),
+            None => layout::quote(name),
+        };
+        let items = self.tables.iter().enumerate();
+        let values: Vec<String> =
+            items.map(|(i, t)| format!("({i}, {})", layout::literal(&name(t)))).collect();
+        // What a view reads, and what is above or below a table in an inheritance tree.
+        let steps = "SELECT d.refobjid FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
+             AND d.objid = r.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass WHERE r.ev_class = w.oid AND d.refobjid <> w.oid \
+             UNION ALL SELECT h.inhrelid FROM pg_catalog.pg_inherits h WHERE h.inhparent = w.oid \
+             UNION ALL SELECT h.inhparent FROM pg_catalog.pg_inherits h WHERE h.inhrelid = w.oid";
+        let reach = |what: &str| {
+            format!(
+                "(WITH RECURSIVE w(oid) AS (SELECT c.oid UNION SELECT s.oid FROM w CROSS JOIN LATERAL ({steps}) s(oid) WHERE s.oid >= 16384) {what})"
+            )
+        };
+        let reads = reach(
+            "SELECT pg_catalog.json_agg(pg_catalog.json_build_array(rn.nspname, rc.relname)) FROM w \
+             JOIN pg_catalog.pg_class rc ON rc.oid = w.oid JOIN pg_catalog.pg_namespace rn ON rn.oid = rc.relnamespace WHERE w.oid <> c.oid",
+        );
+        let calls = reach(&format!(
+            "SELECT min(p.proname::text) FROM w JOIN pg_catalog.pg_rewrite r ON r.ev_class = w.oid \
+             JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid \
+             AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid \
+             JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE {UNSAFE}"
+        ));
+        format!(
+            "SELECT 't', n.i::text, s.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, \
+             CASE WHEN c.oid >= 16384 AND c.relpersistence <> 't' THEN {reads}::text END, \
+             CASE WHEN c.oid >= 16384 AND c.relkind IN ('v', 'm') THEN {calls} END \
+             FROM (VALUES {}) n(i, name) LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name) \
+             LEFT JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace",
+            values.join(", ")
+        )
+    }
+
+    /// The types that each name may stand for, with what they are made of; then the functions in checks
+    /// of domains among them and in casts from or to them.
+    fn types_sql(&self) -> String {
+        let values = qualified(&self.types);
+        format!(
+            "SELECT 'y', f.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL FROM \
+             (WITH RECURSIVE w(i, oid) AS (SELECT n.i, t.oid FROM (VALUES {values}) n(i, schema, name) \
+                 JOIN pg_catalog.pg_type t ON t.typname = n.name JOIN pg_catalog.pg_namespace s ON s.oid = t.typnamespace \
+                 WHERE {VISIBLE} \
+               UNION SELECT w.i, r.oid FROM w JOIN pg_catalog.pg_type t ON t.oid = w.oid CROSS JOIN LATERAL \
+                 (SELECT t.typbasetype UNION ALL SELECT t.typelem UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a \
+                  WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) r(oid) WHERE r.oid >= 16384) \
+              SELECT w.i, d.refobjid FROM w JOIN pg_catalog.pg_constraint k ON k.contypid = w.oid \
+                 JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.objid = k.oid \
+                 AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+              UNION SELECT w.i, c.castfunc FROM w JOIN pg_catalog.pg_cast c ON w.oid IN (c.castsource, c.casttarget) WHERE c.oid >= 16384) f(i, oid) \
+             JOIN pg_catalog.pg_proc p ON p.oid = f.oid JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE {UNSAFE} GROUP BY f.i"
+        )
+    }
+
+    fn functions_sql(&self) -> String {
+        let values = qualified(&self.functions);
+        format!(
+            "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text END, NULL, NULL, NULL, NULL \
+             FROM (VALUES {values}) n(i, schema, name) JOIN pg_catalog.pg_proc p ON p.proname = n.name \
+             JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
+             WHERE {VISIBLE}"
+        )
+    }
+}
