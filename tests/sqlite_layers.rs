@@ -34,7 +34,7 @@ impl Shop {
             listen: "127.0.0.1:0".parse().unwrap(),
             tls: None,
             max_connections: 10,
-        busy_poll: std::time::Duration::ZERO,
+            busy_poll: std::time::Duration::ZERO,
             auth: Auth::Trust,
             metadata_url: Secret::new(format!("sqlite://{}", folder.path().join("meta.db").display())),
             postgres: BTreeMap::new(),

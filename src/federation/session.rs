@@ -9,6 +9,7 @@ use bytes::Bytes;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::sql::sqlparser::ast::Statement;
 use epoch_adapter::{Error, Result, TableDef, sqlstate};
 use futures::StreamExt;
@@ -106,6 +107,8 @@ pub struct Session {
     failed: Arc<AtomicBool>,
     pub(super) cursors: HashMap<String, Cursor>,
     notices: Vec<Error>,
+    /// It runs on a thread that others need.
+    shares_thread: bool,
 }
 
 impl Session {
@@ -121,7 +124,13 @@ impl Session {
             failed: Arc::default(),
             cursors: HashMap::new(),
             notices: Vec::new(),
+            shares_thread: false,
         }
+    }
+
+    /// The same, on a thread that other sessions relay on: the work for results is done elsewhere.
+    pub fn sharing_thread(self) -> Self {
+        Self { shares_thread: true, ..self }
     }
 
     /// `I` outside of a transaction block, `T` in one, `E` in one that failed.
@@ -350,7 +359,10 @@ impl Session {
         let statement = named(statement);
         planner.share_snapshots(&statement).await?;
         let plan = planner.plan(statement)?;
-        let stream = planner.run(plan).await?;
+        let mut stream = planner.run(plan).await?;
+        if self.shares_thread && self.block.is_none() {
+            stream = ahead(stream);
+        }
         let columns = match &prepared.columns {
             Some(columns) => same_columns(columns, &stream.schema())?,
             None => visible_columns(&stream.schema())?,
@@ -727,4 +739,20 @@ fn limit_parameters(plan: &LogicalPlan) -> Result<Vec<String>> {
     });
     visited.map_err(|e| errors::datafusion(&e))?;
     Ok(found)
+}
+
+/// Takes batches in a task of its own, two ahead. Not for a block: what comes next there waits for open scans, and a
+/// task that was told to end may hold one a moment longer.
+fn ahead(mut batches: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let mut ahead = RecordBatchReceiverStreamBuilder::new(batches.schema(), 2);
+    let taken = ahead.tx();
+    ahead.spawn(async move {
+        while let Some(batch) = batches.next().await {
+            if taken.send(batch).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    ahead.build()
 }

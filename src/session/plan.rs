@@ -101,7 +101,8 @@ impl Catalog for Upstream<'_> {
 impl Planner {
     /// A session at the ref of its connection.
     pub(super) fn new(shared: Arc<Shared>, live: Arc<Live>, backend: &str, start: &Start) -> Result<Self> {
-        let engine = federation::Session::new(shared.repository.clone(), &start.user, &start.database);
+        let engine = federation::Session::new(shared.repository.clone(), &start.user, &start.database)
+            .sharing_thread();
         Ok(Self {
             seat: Seat::new(shared, live, start)?,
             backend: backend.to_owned(),
