@@ -9,9 +9,9 @@ use dashmap::DashMap;
 use epoch_adapter::{Layer, TableDef, View};
 
 use super::names::{Catalog, Meaning};
-use super::parse::{Kind, Statement, Wrap};
+use super::parse::{Kind, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan};
-use super::{check, parse, relations};
+use super::{check, parse, relations, views};
 use crate::Result;
 use crate::operations::Target;
 
@@ -27,7 +27,7 @@ struct Entry {
     made: Instant,
     statement: Arc<Statement>,
     tables: Arc<Vec<(Meaning, Option<View>)>>,
-    target: Option<(Arc<TableDef>, Layer)>,
+    targets: Arc<Vec<(Arc<TableDef>, Layer)>>,
     plan: Plan,
 }
 
@@ -59,13 +59,13 @@ pub(super) async fn find(
     }
     let tables = ctx.repository.tables();
     ctx.names.learn(&[&entry.statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
-    if check::statement(ctx, &entry.statement).is_err() || views(ctx, &entry.statement) != *entry.tables {
+    if check::statement(ctx, &entry.statement).is_err() || shown(ctx, &entry.statement) != *entry.tables {
         return Ok(None);
     }
-    if let Some((table, layer)) = &entry.target
-        && ctx.repository.writable(ctx.checkout, table).await? != *layer
-    {
-        return Ok(None);
+    for (table, layer) in entry.targets.iter() {
+        if ctx.repository.writable(ctx.checkout, table).await? != *layer {
+            return Ok(None);
+        }
     }
     Ok(Some(entry.plan))
 }
@@ -75,20 +75,20 @@ pub(super) fn keep(ctx: &Context<'_>, sql: &str, statement: &Statement, plan: &P
     let Plan::Rewritten(rewritten) = plan else { return };
     let ours = statement.functions.iter().any(parse::is_ours)
         || statement.tables.iter().any(|t| relations::find(t).is_some());
-    let passing = statement.wrap != Wrap::None || check::sets_search_path(statement) || ours;
+    let passing = statement.wrap != Wrap::None
+        || check::sets_search_path(statement)
+        || ours
+        || views::any(ctx, statement);
     if rewritten.late || passing || sql.len() > LONGEST || ctx.checkout.is_main() {
         return;
     }
-    let target = match (&statement.kind, statement.tables.first().map(|t| ctx.names.table(t))) {
-        (Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_), Some(Meaning::Registered(table))) => {
-            match ctx.checkout.target {
-                Target::Branch { layer } => Some((table, layer)),
-                Target::Commit { .. } => return,
-            }
-        }
-        (Kind::Query, _) => None,
-        _ => return,
-    };
+    let known = matches!(
+        statement.kind,
+        Kind::Query | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Merge(_)
+    );
+    let written = statement.tables.iter().filter(|t| t.role == Role::Target);
+    let targets: Option<Vec<_>> = written.map(|t| target(ctx, t)).collect();
+    let Some(targets) = targets.filter(|_| known) else { return };
     let bytes = 2 * sql.len()
         + rewritten.sql.len()
         + rewritten.prelude.iter().map(|p| p.sql.len()).sum::<usize>()
@@ -100,16 +100,24 @@ pub(super) fn keep(ctx: &Context<'_>, sql: &str, statement: &Statement, plan: &P
     let entry = Entry {
         made: Instant::now(),
         statement: Arc::new(statement.clone()),
-        tables: Arc::new(views(ctx, statement)),
-        target,
+        tables: Arc::new(shown(ctx, statement)),
+        targets: Arc::new(targets),
         plan: plan.clone(),
     };
     PLANS.insert(key(ctx, sql), entry);
 }
 
+/// A table that a branch's statement writes to, and its layer.
+fn target(ctx: &Context<'_>, table: &TableRef) -> Option<(Arc<TableDef>, Layer)> {
+    match (ctx.names.table(table), &ctx.checkout.target) {
+        (Meaning::Registered(table), Target::Branch { layer }) => Some((table, *layer)),
+        _ => None,
+    }
+}
+
 /// What each table of the statement means, and shows on the session's ref.
-fn views(ctx: &Context<'_>, statement: &Statement) -> Vec<(Meaning, Option<View>)> {
-    let one = |t: &super::parse::TableRef| {
+fn shown(ctx: &Context<'_>, statement: &Statement) -> Vec<(Meaning, Option<View>)> {
+    let one = |t: &TableRef| {
         let meaning = ctx.names.table(t);
         let view = match &meaning {
             Meaning::Registered(table) => ctx.repository.view(ctx.checkout, table).ok(),

@@ -6,7 +6,7 @@ use super::errors::is_hidden;
 use super::names::{Meaning, internal, registered, runs_text};
 use super::parse::{Constant, Kind, Role, Statement, TableRef, Wrap};
 use super::plan::Context;
-use super::relations;
+use super::{relations, views};
 use crate::{Error, Result, sqlstate};
 
 /// Refuses what the session may not do with `statement`.
@@ -197,7 +197,9 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
                 layout::literal(&shown).trim()
             )));
         }
-        (_, Meaning::Other { kind, reads, calls }, _) => {
+        // Its query takes its place, and is checked then.
+        (_, Meaning::Other { .. }, Role::Read) if views::definition(ctx, table).is_some() => {}
+        (_, Meaning::Other { kind, reads, calls, .. }, _) => {
             reads_past(ctx, &shown, *kind, reads, calls.as_deref())?
         }
         _ => {}
@@ -239,7 +241,9 @@ pub(super) fn command(statement: &Statement) -> &'static str {
         Kind::Insert(_) => "INSERT",
         Kind::Update(_) => "UPDATE",
         Kind::Delete(_) => "DELETE",
+        Kind::Merge(_) => "MERGE",
         Kind::Copy { .. } => "COPY FROM",
+        Kind::Query if !statement.nested.is_empty() => "SELECT",
         _ if statement.locks.is_some() => "SELECT FOR UPDATE",
         _ => "this statement",
     }

@@ -13,7 +13,7 @@ use super::lexer::{Token, TokenKind};
 use super::names::Catalog;
 use super::parse::{self, Kind, Parsed, Statement, Wrap};
 use super::plan::Context;
-use crate::Result;
+use crate::{Result, sqlstate};
 
 /// How relations are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,7 +96,7 @@ fn inner<'p>(sql: &str, parsed: &'p Parsed, statement: &Statement) -> &'p [Token
     if statement.wrap == Wrap::None {
         return all;
     }
-    const STARTS: &[&str] = &["select", "insert", "update", "delete", "values", "table", "with"];
+    const STARTS: &[&str] = &["select", "insert", "update", "delete", "merge", "values", "table", "with"];
     let starts = |i: usize, t: &Token| {
         let hold = all.get(i + 1).is_some_and(|n| n.is_word(sql, "hold"));
         t.depth == 0 && !hold && STARTS.iter().any(|w| t.is_word(sql, w))
@@ -156,6 +156,8 @@ async fn explain(
     };
     let rows = match rows {
         Ok(rows) => rows,
+        // The client's transaction has failed before: that is what its statement is told.
+        Err(error) if error.code() == sqlstate::IN_FAILED_SQL_TRANSACTION => return Err(error),
         Err(_) => {
             if block {
                 catalog.query("ROLLBACK TO SAVEPOINT epoch_form; RELEASE SAVEPOINT epoch_form").await?;

@@ -1,6 +1,7 @@
 //! SELECT … FOR UPDATE and its kin on a branch: the rows that the query may lock are copied up, then
 //! they are read from the overlay alone, where the server locks them for real.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use epoch_adapter::{Layer, TableDef};
@@ -12,7 +13,7 @@ use super::form::Form;
 use super::parse::{Select, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
-use super::write::is_stable;
+use super::write::{is_stable, with_for};
 use crate::{Error, Result};
 
 /// Rewrites the tables whose rows are locked. As on main, joins are evaluated first and rows locked
@@ -72,14 +73,15 @@ fn copy_up(
     let columns: Vec<String> =
         table.schema.columns.iter().map(|c| format!("{alias}.{}", quote(&c.name))).collect();
     let columns = columns.join(", ");
-    let clauses = [Some(&select.from), select.with.as_ref()];
-    if !clauses.into_iter().flatten().all(|range| is_stable(ctx, rewriter, range)) {
+    let parts: Vec<&Range<usize>> = [&select.from].into_iter().chain(&select.condition).collect();
+    let with = with_for(ctx, rewriter, &parts).filter(|_| is_stable(ctx, rewriter, &select.from));
+    let Some(with) = with else {
         return Ok(Some(relation::copy_up(
             table,
             layer,
             &format!("SELECT {columns} FROM {below} AS {alias}"),
         )));
-    }
+    };
     let mut edits = rewriter.edits.clone();
     for (at, (other, def)) in locked.iter().enumerate() {
         let shown = if at == index { below.clone() } else { rewriter.shown(ctx, def)? };
@@ -87,7 +89,6 @@ fn copy_up(
         edits.replace(other.range.clone(), format!("{shown}{named}"));
     }
     let text = |range| edits.render(rewriter.sql, range).0;
-    let with = select.with.as_ref().map_or_else(String::new, |w| format!("{} ", text(w)));
     let keys: Vec<String> =
         table.schema.key_columns().map(|c| format!("{alias}.{} IS NOT NULL", quote(&c.name))).collect();
     let mut conditions = keys.join(" AND ");

@@ -11,6 +11,7 @@ pub mod gate;
 pub mod lexer;
 pub mod parse;
 pub mod text;
+mod views;
 
 mod cache;
 mod check;

@@ -54,6 +54,8 @@ pub enum Meaning {
         reads: Vec<(String, String)>,
         /// A function that it calls and that may read anything.
         calls: Option<String>,
+        /// The query of a view, as its text in this session.
+        definition: Option<String>,
     },
     /// In a schema of ours.
     Internal,
@@ -285,7 +287,12 @@ fn meaning(row: &[Option<String>], ours: &Ours) -> Result<Meaning> {
         })?,
         None => Vec::new(),
     };
-    Ok(Meaning::Other { kind, reads, calls: cell(7).map(str::to_owned) })
+    Ok(Meaning::Other {
+        kind,
+        reads,
+        calls: cell(7).map(str::to_owned),
+        definition: cell(8).map(str::to_owned),
+    })
 }
 
 /// Whether a function of PostgreSQL or an extension runs SQL that it gets as text, reads tables by

@@ -11,8 +11,10 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use call::{Argument, Constant};
-pub use statement::{Conflict, Insert, Kind, Modify, Select, Setting, Source, Star, Wrap};
-pub use walk::{ColumnUse, FunctionRef, Role, Site, TableRef};
+pub use statement::{
+    Conflict, Insert, Kind, Merge, Modify, Nested, Select, Setting, Source, Star, When, Wrap,
+};
+pub use walk::{ColumnUse, Cte, FunctionRef, Role, Site, TableRef, With};
 
 use super::lexer::{self, Tokens};
 use crate::{Error, Result, sqlstate};
@@ -49,6 +51,10 @@ pub struct Statement {
     pub locks: Option<Vec<String>>,
     /// The clauses of the outermost query, if it is one that may lock rows.
     pub select: Option<Select>,
+    /// The outermost WITH clause.
+    pub with: With,
+    /// Its data-modifying queries.
+    pub nested: Vec<Nested>,
 }
 
 /// A parsed text.

@@ -313,7 +313,9 @@ async fn one(
     let range = statement.range.clone();
     if is_federated(ctx, statement, tables) {
         return match statement.kind {
-            Kind::Query | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) => {
+            Kind::Query | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_)
+                if statement.nested.is_empty() =>
+            {
                 Ok(Plan::Federated { range })
             }
             _ => Err(Error::unsupported("this statement on a table of another backend")),

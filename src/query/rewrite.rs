@@ -12,7 +12,7 @@ use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten, state};
 use super::text::{Edits, compact_parameters};
-use super::{check, lock, psql, relations, write};
+use super::{check, lock, psql, relations, views, write};
 use crate::{Error, Result};
 
 /// A statement while it is rewritten.
@@ -36,27 +36,26 @@ pub(super) async fn statement(
     statement: &Statement,
 ) -> Result<Plan> {
     let range = statement.range.clone();
-    let mut rewriter = Rewriter {
-        sql,
-        parsed,
-        statement,
-        edits: Edits::default(),
-        form: Form::Selective,
-        prelude: Vec::new(),
-        writes: false,
-    };
+    let mut rewriter = Rewriter::new(sql, parsed, statement, Form::Selective);
     let late = relations::splice(ctx, &mut rewriter).await?;
     psql::list_functions(&mut rewriter);
     if !ctx.checkout.is_main() {
-        let tables = rewriter.registered(ctx);
+        let mut tables = rewriter.registered(ctx);
+        tables.extend(views::tables(ctx, statement));
         if !tables.is_empty() {
             rewriter.form = form::choose(ctx, catalog, sql, parsed, statement, &tables).await?;
         }
         write::prepare(ctx, statement).await?;
+        views::splice(ctx, catalog, &mut rewriter).await?;
         let locked = rewriter.reads(ctx)?;
         rewriter.columns(ctx)?;
+        if !statement.nested.is_empty() && statement.locks.is_some() {
+            return Err(Error::unsupported(
+                "FOR UPDATE or FOR SHARE beside a data-modifying WITH on a branch",
+            ));
+        }
         lock::rows(ctx, &mut rewriter, &locked).await?;
-        write::target(ctx, catalog, &mut rewriter).await?;
+        write::targets(ctx, catalog, &mut rewriter).await?;
     }
     note_wrap(ctx, statement);
     if rewriter.edits.is_empty() && rewriter.prelude.is_empty() {
@@ -82,6 +81,14 @@ fn note_wrap(ctx: &mut Context<'_>, statement: &Statement) {
     }
 }
 
+impl<'a> Rewriter<'a> {
+    /// Nothing rewritten yet.
+    pub fn new(sql: &'a str, parsed: &'a Parsed, statement: &'a Statement, form: Form) -> Self {
+        let edits = Edits::default();
+        Self { sql, parsed, statement, edits, form, prelude: Vec::new(), writes: false }
+    }
+}
+
 impl Rewriter<'_> {
     /// The registered tables of the statement.
     fn registered(&self, ctx: &Context<'_>) -> Vec<Arc<TableDef>> {
@@ -101,7 +108,8 @@ impl Rewriter<'_> {
         })
     }
 
-    fn reads(&mut self, ctx: &Context<'_>) -> Result<Vec<(TableRef, Arc<TableDef>)>> {
+    /// Splices the tables that are read; returns those whose rows are locked, which are not.
+    pub fn reads(&mut self, ctx: &Context<'_>) -> Result<Vec<(TableRef, Arc<TableDef>)>> {
         let locks = self.statement.locks.as_ref();
         let mut locked = Vec::new();
         for table in &self.statement.tables {
@@ -142,7 +150,7 @@ impl Rewriter<'_> {
     }
 
     /// `public.users.id` is a column of what has the alias `users` now.
-    fn columns(&mut self, ctx: &Context<'_>) -> Result<()> {
+    pub fn columns(&mut self, ctx: &Context<'_>) -> Result<()> {
         for column in &self.statement.columns {
             let [.., schema, table, _] = column.fields.as_slice() else { continue };
             let (Some(schema), Some(table)) = (schema, table) else { continue };

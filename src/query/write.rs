@@ -2,6 +2,7 @@
 //! first, then the client's own statement runs natively on the overlay.
 
 mod conflict;
+mod merge;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::check;
 use super::errors::is_hidden;
 use super::form::Form;
 use super::names::{Catalog, Meaning};
-use super::parse::{Insert, Kind, Modify, Role, Star, Statement, TableRef};
+use super::parse::{Cte, Insert, Kind, Modify, Role, Star, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
 use crate::{Error, Result, sqlstate};
@@ -36,18 +37,31 @@ pub(super) async fn prepare(ctx: &Context<'_>, statement: &Statement) -> Result<
     Ok(())
 }
 
-/// Rewrites the target of a statement, if it is a registered table.
-pub(super) async fn target(
+/// Rewrites the targets of a statement that are registered tables: those in its WITH, and its own.
+pub(super) async fn targets(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     rewriter: &mut Rewriter<'_>,
 ) -> Result<()> {
     let statement = rewriter.statement;
-    let Some(target) = statement.tables.first() else { return Ok(()) };
+    for nested in &statement.nested {
+        self::target(ctx, catalog, rewriter, &nested.kind, nested.target).await?;
+    }
+    self::target(ctx, catalog, rewriter, &statement.kind, 0).await
+}
+
+async fn target(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    rewriter: &mut Rewriter<'_>,
+    kind: &Kind,
+    index: usize,
+) -> Result<()> {
+    let Some(target) = rewriter.statement.tables.get(index) else { return Ok(()) };
     let Meaning::Registered(table) = ctx.names.table(target) else { return Ok(()) };
-    match &statement.kind {
+    match kind {
         Kind::Copy { from: false, columns, .. } => return copy_to(ctx, rewriter, target, &table, columns),
-        Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Copy { .. }
+        Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Merge(_) | Kind::Copy { .. }
             if target.role == Role::Target => {}
         _ => return Ok(()),
     }
@@ -60,12 +74,13 @@ pub(super) async fn target(
     }
     rewriter.writes = true;
     let write = Write { target, table, layer };
-    match &statement.kind {
+    match kind {
         Kind::Insert(insert) => {
             write.insert(rewriter, insert)?;
             conflict::copy_up(ctx, catalog, rewriter, &write, insert).await
         }
         Kind::Update(modify) | Kind::Delete(modify) => write.modify(ctx, rewriter, modify),
+        Kind::Merge(merge) => write.merge(ctx, rewriter, merge),
         Kind::Copy { columns, listed, .. } => write.copy_from(rewriter, columns, *listed),
         _ => Ok(()),
     }
@@ -233,12 +248,12 @@ impl Write<'_> {
         let alias = self.alias();
         let columns = self.columns(&format!("{alias}."));
         let mut sql = format!("SELECT {columns} FROM {} AS {alias}", self.below(rewriter.form));
-        if modify.from.iter().chain(&modify.with).any(|range| !stable(range)) {
+        let parts: Vec<&Range<usize>> = modify.from.iter().chain(&modify.condition).collect();
+        let Some(with) = with_for(ctx, rewriter, &parts) else { return sql };
+        if modify.from.as_ref().is_some_and(|range| !stable(range)) {
             return sql;
         }
-        if let Some(with) = &modify.with {
-            sql = format!("{} {sql}", text(with));
-        }
+        sql.insert_str(0, &with);
         if let Some(from) = &modify.from {
             sql.push_str(&format!(", {}", text(from)));
         }
@@ -263,6 +278,33 @@ impl Write<'_> {
         }
         Ok(())
     }
+}
+
+/// The WITH clause for a query of ours that is made of these parts of the statement, empty if they read
+/// no CTE; `None` if what they read is known only when the statement runs.
+pub(super) fn with_for(
+    ctx: &Context<'_>,
+    rewriter: &Rewriter<'_>,
+    parts: &[&Range<usize>],
+) -> Option<String> {
+    let with = &rewriter.statement.with;
+    let used = |cte: &Cte| {
+        with.uses.iter().any(|(name, at)| *name == cte.name && parts.iter().any(|part| part.contains(at)))
+    };
+    if !with.ctes.iter().any(used) {
+        return Some(String::new());
+    }
+    let first = parts.iter().map(|part| part.start).min().unwrap_or(0);
+    let visible = |cte: &&Cte| !cte.writes && (with.recursive || cte.range.end <= first);
+    let kept: Vec<&Cte> = with.ctes.iter().filter(visible).collect();
+    let known = |cte: &Cte| kept.iter().any(|k| *k == cte);
+    let unknown = with.ctes.iter().any(|cte| used(cte) && !known(cte));
+    if unknown || kept.iter().any(|cte| !is_stable(ctx, rewriter, &cte.range)) {
+        return None;
+    }
+    let texts: Vec<String> = kept.iter().map(|c| rewriter.edits.render(rewriter.sql, &c.range).0).collect();
+    let recursive = if with.recursive { "RECURSIVE " } else { "" };
+    Some(format!("WITH {recursive}{}\n", texts.join(", ")))
 }
 
 /// Whether a part of the text gives the same result when it is evaluated again in the same state.

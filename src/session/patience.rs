@@ -2,11 +2,11 @@
 //!
 //! An idle processor takes longer to wake up than PostgreSQL needs for a point query, and a hop wakes
 //! twice per statement. So a session that has just sent something looks for the answer for a moment
-//! before it sleeps, but only one session of the process at a time, only while no other session
-//! moves (then processors are awake anyway), and more and more seldom where it was in vain.
+//! before it sleeps, but only until any session of the process moves (the last to move is the one that
+//! looks; under load processors are awake anyway), and more and more seldom where it was in vain.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The most waits that are slept through after looks in vain.
@@ -18,13 +18,12 @@ pub struct Turns {
     window: Duration,
     /// Counts what sessions do.
     moved: AtomicU64,
-    taken: AtomicBool,
 }
 
 impl Turns {
     /// Nobody looks longer than `window`; zero is never.
     pub fn new(window: Duration) -> Self {
-        Self { window, moved: AtomicU64::new(0), taken: AtomicBool::new(false) }
+        Self { window, moved: AtomicU64::new(0) }
     }
 }
 
@@ -70,9 +69,6 @@ impl Patience {
             score.rest -= 1;
             return None;
         }
-        if self.turns.taken.swap(true, Ordering::Acquire) {
-            return None;
-        }
         Some(Look { turns: self.turns.clone(), moved, until: Instant::now() + self.turns.window })
     }
 
@@ -91,7 +87,7 @@ impl Patience {
     }
 }
 
-/// The right to look; others sleep until it is dropped.
+/// A look, until another session moves.
 #[derive(Debug)]
 pub struct Look {
     turns: Arc<Turns>,
@@ -106,27 +102,19 @@ impl Look {
     }
 }
 
-impl Drop for Look {
-    fn drop(&mut self) {
-        self.turns.taken.store(false, Ordering::Release);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn one_looks_until_another_moves_and_rests_when_it_was_in_vain() {
+    fn the_last_to_move_looks_and_rests_when_it_was_in_vain() {
         let turns = Arc::new(Turns::new(Duration::from_secs(3600)));
         let (mut one, mut other) = (Patience::new(turns.clone()), Patience::new(turns.clone()));
         let look = one.look(From::Server).unwrap();
         assert!(look.goes_on());
-        assert!(other.look(From::Server).is_none());
-        assert!(!look.goes_on());
-        drop(look);
-        assert!(other.look(From::Server).is_some());
+        let others = other.look(From::Server).unwrap();
+        assert!(!look.goes_on() && others.goes_on());
 
         one.learn(From::Server, false);
         assert!(one.look(From::Server).is_none());

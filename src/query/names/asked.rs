@@ -57,7 +57,7 @@ impl Asked {
             let items = self.operators.iter().enumerate();
             let values: Vec<String> = items.map(|(i, o)| format!("({i}, {})", layout::literal(o))).collect();
             parts.push(format!(
-                "SELECT 'o', n.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL FROM (VALUES {}) n(i, name) \
+                "SELECT 'o', n.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL, NULL FROM (VALUES {}) n(i, name) \
                  JOIN pg_catalog.pg_operator o ON o.oprname = n.name JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode \
                  JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND {UNSAFE} GROUP BY n.i",
                 values.join(", ")
@@ -97,10 +97,13 @@ impl Asked {
              AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass JOIN pg_catalog.pg_proc p ON p.oid = d.refobjid \
              JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE {UNSAFE}"
         ));
+        // What a security barrier hides from the conditions around it, a query in its place would not.
+        let barrier = "EXISTS (SELECT FROM pg_catalog.unnest(c.reloptions) o(o) WHERE o LIKE 'security_barrier=%' AND o <> 'security_barrier=false')";
         format!(
             "SELECT 't', n.i::text, s.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, \
              CASE WHEN c.oid >= 16384 AND c.relpersistence <> 't' THEN {reads}::text END, \
-             CASE WHEN c.oid >= 16384 AND c.relkind IN ('v', 'm') THEN {calls} END \
+             CASE WHEN c.oid >= 16384 AND c.relkind IN ('v', 'm') THEN {calls} END, \
+             CASE WHEN c.oid >= 16384 AND c.relkind = 'v' AND NOT {barrier} THEN pg_catalog.pg_get_viewdef(c.oid) END \
              FROM (VALUES {}) n(i, name) LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name) \
              LEFT JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace",
             values.join(", ")
@@ -112,7 +115,7 @@ impl Asked {
     fn types_sql(&self) -> String {
         let values = qualified(&self.types);
         format!(
-            "SELECT 'y', f.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL FROM \
+            "SELECT 'y', f.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL, NULL FROM \
              (WITH RECURSIVE w(i, oid) AS (SELECT n.i, t.oid FROM (VALUES {values}) n(i, schema, name) \
                  JOIN pg_catalog.pg_type t ON t.typname = n.name JOIN pg_catalog.pg_namespace s ON s.oid = t.typnamespace \
                  WHERE {VISIBLE} \
@@ -130,7 +133,7 @@ impl Asked {
     fn functions_sql(&self) -> String {
         let values = qualified(&self.functions);
         format!(
-            "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text END, NULL, NULL, NULL, NULL \
+            "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text END, NULL, NULL, NULL, NULL, NULL \
              FROM (VALUES {values}) n(i, schema, name) JOIN pg_catalog.pg_proc p ON p.proname = n.name \
              JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
              WHERE {VISIBLE}"

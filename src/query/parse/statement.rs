@@ -1,6 +1,7 @@
 //! What kind of statement it is, and where its clauses are.
 
 mod clauses;
+mod merge;
 mod utility;
 
 use std::ops::Range;
@@ -12,6 +13,7 @@ use super::walk::{Role, Walker};
 use super::{Argument, Constant, Statement};
 use crate::Result;
 use crate::query::lexer::Tokens;
+pub use merge::{Merge, When};
 pub(super) use utility::is_temporary;
 
 /// What a statement is.
@@ -25,6 +27,8 @@ pub enum Kind {
     Update(Modify),
     /// DELETE; its target is the first table.
     Delete(Modify),
+    /// MERGE; its target is the first table.
+    Merge(Merge),
     /// COPY of a table; it is the only table.
     Copy {
         /// COPY … FROM.
@@ -85,6 +89,15 @@ pub enum Setting {
     ResetAll,
 }
 
+/// A data-modifying query of the outermost WITH.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nested {
+    /// INSERT, UPDATE, DELETE or MERGE.
+    pub kind: Kind,
+    /// The index of its target among the statement's tables.
+    pub target: usize,
+}
+
 /// What is around a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wrap {
@@ -108,8 +121,6 @@ pub enum Wrap {
 /// The clauses of an INSERT.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Insert {
-    /// The WITH clause, up to INSERT.
-    pub with: Option<Range<usize>>,
     /// The columns named.
     pub columns: Vec<String>,
     /// Where a column list is to be put if there is none.
@@ -162,8 +173,6 @@ pub struct Conflict {
 /// The clauses of an UPDATE or DELETE.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Modify {
-    /// The WITH clause, up to UPDATE or DELETE.
-    pub with: Option<Range<usize>>,
     /// What follows FROM or USING.
     pub from: Option<Range<usize>>,
     /// What follows WHERE.
@@ -183,8 +192,6 @@ pub struct Modify {
 /// The clauses of a SELECT that locks rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Select {
-    /// The WITH clause, up to SELECT.
-    pub with: Option<Range<usize>>,
     /// What follows FROM.
     pub from: Range<usize>,
     /// What follows WHERE.
@@ -203,7 +210,7 @@ pub struct Star {
 pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: Node<'_>) -> Result<Statement> {
     let mut walker = Walker::new(sql, tokens);
     let mut describer =
-        Describer { walker: &mut walker, range: range.clone(), wrap: Wrap::None, select: None };
+        Describer { walker: &mut walker, range: range.clone(), target: 0, wrap: Wrap::None, select: None };
     let kind = describer.kind(node);
     let (wrap, select) = (describer.wrap, describer.select);
     Ok(Statement {
@@ -219,12 +226,27 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
         refused: walker.refused,
         locks: walker.locks,
         select,
+        with: walker.outer,
+        nested: walker.nested,
     })
+}
+
+/// Notes a data-modifying query inside of WITH.
+pub(super) fn nested(walker: &mut Walker<'_>, node: Node<'_>) {
+    let target = walker.tables.len();
+    let range = 0..walker.sql.len();
+    let mut describer = Describer { walker, range, target, wrap: Wrap::None, select: None };
+    match describer.kind(node) {
+        Kind::Refused(what) => walker.refuse(what),
+        kind => walker.nested.push(Nested { kind, target }),
+    }
 }
 
 struct Describer<'w, 's> {
     walker: &'w mut Walker<'s>,
     range: Range<usize>,
+    /// The index of the target among the tables.
+    target: usize,
     wrap: Wrap,
     select: Option<Select>,
 }
@@ -236,6 +258,7 @@ impl Describer<'_, '_> {
             Node::InsertStmt(insert) => self.insert(insert),
             Node::UpdateStmt(update) => self.update(update),
             Node::DeleteStmt(delete) => self.delete(delete),
+            Node::MergeStmt(merge) => self.merge(merge),
             node => self.utility(node),
         }
     }
@@ -263,6 +286,14 @@ impl Describer<'_, '_> {
         }
     }
 
+    /// The WITH clause of a data-modifying statement. (The server takes its own of one inside of WITH.)
+    fn with(&mut self, with: Option<&nodes::WithClause>) {
+        if with.is_some() && self.target > 0 {
+            self.walker.refuse("WITH inside of a data-modifying statement in WITH");
+        }
+        self.walker.with(with);
+    }
+
     fn returning(&mut self, returning: Option<&nodes::ReturningClause>) -> Vec<Star> {
         let Some(returning) = returning else { return Vec::new() };
         if !returning.options().is_empty() {
@@ -281,7 +312,7 @@ impl Describer<'_, '_> {
 
     fn insert(&mut self, insert: &nodes::InsertStmt) -> Kind {
         self.target(insert.relation());
-        self.walker.with(insert.with_clause());
+        self.with(insert.with_clause());
         self.walker.node(insert.select_stmt());
         let mut conflict = None;
         if let Some(on) = insert.on_conflict_clause() {
@@ -299,7 +330,7 @@ impl Describer<'_, '_> {
         }
         let stars = self.returning(insert.returning_clause());
         self.walker.leave(insert.with_clause());
-        match clauses::insert(self.walker, &self.range, insert, conflict, stars) {
+        match clauses::insert(self.walker, &self.range, self.target, insert, conflict, stars) {
             Some(found) => Kind::Insert(found),
             None => Kind::Refused("this form of INSERT".to_owned()),
         }
@@ -307,7 +338,7 @@ impl Describer<'_, '_> {
 
     fn update(&mut self, update: &nodes::UpdateStmt) -> Kind {
         self.target(update.relation());
-        self.walker.with(update.with_clause());
+        self.with(update.with_clause());
         update.target_list().iter().for_each(|t| self.walker.node(t.val()));
         self.walker.list(update.from_clause());
         self.walker.node(update.where_clause());
@@ -315,14 +346,13 @@ impl Describer<'_, '_> {
         self.walker.leave(update.with_clause());
         let sets = update.target_list().iter().filter_map(|t| t.name()).map(str::to_owned).collect();
         let parts = clauses::Parts {
-            with: update.with_clause(),
             from: update.from_clause(),
             condition: update.where_clause(),
             word: "from",
             sets,
             stars,
         };
-        match clauses::modify(self.walker, &self.range, parts) {
+        match clauses::modify(self.walker, &self.range, self.target, parts) {
             Some(found) => Kind::Update(found),
             None => Kind::Refused("this form of UPDATE".to_owned()),
         }
@@ -330,20 +360,19 @@ impl Describer<'_, '_> {
 
     fn delete(&mut self, delete: &nodes::DeleteStmt) -> Kind {
         self.target(delete.relation());
-        self.walker.with(delete.with_clause());
+        self.with(delete.with_clause());
         self.walker.list(delete.using_clause());
         self.walker.node(delete.where_clause());
         let stars = self.returning(delete.returning_clause());
         self.walker.leave(delete.with_clause());
         let parts = clauses::Parts {
-            with: delete.with_clause(),
             from: delete.using_clause(),
             condition: delete.where_clause(),
             word: "using",
             sets: Vec::new(),
             stars,
         };
-        match clauses::modify(self.walker, &self.range, parts) {
+        match clauses::modify(self.walker, &self.range, self.target, parts) {
             Some(found) => Kind::Delete(found),
             None => Kind::Refused("this form of DELETE".to_owned()),
         }

@@ -6,7 +6,7 @@ use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, nodes};
 
 use super::call::{Argument, arguments};
-use super::statement::is_temporary;
+use super::statement::{Nested, is_temporary, nested};
 use crate::query::lexer::{TokenKind, Tokens};
 
 /// What a statement does with a table that it names.
@@ -88,6 +88,28 @@ pub struct ColumnUse {
     pub start: usize,
 }
 
+/// A query of the outermost WITH clause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cte {
+    /// Its name.
+    pub name: String,
+    /// From its name to the bracket that closes its query.
+    pub range: Range<usize>,
+    /// It, or one that it reads, modifies data, or has no place of its own in the text.
+    pub writes: bool,
+}
+
+/// The outermost WITH clause.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct With {
+    /// WITH RECURSIVE.
+    pub recursive: bool,
+    /// Its queries.
+    pub ctes: Vec<Cte>,
+    /// Where any of a statement's CTEs are read: name and offset.
+    pub uses: Vec<(String, usize)>,
+}
+
 pub(super) struct Walker<'s> {
     pub sql: &'s str,
     pub tokens: &'s Tokens,
@@ -99,6 +121,8 @@ pub(super) struct Walker<'s> {
     pub aliases: Vec<String>,
     pub refused: Option<String>,
     pub locks: Option<Vec<String>>,
+    pub nested: Vec<Nested>,
+    pub outer: With,
     scopes: Vec<Vec<String>>,
     level: usize,
     site: Option<Site>,
@@ -118,6 +142,8 @@ impl<'s> Walker<'s> {
             aliases: Vec::new(),
             refused: None,
             locks: None,
+            nested: Vec::new(),
+            outer: With::default(),
             scopes: Vec::new(),
             level: 0,
             site: None,
@@ -139,7 +165,12 @@ impl<'s> Walker<'s> {
                 self.level -= 1;
             }
             Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
-                self.refuse("a data-modifying statement in WITH");
+                // The server accepts it in the outermost WITH only.
+                if self.level == 1 && self.scopes.len() == 1 {
+                    nested(self, node);
+                } else {
+                    self.refuse("a data-modifying statement in a WITH that isn't the outermost");
+                }
             }
             Node::RangeVar(table) => {
                 let role = if self.sampled { Role::Sampled } else { Role::Read };
@@ -264,16 +295,49 @@ impl<'s> Walker<'s> {
         let all: Vec<String> = with.ctes().iter().map(names).collect();
         self.aliases.extend(all.iter().cloned());
         self.scopes.push(if with.recursive { all } else { Vec::new() });
+        let outermost = self.level == 0 && self.scopes.len() == 1;
+        self.outer.recursive |= outermost && with.recursive;
         for cte in with.ctes().iter() {
+            let before = (self.nested.len(), self.outer.uses.len());
             self.level += 1;
             self.node(cte.ctequery());
             self.level -= 1;
+            if outermost {
+                self.outer_cte(cte, before);
+            }
             if !with.recursive
                 && let Some(scope) = self.scopes.last_mut()
             {
                 scope.push(names(cte));
             }
         }
+    }
+
+    /// Notes a query of the outermost WITH; `before`: what was found before it.
+    fn outer_cte(&mut self, cte: &nodes::CommonTableExpr, before: (usize, usize)) {
+        let name = cte.ctename().unwrap_or_default().to_owned();
+        let start = usize::try_from(cte.location).unwrap_or(0);
+        let found = self.cte_range(start);
+        let uses = self.outer.uses.get(before.1..).unwrap_or_default();
+        let reads = |c: &Cte| c.writes && uses.iter().any(|(used, _)| *used == c.name);
+        let writes = self.nested.len() > before.0
+            || self.outer.ctes.iter().any(reads)
+            || found.is_none()
+            || cte.search_clause().is_some()
+            || cte.cycle_clause().is_some();
+        self.outer.ctes.push(Cte { name, range: found.unwrap_or(start..start), writes });
+    }
+
+    /// `name (columns) AS MATERIALIZED (query)`.
+    fn cte_range(&self, start: usize) -> Option<Range<usize>> {
+        let first = self.tokens.at(start);
+        let rest = self.tokens.list.get(first..)?;
+        let depth = rest.first()?.depth;
+        let verb = rest.iter().position(|t| t.depth == depth && t.is_word(self.sql, "as"))?;
+        let query = rest.get(verb..)?;
+        let open = query.iter().position(|t| t.depth == depth && t.is_symbol(b'('))?;
+        let close = query.get(open..)?.iter().find(|t| t.depth == depth && t.is_symbol(b')'))?;
+        Some(start..close.end)
     }
 
     pub fn leave(&mut self, with: Option<&nodes::WithClause>) {
@@ -291,6 +355,8 @@ impl<'s> Walker<'s> {
         let alias = table.alias().and_then(|a| a.aliasname()).map(str::to_owned);
         if matches!(role, Role::Read | Role::Sampled) && self.is_cte(table) {
             self.aliases.extend(alias);
+            let name = table.relname().unwrap_or_default().to_owned();
+            self.outer.uses.push((name, usize::try_from(table.location).unwrap_or(0)));
             return;
         }
         self.aliases.extend(alias.clone());

@@ -1,11 +1,13 @@
 //! ON CONFLICT on a branch: rows of main that the new ones would conflict with are copied up first,
 //! so that PostgreSQL finds them in the overlay.
 
+use std::ops::Range;
+
 use epoch_adapter::TableDef;
 use epoch_adapter_postgres::layout::{literal, quote};
 use epoch_adapter_postgres::relation;
 
-use super::Write;
+use super::{Write, with_for};
 use crate::query::names::Catalog;
 use crate::query::parse::{Conflict, Insert, Source};
 use crate::query::plan::Context;
@@ -13,7 +15,7 @@ use crate::query::rewrite::Rewriter;
 use crate::{Error, Result};
 
 pub(super) async fn copy_up(
-    _ctx: &Context<'_>,
+    ctx: &Context<'_>,
     catalog: &mut dyn Catalog,
     rewriter: &mut Rewriter<'_>,
     write: &Write<'_>,
@@ -26,7 +28,7 @@ pub(super) async fn copy_up(
     }
     let mut rows = Vec::new();
     for key in arbiters(catalog, &write.table, conflict).await? {
-        rows.extend(conflicting(rewriter, write, insert, &key)?);
+        rows.extend(conflicting(ctx, rewriter, write, insert, &key)?);
     }
     if !rows.is_empty() {
         // One query: a row that conflicts twice is copied once.
@@ -76,6 +78,7 @@ async fn arbiters(
 
 /// The query for the rows of main that conflict on `key`; `None` if there can be none.
 fn conflicting(
+    ctx: &Context<'_>,
     rewriter: &Rewriter<'_>,
     write: &Write<'_>,
     insert: &Insert,
@@ -85,8 +88,8 @@ fn conflicting(
     let place = |column: &String| given.iter().position(|g| *g == quote(column));
     let columns: Vec<_> = key.iter().map(|k| (k, place(k))).collect();
     let source = match &insert.source {
-        Source::Values(rows) => values(rewriter, write, &columns, rows)?,
-        Source::Query(range, _) => query(rewriter, insert, &given, &columns, range)?,
+        Source::Values(rows) => values(ctx, rewriter, write, &columns, rows)?,
+        Source::Query(range, _) => query(ctx, rewriter, insert, &given, &columns, range)?,
         Source::Default => None,
     };
     let Some(source) = source else { return Ok(None) };
@@ -110,10 +113,11 @@ fn default_of<'t>(table: &'t TableDef, column: &str) -> Option<&'t str> {
 }
 
 fn values(
+    ctx: &Context<'_>,
     rewriter: &Rewriter<'_>,
     write: &Write<'_>,
     key: &Places<'_>,
-    rows: &[Vec<std::ops::Range<usize>>],
+    rows: &[Vec<Range<usize>>],
 ) -> Result<Option<String>> {
     let mut out = Vec::new();
     for row in rows {
@@ -140,25 +144,26 @@ fn values(
         return Ok(None);
     }
     let names: Vec<String> = (0..key.len()).map(|i| format!("epoch_{i}")).collect();
-    let with = insert_with(rewriter);
+    let parts: Vec<&Range<usize>> = rows.iter().flatten().collect();
+    let with = insert_with(ctx, rewriter, &parts)?;
     Ok(Some(format!("{with}SELECT * FROM (VALUES {}) epoch_u({})", out.join(", "), names.join(", "))))
 }
 
-fn insert_with(rewriter: &Rewriter<'_>) -> String {
-    match &rewriter.statement.kind {
-        crate::query::parse::Kind::Insert(Insert { with: Some(range), .. }) => {
-            format!("{} ", rewriter.edits.render(rewriter.sql, range).0)
-        }
-        _ => String::new(),
-    }
+fn insert_with(ctx: &Context<'_>, rewriter: &Rewriter<'_>, parts: &[&Range<usize>]) -> Result<String> {
+    with_for(ctx, rewriter, parts).ok_or_else(|| {
+        Error::unsupported(
+            "ON CONFLICT for rows of a WITH query that modifies data or gives other rows each time, on a branch",
+        )
+    })
 }
 
 fn query(
+    ctx: &Context<'_>,
     rewriter: &Rewriter<'_>,
     insert: &Insert,
     given: &[String],
     key: &Places<'_>,
-    range: &std::ops::Range<usize>,
+    range: &Range<usize>,
 ) -> Result<Option<String>> {
     let Some(places) = key.iter().map(|(_, p)| *p).collect::<Option<Vec<_>>>() else {
         return Err(Error::unsupported(
@@ -171,7 +176,7 @@ fn query(
     let text = rewriter.edits.render(rewriter.sql, range).0;
     Ok(Some(format!(
         "{}SELECT {} FROM ({text}\n) epoch_u({})",
-        insert_with(rewriter),
+        insert_with(ctx, rewriter, &[range])?,
         picked.join(", "),
         names.join(", ")
     )))

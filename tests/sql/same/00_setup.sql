@@ -17,3 +17,5 @@ INSERT INTO sale SELECT g, 1 + g % 40, g % 7, CASE WHEN g % 2 = 0 THEN 'note ' |
 INSERT INTO part SELECT g, 41 + g % 5, 46 + g % 3 FROM generate_series(1, 20) g;
 INSERT INTO kinds VALUES (1, 'x', true, 1.5, 2.25, '\x00ff', '12345678-1234-1234-1234-123456789012', '1 day 02:03', '04:05:06', '2026-02-03 04:05:06.789', '{"a": 1}', '10.0.0.1', '{1,NULL,3}', 'ab', B'101', 12.34, '[1,5)', '(1,2)'), (2, 'nulls', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
 CREATE VIEW cheap AS SELECT id, name FROM item WHERE price < 10;
+CREATE VIEW cheap_sales AS SELECT c.id, c.name AS item_name, sum(s.qty) AS total FROM cheap c JOIN sale s ON s.item_id = c.id GROUP BY c.id, c.name;
+CREATE VIEW guarded WITH (security_barrier) AS SELECT id, name FROM item WHERE price < 10;

@@ -150,11 +150,35 @@ DELETE FROM item WHERE id = 42
 UPDATE item SET id = 43000 WHERE id = 43
 SELECT id, item_id FROM part WHERE item_id = 43000 ORDER BY id
 -- 14 with
-! WITH d AS (DELETE FROM sale WHERE id BETWEEN 40 AND 42 RETURNING *) SELECT count(*), sum(item_id) FROM d
-! WITH n AS (INSERT INTO item (id, name) VALUES (500, 'five') RETURNING id) SELECT * FROM n
-! WITH u AS (UPDATE item SET price = 3 WHERE id = 500 RETURNING id, price) SELECT u.* FROM u
+WITH d AS (DELETE FROM sale WHERE id BETWEEN 40 AND 42 RETURNING *) SELECT count(*), sum(item_id) FROM d
+WITH n AS (INSERT INTO item (id, name) VALUES (500, 'five') RETURNING id) SELECT * FROM n
+WITH u AS (UPDATE item SET price = 3 WHERE id = 500 RETURNING id, price) SELECT u.* FROM u
+WITH moved AS (DELETE FROM sale WHERE id IN (43, 44) RETURNING *) INSERT INTO sale SELECT id + 9000, item_id, qty, note, day FROM moved RETURNING id, item_id
+WITH src AS (SELECT id, price FROM item WHERE id IN (7, 8)), u AS (UPDATE sale SET qty = 77 FROM src WHERE sale.item_id = src.id RETURNING sale.id, src.price) SELECT count(*), min(price) FROM u
+WITH n (id, name) AS (VALUES (7, 'seven'), (501, 'f1')), u AS (UPDATE item SET name = n.name FROM n WHERE item.id = n.id RETURNING item.id) INSERT INTO item (id, name) SELECT id, name FROM n WHERE NOT EXISTS (SELECT FROM u WHERE u.id = n.id) RETURNING id
+WITH d AS (DELETE FROM part WHERE id = 5 RETURNING item_id) UPDATE item SET price = 8 FROM d WHERE item.id = d.item_id RETURNING item.id, item.price
+WITH d AS (DELETE FROM part WHERE id = 6 RETURNING *), e AS (DELETE FROM sale WHERE id = 45 RETURNING *) SELECT d.id, e.id FROM d, e
+WITH RECURSIVE r(n) AS (SELECT 46 UNION ALL SELECT n + 1 FROM r WHERE n < 48), d AS (DELETE FROM sale USING r WHERE sale.id = r.n RETURNING sale.id) SELECT count(*) FROM d
+WITH u AS (UPDATE item SET price = -1 WHERE id = 9 RETURNING id) SELECT * FROM u
+WITH u AS (UPDATE item SET price = 4 WHERE id = 9) SELECT price FROM item WHERE id = 9
+WITH u AS (UPDATE item SET price = 5 WHERE id = 9 RETURNING *) UPDATE item SET price = 6 WHERE id = 10 RETURNING (SELECT u.price FROM u)
+WITH u AS (UPDATE item SET price = 5 WHERE id = 9 RETURNING nothing) SELECT * FROM u
+WITH i AS (INSERT INTO item (id, name) VALUES (10, 'again') ON CONFLICT (id) DO UPDATE SET price = 66 RETURNING id, price) SELECT * FROM i
+~ SELECT * FROM (WITH d AS (DELETE FROM sale RETURNING *) SELECT * FROM d) x
+SELECT id, name, price FROM item WHERE id IN (7, 8, 9, 10, 500, 501) ORDER BY id
+SELECT count(*), sum(qty) FROM sale
 -- 15 merge
-! MERGE INTO item t USING (VALUES (27, 'm27'), (600, 'm600')) s (id, name) ON t.id = s.id WHEN MATCHED THEN UPDATE SET name = s.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name)
+MERGE INTO item t USING (VALUES (27, 'm27'), (600, 'm600')) s (id, name) ON t.id = s.id WHEN MATCHED THEN UPDATE SET name = s.name WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name)
+MERGE INTO sale USING (SELECT id FROM item WHERE id < 4) s ON sale.item_id = s.id WHEN MATCHED AND sale.qty > 3 THEN DELETE WHEN MATCHED THEN UPDATE SET qty = qty + 10, day = CASE WHEN qty > 1 THEN NULL ELSE day END
+SELECT id, qty, day FROM sale WHERE item_id < 4 ORDER BY id
+MERGE INTO item t USING item s JOIN part p ON p.item_id = s.id ON t.id = s.id + 700 WHEN NOT MATCHED THEN DO NOTHING
+MERGE INTO item AS t USING (VALUES (601)) s (id) ON t.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (s.id, 'm601', 2)
+MERGE INTO item t USING (VALUES (1)) s (id) ON t.id = 602 WHEN NOT MATCHED THEN INSERT (id, name) VALUES (2, 'dup')
+MERGE INTO item t USING (VALUES (603, 'item 5')) s (id, name) ON t.id = s.id WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name)
+MERGE INTO item t USING (VALUES (5), (5)) s (id) ON t.id = s.id WHEN MATCHED THEN UPDATE SET price = 1
+MERGE INTO item t USING (VALUES (5)) s (id) ON t.id = s.id WHEN MATCHED THEN UPDATE SET nothing = 1
+WITH s AS (SELECT id FROM item WHERE id = 11) MERGE INTO item t USING s ON t.id = s.id WHEN MATCHED THEN UPDATE SET price = 111
+SELECT id, name, price FROM item WHERE id IN (5, 11, 601) ORDER BY id
 SELECT id, name FROM item WHERE id IN (27, 600) ORDER BY id
 -- 16 transactions
 BEGIN
@@ -217,8 +241,17 @@ EXECUTE q (31, 32)
 DEALLOCATE q
 EXECUTE q (30)
 -- 20 views
-! SELECT * FROM cheap ORDER BY id
-! SELECT count(*) FROM cheap c JOIN sale s ON s.item_id = c.id
+SELECT * FROM cheap ORDER BY id
+SELECT count(*) FROM cheap c JOIN sale s ON s.item_id = c.id
+SELECT * FROM cheap_sales WHERE total > 10 ORDER BY id
+TABLE cheap ORDER BY id LIMIT 2
+SELECT c.id FROM public.cheap AS c WHERE c.name LIKE 'item%' ORDER BY 1 LIMIT 3
+UPDATE sale SET note = c.name FROM cheap c WHERE c.id = sale.item_id AND sale.id = 53 RETURNING note
+SELECT nothing FROM cheap
+INSERT INTO part (id, item_id) SELECT 900 + id, id FROM cheap_sales WHERE id = 2 RETURNING id
+! SELECT * FROM guarded ORDER BY id
+! INSERT INTO cheap (id, name) VALUES (700, 'through a view')
+! SELECT * FROM cheap WHERE id = 2 FOR UPDATE
 -- 21 settings
 SHOW server_version_num
 SET statement_timeout = '5s'

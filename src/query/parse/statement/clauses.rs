@@ -12,7 +12,6 @@ use crate::query::lexer::{Token, TokenKind};
 
 /// The parts of an UPDATE or DELETE.
 pub(super) struct Parts<'a> {
-    pub with: Option<&'a nodes::WithClause>,
     pub from: &'a NodeList,
     pub condition: Node<'a>,
     /// The keyword before `from`.
@@ -22,19 +21,19 @@ pub(super) struct Parts<'a> {
 }
 
 /// The tokens of a statement from its target on that are at the target's depth.
-struct Level<'a> {
+pub(super) struct Level<'a> {
     sql: &'a str,
-    tokens: &'a [Token],
+    pub tokens: &'a [Token],
     /// Index of the first token after the target's name.
-    first: usize,
+    pub first: usize,
     /// Index after the last token.
-    last: usize,
+    pub last: usize,
     depth: usize,
 }
 
 impl<'a> Level<'a> {
-    fn new(walker: &'a Walker<'_>, range: &Range<usize>) -> Option<Self> {
-        let target = walker.tables.first()?;
+    pub fn new(walker: &'a Walker<'_>, range: &Range<usize>, target: usize) -> Option<Self> {
+        let target = walker.tables.get(target)?;
         let tokens = walker.tokens.list.as_slice();
         let depth = walker.tokens.get(walker.tokens.at(target.range.start))?.depth;
         let first = walker.tokens.at(target.range.end);
@@ -47,7 +46,7 @@ impl<'a> Level<'a> {
     }
 
     /// The first token from `from` on that is this keyword at the level, not a name after a dot or AS.
-    fn keyword(&self, from: usize, word: &str) -> Option<usize> {
+    pub fn keyword(&self, from: usize, word: &str) -> Option<usize> {
         (from..self.last).find(|&i| {
             let Some(token) = self.tokens.get(i) else { return false };
             token.depth == self.depth && token.is_word(self.sql, word) && !self.is_label(i)
@@ -59,23 +58,23 @@ impl<'a> Level<'a> {
         before.is_some_and(|t| t.is_symbol(b'.') || t.is_word(self.sql, "as"))
     }
 
-    fn is(&self, index: usize, word: &str) -> bool {
+    pub fn is(&self, index: usize, word: &str) -> bool {
         self.tokens.get(index).is_some_and(|t| t.is_word(self.sql, word))
     }
 
-    fn opens(&self, index: usize) -> bool {
+    pub fn opens(&self, index: usize) -> bool {
         self.tokens.get(index).is_some_and(|t| t.is_symbol(b'('))
     }
 
     /// The index of the bracket that closes the one at `open`.
-    fn close(&self, open: usize) -> Option<usize> {
+    pub fn close(&self, open: usize) -> Option<usize> {
         let depth = self.tokens.get(open)?.depth;
         (open + 1..self.last)
             .find(|&i| self.tokens.get(i).is_some_and(|t| t.is_symbol(b')') && t.depth == depth))
     }
 
     /// The bytes of the tokens `from..to`.
-    fn bytes(&self, from: usize, to: usize) -> Option<Range<usize>> {
+    pub fn bytes(&self, from: usize, to: usize) -> Option<Range<usize>> {
         let inside = self.tokens.get(from..to)?;
         Some(inside.first()?.start..inside.last()?.end)
     }
@@ -111,24 +110,14 @@ fn closes(rest: &[Token], closing: &Token) -> bool {
     false
 }
 
-/// The WITH clause: from WITH to the statement's own keyword.
-fn with_range(walker: &Walker<'_>, with: Option<&nodes::WithClause>, words: &[&str]) -> Option<Range<usize>> {
-    let start = usize::try_from(with?.location).ok()?;
-    let target = walker.tables.first()?.range.start;
-    let tokens = walker.tokens.list.get(walker.tokens.at(start)..walker.tokens.at(target))?;
-    let depth = tokens.first()?.depth;
-    let verb =
-        tokens.iter().rposition(|t| t.depth == depth && words.iter().any(|w| t.is_word(walker.sql, w)))?;
-    Some(start..tokens.get(verb.checked_sub(1)?)?.end)
-}
-
 /// Locates the clauses of an UPDATE or DELETE.
-pub(super) fn modify(walker: &Walker<'_>, range: &Range<usize>, parts: Parts<'_>) -> Option<Modify> {
-    let level = Level::new(walker, range)?;
-    let with = with_range(walker, parts.with, &["update", "delete"]);
-    if with.is_none() && parts.with.is_some() {
-        return None;
-    }
+pub(super) fn modify(
+    walker: &Walker<'_>,
+    range: &Range<usize>,
+    target: usize,
+    parts: Parts<'_>,
+) -> Option<Modify> {
+    let level = Level::new(walker, range, target)?;
     let returning = level.keyword(level.first, "returning").unwrap_or(level.last);
     let has_condition = !matches!(parts.condition, Node::None);
     let condition_word = if has_condition { Some(level.keyword(level.first, "where")?) } else { None };
@@ -146,7 +135,7 @@ pub(super) fn modify(walker: &Walker<'_>, range: &Range<usize>, parts: Parts<'_>
         condition_word.map_or_else(Vec::new, |word| conjuncts(&level, word + 1, returning, parts.condition));
     let end = level.tokens.get(returning.checked_sub(1)?)?.end;
     let starrable = starrable(parts.from);
-    Some(Modify { with, from, condition, conjuncts, end, sets: parts.sets, stars: parts.stars, starrable })
+    Some(Modify { from, condition, conjuncts, end, sets: parts.sets, stars: parts.stars, starrable })
 }
 
 /// Locates the clauses of a SELECT without set operations and grouping.
@@ -163,10 +152,6 @@ pub(super) fn select(walker: &Walker<'_>, range: &Range<usize>, node: &nodes::Se
     let (first, last) = (walker.tokens.at(range.start), walker.tokens.at(range.end));
     let level = Level { sql: walker.sql, tokens, first, last, depth: tokens.get(first)?.depth };
     let verb = level.keyword(first, "select")?;
-    let with = match node.with_clause() {
-        Some(_) => Some(level.bytes(first, verb)?),
-        None => None,
-    };
     let level = Level { first: verb, ..level };
     let from = level.source_word("from")?;
     const ENDS: &[&str] = &["order", "limit", "offset", "fetch", "for"];
@@ -176,7 +161,6 @@ pub(super) fn select(walker: &Walker<'_>, range: &Range<usize>, node: &nodes::Se
         _ => Some(level.keyword(from + 1, "where").filter(|&w| w < end)?),
     };
     Some(Select {
-        with,
         from: level.bytes(from + 1, condition.unwrap_or(end))?,
         condition: match condition {
             Some(word) => Some(level.bytes(word + 1, end)?),
@@ -247,22 +231,19 @@ fn item_names(item: Node<'_>, names: &mut Vec<String>) -> Option<()> {
 pub(super) fn insert(
     walker: &Walker<'_>,
     range: &Range<usize>,
+    target: usize,
     node: &nodes::InsertStmt,
     conflict: Option<Conflict>,
     stars: Vec<Star>,
 ) -> Option<Insert> {
-    let level = Level::new(walker, range)?;
-    let with = with_range(walker, node.with_clause(), &["insert"]);
-    if with.is_none() && node.with_clause().is_some() {
-        return None;
-    }
+    let level = Level::new(walker, range, target)?;
     let name = |n: Node<'_>| match n {
         Node::ResTarget(target) => target.name().map(str::to_owned),
         _ => None,
     };
     let columns: Vec<String> = node.cols().iter().map(name).collect::<Option<_>>()?;
     let mut at = level.first;
-    if walker.tables.first()?.alias.is_some() {
+    if walker.tables.get(target)?.alias.is_some() {
         at += 1 + usize::from(level.is(at, "as"));
     }
     let list_at = columns.is_empty().then(|| level.tokens.get(at.checked_sub(1)?).map(|t| t.end)).flatten();
@@ -283,7 +264,7 @@ pub(super) fn insert(
         _ => return None,
     };
     let list_at = if source == Source::Default { None } else { list_at };
-    Some(Insert { with, columns, list_at, source, conflict, stars })
+    Some(Insert { columns, list_at, source, conflict, stars })
 }
 
 fn source(level: &Level<'_>, at: usize, end: usize, select: &nodes::SelectStmt) -> Option<Source> {

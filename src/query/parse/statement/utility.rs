@@ -67,6 +67,7 @@ impl Describer<'_, '_> {
             | Node::InsertStmt(_)
             | Node::UpdateStmt(_)
             | Node::DeleteStmt(_)
+            | Node::MergeStmt(_)
             | Node::ExecuteStmt(_) => self.kind(query),
             _ => Kind::Refused(self.construct()),
         }

@@ -1,0 +1,135 @@
+//! Where the clauses of a MERGE are.
+
+use std::ops::Range;
+
+use pg_raw_parse::{Node, nodes};
+
+use super::clauses::Level;
+use super::{Describer, Kind, Star};
+
+/// The clauses of a MERGE.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merge {
+    /// What follows USING.
+    pub source: Range<usize>,
+    /// What follows ON.
+    pub condition: Range<usize>,
+    /// Its WHEN clauses.
+    pub whens: Vec<When>,
+    /// Stars in RETURNING.
+    pub stars: Vec<Star>,
+}
+
+/// A WHEN clause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct When {
+    /// Of WHEN NOT MATCHED BY SOURCE: after SOURCE, and its condition.
+    pub by_source: Option<(usize, Option<Range<usize>>)>,
+    /// The columns that are set or given.
+    pub columns: Vec<String>,
+    /// After INSERT without a column list, and how many values follow.
+    pub list_at: Option<(usize, usize)>,
+}
+
+impl Describer<'_, '_> {
+    pub(super) fn merge(&mut self, merge: &nodes::MergeStmt) -> Kind {
+        self.target(merge.relation());
+        self.with(merge.with_clause());
+        self.walker.node(merge.source_relation());
+        self.walker.node(merge.join_condition());
+        for when in merge.merge_when_clauses().iter() {
+            self.walker.node(when.condition());
+            for item in when.target_list().iter() {
+                if let Node::ResTarget(target) = item {
+                    self.walker.node(target.val());
+                }
+            }
+            self.walker.list(when.values());
+        }
+        let stars = self.returning(merge.returning_clause());
+        self.walker.leave(merge.with_clause());
+        match self.merge_clauses(merge, stars) {
+            Some(found) => Kind::Merge(found),
+            None => Kind::Refused("this form of MERGE".to_owned()),
+        }
+    }
+
+    fn merge_clauses(&self, merge: &nodes::MergeStmt, stars: Vec<Star>) -> Option<Merge> {
+        let level = Level::new(self.walker, &self.range, self.target)?;
+        let starts = when_words(&level);
+        let first = *starts.first()?;
+        let using = level.keyword(level.first, "using")?;
+        // Joins in the source have theirs before it, and no expression has one.
+        let on = (using..first).rev().find(|&i| level.keyword(i, "on") == Some(i))?;
+        let end = level.keyword(*starts.last()?, "returning").unwrap_or(level.last);
+        let ends = starts.iter().skip(1).copied().chain([end]);
+        let clauses = merge.merge_when_clauses();
+        if clauses.len() != starts.len() {
+            return None;
+        }
+        let each = clauses.iter().zip(starts.iter().copied().zip(ends));
+        let whens =
+            each.map(|(when, (start, end))| clause(&level, start, end, when)).collect::<Option<_>>()?;
+        Some(Merge {
+            source: level.bytes(using + 1, on)?,
+            condition: level.bytes(on + 1, first)?,
+            whens,
+            stars,
+        })
+    }
+}
+
+/// The WHENs of `WHEN MATCHED` and `WHEN NOT MATCHED`; those of CASE are others.
+fn when_words(level: &Level<'_>) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut at = level.first;
+    while let Some(when) = level.keyword(at, "when") {
+        let not = usize::from(level.is(when + 1, "not"));
+        if level.is(when + 1 + not, "matched") {
+            found.push(when);
+        }
+        at = when + 1;
+    }
+    found
+}
+
+fn clause(level: &Level<'_>, start: usize, end: usize, when: &nodes::MergeWhenClause) -> Option<When> {
+    let unmatched = when.match_kind == nodes::MergeMatchKind::MERGE_WHEN_NOT_MATCHED_BY_SOURCE;
+    let then = last_then(level, start, end)?;
+    let by_source = if unmatched {
+        let source = (start..then).find(|&i| level.is(i, "source"))?;
+        let condition = match when.condition() {
+            Node::None => None,
+            _ => Some(level.bytes(source + 2, then)?),
+        };
+        Some((level.tokens.get(source)?.end, condition))
+    } else {
+        None
+    };
+    let name = |n: Node<'_>| match n {
+        Node::ResTarget(target) => target.name().map(str::to_owned),
+        _ => None,
+    };
+    let columns: Vec<String> = when.target_list().iter().filter_map(name).collect();
+    let insert = when.command_type == nodes::CmdType::CMD_INSERT && columns.is_empty();
+    let values = when.values().len();
+    let list_at = match insert && values > 0 {
+        true => Some((level.tokens.get(then + 1)?.end, values)),
+        false => None,
+    };
+    Some(When { by_source, columns, list_at })
+}
+
+/// The THEN of the clause itself: those of CASE in its condition come before it, those in what it sets
+/// after the verb.
+fn last_then(level: &Level<'_>, start: usize, end: usize) -> Option<usize> {
+    const VERBS: &[&str] = &["insert", "update", "delete", "do"];
+    let mut at = start;
+    loop {
+        let then = level.keyword(at, "then").filter(|&t| t < end)?;
+        if VERBS.iter().any(|verb| level.is(then + 1, verb)) {
+            return Some(then);
+        }
+        at = then + 1;
+    }
+}

@@ -1,0 +1,89 @@
+//! Views over registered tables: on a branch or commit, a view's query stands in the place of its name,
+//! so that it shows what the session is on.
+
+use std::sync::Arc;
+
+use epoch_adapter::TableDef;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::form::Form;
+use super::names::{Catalog, Meaning, registered};
+use super::parse::{self, Role, Statement, TableRef};
+use super::plan::Context;
+use super::rewrite::Rewriter;
+use super::{check, relations};
+use crate::{Error, Result, sqlstate};
+
+/// The query of a view that reads registered tables.
+pub(super) fn definition(ctx: &Context<'_>, table: &TableRef) -> Option<String> {
+    if table.role != Role::Read || relations::find(table).is_some() {
+        return None;
+    }
+    match ctx.names.table(table) {
+        Meaning::Other { kind: 'v', reads, definition: Some(definition), .. } => {
+            let ours = registered(&ctx.repository.tables(), ctx.backend);
+            reads.iter().any(|name| ours.contains_key(name)).then_some(definition)
+        }
+        _ => None,
+    }
+}
+
+/// The registered tables that the views of a statement read.
+pub(super) fn tables(ctx: &Context<'_>, statement: &Statement) -> Vec<Arc<TableDef>> {
+    let ours = registered(&ctx.repository.tables(), ctx.backend);
+    let views = statement.tables.iter().filter(|table| definition(ctx, table).is_some());
+    let reads = views.flat_map(|table| match ctx.names.table(table) {
+        Meaning::Other { reads, .. } => reads,
+        _ => Vec::new(),
+    });
+    reads.filter_map(|name| ours.get(&name).cloned()).collect()
+}
+
+/// Whether a statement reads such a view.
+pub(super) fn any(ctx: &Context<'_>, statement: &Statement) -> bool {
+    statement.tables.iter().any(|table| definition(ctx, table).is_some())
+}
+
+/// Puts their queries in the place of the names of views.
+pub(super) async fn splice(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    rewriter: &mut Rewriter<'_>,
+) -> Result<()> {
+    let statement = rewriter.statement;
+    for table in &statement.tables {
+        let Some(definition) = definition(ctx, table) else { continue };
+        let locked = |names: &Vec<String>| names.is_empty() || names.iter().any(|n| n == table.called());
+        if table.level == 0 && statement.locks.as_ref().is_some_and(locked) {
+            return Err(Error::unsupported("FOR UPDATE or FOR SHARE of a view on a branch"));
+        }
+        let query = inline(ctx, catalog, &definition, rewriter.form).await?;
+        rewriter.put(table, &format!("({query}\n)"));
+    }
+    Ok(())
+}
+
+/// A view's query as the session's ref shows it.
+fn inline<'a>(
+    ctx: &'a mut Context<'_>,
+    catalog: &'a mut dyn Catalog,
+    definition: &'a str,
+    form: Form,
+) -> BoxFuture<'a, Result<String>> {
+    async move {
+        let parsed = parse::parse(definition)?;
+        let [statement] = parsed.statements.as_slice() else {
+            return Err(Error::new(sqlstate::INTERNAL_ERROR, "the query of a view is not one statement"));
+        };
+        let tables = ctx.repository.tables();
+        ctx.names.learn(&[statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
+        check::statement(ctx, statement)?;
+        let mut rewriter = Rewriter::new(definition, &parsed, statement, form);
+        splice(ctx, catalog, &mut rewriter).await?;
+        rewriter.reads(ctx)?;
+        rewriter.columns(ctx)?;
+        Ok(rewriter.edits.render(definition, &statement.range).0)
+    }
+    .boxed()
+}
