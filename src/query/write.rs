@@ -304,7 +304,7 @@ pub(super) fn with_for(
     }
     let texts: Vec<String> = kept.iter().map(|c| rewriter.edits.render(rewriter.sql, &c.range).0).collect();
     let recursive = if with.recursive { "RECURSIVE " } else { "" };
-    Some(format!("WITH {recursive}{}\n", texts.join(", ")))
+    Some(format!("WITH {recursive}{} ", texts.join(", ")))
 }
 
 /// Whether a part of the text gives the same result when it is evaluated again in the same state.

@@ -209,8 +209,14 @@ pub struct Star {
 
 pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: Node<'_>) -> Result<Statement> {
     let mut walker = Walker::new(sql, tokens);
-    let mut describer =
-        Describer { walker: &mut walker, range: range.clone(), target: 0, wrap: Wrap::None, select: None };
+    let mut describer = Describer {
+        walker: &mut walker,
+        range: range.clone(),
+        target: 0,
+        nested: false,
+        wrap: Wrap::None,
+        select: None,
+    };
     let kind = describer.kind(node);
     let (wrap, select) = (describer.wrap, describer.select);
     Ok(Statement {
@@ -235,7 +241,7 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
 pub(super) fn nested(walker: &mut Walker<'_>, node: Node<'_>) {
     let target = walker.tables.len();
     let range = 0..walker.sql.len();
-    let mut describer = Describer { walker, range, target, wrap: Wrap::None, select: None };
+    let mut describer = Describer { walker, range, target, nested: true, wrap: Wrap::None, select: None };
     match describer.kind(node) {
         Kind::Refused(what) => walker.refuse(what),
         kind => walker.nested.push(Nested { kind, target }),
@@ -247,6 +253,8 @@ struct Describer<'w, 's> {
     range: Range<usize>,
     /// The index of the target among the tables.
     target: usize,
+    /// It is a query of WITH.
+    nested: bool,
     wrap: Wrap,
     select: Option<Select>,
 }
@@ -288,7 +296,7 @@ impl Describer<'_, '_> {
 
     /// The WITH clause of a data-modifying statement. (The server takes its own of one inside of WITH.)
     fn with(&mut self, with: Option<&nodes::WithClause>) {
-        if with.is_some() && self.target > 0 {
+        if with.is_some() && self.nested {
             self.walker.refuse("WITH inside of a data-modifying statement in WITH");
         }
         self.walker.with(with);

@@ -99,6 +99,8 @@ async fn updates_and_deletes() {
          "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\"> [] ;; DELETE FROM \"epoch_public\".\"users\" AS \"users\" WHERE (id IN (SELECT id FROM <branch users> AS \"users\" LIMIT 5)) AND \"users\".epoch_lineage = 7"),
         ("WITH x AS (SELECT 5 AS n) DELETE FROM users USING x WHERE public.users.id = n RETURNING users.*, x.*",
          "<copy up users: WITH x AS (SELECT 5 AS n) SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\", x WHERE (users.id = n\n)> [] ;; WITH x AS (SELECT 5 AS n) DELETE FROM \"epoch_public\".\"users\" AS \"users\" USING x WHERE (users.id = n) AND \"users\".epoch_lineage = 7 RETURNING \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\", x.*"),
+        ("WITH o AS (SELECT 5 AS n), d AS (DELETE FROM users u USING o WHERE u.id = o.n RETURNING *), p AS (SELECT id FROM d) UPDATE orders SET amount = 0 FROM p WHERE orders.user_id = p.id AND amount > 1 RETURNING *",
+         "<copy up users: WITH o AS (SELECT 5 AS n) SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\", o WHERE (u.id = o.n\n)> [] ;; <copy up orders: SELECT \"orders\".\"id\", \"orders\".\"user_id\", \"orders\".\"amount\", \"orders\".\"total\" FROM <below orders> AS \"orders\"> [] ;; WITH o AS (SELECT 5 AS n), d AS (DELETE FROM \"epoch_public\".\"users\" u USING o WHERE (u.id = o.n) AND \"u\".epoch_lineage = 7 RETURNING \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\", \"o\".*), p AS (SELECT id FROM d) UPDATE \"epoch_public\".\"orders\" AS \"orders\" SET amount = 0 FROM p WHERE (orders.user_id = p.id AND amount > 1) AND \"orders\".epoch_lineage = 7 RETURNING \"orders\".\"id\", \"orders\".\"user_id\", \"orders\".\"amount\", \"orders\".\"total\", \"p\".*"),
         ("EXPLAIN UPDATE users SET balance = 1 WHERE id = 1", "EXPLAIN UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 1 WHERE (id = 1) AND \"users\".epoch_lineage = 7"),
         ("UPDATE users SET epoch_copied = true", "42703: column \"epoch_copied\" of relation \"users\" does not exist"),
         ("UPDATE users SET balance = 1 RETURNING users", "0A000: the row \"users\" as a whole in a statement that writes to it on a branch is not supported"),
@@ -109,10 +111,20 @@ async fn updates_and_deletes() {
 }
 
 #[tokio::test]
+async fn merges() {
+    check(&branch(), &[
+        ("WITH n (id) AS (VALUES (1)) MERGE INTO users u USING n JOIN orders o ON o.id = n.id ON u.id = n.id WHEN MATCHED AND CASE WHEN u.id > 1 THEN true END THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (n.id, 'x')",
+         "<copy up users: WITH n (id) AS (VALUES (1)) SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\", n JOIN <branch orders> o ON o.id = n.id WHERE (u.id = n.id\n)> [] ;; WITH n (id) AS (VALUES (1)) MERGE INTO \"epoch_public\".\"users\" u USING n JOIN <branch orders> o ON o.id = n.id ON (u.id = n.id\n) AND \"u\".epoch_lineage = 7 WHEN MATCHED AND CASE WHEN u.id > 1 THEN true END THEN DELETE WHEN NOT MATCHED THEN INSERT (\"id\", \"email\") VALUES (n.id, 'x')"),
+        ("MERGE INTO users USING plain ON users.id = plain.a WHEN NOT MATCHED BY SOURCE AND balance = 0 THEN DELETE WHEN NOT MATCHED BY SOURCE THEN UPDATE SET balance = 0",
+         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\"> [] ;; MERGE INTO \"epoch_public\".\"users\" AS \"users\" USING plain ON (users.id = plain.a\n) AND \"users\".epoch_lineage = 7 WHEN NOT MATCHED BY SOURCE AND (balance = 0\n) AND \"users\".epoch_lineage = 7 THEN DELETE WHEN NOT MATCHED BY SOURCE AND \"users\".epoch_lineage = 7 THEN UPDATE SET balance = 0"),
+    ]).await;
+}
+
+#[tokio::test]
 async fn locked_rows_are_copied_up_and_read_from_the_overlay() {
     check(&branch(), &[
         ("WITH x AS (SELECT 1) SELECT u.id IS DISTINCT FROM 5 FROM users u JOIN orders ON user_id = u.id WHERE u.id = $2 ORDER BY 1 LIMIT 1 FOR NO KEY UPDATE OF u SKIP LOCKED",
-         "<copy up users: WITH x AS (SELECT 1) SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE (u.id = $1\n) AND \"u\".\"id\" IS NOT NULL> [1] ;; WITH x AS (SELECT 1) SELECT u.id IS DISTINCT FROM 5 FROM (SELECT \"id\", \"email\", \"balance\" FROM \"epoch_public\".\"users\" WHERE epoch_lineage = 7) u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE u.id = $2 ORDER BY 1 LIMIT 1 FOR NO KEY UPDATE OF u SKIP LOCKED"),
+         "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE (u.id = $1\n) AND \"u\".\"id\" IS NOT NULL> [1] ;; WITH x AS (SELECT 1) SELECT u.id IS DISTINCT FROM 5 FROM (SELECT \"id\", \"email\", \"balance\" FROM \"epoch_public\".\"users\" WHERE epoch_lineage = 7) u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE u.id = $2 ORDER BY 1 LIMIT 1 FOR NO KEY UPDATE OF u SKIP LOCKED"),
         ("SELECT * FROM plain FOR UPDATE", "relay SELECT * FROM plain FOR UPDATE"),
     ]).await;
     let both = rewritten(&branch(), "SELECT * FROM users, orders WHERE random() > 0 FOR SHARE").await;
