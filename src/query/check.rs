@@ -242,6 +242,7 @@ pub(super) fn command(statement: &Statement) -> &'static str {
         Kind::Update(_) => "UPDATE",
         Kind::Delete(_) => "DELETE",
         Kind::Merge(_) => "MERGE",
+        Kind::Truncate { .. } => "TRUNCATE TABLE",
         Kind::Copy { .. } => "COPY FROM",
         Kind::Query if !statement.nested.is_empty() => "SELECT",
         _ if statement.locks.is_some() => "SELECT FOR UPDATE",

@@ -54,7 +54,8 @@ pub(super) async fn choose(
     statement: &Statement,
     tables: &[Arc<TableDef>],
 ) -> Result<Form> {
-    if matches!(statement.wrap, Wrap::CopyTo | Wrap::CreateTemp) {
+    let whole = statement.wrap == Wrap::CreateTemp || matches!(statement.kind, Kind::Truncate { .. });
+    if whole || (statement.wrap == Wrap::CopyTo && statement.kind == Kind::Query) {
         return Ok(Form::Scanning);
     }
     let plain_insert = matches!(&statement.kind, Kind::Insert(_)) && statement.tables.len() == 1;

@@ -121,6 +121,8 @@ pub struct Rewritten {
     pub sql: String,
     /// What PostgreSQL calls it where it can't be executed.
     pub command: &'static str,
+    /// Its command tag, if `sql` has another one.
+    pub tag: Option<&'static str>,
     /// Must be planned again at Bind, with [`Context::parameters`]: it shows the repository's state.
     pub late: bool,
     /// Whether it writes to the branch.

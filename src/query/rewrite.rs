@@ -25,6 +25,8 @@ pub(super) struct Rewriter<'a> {
     /// Statements that run before it.
     pub prelude: Vec<String>,
     pub writes: bool,
+    /// What the client is told that it was.
+    pub tag: Option<&'static str>,
 }
 
 /// Rewrites a statement; relays it if there is nothing to rewrite.
@@ -56,6 +58,9 @@ pub(super) async fn statement(
         }
         lock::rows(ctx, &mut rewriter, &locked).await?;
         write::targets(ctx, catalog, &mut rewriter).await?;
+        if let Kind::Truncate { cascade, restart } = statement.kind {
+            write::truncate::tables(ctx, catalog, &mut rewriter, cascade, restart).await?;
+        }
     }
     note_wrap(ctx, statement);
     if rewriter.edits.is_empty() && rewriter.prelude.is_empty() {
@@ -85,7 +90,7 @@ impl<'a> Rewriter<'a> {
     /// Nothing rewritten yet.
     pub fn new(sql: &'a str, parsed: &'a Parsed, statement: &'a Statement, form: Form) -> Self {
         let edits = Edits::default();
-        Self { sql, parsed, statement, edits, form, prelude: Vec::new(), writes: false }
+        Self { sql, parsed, statement, edits, form, prelude: Vec::new(), writes: false, tag: None }
     }
 }
 
@@ -187,6 +192,7 @@ impl Rewriter<'_> {
         let runs = match &self.statement.wrap {
             Wrap::None => true,
             Wrap::Explain { analyze } => *analyze,
+            Wrap::CopyTo => true,
             _ if self.prelude.is_empty() => true,
             _ => return Err(Error::unsupported("this statement inside of another one on a branch")),
         };
@@ -197,6 +203,7 @@ impl Rewriter<'_> {
             prelude: prelude.into_iter().map(numbered).collect::<Result<_>>()?,
             sql,
             command: check::command(self.statement),
+            tag: self.tag,
             late,
             writes: self.writes && runs,
             settings: if matches!(self.statement.kind, Kind::Copy { .. }) {

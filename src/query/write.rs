@@ -3,6 +3,7 @@
 
 mod conflict;
 mod merge;
+pub(super) mod truncate;
 
 use std::ops::Range;
 use std::sync::Arc;

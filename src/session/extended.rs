@@ -119,6 +119,9 @@ impl Native {
         if !self.portals.is_empty() {
             self.portals.remove(portal);
         }
+        if !self.tags.is_empty() {
+            self.tags.remove(portal);
+        }
         match statements.get(name) {
             Some(s) if s.route.is_relay() && s.stamp == planner.stamp() => {}
             None if planner.is_relaying() => {}
@@ -171,6 +174,9 @@ impl Native {
                 self.tune(&rewritten.settings);
                 self.send_preludes(&rewritten, &bind);
                 self.pass_bind(frame);
+                if let Some(tag) = rewritten.tag {
+                    self.tags.insert(bind.portal.to_vec(), tag);
+                }
                 Ok(())
             }
         }
@@ -323,8 +329,13 @@ impl Native {
     pub(super) async fn execute(&mut self, header: Header) -> Result<()> {
         let (name, most) = decode::execute(self.pipe.client.input.get(..header.size).unwrap_or_default())?;
         if self.portals.is_empty() || !self.portals.contains_key(name) {
+            let tag = if self.tags.is_empty() { None } else { self.tags.get(name).copied() };
             self.forward(header);
-            self.pipe.expect(Kind::Execute, self.planner.restore().map_or(To::Client, To::Restored));
+            let to = match (self.planner.restore(), tag) {
+                (Some(restore), Some(tag)) => To::Tagged(tag, restore),
+                (restore, _) => restore.map_or(To::Client, To::Restored),
+            };
+            self.pipe.expect(Kind::Execute, to);
             return Ok(());
         }
         let name = name.to_vec();

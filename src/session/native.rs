@@ -33,6 +33,8 @@ pub struct Native {
     pub(super) prepared: Prepared,
     /// Portals that we answer ourselves.
     pub(super) portals: HashMap<Vec<u8>, Portal>,
+    /// Command tags of portals whose statements are others on the server.
+    pub(super) tags: HashMap<Vec<u8>, &'static str>,
     /// Bytes of the client's current frame that only have to be passed on (or dropped).
     client_rest: usize,
     client_rest_kept: bool,
@@ -47,6 +49,7 @@ impl Native {
             statements: Statements::default(),
             prepared: Prepared::default(),
             portals: HashMap::new(),
+            tags: HashMap::new(),
             client_rest: 0,
             client_rest_kept: false,
         }
@@ -224,8 +227,9 @@ impl Native {
             self.pipe.skipping = false;
             self.pipe.expect(Kind::Sync, To::Client);
         }
-        if self.pipe.status == Status::Idle && !self.portals.is_empty() {
+        if self.pipe.status == Status::Idle {
             self.portals.clear();
+            self.tags.clear();
         }
     }
 

@@ -55,6 +55,8 @@ pub enum To {
     Client,
     /// The client's, with errors translated.
     Restored(Restore),
+    /// As [`To::Restored`], with another command tag.
+    Tagged(&'static str, Restore),
     /// Of a Query that holds more than the client's statement.
     Steps(Box<Steps>),
     /// Nobody's, unless it is an error: then the client learns why its batch broke.
@@ -75,12 +77,23 @@ pub enum To {
 
 /// A Query made of several statements, some of them ours.
 pub struct Steps {
-    /// Per statement in the string, whether its reply is the client's. Beyond the end: yes.
-    pub client: VecDeque<bool>,
+    /// Whose the reply of each statement in the string is. Beyond the end: the client's.
+    pub replies: VecDeque<Reply>,
     /// Whether the ReadyForQuery is the client's; after an error it always is.
     pub last: bool,
     /// For errors, with how many of the statements aren't done.
     pub restore: Box<dyn Fn(&mut Fields, usize) + Send + Sync>,
+}
+
+/// Whose the reply of one statement of a Query is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// Nobody's.
+    Ours,
+    /// The client's.
+    Client,
+    /// The client's, with another command tag.
+    Tagged(&'static str),
 }
 
 /// One entry of the queue.
@@ -311,9 +324,21 @@ impl Pipe {
     /// Whether ordinary messages go to the client now.
     fn is_shown(&self) -> bool {
         match self.queue.front().map(|e| &e.to) {
-            None | Some(To::Client | To::Restored(_) | To::Instead(_)) => true,
-            Some(To::Steps(steps)) => steps.client.front().copied().unwrap_or(true),
+            None | Some(To::Client | To::Restored(_) | To::Tagged(..) | To::Instead(_)) => true,
+            Some(To::Steps(steps)) => steps.replies.front() != Some(&Reply::Ours),
             Some(_) => false,
+        }
+    }
+
+    /// The command tag that the client gets in place of the server's.
+    fn tag(&self) -> Option<&'static str> {
+        match self.queue.front().map(|e| &e.to) {
+            Some(To::Tagged(tag, _)) => Some(tag),
+            Some(To::Steps(steps)) => match steps.replies.front() {
+                Some(Reply::Tagged(tag)) => Some(tag),
+                _ => None,
+            },
+            _ => None,
         }
     }
 
@@ -332,8 +357,10 @@ impl Pipe {
                 Ok(())
             }
             b'C' | b'I' | b's' | b'1' | b'2' | b'3' | b'n' | b'T' => {
-                if self.is_shown() {
-                    self.show(size);
+                match self.tag().filter(|_| tag == b'C') {
+                    Some(ours) => encode::command_complete(self.client.output.tail(), ours),
+                    None if self.is_shown() => self.show(size),
+                    None => {}
                 }
                 let body = self.server.input.get(frame::HEADER..size).unwrap_or_default();
                 self.unsure |= tag == b'C' && body.starts_with(b"ROLLBACK");
@@ -363,7 +390,7 @@ impl Pipe {
         match (head.kind, tag) {
             (Kind::Query, b'C' | b'I') => {
                 if let To::Steps(steps) = &mut head.to {
-                    steps.client.pop_front();
+                    steps.replies.pop_front();
                 }
             }
             (Kind::Execute, b'C' | b'I' | b's')
@@ -448,10 +475,12 @@ impl Pipe {
                 out.extend_from_slice(ours);
                 return Ok(());
             }
-            Some(To::Restored(restore) | To::Ours(restore) | To::Prepared(_, restore)) => Some(restore),
+            Some(
+                To::Restored(restore) | To::Tagged(_, restore) | To::Ours(restore) | To::Prepared(_, restore),
+            ) => Some(restore),
             Some(To::Steps(steps)) => {
                 let mut fields = Fields::new(frame)?;
-                (steps.restore)(&mut fields, steps.client.len());
+                (steps.restore)(&mut fields, steps.replies.len());
                 fields.encode(out, b'E');
                 return Ok(());
             }

@@ -8,7 +8,7 @@ use futures::FutureExt;
 
 use super::local::{self, LocalStatement, Portal};
 use super::native::Native;
-use super::pipe::{Kind, Restore, Steps, To};
+use super::pipe::{Kind, Reply, Restore, Steps, To};
 use super::plan::{Route, Step};
 use crate::federation::Params;
 use crate::query::gate;
@@ -116,7 +116,7 @@ impl Native {
             return self.pipe.expect(Kind::Query, To::Client);
         }
         let mut sql = String::new();
-        let mut client = VecDeque::new();
+        let mut replies = VecDeque::new();
         let mut parts = Vec::new();
         for step in steps {
             let source = text.get(step.range.clone()).unwrap_or_default();
@@ -131,7 +131,7 @@ impl Native {
                         let restore = Some(self.planner.restore_ours(rewritten.command));
                         parts.push(Part { start, end, offset: 0, restore });
                         sql.push_str(";\n");
-                        client.push_back(false);
+                        replies.push_back(Reply::Ours);
                     }
                     (rewritten.sql.as_str(), Some(self.planner.restore_rewritten(rewritten, text)), before)
                 }
@@ -142,12 +142,15 @@ impl Native {
             };
             let start = sql.chars().count();
             sql.push_str(body);
-            client.push_back(true);
+            replies.push_back(match &step.route {
+                Route::Rewritten(rewritten) => rewritten.tag.map_or(Reply::Client, Reply::Tagged),
+                _ => Reply::Client,
+            });
             parts.push(Part { start, end: start + body.chars().count(), offset, restore });
             sql.push_str("\n;\n");
         }
         encode::query(self.pipe.server.output.tail(), sql.as_bytes());
-        let steps = Steps { client, last, restore: Box::new(placed(parts)) };
+        let steps = Steps { replies, last, restore: Box::new(placed(parts)) };
         self.pipe.expect(Kind::Query, To::Steps(Box::new(steps)));
     }
 

@@ -29,6 +29,13 @@ pub enum Kind {
     Delete(Modify),
     /// MERGE; its target is the first table.
     Merge(Merge),
+    /// TRUNCATE of the tables.
+    Truncate {
+        /// CASCADE.
+        cascade: bool,
+        /// RESTART IDENTITY.
+        restart: bool,
+    },
     /// COPY of a table; it is the only table.
     Copy {
         /// COPY … FROM.

@@ -149,6 +149,23 @@ SELECT * FROM item WHERE id = 42
 DELETE FROM item WHERE id = 42
 UPDATE item SET id = 43000 WHERE id = 43
 SELECT id, item_id FROM part WHERE item_id = 43000 ORDER BY id
+-- truncate
+BEGIN
+TRUNCATE part
+SELECT count(*) FROM part
+INSERT INTO part (id, item_id) VALUES (1, 42)
+TRUNCATE TABLE part, ONLY sale CONTINUE IDENTITY
+SELECT count(*) FROM sale
+ROLLBACK
+TRUNCATE item
+TRUNCATE item, sale
+TRUNCATE nowhere
+! TRUNCATE cheap
+BEGIN
+TRUNCATE item, sale, part
+SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM sale), (SELECT count(*) FROM part)
+ROLLBACK
+SELECT count(*) FROM part
 -- 14 with
 WITH d AS (DELETE FROM sale WHERE id BETWEEN 40 AND 42 RETURNING *) SELECT count(*), sum(item_id) FROM d
 WITH n AS (INSERT INTO item (id, name) VALUES (500, 'five') RETURNING id) SELECT * FROM n
@@ -286,6 +303,8 @@ ROLLBACK
 -- 25 copy
 COPY (SELECT id, name FROM item WHERE id < 4 ORDER BY id) TO STDOUT
 COPY (SELECT * FROM kinds ORDER BY a) TO STDOUT WITH (FORMAT csv, HEADER)
+COPY (DELETE FROM sale WHERE id IN (60, 61) RETURNING id, item_id) TO STDOUT
+COPY (UPDATE item SET price = 70 WHERE id = 29 RETURNING *) TO STDOUT
 -- 26 explain gives something
 SELECT count(*) > 0 FROM pg_class WHERE relname = 'item'
 SELECT 'item'::regclass::text

@@ -147,10 +147,11 @@ impl Describer<'_, '_> {
             Node::TruncateStmt(truncate) => {
                 for table in truncate.relations().iter() {
                     if let Node::RangeVar(table) = table {
-                        self.walker.table(table, Role::Named);
+                        self.walker.table(table, Role::Target);
                     }
                 }
-                Kind::Temporary("TRUNCATE")
+                let cascade = truncate.behavior == nodes::DropBehavior::DROP_CASCADE;
+                Kind::Truncate { cascade, restart: truncate.restart_seqs }
             }
             Node::DropStmt(drop) => self.drop_statement(drop),
             Node::VacuumStmt(vacuum) if !vacuum.is_vacuumcmd && vacuum.rels().is_empty() => Kind::Pass,
