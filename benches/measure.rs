@@ -1,4 +1,4 @@
-//! Latencies of prepared statements, interleaved so that a busy moment hits all routes.
+//! Latencies of statements, the routes taken in turns so that a busy moment hits all of them.
 
 use std::time::{Duration, Instant};
 
@@ -67,12 +67,24 @@ pub fn drain(conn: &mut Conn) {
     }
 }
 
+/// How statements follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As a busy session's: a turn of some statements, each right after the answer to the last.
+    InARow,
+    /// As those of a session that thinks for a millisecond before each.
+    Rested,
+}
+
+/// Statements of a turn, unless they are slow.
+const TURN: u32 = 25;
+
 /// Runs `sql` on every connection in turn until `budget` is used up; the parameter changes with
-/// each round. With `prepared` off each round is a Query message with the parameter in its text.
+/// each statement. With `prepared` off each is a Query message with the parameter in its text.
 pub fn race(
     conns: &mut [&mut Conn],
     sql: &str,
-    prepared: bool,
+    (prepared, pace): (bool, Pace),
     budget: Duration,
     param: impl Fn(u32) -> String,
 ) -> Vec<Samples> {
@@ -80,29 +92,40 @@ pub fn race(
     if prepared {
         conns.iter_mut().for_each(|c| prepare(c, sql));
     }
+    let run = |conn: &mut Conn, value: &str| {
+        let text = if prepared { String::new() } else { sql.replace("$1", value) };
+        if pace == Pace::Rested {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let work = || {
+            if prepared {
+                execute(conn, with_param.then_some(value));
+            } else {
+                conn.send(&[conn::query(&text)]);
+                drain(conn);
+            }
+        };
+        time(work).0
+    };
+    // The first ones warm caches (PostgreSQL plans generically from the sixth on), and show what is slow.
+    let mut slowest = Duration::ZERO;
+    for round in 0..8 {
+        let took = conns.iter_mut().map(|conn| run(conn, &param(round)));
+        slowest = slowest.max(took.max().unwrap_or_default());
+        if slowest > budget / 8 {
+            break;
+        }
+    }
+    let turn = if slowest > Duration::from_millis(2) { 1 } else { TURN };
     let mut all = vec![Vec::new(); conns.len()];
     let start = Instant::now();
-    let mut round = 0;
-    // The first rounds warm caches (PostgreSQL plans generically from the sixth on).
-    let warm_up = 8;
-    while round < warm_up + 5 || (start.elapsed() < budget && round < 5000) {
-        let value = param(round);
-        for (i, conn) in conns.iter_mut().enumerate() {
-            let text = if prepared { String::new() } else { sql.replace("$1", &value) };
-            let (took, ()) = time(|| {
-                if prepared {
-                    execute(conn, with_param.then_some(value.as_str()));
-                } else {
-                    conn.send(&[conn::query(&text)]);
-                    drain(conn);
-                }
-            });
-            if round >= warm_up || (took > budget / 8) {
-                all[i].push(took);
-            }
+    let mut round = 8;
+    while all.iter().any(|s| s.len() < 5) || start.elapsed() < budget {
+        for (samples, conn) in all.iter_mut().zip(conns.iter_mut()) {
+            samples.extend((round..round + turn).map(|i| run(conn, &param(i))));
         }
-        round += 1;
-        if start.elapsed() > budget * 4 && all.iter().all(|s| !s.is_empty()) {
+        round += turn;
+        if start.elapsed() > budget * 4 {
             break;
         }
     }

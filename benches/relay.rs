@@ -7,7 +7,7 @@ use crate::Options;
 use crate::common::conn::Target;
 use crate::common::proxy::Proxy;
 use crate::common::psql::tool;
-use crate::measure::{Samples, ms, ratio, times};
+use crate::measure::{Samples, ms, times};
 use crate::report::Report;
 use crate::servers::Servers;
 
@@ -26,7 +26,7 @@ pub fn run(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Rep
     assert!(status.status.success(), "pgbench -i: {}", String::from_utf8_lossy(&status.stderr));
     report.table(
         "Main: latency and throughput",
-        "pgbench, tables not registered. p50 of a transaction in ms, transactions per second; then what a hop adds to p50, and our throughput against PgBouncer's.",
+        "pgbench, tables not registered. p50 of a transaction in ms, transactions per second; then what the hop adds to p50 as a multiple of what PgBouncer's adds (below 0: faster than direct), and our throughput against PgBouncer's.",
         &["workload", "direct p50", "pgbouncer p50", "epoch p50", "direct tps", "pgbouncer tps", "epoch tps", "added p50", "tps ratio"],
     );
     let mut added = Vec::new();
@@ -37,9 +37,8 @@ pub fn run(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Rep
                 let direct = bench(&servers.postgres);
                 let bouncer = servers.pgbouncer.as_ref().map(&bench);
                 let epoch = bench(&proxy.target("main"));
-                let over = |run: &Run| run.latency.p50().saturating_sub(direct.latency.p50());
-                let factor =
-                    bouncer.as_ref().map(|b| ratio(over(&epoch), over(b).max(Duration::from_micros(1))));
+                let over = |run: &Run| run.latency.p50().as_secs_f64() - direct.latency.p50().as_secs_f64();
+                let factor = bouncer.as_ref().map(|b| over(&epoch) / over(b).max(1e-6));
                 if let (Some(factor), 1, "select only") = (factor, clients, script) {
                     added.push((mode, factor));
                 }

@@ -66,7 +66,7 @@ impl Report {
     pub fn write(&self, path: &Path) {
         let mut text = String::from(
             "# Benchmarks\n\nMade by `cargo bench`, which starts its own servers and takes about ten minutes. Ratios are of medians (p50), \
-             taken in turns in one run; absolute times say little about another machine.\n\n",
+             taken in turns in one run (of 25 statements, each right after the answer to the last, unless it says otherwise); absolute times say little about another machine.\n\n",
         );
         writeln!(text, "Machine: {}.\n\n## Aims\n\n| aim | |\n|---|---|", self.machine).unwrap();
         for (met, aim) in &self.aims {

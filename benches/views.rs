@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Options;
 use crate::common::conn::Conn;
 use crate::common::proxy::Proxy;
-use crate::measure::{ms, race, ratio, time, times};
+use crate::measure::{Pace, ms, race, ratio, time, times};
 use crate::report::Report;
 use crate::servers::Servers;
 
@@ -40,16 +40,21 @@ struct Query {
     name: &'static str,
     sql: &'static str,
     prepared: bool,
+    pace: Pace,
     /// Where the aim is 2x.
     aim: bool,
 }
 
 const fn query(name: &'static str, sql: &'static str) -> Query {
-    Query { name, sql, prepared: true, aim: false }
+    Query { name, sql, prepared: true, pace: Pace::InARow, aim: false }
 }
 
-const QUERIES: [Query; 12] = [
+const QUERIES: [Query; 13] = [
     Query { aim: true, ..query("point read", "SELECT * FROM users WHERE id = $1") },
+    Query {
+        pace: Pace::Rested,
+        ..query("point read after 1 ms of rest", "SELECT * FROM users WHERE id = $1")
+    },
     Query { prepared: false, ..query("point read, simple", "SELECT * FROM users WHERE id = $1") },
     Query {
         aim: true,
@@ -129,7 +134,7 @@ fn one_read(
     let budget = Duration::from_millis(u64::from(options.size(2500, 500)));
     let mut routes: Vec<&mut Conn> = vec![direct];
     routes.extend(conns.iter_mut());
-    let samples = race(&mut routes, query.sql, query.prepared, budget, |round| {
+    let samples = race(&mut routes, query.sql, (query.prepared, query.pace), budget, |round| {
         (1 + (round * 7919) % (n - 200)).to_string()
     });
     let plain = samples[0].p50();

@@ -243,6 +243,7 @@ pub(super) fn command(statement: &Statement) -> &'static str {
         Kind::Delete(_) => "DELETE",
         Kind::Merge(_) => "MERGE",
         Kind::Truncate { .. } => "TRUNCATE TABLE",
+        Kind::Lock => "LOCK TABLE",
         Kind::Copy { .. } => "COPY FROM",
         Kind::Query if !statement.nested.is_empty() => "SELECT",
         _ if statement.locks.is_some() => "SELECT FOR UPDATE",

@@ -54,7 +54,8 @@ pub(super) async fn choose(
     statement: &Statement,
     tables: &[Arc<TableDef>],
 ) -> Result<Form> {
-    let whole = statement.wrap == Wrap::CreateTemp || matches!(statement.kind, Kind::Truncate { .. });
+    let whole =
+        statement.wrap == Wrap::CreateTemp || matches!(statement.kind, Kind::Truncate { .. } | Kind::Lock);
     if whole || (statement.wrap == Wrap::CopyTo && statement.kind == Kind::Query) {
         return Ok(Form::Scanning);
     }

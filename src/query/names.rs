@@ -2,8 +2,9 @@
 //! may have changed it.
 
 mod asked;
+mod proof;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use epoch_adapter::TableDef;
 use epoch_adapter_postgres::layout;
 
 use asked::Asked;
+use proof::Name;
 
 use super::parse::{Statement, TableRef};
 use crate::operations::Tables;
@@ -88,6 +90,8 @@ pub struct Function {
     pub unsafe_because: Option<String>,
     /// Whether a call may return something else each time.
     pub volatile: bool,
+    /// What those that can't be called use; `None` if one of them may touch a table by itself.
+    needs: Option<proof::Needs>,
 }
 
 impl NameCache {
@@ -205,8 +209,19 @@ impl NameCache {
         if asked.is_empty() {
             return Ok(());
         }
-        let rows = catalog.query(&asked.sql()).await?;
         let ours = registered(tables, backend);
+        self.ask(&asked, &ours, now, catalog).await?;
+        self.prove(&asked.functions, &ours, now, catalog).await
+    }
+
+    async fn ask(
+        &mut self,
+        asked: &Asked,
+        ours: &Ours,
+        now: Instant,
+        catalog: &mut dyn Catalog,
+    ) -> Result<()> {
+        let rows = catalog.query(&asked.sql()).await?;
         for key in &asked.functions {
             self.functions.insert(key.clone(), (now, Function::default()));
         }
@@ -217,9 +232,74 @@ impl NameCache {
             self.types.insert(name.clone(), (now, None));
         }
         for row in rows {
-            self.note(&asked, &row, &ours, now)?;
+            self.note(asked, &row, ours, now)?;
         }
         Ok(())
+    }
+
+    /// Clears functions whose bodies touch no table, by themselves or by what they use.
+    async fn prove(
+        &mut self,
+        functions: &[Name],
+        ours: &Ours,
+        now: Instant,
+        catalog: &mut dyn Catalog,
+    ) -> Result<()> {
+        let mut open: HashSet<Name> =
+            functions.iter().filter(|name| self.provable(name).is_some()).cloned().collect();
+        let mut next: Vec<Name> = open.iter().cloned().collect();
+        for _ in 0..DEEPEST {
+            let asked = self.unknown(&next, now);
+            if asked.is_empty() {
+                break;
+            }
+            self.ask(&asked, ours, now, catalog).await?;
+            next = asked.functions.into_iter().filter(|name| self.provable(name).is_some()).collect();
+            open.extend(next.iter().cloned());
+        }
+        // Functions that call each other are harmless unless one of them isn't.
+        while let Some(bad) = open.iter().find(|name| !self.holds(name, &open)).cloned() {
+            open.remove(&bad);
+        }
+        for name in &open {
+            if let Some((_, function)) = self.functions.get_mut(name) {
+                function.unsafe_because = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn provable(&self, name: &Name) -> Option<&proof::Needs> {
+        let (_, function) = self.functions.get(name)?;
+        function.unsafe_because.as_ref().and(function.needs.as_ref())
+    }
+
+    /// What these functions use and nothing is known of yet.
+    fn unknown(&self, functions: &[Name], now: Instant) -> Asked {
+        let fresh = |at: &Instant| now.duration_since(*at) < TRUSTED;
+        let mut asked = Asked::default();
+        for needs in functions.iter().filter_map(|name| self.provable(name)) {
+            let unknown = |name: &&Name| !self.functions.get(*name).is_some_and(|(at, _)| fresh(at));
+            asked.functions.extend(needs.functions.iter().filter(unknown).cloned());
+            let unknown = |name: &&String| !self.operators.get(*name).is_some_and(|(at, _)| fresh(at));
+            asked.operators.extend(needs.operators.iter().filter(unknown).cloned());
+            let unknown = |name: &&Name| !self.types.get(*name).is_some_and(|(at, _)| fresh(at));
+            asked.types.extend(needs.types.iter().filter(unknown).cloned());
+        }
+        asked.dedup();
+        asked
+    }
+
+    /// Whether all that a function uses is harmless, given that those in `open` are.
+    fn holds(&self, name: &Name, open: &HashSet<Name>) -> bool {
+        let Some(needs) = self.provable(name) else { return false };
+        let function = |used: &Name| {
+            let safe = |(_, f): &(Instant, Function)| f.unsafe_because.is_none() || open.contains(used);
+            !proof::is_harmful(&used.1) && self.functions.get(used).is_some_and(safe)
+        };
+        needs.functions.iter().all(function)
+            && needs.operators.iter().all(|o| self.operators.get(o).is_some_and(|(_, v)| v.is_none()))
+            && needs.types.iter().all(|t| self.types.get(t).is_some_and(|(_, v)| v.is_none()))
     }
 
     fn note(&mut self, asked: &Asked, row: &[Option<String>], ours: &Ours, now: Instant) -> Result<()> {
@@ -237,6 +317,14 @@ impl NameCache {
                     &mut self.functions.entry(key.clone()).or_insert_with(|| (now, Function::default())).1;
                 found.volatile |= cell(2) == Some("v");
                 if let Some(language) = cell(3) {
+                    // All that have the name must be proven.
+                    let needs = cell(4).and_then(|body| proof::needs(language, body));
+                    let first = found.unsafe_because.is_none();
+                    found.needs = match (first, found.needs.take(), needs) {
+                        (true, _, needs) => needs,
+                        (false, Some(known), Some(more)) => Some(known.and(more)),
+                        _ => None,
+                    };
                     found.unsafe_because.get_or_insert_with(|| language.to_owned());
                 }
             }
@@ -253,6 +341,9 @@ impl NameCache {
         Ok(())
     }
 }
+
+/// How far functions are followed.
+const DEEPEST: usize = 16;
 
 type Ours = HashMap<(String, String), Arc<TableDef>>;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use epoch_adapter::TableDef;
-use epoch_adapter_postgres::layout::quote;
+use epoch_adapter_postgres::layout::{overlay, quote};
 use epoch_adapter_postgres::relation;
 
 use super::form::{self, Form};
@@ -58,6 +58,9 @@ pub(super) async fn statement(
         }
         lock::rows(ctx, &mut rewriter, &locked).await?;
         write::targets(ctx, catalog, &mut rewriter).await?;
+        if statement.kind == Kind::Lock {
+            rewriter.lock_tables(ctx);
+        }
         if let Kind::Truncate { cascade, restart } = statement.kind {
             write::truncate::tables(ctx, catalog, &mut rewriter, cascade, restart).await?;
         }
@@ -152,6 +155,15 @@ impl Rewriter<'_> {
         let alias = if table.alias.is_some() { String::new() } else { format!(" AS {}", quote(&table.name)) };
         let from = if table.command { "SELECT * FROM " } else { "" };
         self.edits.replace(table.range.clone(), format!("{from}{relation}{alias}"));
+    }
+
+    /// LOCK TABLE keeps out who writes the table on any branch; nobody on main waits.
+    fn lock_tables(&mut self, ctx: &Context<'_>) {
+        for table in &self.statement.tables {
+            if let Meaning::Registered(def) = ctx.names.table(table) {
+                self.edits.replace(table.range.clone(), overlay(&def));
+            }
+        }
     }
 
     /// `public.users.id` is a column of what has the alias `users` now.

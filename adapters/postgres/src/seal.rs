@@ -27,9 +27,10 @@ pub(crate) async fn seal(
     mode: SealMode,
 ) -> Result<Sealed> {
     // Sealers of a lineage take turns; writers never wait for this lock ('epol' in ASCII, lineage).
-    // Work is proportional to the changes: never a scan of the user's table, and by one row each.
+    // Work is proportional to the changes: never a scan of the user's table, and through indexes row by row.
     let lock = format!(
-        "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SELECT pg_advisory_xact_lock(1701867372, {})",
+        "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SELECT pg_advisory_xact_lock(1701867372, {}); \
+         SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864",
         layer.lineage.0 as i32
     );
     tx.batch_execute(&lock).await.map_err(pg)?;

@@ -43,6 +43,16 @@ impl Asked {
             && self.types.is_empty()
     }
 
+    /// Without repetitions.
+    pub(super) fn dedup(&mut self) {
+        self.functions.sort();
+        self.functions.dedup();
+        self.operators.sort();
+        self.operators.dedup();
+        self.types.sort();
+        self.types.dedup();
+    }
+
     /// One query for all of them. The first column says what a row is about, the second the index of the
     /// name in its list.
     pub(super) fn sql(&self) -> String {
@@ -133,7 +143,8 @@ impl Asked {
     fn functions_sql(&self) -> String {
         let values = qualified(&self.functions);
         format!(
-            "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text END, NULL, NULL, NULL, NULL, NULL \
+            "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text END, \
+             CASE WHEN {UNSAFE} AND p.prokind = 'f' AND p.proconfig IS NULL AND p.prosqlbody IS NULL THEN p.prosrc END, NULL, NULL, NULL, NULL \
              FROM (VALUES {values}) n(i, schema, name) JOIN pg_catalog.pg_proc p ON p.proname = n.name \
              JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
              WHERE {VISIBLE}"

@@ -36,6 +36,8 @@ pub enum Kind {
         /// RESTART IDENTITY.
         restart: bool,
     },
+    /// LOCK TABLE.
+    Lock,
     /// COPY of a table; it is the only table.
     Copy {
         /// COPY … FROM.

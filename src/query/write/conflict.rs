@@ -3,11 +3,12 @@
 
 use std::ops::Range;
 
-use epoch_adapter::TableDef;
-use epoch_adapter_postgres::layout::{literal, quote};
+use epoch_adapter::{Column, TableDef};
+use epoch_adapter_postgres::layout::{base, literal, quote};
 use epoch_adapter_postgres::relation;
 
 use super::{Write, with_for};
+use crate::query::form::Form;
 use crate::query::names::Catalog;
 use crate::query::parse::{Conflict, Insert, Source};
 use crate::query::plan::Context;
@@ -27,8 +28,11 @@ pub(super) async fn copy_up(
         return Ok(());
     }
     let mut rows = Vec::new();
-    for key in arbiters(catalog, &write.table, conflict).await? {
-        rows.extend(conflicting(ctx, rewriter, write, insert, &key)?);
+    for arbiter in arbiters(catalog, &write.table, conflict).await? {
+        rows.extend(match arbiter {
+            Arbiter::Columns(key) => conflicting(ctx, rewriter, write, insert, &key)?,
+            Arbiter::Expressions(parts) => Some(computed(ctx, rewriter, write, insert, &parts)?),
+        });
     }
     if !rows.is_empty() {
         // One query: a row that conflicts twice is copied once.
@@ -38,42 +42,126 @@ pub(super) async fn copy_up(
     Ok(())
 }
 
-/// The columns of each unique key that a new row may conflict on.
-async fn arbiters(
-    catalog: &mut dyn Catalog,
-    table: &TableDef,
-    conflict: &Conflict,
-) -> Result<Vec<Vec<String>>> {
-    if conflict.expressions {
-        return Err(Error::unsupported("ON CONFLICT on an expression on a branch"));
-    }
-    if !conflict.columns.is_empty() {
-        return Ok(vec![conflict.columns.clone()]);
+/// A unique key that a new row may conflict on.
+enum Arbiter {
+    /// Over plain columns.
+    Columns(Vec<String>),
+    /// Over expressions of the bare column names.
+    Expressions(Vec<String>),
+}
+
+/// Those that the clause may mean; one too many does no harm.
+async fn arbiters(catalog: &mut dyn Catalog, table: &TableDef, conflict: &Conflict) -> Result<Vec<Arbiter>> {
+    if !conflict.columns.is_empty() && !conflict.expressions {
+        return Ok(vec![Arbiter::Columns(conflict.columns.clone())]);
     }
     let name =
         conflict.constraint.as_ref().map_or_else(String::new, |c| format!(" AND k.relname = {}", literal(c)));
-    let base = epoch_adapter_postgres::layout::base(table);
     let query = format!(
-        "SELECT i.indexprs IS NULL, (SELECT json_agg(a.attname ORDER BY p.ord) FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) \
-         WITH ORDINALITY p(attnum, ord) JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = p.attnum \
-         WHERE p.ord <= i.indnkeyatts)::text FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class k ON k.oid = i.indexrelid \
+        "SELECT i.indexprs IS NULL, CASE WHEN i.indexprs IS NULL THEN (SELECT json_agg(a.attname ORDER BY p.ord) \
+         FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY p(attnum, ord) \
+         JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = p.attnum WHERE p.ord <= i.indnkeyatts) \
+         ELSE (SELECT json_agg(pg_catalog.pg_get_indexdef(i.indexrelid, p, false) ORDER BY p) \
+         FROM pg_catalog.generate_series(1, i.indnkeyatts) p) END::text \
+         FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class k ON k.oid = i.indexrelid \
          WHERE i.indrelid = {}::pg_catalog.regclass AND i.indisunique{name}",
-        literal(&base)
+        literal(&base(table))
     );
     let mut keys = Vec::new();
     for row in catalog.query(&query).await? {
         let plain = row.first().is_some_and(|c| c.as_deref() == Some("t"));
-        let columns = row.get(1).and_then(Option::as_deref).and_then(|c| serde_json::from_str(c).ok());
-        match columns {
-            Some(columns) if plain => keys.push(columns),
-            _ => {
-                return Err(Error::unsupported(
-                    "ON CONFLICT without columns on a table with a unique index on an expression, on a branch",
-                ));
-            }
-        }
+        let parts = row.get(1).and_then(Option::as_deref).and_then(|c| serde_json::from_str(c).ok());
+        let parts: Vec<String> =
+            parts.ok_or_else(|| Error::internal("the server's catalog answered in an unexpected form"))?;
+        keys.push(if plain { Arbiter::Columns(parts) } else { Arbiter::Expressions(parts) });
     }
     Ok(keys)
+}
+
+/// The query for the rows of main that conflict with new ones on a key of expressions.
+fn computed(
+    ctx: &Context<'_>,
+    rewriter: &Rewriter<'_>,
+    write: &Write<'_>,
+    insert: &Insert,
+    parts: &[String],
+) -> Result<String> {
+    let generated = write.table.schema.columns.iter().filter(|c| c.generated);
+    let uses = |name: &str| parts.iter().any(|part| part.contains(name));
+    if let Some(column) = generated.into_iter().find(|c| uses(&c.name)) {
+        return Err(Error::unsupported(format!(
+            "ON CONFLICT on an expression over the generated column \"{}\" on a branch",
+            column.name
+        )));
+    }
+    let new = new_rows(ctx, rewriter, write, insert)?;
+    let named: Vec<String> =
+        parts.iter().enumerate().map(|(i, part)| format!("({part}) AS epoch_{i}")).collect();
+    // Columns of the table never begin like ours, so bare names are the base's.
+    let same: Vec<String> =
+        parts.iter().enumerate().map(|(i, part)| format!("({part}) = epoch_v.epoch_{i}")).collect();
+    Ok(format!(
+        "SELECT {} FROM (SELECT {} FROM ({new}) epoch_n) epoch_v JOIN {} epoch_b ON {}",
+        write.columns("epoch_b."),
+        named.join(", "),
+        write.below(Form::Selective),
+        same.join(" AND ")
+    ))
+}
+
+/// The rows that are to be inserted, with all columns but the generated ones. What gets a new value each
+/// time is NULL: it can't conflict.
+fn new_rows(
+    ctx: &Context<'_>,
+    rewriter: &Rewriter<'_>,
+    write: &Write<'_>,
+    insert: &Insert,
+) -> Result<String> {
+    let given = write.given(insert);
+    let stored: Vec<&Column> = write.table.schema.columns.iter().filter(|c| !c.generated).collect();
+    let left_out = |c: &Column| {
+        let default = default_of(&write.table, &c.name).unwrap_or("NULL");
+        format!("({default})::{}", c.pg_type)
+    };
+    let names: Vec<String> = stored.iter().map(|c| quote(&c.name)).collect();
+    let place = |c: &Column| given.iter().position(|g| *g == quote(&c.name));
+    match &insert.source {
+        Source::Default => {
+            let cells: Vec<String> =
+                stored.iter().map(|c| format!("{} AS {}", left_out(c), quote(&c.name))).collect();
+            Ok(format!("SELECT {}", cells.join(", ")))
+        }
+        Source::Values(rows) => {
+            let parts: Vec<&Range<usize>> = rows.iter().flatten().collect();
+            let with = insert_with(ctx, rewriter, &parts)?;
+            let cell = |row: &[Range<usize>], c: &Column| {
+                let text =
+                    place(c).and_then(|p| row.get(p)).map(|r| rewriter.edits.render(rewriter.sql, r).0);
+                match text.filter(|t| !t.trim().eq_ignore_ascii_case("default")) {
+                    Some(text) => format!("({text}\n)::{}", c.pg_type),
+                    None => left_out(c),
+                }
+            };
+            let row = |row: &Vec<Range<usize>>| {
+                let cells: Vec<String> = stored.iter().map(|c| cell(row, c)).collect();
+                format!("({})", cells.join(", "))
+            };
+            let rows: Vec<String> = rows.iter().map(row).collect();
+            Ok(format!("{with}SELECT * FROM (VALUES {}) epoch_u({})", rows.join(", "), names.join(", ")))
+        }
+        Source::Query(range, _) => {
+            let with = insert_with(ctx, rewriter, &[range])?;
+            let width = insert.source.width().unwrap_or(given.len());
+            let columns: Vec<String> = (0..width).map(|i| format!("c{i}")).collect();
+            let cell = |c: &&Column| match place(c).filter(|p| *p < width) {
+                Some(p) => format!("c{p}::{} AS {}", c.pg_type, quote(&c.name)),
+                None => format!("{} AS {}", left_out(c), quote(&c.name)),
+            };
+            let cells: Vec<String> = stored.iter().map(cell).collect();
+            let text = rewriter.edits.render(rewriter.sql, range).0;
+            Ok(format!("{with}SELECT {} FROM ({text}\n) epoch_u({})", cells.join(", "), columns.join(", ")))
+        }
+    }
 }
 
 /// The query for the rows of main that conflict on `key`; `None` if there can be none.
@@ -89,7 +177,7 @@ fn conflicting(
     let columns: Vec<_> = key.iter().map(|k| (k, place(k))).collect();
     let source = match &insert.source {
         Source::Values(rows) => values(ctx, rewriter, write, &columns, rows)?,
-        Source::Query(range, _) => query(ctx, rewriter, insert, &given, &columns, range)?,
+        Source::Query(range, _) => query(ctx, rewriter, write, insert, &given, &columns, range)?,
         Source::Default => None,
     };
     let Some(source) = source else { return Ok(None) };
@@ -98,7 +186,7 @@ fn conflicting(
     Ok(Some(format!(
         "SELECT {} FROM ({source}) epoch_v JOIN {} epoch_b ON {}",
         write.columns("epoch_b."),
-        write.below(crate::query::form::Form::Selective),
+        write.below(Form::Selective),
         same.join(" AND ")
     )))
 }
@@ -157,22 +245,27 @@ fn insert_with(ctx: &Context<'_>, rewriter: &Rewriter<'_>, parts: &[&Range<usize
     })
 }
 
+#[allow(clippy::too_many_arguments)]
 fn query(
     ctx: &Context<'_>,
     rewriter: &Rewriter<'_>,
+    write: &Write<'_>,
     insert: &Insert,
     given: &[String],
     key: &Places<'_>,
     range: &Range<usize>,
 ) -> Result<Option<String>> {
-    let Some(places) = key.iter().map(|(_, p)| *p).collect::<Option<Vec<_>>>() else {
-        return Err(Error::unsupported(
-            "INSERT … SELECT … ON CONFLICT that leaves out a column of the key, on a branch",
-        ));
-    };
     let width = insert.source.width().unwrap_or(given.len());
     let names: Vec<String> = (0..width).map(|i| format!("c{i}")).collect();
-    let picked: Vec<String> = places.iter().enumerate().map(|(i, p)| format!("c{p} AS epoch_{i}")).collect();
+    let pick = |(i, (column, place)): (usize, &(&String, Option<usize>))| {
+        let value = match place {
+            Some(p) => Some(format!("c{p}")),
+            None => default_of(&write.table, column).map(str::to_owned),
+        };
+        value.map(|value| format!("{value} AS epoch_{i}"))
+    };
+    // What is left out and has no fixed default can't conflict.
+    let Some(picked) = key.iter().enumerate().map(pick).collect::<Option<Vec<_>>>() else { return Ok(None) };
     let text = rewriter.edits.render(rewriter.sql, range).0;
     Ok(Some(format!(
         "{}SELECT {} FROM ({text}\n) epoch_u({})",

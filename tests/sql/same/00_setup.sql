@@ -19,3 +19,9 @@ INSERT INTO kinds VALUES (1, 'x', true, 1.5, 2.25, '\x00ff', '12345678-1234-1234
 CREATE VIEW cheap AS SELECT id, name FROM item WHERE price < 10;
 CREATE VIEW cheap_sales AS SELECT c.id, c.name AS item_name, sum(s.qty) AS total FROM cheap c JOIN sale s ON s.item_id = c.id GROUP BY c.id, c.name;
 CREATE VIEW guarded WITH (security_barrier) AS SELECT id, name FROM item WHERE price < 10;
+CREATE FUNCTION tax() RETURNS numeric LANGUAGE sql STABLE AS 'SELECT 1.2';
+CREATE FUNCTION plus_tax(n numeric) RETURNS numeric LANGUAGE plpgsql AS 'BEGIN IF n < 0 THEN RAISE EXCEPTION ''negative''; END IF; RETURN round(n * tax(), 2); END';
+CREATE FUNCTION shout(t text) RETURNS text LANGUAGE sql AS 'SELECT upper($1) || ''!''';
+CREATE FUNCTION items() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM item';
+CREATE FUNCTION items_hidden() RETURNS bigint LANGUAGE plpgsql AS 'DECLARE n bigint := items(); BEGIN RETURN n; END';
+CREATE FUNCTION any_table(t text) RETURNS bigint LANGUAGE plpgsql AS 'DECLARE n bigint; BEGIN EXECUTE ''SELECT count(*) FROM '' || t INTO n; RETURN n; END';

@@ -97,7 +97,12 @@ INSERT INTO item (id, name) VALUES (301, 'x301') ON CONFLICT (id) DO UPDATE SET 
 INSERT INTO item (id, name) VALUES (4, 'q') ON CONFLICT ON CONSTRAINT item_pkey DO UPDATE SET price = 4.5
 INSERT INTO item (id, name) VALUES (302, 'item 6') ON CONFLICT (id) DO NOTHING
 INSERT INTO item (id, name) VALUES (5, 'x5') ON CONFLICT (nothing) DO NOTHING
-! INSERT INTO sale (id, item_id, note) VALUES (6002, 1, 'note 4') ON CONFLICT (lower(note)) WHERE note IS NOT NULL DO UPDATE SET qty = 99 RETURNING id, qty
+INSERT INTO sale (id, item_id, note) VALUES (6002, 1, 'note 4') ON CONFLICT (lower(note)) WHERE note IS NOT NULL DO UPDATE SET qty = 99 RETURNING id, qty
+INSERT INTO sale (id, item_id, note) VALUES (6003, 1, 'Note 6'), (6004, 2, 'fresh') ON CONFLICT DO NOTHING
+INSERT INTO sale (id, item_id, note) SELECT 6005 + id, 1, upper(note) FROM sale WHERE id IN (8, 10) ON CONFLICT (lower(note)) WHERE note IS NOT NULL DO UPDATE SET note = sale.note || '!', qty = 5 RETURNING id, note
+INSERT INTO sale (id, item_id, note) VALUES (6006, 1, 'NOTE 12') ON CONFLICT (id) DO NOTHING
+INSERT INTO sale (item_id, note) SELECT 1, 'note 14' ON CONFLICT (id) DO NOTHING
+SELECT id, note, qty FROM sale WHERE id < 16 OR id > 6000 ORDER BY id
 SELECT id, name, price FROM item WHERE id IN (1, 2, 3, 4, 5, 300, 301, 302) ORDER BY id
 -- 10 update
 UPDATE item SET price = price + 1 WHERE id = 10
@@ -291,6 +296,23 @@ SELECT id FROM item WHERE id = 34 FOR UPDATE
 SELECT id FROM item WHERE id IN (34, 35) ORDER BY id FOR SHARE
 UPDATE item SET price = 34 WHERE id = 34 RETURNING price
 COMMIT
+LOCK TABLE item
+BEGIN
+LOCK TABLE item, ONLY sale IN SHARE ROW EXCLUSIVE MODE NOWAIT
+LOCK part
+SELECT count(*) FROM part
+COMMIT
+BEGIN
+LOCK TABLE nowhere
+ROLLBACK
+-- functions
+SELECT id, plus_tax(price) FROM item WHERE id IN (7, 8) ORDER BY id
+SELECT id FROM item WHERE plus_tax(price) > 70 ORDER BY id LIMIT 2
+SELECT shout(name), tax() FROM item WHERE id = 33
+UPDATE item SET price = plus_tax(10) WHERE id = 36 RETURNING price
+! SELECT items()
+! SELECT items_hidden()
+! SELECT any_table('item')
 -- 23 temporary tables
 CREATE TEMP TABLE mine (id int PRIMARY KEY, v text)
 INSERT INTO mine SELECT id, name FROM item WHERE id < 4

@@ -153,6 +153,14 @@ impl Describer<'_, '_> {
                 let cascade = truncate.behavior == nodes::DropBehavior::DROP_CASCADE;
                 Kind::Truncate { cascade, restart: truncate.restart_seqs }
             }
+            Node::LockStmt(lock) => {
+                for table in lock.relations().iter() {
+                    if let Node::RangeVar(table) = table {
+                        self.walker.table(table, Role::Named);
+                    }
+                }
+                Kind::Lock
+            }
             Node::DropStmt(drop) => self.drop_statement(drop),
             Node::VacuumStmt(vacuum) if !vacuum.is_vacuumcmd && vacuum.rels().is_empty() => Kind::Pass,
             _ => Kind::Refused(self.construct()),
