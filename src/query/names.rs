@@ -318,7 +318,7 @@ impl NameCache {
                 found.volatile |= cell(2) == Some("v");
                 if let Some(language) = cell(3) {
                     // All that have the name must be proven.
-                    let needs = cell(4).and_then(|body| proof::needs(language, body));
+                    let needs = cell(4).and_then(|body| proof::needs(language, body, cell(5), cell(6)));
                     let first = found.unsafe_because.is_none();
                     found.needs = match (first, found.needs.take(), needs) {
                         (true, _, needs) => needs,

@@ -144,7 +144,11 @@ impl Asked {
         let values = qualified(&self.functions);
         format!(
             "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text END, \
-             CASE WHEN {UNSAFE} AND p.prokind = 'f' AND p.proconfig IS NULL AND p.prosqlbody IS NULL THEN p.prosrc END, NULL, NULL, NULL, NULL \
+             CASE WHEN {UNSAFE} AND p.prokind = 'f' AND p.proconfig IS NULL AND p.prosqlbody IS NULL THEN p.prosrc END, \
+             CASE WHEN {UNSAFE} THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(tn.nspname, t.typname)) FROM pg_catalog.pg_type t \
+                 JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace \
+                 WHERE t.oid >= 16384 AND t.oid = ANY (p.proargtypes::pg_catalog.oid[] || coalesce(p.proallargtypes, '{{}}') || p.prorettype))::text END, \
+             CASE WHEN {UNSAFE} THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END, NULL, NULL \
              FROM (VALUES {values}) n(i, schema, name) JOIN pg_catalog.pg_proc p ON p.proname = n.name \
              JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
              WHERE {VISIBLE}"

@@ -28,12 +28,26 @@ impl Needs {
     }
 }
 
-/// What a body in this language uses; `None` if it may touch a table by itself.
-pub(super) fn needs(language: &str, body: &str) -> Option<Needs> {
-    match language {
-        "sql" => sql(body),
-        "plpgsql" => plpgsql(body),
-        _ => None,
+/// What a function in this language uses; `None` if it may touch a table by itself. `types`: those of its
+/// arguments and result that are the user's, as JSON; `defaults`: of its arguments, as expressions.
+pub(super) fn needs(
+    language: &str,
+    body: &str,
+    types: Option<&str>,
+    defaults: Option<&str>,
+) -> Option<Needs> {
+    let mut needs = match language {
+        "sql" => sql(body)?,
+        "plpgsql" => plpgsql(body)?,
+        _ => return None,
+    };
+    if let Some(types) = types {
+        let types: Vec<(String, String)> = serde_json::from_str(types).ok()?;
+        needs.types.extend(types.into_iter().map(|(schema, name)| (Some(schema), name)));
+    }
+    match defaults {
+        Some(defaults) => Some(needs.and(sql(&format!("SELECT {defaults}"))?)),
+        None => Some(needs),
     }
 }
 
@@ -191,20 +205,23 @@ mod tests {
             ("plpgsql", "BEGIN 'open"),
             ("plperl", "1"),
         ] {
-            assert_eq!(needs(language, body), None, "{body}");
+            assert_eq!(needs(language, body, None, None), None, "{body}");
         }
     }
 
     #[test]
     fn what_a_body_uses_is_found() {
         let body = "DECLARE \"Select\" int := pub.twice($1)::money_of; BEGIN -- SELECT\n RETURN \"Odd\"(lower('delete from x')) || \"Select\"; END";
-        let found = needs("plpgsql", body).unwrap();
+        assert_eq!(needs("sql", "SELECT 1", None, Some("(SELECT count(*) FROM users)")), None);
+        let found = needs("plpgsql", body, None, None).unwrap();
         let name = |schema: Option<&str>, name: &str| (schema.map(str::to_owned), name.to_owned());
         assert_eq!(found.functions, [name(None, "Odd"), name(None, "lower"), name(Some("pub"), "twice")]);
         assert!(found.types.contains(&name(None, "money_of")));
         assert!(found.operators.contains(&"||".to_owned()));
-        let found = needs("sql", "SELECT public.twice($1) + 1").unwrap();
-        assert_eq!(found.functions, [name(Some("public"), "twice")]);
+        let types = Some(r#"[["public", "price"]]"#);
+        let found = needs("sql", "SELECT public.twice($1) + 1", types, Some("10, first()")).unwrap();
+        assert_eq!(found.types, [name(Some("public"), "price")]);
+        assert_eq!(found.functions, [name(Some("public"), "twice"), name(None, "first")]);
         assert_eq!(found.operators, ["+"]);
     }
 }

@@ -127,3 +127,22 @@ BEGIN; DECLARE c CURSOR FOR SELECT * FROM parent; FETCH 1 FROM c; DELETE FROM pa
 BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT bump(id) FROM parent; COMMIT; FETCH ALL FROM c; CLOSE c
 BEGIN; DECLARE c CURSOR FOR SELECT wipe(); FETCH ALL FROM c; COMMIT
 BEGIN; DECLARE c BINARY SCROLL CURSOR FOR TABLE parent; MOVE 3 IN c; FETCH BACKWARD 1 FROM c; COMMIT
+-- functions that only look harmless
+! SELECT by_operator(1)
+! SELECT by_domain(1)
+! SELECT by_argument(1)
+! SELECT by_result(1)
+! SELECT by_default(1)
+! SELECT by_aggregate(1)
+! SELECT by_cast(1)
+! SELECT by_cast_too(1)
+! SELECT by_turns(1)
+! SELECT in_turn(1)
+! SELECT by_assignment()
+! SELECT by_name('x')
+! SELECT by_path(1)
+! SELECT overloaded(1)
+! SELECT * FROM v_joined v, LATERAL by_name(v.name)
+! SELECT peek()
+! SELECT * FROM rows_of()
+! SELECT count(*) FROM mv
