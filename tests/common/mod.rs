@@ -18,12 +18,14 @@ pub mod fixture;
 pub mod message;
 pub mod proxy;
 pub mod psql;
+pub mod server;
 
 pub use conn::{Conn, Target};
 pub use database::{Database, postgres_url};
 pub use fixture::Fixture;
 pub use message::{Message, PgError, Reply};
 pub use proxy::{Proxy, ProxyConfig};
+pub use server::Server;
 
 /// Returns from a test that needs a PostgreSQL server if there is none.
 #[macro_export]
