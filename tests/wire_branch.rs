@@ -102,7 +102,7 @@ async fn our_refusals_undo_the_batch_and_fail_the_transaction() {
     let Some(url) = server_url() else { return };
     let proxy = shop(&url).await;
     let mut raw = Raw::open(&proxy.address.to_string(), "tester", "shop/dev").await;
-    let refused = "TRUNCATE users";
+    let refused = "TRUNCATE users RESTART IDENTITY";
     raw.send(&[query(refused)]).await;
     let messages = raw.until(b'Z').await;
     assert_eq!((shape(&messages).as_str(), sqlstate(&messages).as_deref()), ("EZ", Some("0A000")));
@@ -234,5 +234,59 @@ async fn copy_on_a_branch() {
     sink.send(bytes::Bytes::from_static(b"1001\ta\t1\n1002\tb\t2\n")).await.unwrap();
     assert_eq!(sink.finish().await.unwrap(), 2);
     assert_eq!((count(&dev).await, count(&main).await), (102, 100));
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn a_view_that_gives_other_rows_each_time_does_not_hide_rows_to_be_written() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let main = proxy.client().await;
+    main.batch_execute("CREATE VIEW pick AS SELECT 1 + floor(random() * 100)::int AS id").await.unwrap();
+    let branch = proxy.on("shop/dev").await;
+    for _ in 0..10 {
+        branch.batch_execute("BEGIN").await.unwrap();
+        let deleted = branch.execute("DELETE FROM users USING pick WHERE users.id = pick.id", &[]).await;
+        assert_eq!(deleted.unwrap(), 1);
+        branch.batch_execute("ROLLBACK").await.unwrap();
+    }
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn a_temporary_view_made_on_main_shows_the_branch_and_writes_nothing() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let client = proxy.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE plain (id int PRIMARY KEY); INSERT INTO plain VALUES (1);
+             CREATE TEMP VIEW of_users AS SELECT * FROM users; CREATE TEMP VIEW of_plain AS SELECT * FROM plain;",
+        )
+        .await
+        .unwrap();
+    client.query("SELECT epoch_checkout('dev')", &[]).await.unwrap();
+    client.execute("DELETE FROM users WHERE id > 10", &[]).await.unwrap();
+    let shown: i64 = client.query_one("SELECT count(*) FROM of_users", &[]).await.unwrap().get(0);
+    assert_eq!(shown, 10);
+    for sql in ["DELETE FROM of_plain", "DELETE FROM of_users", "INSERT INTO of_plain VALUES (2)"] {
+        let error = client.execute(sql, &[]).await.unwrap_err();
+        assert_eq!(error.code().map(|c| c.code()), Some("0A000"), "{sql}");
+    }
+    client.batch_execute("DROP VIEW of_users").await.unwrap();
+    proxy.end().await;
+}
+
+#[tokio::test]
+async fn a_prepared_statement_notices_another_search_path() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let main = proxy.client().await;
+    main.batch_execute("CREATE SCHEMA other; CREATE TABLE other.users (id int PRIMARY KEY)").await.unwrap();
+    let branch = proxy.on("shop/dev").await;
+    let all = branch.prepare("SELECT count(*) FROM users").await.unwrap();
+    assert_eq!(branch.query_one(&all, &[]).await.unwrap().get::<_, i64>(0), 100);
+    branch.batch_execute("SET search_path = other").await.unwrap();
+    assert_eq!(branch.query_one(&all, &[]).await.unwrap().get::<_, i64>(0), 0);
     proxy.end().await;
 }

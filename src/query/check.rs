@@ -172,7 +172,11 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
     let meaning = ctx.names.table(table);
     match (&statement.kind, &meaning, table.role) {
         (_, Meaning::Internal, _) => return Err(internal(&shown)),
-        (Kind::Temporary(_), Meaning::Temporary | Meaning::Missing, _) => return Ok(()),
+        (
+            Kind::Temporary(_),
+            Meaning::Temporary | Meaning::Missing | Meaning::Other { temporary: true, .. },
+            _,
+        ) => return Ok(()),
         (Kind::Temporary(what), ..) => {
             return Err(Error::unsupported(format!("{what} on a branch"))
                 .with_detail(format!("Table \"{shown}\" is not a temporary one.")));

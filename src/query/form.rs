@@ -13,7 +13,7 @@ use super::lexer::{Token, TokenKind};
 use super::names::Catalog;
 use super::parse::{self, Kind, Parsed, Statement, Wrap};
 use super::plan::Context;
-use crate::{Result, sqlstate};
+use crate::{Error, Result};
 
 /// How relations are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,6 +98,14 @@ fn inner<'p>(sql: &str, parsed: &'p Parsed, statement: &Statement) -> &'p [Token
     if statement.wrap == Wrap::None {
         return all;
     }
+    if statement.wrap == Wrap::CopyTo {
+        let open = all.iter().position(|t| t.is_symbol(b'('));
+        let close = open.and_then(|open| {
+            let rest = all.get(open + 1..)?;
+            rest.iter().position(|t| t.is_symbol(b')') && t.depth == 0).map(|at| open + 1 + at)
+        });
+        return open.zip(close).and_then(|(open, close)| all.get(open + 1..close)).unwrap_or_default();
+    }
     const STARTS: &[&str] = &["select", "insert", "update", "delete", "merge", "values", "table", "with"];
     let starts = |i: usize, t: &Token| {
         let hold = all.get(i + 1).is_some_and(|n| n.is_word(sql, "hold"));
@@ -151,24 +159,29 @@ async fn explain(
         ),
     };
     let block = catalog.in_transaction() && !catalog.in_batch();
-    let rows = if block {
-        catalog.query(&format!("SAVEPOINT epoch_form; {explain}\n; ROLLBACK TO SAVEPOINT epoch_form; RELEASE SAVEPOINT epoch_form")).await
-    } else {
-        catalog.query(&explain).await
-    };
+    if block {
+        catalog.query("SAVEPOINT epoch_form").await?;
+    }
+    let rows = catalog.query(&explain).await;
+    if block {
+        catalog.query("ROLLBACK TO SAVEPOINT epoch_form; RELEASE SAVEPOINT epoch_form").await?;
+    }
     let rows = match rows {
         Ok(rows) => rows,
-        // The client's transaction has failed before: that is what its statement is told.
-        Err(error) if error.code() == sqlstate::IN_FAILED_SQL_TRANSACTION => return Err(error),
-        Err(_) => {
-            if block {
-                catalog.query("ROLLBACK TO SAVEPOINT epoch_form; RELEASE SAVEPOINT epoch_form").await?;
-            }
-            return Ok(None);
-        }
+        // The client's batch has failed with it, so this is its statement's error.
+        Err(error) if catalog.in_batch() => return Err(moved(error, "EXPLAIN (FORMAT JSON) ")),
+        Err(_) => return Ok(None),
     };
     let json = rows.first().and_then(|r| r.first()).and_then(Option::as_deref);
     Ok(json.and_then(|j| serde_json::from_str(j).ok()))
+}
+
+/// An error of a text that has something before it that the client doesn't know.
+fn moved(error: Error, before: &str) -> Error {
+    match error.position().and_then(|p| p.checked_sub(before.len())) {
+        Some(position) if position > 0 => error.with_position(position),
+        _ => error,
+    }
 }
 
 fn judge(plan: &serde_json::Value, tables: &[Arc<TableDef>]) -> Form {

@@ -58,6 +58,8 @@ pub enum Meaning {
         calls: Option<String>,
         /// The query of a view, as its text in this session.
         definition: Option<String>,
+        /// It is the session's own.
+        temporary: bool,
     },
     /// In a schema of ours.
     Internal,
@@ -359,7 +361,9 @@ pub(super) fn registered(tables: &Tables, backend: &str) -> Ours {
 fn meaning(row: &[Option<String>], ours: &Ours) -> Result<Meaning> {
     let cell = |i: usize| row.get(i).and_then(Option::as_deref);
     let (Some(schema), Some(name)) = (cell(2), cell(3)) else { return Ok(Meaning::Missing) };
-    if cell(5) == Some("t") {
+    let temporary = cell(5) == Some("t");
+    // A temporary view may read, and write to, any table.
+    if temporary && cell(4) != Some("v") {
         return Ok(Meaning::Temporary);
     }
     if let Some(table) = ours.get(&(schema.to_owned(), name.to_owned())) {
@@ -383,6 +387,7 @@ fn meaning(row: &[Option<String>], ours: &Ours) -> Result<Meaning> {
         reads,
         calls: cell(7).map(str::to_owned),
         definition: cell(8).map(str::to_owned),
+        temporary,
     })
 }
 

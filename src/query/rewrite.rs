@@ -173,7 +173,11 @@ impl Rewriter<'_> {
             let (Some(schema), Some(table)) = (schema, table) else { continue };
             let named = |t: &&TableRef| t.alias.is_none() && t.name == *table;
             let Some(found) = self.statement.tables.iter().find(|t| {
-                named(t) && matches!(ctx.names.table(t), Meaning::Registered(d) if d.location.schema.as_deref() == Some(schema))
+                let here = match ctx.names.table(t) {
+                    Meaning::Registered(d) => d.location.schema.as_deref() == Some(schema),
+                    _ => t.schema.as_ref() == Some(schema) && views::definition(ctx, t).is_some(),
+                };
+                named(t) && here
             }) else {
                 continue;
             };

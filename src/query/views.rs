@@ -12,7 +12,7 @@ use super::names::{Catalog, Meaning, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
-use super::{check, relations};
+use super::{check, relations, write};
 use crate::{Error, Result, sqlstate};
 
 /// The query of a view that reads registered tables.
@@ -51,14 +51,25 @@ pub(super) async fn splice(
     catalog: &mut dyn Catalog,
     rewriter: &mut Rewriter<'_>,
 ) -> Result<()> {
+    splice_within(ctx, catalog, rewriter, &[]).await
+}
+
+/// `outer`: names of CTEs around the statement.
+async fn splice_within(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    rewriter: &mut Rewriter<'_>,
+    outer: &[String],
+) -> Result<()> {
     let statement = rewriter.statement;
+    let outer: Vec<String> = outer.iter().chain(&statement.with.names).cloned().collect();
     for table in &statement.tables {
         let Some(definition) = definition(ctx, table) else { continue };
         let locked = |names: &Vec<String>| names.is_empty() || names.iter().any(|n| n == table.called());
         if table.level == 0 && statement.locks.as_ref().is_some_and(locked) {
             return Err(Error::unsupported("FOR UPDATE or FOR SHARE of a view on a branch"));
         }
-        let query = inline(ctx, catalog, &definition, rewriter.form).await?;
+        let query = inline(ctx, catalog, &definition, &outer, rewriter.form).await?;
         rewriter.put(table, &format!("({query}\n)"));
     }
     Ok(())
@@ -69,6 +80,7 @@ fn inline<'a>(
     ctx: &'a mut Context<'_>,
     catalog: &'a mut dyn Catalog,
     definition: &'a str,
+    outer: &'a [String],
     form: Form,
 ) -> BoxFuture<'a, Result<String>> {
     async move {
@@ -79,11 +91,55 @@ fn inline<'a>(
         let tables = ctx.repository.tables();
         ctx.names.learn(&[statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
         check::statement(ctx, statement)?;
+        if statement.locks.is_some() {
+            return Err(Error::unsupported("a view with FOR UPDATE or FOR SHARE on a branch"));
+        }
+        captured(ctx, statement, outer)?;
         let mut rewriter = Rewriter::new(definition, &parsed, statement, form);
-        splice(ctx, catalog, &mut rewriter).await?;
+        splice_within(ctx, catalog, &mut rewriter, outer).await?;
         rewriter.reads(ctx)?;
         rewriter.columns(ctx)?;
         Ok(rewriter.edits.render(definition, &statement.range).0)
     }
     .boxed()
+}
+
+/// A name in a view's query means a table; in the place of the view's name it could mean a CTE.
+fn captured(ctx: &Context<'_>, statement: &Statement, outer: &[String]) -> Result<()> {
+    let spliced =
+        |t: &TableRef| matches!(ctx.names.table(t), Meaning::Registered(_)) || definition(ctx, t).is_some();
+    let caught = |t: &&TableRef| t.schema.is_none() && outer.contains(&t.name) && !spliced(t);
+    match statement.tables.iter().find(caught) {
+        None => Ok(()),
+        Some(table) => Err(Error::unsupported(format!(
+            "a WITH query with the name of table \"{}\", which a view reads, on a branch",
+            table.name
+        ))
+        .with_hint("Give it another name.")),
+    }
+}
+
+/// Whether what a table's name stands for gives the same rows each time, as far as a view goes.
+pub(super) fn is_stable(ctx: &Context<'_>, table: &TableRef) -> bool {
+    if table.role == Role::Sampled {
+        return false;
+    }
+    match ctx.names.table(table) {
+        Meaning::Other { kind: 'v', definition: Some(definition), .. } => query_is_stable(ctx, &definition),
+        Meaning::Other { kind: 'v', .. } => false,
+        _ => true,
+    }
+}
+
+fn query_is_stable(ctx: &Context<'_>, query: &str) -> bool {
+    let Ok(parsed) = parse::parse(query) else { return false };
+    let arbitrary = parsed.tokens.list.iter().any(|t| write::is_arbitrary(query, t));
+    // What wasn't looked up may be volatile.
+    let known = |f: &parse::FunctionRef| {
+        ctx.names.function(f.schema.as_deref(), &f.name).is_some_and(|found| !found.volatile)
+    };
+    !arbitrary
+        && parsed.statements.iter().all(|statement| {
+            statement.functions.iter().all(known) && statement.tables.iter().all(|t| is_stable(ctx, t))
+        })
 }

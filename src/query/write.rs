@@ -12,13 +12,14 @@ use epoch_adapter::{Layer, TableDef};
 use epoch_adapter_postgres::layout::{LINEAGE, overlay, quote};
 use epoch_adapter_postgres::relation;
 
-use super::check;
 use super::errors::is_hidden;
 use super::form::Form;
+use super::lexer::Token;
 use super::names::{Catalog, Meaning};
 use super::parse::{Cte, Insert, Kind, Modify, Role, Star, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
+use super::{check, views};
 use crate::{Error, Result, sqlstate};
 
 /// Makes the layers that a statement writes to or locks rows in: what else it reads of these tables
@@ -142,7 +143,10 @@ impl Write<'_> {
             return Err(Error::new(sqlstate::UNDEFINED_COLUMN, message));
         }
         let whole = |name: &str| {
-            (name == self.target.called() || name == "excluded") && self.table.schema.index_of(name).is_none()
+            let old_or_new =
+                matches!(name, "old" | "new") && !rewriter.statement.aliases.iter().any(|a| a == name);
+            (name == self.target.called() || name == "excluded" || old_or_new)
+                && self.table.schema.index_of(name).is_none()
         };
         for column in &rewriter.statement.columns {
             let row = match column.fields.as_slice() {
@@ -317,9 +321,14 @@ pub(super) fn is_stable(ctx: &Context<'_>, rewriter: &Rewriter<'_>, range: &Rang
         .iter()
         .filter(|f| inside(f.range.start))
         .any(|f| ctx.names.function(f.schema.as_deref(), &f.name).is_some_and(|found| found.volatile));
-    // Which rows a LIMIT keeps, or a window numbers, may depend on the order in which they are found.
-    const ARBITRARY: &[&str] = &["limit", "fetch", "offset", "over", "distinct"];
     let mut tokens = rewriter.parsed.tokens.list.iter().filter(|t| inside(t.start));
-    let arbitrary = tokens.any(|t| ARBITRARY.iter().any(|w| t.is_word(rewriter.sql, w)));
-    !volatile && !arbitrary
+    let arbitrary = tokens.any(|t| is_arbitrary(rewriter.sql, t));
+    let mut tables = rewriter.statement.tables.iter().filter(|t| inside(t.range.start));
+    !volatile && !arbitrary && tables.all(|t| views::is_stable(ctx, t))
+}
+
+/// Which rows a LIMIT keeps, or a window numbers, may depend on the order in which they are found.
+pub(super) fn is_arbitrary(sql: &str, token: &Token) -> bool {
+    const WORDS: &[&str] = &["limit", "fetch", "offset", "over", "distinct"];
+    WORDS.iter().any(|word| token.is_word(sql, word))
 }

@@ -222,7 +222,12 @@ impl Native {
         };
         let Some(statement) = self.statements.get(name) else { return Ok(false) };
         let was_upstream = !matches!(statement.route, Route::Local(_));
-        let same = was_upstream && statement.route.is_relay() && route.is_relay();
+        let same = was_upstream
+            && match (&statement.route, &route) {
+                (Route::Relay, Route::Relay) => true,
+                (Route::Rewritten(old), Route::Rewritten(new)) => !late && old.sql == new.sql,
+                _ => false,
+            };
         statement.stamp = stamp;
         statement.route = route;
         if same || matches!(statement.route, Route::Local(_)) {

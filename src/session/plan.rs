@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use epoch_adapter::{Error, Result, sqlstate};
@@ -15,11 +16,15 @@ use super::pipe::{Pipe, Restore};
 use super::registry::Live;
 use super::seat::{Effect, Seat};
 use super::server::Shared;
+use super::statement::Stamp;
 use crate::federation;
 use crate::operations::{Checkout, Target};
 use crate::query::{self, Catalog, Context, Gate, GateState, NameCache, Plan, Rewritten, Setting};
 use crate::wire::decode::Fields;
 use crate::wire::encode::Status;
+
+/// Seconds that a branch's plan of a prepared statement holds.
+const HOLDS: u64 = 30;
 
 /// How a statement is run.
 #[derive(Clone, Default)]
@@ -65,6 +70,7 @@ pub struct Planner {
     gate: GateState,
     gate_stamp: Option<(u64, bool)>,
     engine: federation::Session,
+    started: Instant,
     errors: Restore,
     tuned: Vec<(&'static str, &'static str)>,
     touched: Vec<&'static str>,
@@ -110,6 +116,7 @@ impl Planner {
             gate: GateState::default(),
             gate_stamp: None,
             engine,
+            started: Instant::now(),
             errors: Arc::new(|fields: &mut Fields| restore(fields)),
             tuned: Vec::new(),
             touched: Vec::new(),
@@ -136,8 +143,10 @@ impl Planner {
     }
 
     /// Changes when plans are to be made again.
-    pub fn stamp(&self) -> u64 {
-        self.seat.stamp()
+    pub fn stamp(&self) -> Stamp {
+        // What another session changes (a view, a function) is noticed after a while.
+        let age = if self.is_relaying() { 0 } else { self.started.elapsed().as_secs() / HOLDS };
+        (self.seat.stamp(), self.names.version(), age)
     }
 
     /// As [`NameCache::version`] says.

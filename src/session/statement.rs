@@ -2,6 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+/// What a plan holds for: the ref and the repository's state, what names mean, and a time.
+pub type Stamp = (u64, u64, u64);
+
 /// A prepared statement of the client.
 #[derive(Debug, Default)]
 pub struct Statement<R> {
@@ -14,7 +17,7 @@ pub struct Statement<R> {
     /// How it is run.
     pub route: R,
     /// What the route was made for; another stamp asks for a new route.
-    pub stamp: u64,
+    pub stamp: Stamp,
     /// Unique in the session.
     pub number: u64,
 }

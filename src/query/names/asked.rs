@@ -22,6 +22,11 @@ const UNSAFE: &str = "(p.oid >= 16384 \
              JOIN pg_catalog.pg_proc s ON s.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) JOIN pg_catalog.pg_language sl ON sl.oid = s.prolang \
              WHERE a.aggfnoid = p.oid AND s.provolatile <> 'i' AND sl.lanname NOT IN ('internal', 'c')))))";
 
+/// What else a call of a user's function may evaluate.
+const DEFAULTS: &str = "(p.oid >= 16384 AND p.pronargdefaults > 0 \
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+         AND e.objid = p.oid AND e.deptype = 'e'))";
+
 /// Whether schema `s` is where a name `n` is looked for.
 const VISIBLE: &str = "CASE WHEN n.schema IS NULL THEN s.nspname = ANY (pg_catalog.current_schemas(true)) \
      WHEN n.schema = 'pg_temp' THEN s.oid = pg_catalog.pg_my_temp_schema() ELSE s.nspname = n.schema END";
@@ -111,7 +116,7 @@ impl Asked {
         let barrier = "EXISTS (SELECT FROM pg_catalog.unnest(c.reloptions) o(o) WHERE o LIKE 'security_barrier=%' AND o <> 'security_barrier=false')";
         format!(
             "SELECT 't', n.i::text, s.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, \
-             CASE WHEN c.oid >= 16384 AND c.relpersistence <> 't' THEN {reads}::text END, \
+             CASE WHEN c.oid >= 16384 AND (c.relpersistence <> 't' OR c.relkind = 'v') THEN {reads}::text END, \
              CASE WHEN c.oid >= 16384 AND c.relkind IN ('v', 'm') THEN {calls} END, \
              CASE WHEN c.oid >= 16384 AND c.relkind = 'v' AND NOT {barrier} THEN pg_catalog.pg_get_viewdef(c.oid) END \
              FROM (VALUES {}) n(i, name) LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name) \
@@ -143,12 +148,13 @@ impl Asked {
     fn functions_sql(&self) -> String {
         let values = qualified(&self.functions);
         format!(
-            "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text END, \
-             CASE WHEN {UNSAFE} AND p.prokind = 'f' AND p.proconfig IS NULL AND p.prosqlbody IS NULL THEN p.prosrc END, \
+            "SELECT 'f', n.i::text, p.provolatile::text, CASE WHEN {UNSAFE} THEN l.lanname::text WHEN {DEFAULTS} THEN 'sql' END, \
+             CASE WHEN NOT {UNSAFE} THEN '' \
+                 WHEN p.prokind = 'f' AND p.proconfig IS NULL AND p.prosqlbody IS NULL AND NOT p.prosecdef THEN p.prosrc END, \
              CASE WHEN {UNSAFE} THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(tn.nspname, t.typname)) FROM pg_catalog.pg_type t \
                  JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace \
                  WHERE t.oid >= 16384 AND t.oid = ANY (p.proargtypes::pg_catalog.oid[] || coalesce(p.proallargtypes, '{{}}') || p.prorettype))::text END, \
-             CASE WHEN {UNSAFE} THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END, NULL, NULL \
+             CASE WHEN {UNSAFE} OR {DEFAULTS} THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END, NULL, NULL \
              FROM (VALUES {values}) n(i, schema, name) JOIN pg_catalog.pg_proc p ON p.proname = n.name \
              JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
              WHERE {VISIBLE}"

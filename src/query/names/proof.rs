@@ -7,6 +7,9 @@
 use crate::query::lexer::{self, Token, TokenKind};
 use crate::query::parse::{self, Kind, Wrap};
 
+/// The longest name, in bytes.
+const LONGEST: usize = 63;
+
 /// Schema, if it is written, and name.
 pub(super) type Name = (Option<String>, String);
 
@@ -58,6 +61,9 @@ pub(super) fn is_harmful(name: &str) -> bool {
 
 fn sql(body: &str) -> Option<Needs> {
     let parsed = parse::parse(body).ok()?;
+    if has_attribute(body, &parsed.tokens.list) {
+        return None;
+    }
     let mut needs = Needs::default();
     for statement in parsed.statements {
         let plain = statement.kind == Kind::Query
@@ -72,6 +78,14 @@ fn sql(body: &str) -> Option<Needs> {
         needs.types.extend(statement.types);
     }
     Some(needs)
+}
+
+/// Whether a name stands behind a dot that may be a function of what is before it: `u.total` is `total(u)`.
+fn has_attribute(body: &str, tokens: &[Token]) -> bool {
+    let symbol = |i: usize, c: u8| tokens.get(i).is_some_and(|t| t.is_symbol(c));
+    let cast = |i: Option<usize>| i.and_then(|i| tokens.get(i)).is_some_and(|t| t.text(body) == "::");
+    let mut dots = tokens.iter().enumerate().filter(|(_, t)| t.is_symbol(b'.'));
+    dots.any(|(i, _)| !symbol(i + 2, b'(') && !cast(i.checked_sub(2)))
 }
 
 /// Every word that begins an SQL command, or without which an expression can't reach a table.
@@ -135,8 +149,10 @@ fn plpgsql(body: &str) -> Option<Needs> {
         return None;
     }
     let mut needs = Needs::default();
-    // Operators that are meant by words: BETWEEN, IN, CASE, FOR … IN.
-    needs.operators.extend(["=", "<>", "<", "<=", ">", ">=", "~~", "~~*"].map(str::to_owned));
+    // Operators that are meant by words: BETWEEN, IN, CASE, FOR … IN, LIKE, SIMILAR TO.
+    needs
+        .operators
+        .extend(["=", "<>", "<", "<=", ">", ">=", "~~", "~~*", "!~~", "!~~*", "~", "!~"].map(str::to_owned));
     for (i, token) in tokens.iter().enumerate() {
         match token.kind {
             TokenKind::Operator => needs.operators.push(token.text(body).to_owned()),
@@ -173,10 +189,11 @@ fn schema(body: &str, tokens: &[Token], at: usize) -> Option<Option<String>> {
 fn word(body: &str, token: &Token) -> Option<String> {
     let text = token.text(body);
     match token.kind {
-        TokenKind::Word => Some(text.to_lowercase()),
+        // How others are folded depends on the server's locale; longer ones are cut.
+        TokenKind::Word if text.is_ascii() && text.len() <= LONGEST => Some(text.to_ascii_lowercase()),
         TokenKind::Quoted => {
             let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-            Some(inner.replace("\"\"", "\""))
+            Some(inner.replace("\"\"", "\"")).filter(|name| name.len() <= LONGEST)
         }
         // A bracket before a dot: a field of an expression, which may be a function's name.
         _ => None,
@@ -196,6 +213,10 @@ mod tests {
             ("sql", "SELECT (SELECT id FROM pg_class LIMIT 1)"),
             ("sql", "SELECT epoch_commit('x')"),
             ("sql", "not sql at all"),
+            ("sql", "SELECT u.total"),
+            ("sql", "SELECT ($1).total"),
+            ("plpgsql", "BEGIN RETURN Äb(); END"),
+            ("plpgsql", &format!("BEGIN RETURN {}(); END", "f".repeat(64))),
             ("plpgsql", "BEGIN RETURN (SELECT 1 FROM users); END"),
             ("plpgsql", "DECLARE n int; BEGIN n := count(*) FROM users; RETURN n; END"),
             ("plpgsql", "BEGIN EXECUTE $1; END"),
@@ -219,7 +240,8 @@ mod tests {
         assert!(found.types.contains(&name(None, "money_of")));
         assert!(found.operators.contains(&"||".to_owned()));
         let types = Some(r#"[["public", "price"]]"#);
-        let found = needs("sql", "SELECT public.twice($1) + 1", types, Some("10, first()")).unwrap();
+        let found =
+            needs("sql", "SELECT public.twice($1::pg_catalog.int4) + 1", types, Some("10, first()")).unwrap();
         assert_eq!(found.types, [name(Some("public"), "price")]);
         assert_eq!(found.functions, [name(Some("public"), "twice"), name(None, "first")]);
         assert_eq!(found.operators, ["+"]);

@@ -106,6 +106,8 @@ pub struct With {
     pub recursive: bool,
     /// Its queries.
     pub ctes: Vec<Cte>,
+    /// The names of all CTEs of the statement, at any level.
+    pub names: Vec<String>,
     /// Where any of a statement's CTEs are read: name and offset.
     pub uses: Vec<(String, usize)>,
 }
@@ -294,11 +296,12 @@ impl<'s> Walker<'s> {
         let names = |c: &nodes::CommonTableExpr| c.ctename().unwrap_or_default().to_owned();
         let all: Vec<String> = with.ctes().iter().map(names).collect();
         self.aliases.extend(all.iter().cloned());
+        self.outer.names.extend(all.iter().cloned());
         self.scopes.push(if with.recursive { all } else { Vec::new() });
         let outermost = self.level == 0 && self.scopes.len() == 1;
         self.outer.recursive |= outermost && with.recursive;
         for cte in with.ctes().iter() {
-            let before = (self.nested.len(), self.outer.uses.len());
+            let before = self.nested.len();
             self.level += 1;
             self.node(cte.ctequery());
             self.level -= 1;
@@ -311,21 +314,37 @@ impl<'s> Walker<'s> {
                 scope.push(names(cte));
             }
         }
+        if outermost {
+            self.spread_writes();
+        }
     }
 
-    /// Notes a query of the outermost WITH; `before`: what was found before it.
-    fn outer_cte(&mut self, cte: &nodes::CommonTableExpr, before: (usize, usize)) {
+    /// Notes a query of the outermost WITH; `before`: how many of them that modify data came before it.
+    fn outer_cte(&mut self, cte: &nodes::CommonTableExpr, before: usize) {
         let name = cte.ctename().unwrap_or_default().to_owned();
         let start = usize::try_from(cte.location).unwrap_or(0);
         let found = self.cte_range(start);
-        let uses = self.outer.uses.get(before.1..).unwrap_or_default();
-        let reads = |c: &Cte| c.writes && uses.iter().any(|(used, _)| *used == c.name);
-        let writes = self.nested.len() > before.0
-            || self.outer.ctes.iter().any(reads)
+        let writes = self.nested.len() > before
             || found.is_none()
             || cte.search_clause().is_some()
             || cte.cycle_clause().is_some();
         self.outer.ctes.push(Cte { name, range: found.unwrap_or(start..start), writes });
+    }
+
+    /// Those that read one that writes, which in WITH RECURSIVE may come later.
+    fn spread_writes(&mut self) {
+        loop {
+            let writing: Vec<&str> =
+                self.outer.ctes.iter().filter(|c| c.writes).map(|c| c.name.as_str()).collect();
+            let reads = |c: &Cte| {
+                self.outer.uses.iter().any(|(n, at)| c.range.contains(at) && writing.contains(&n.as_str()))
+            };
+            let found = self.outer.ctes.iter().position(|c| !c.writes && reads(c));
+            match found.and_then(|i| self.outer.ctes.get_mut(i)) {
+                Some(cte) => cte.writes = true,
+                None => return,
+            }
+        }
     }
 
     /// `name (columns) AS MATERIALIZED (query)`.

@@ -7,7 +7,7 @@ use epoch_adapter::{Column, TableDef};
 use epoch_adapter_postgres::layout::{base, literal, quote};
 use epoch_adapter_postgres::relation;
 
-use super::{Write, with_for};
+use super::{Write, is_stable, with_for};
 use crate::query::form::Form;
 use crate::query::names::Catalog;
 use crate::query::parse::{Conflict, Insert, Source};
@@ -135,8 +135,11 @@ fn new_rows(
             let parts: Vec<&Range<usize>> = rows.iter().flatten().collect();
             let with = insert_with(ctx, rewriter, &parts)?;
             let cell = |row: &[Range<usize>], c: &Column| {
-                let text =
-                    place(c).and_then(|p| row.get(p)).map(|r| rewriter.edits.render(rewriter.sql, r).0);
+                let given = place(c).and_then(|p| row.get(p));
+                if given.is_some_and(|range| !is_stable(ctx, rewriter, range)) {
+                    return format!("NULL::{}", c.pg_type);
+                }
+                let text = given.map(|range| rewriter.edits.render(rewriter.sql, range).0);
                 match text.filter(|t| !t.trim().eq_ignore_ascii_case("default")) {
                     Some(text) => format!("({text}\n)::{}", c.pg_type),
                     None => left_out(c),
@@ -172,6 +175,13 @@ fn conflicting(
     insert: &Insert,
     key: &[String],
 ) -> Result<Option<String>> {
+    let generated = write.table.schema.columns.iter().find(|c| c.generated && key.contains(&c.name));
+    if let Some(column) = generated {
+        return Err(Error::unsupported(format!(
+            "ON CONFLICT on a key with the generated column \"{}\" on a branch",
+            column.name
+        )));
+    }
     let given = write.given(insert);
     let place = |column: &String| given.iter().position(|g| *g == quote(column));
     let columns: Vec<_> = key.iter().map(|k| (k, place(k))).collect();
@@ -211,8 +221,13 @@ fn values(
     for row in rows {
         let mut cells = Vec::new();
         for (column, place) in key {
-            let text =
-                place.and_then(|p| row.get(p)).map(|range| rewriter.edits.render(rewriter.sql, range).0);
+            let given = place.and_then(|p| row.get(p));
+            if given.is_some_and(|range| !is_stable(ctx, rewriter, range)) {
+                // A new value each time.
+                cells.push(None);
+                continue;
+            }
+            let text = given.map(|range| rewriter.edits.render(rewriter.sql, range).0);
             let text = match text {
                 Some(text) if !text.trim().eq_ignore_ascii_case("default") => Some(text),
                 _ => default_of(&write.table, column).map(str::to_owned),
@@ -260,9 +275,10 @@ fn query(
     let pick = |(i, (column, place)): (usize, &(&String, Option<usize>))| {
         let value = match place {
             Some(p) => Some(format!("c{p}")),
-            None => default_of(&write.table, column).map(str::to_owned),
+            None => default_of(&write.table, column).map(|default| format!("({default})")),
         };
-        value.map(|value| format!("{value} AS epoch_{i}"))
+        let found = write.table.schema.columns.iter().find(|c| c.name == **column)?;
+        value.map(|value| format!("{value}::{} AS epoch_{i}", found.pg_type))
     };
     // What is left out and has no fixed default can't conflict.
     let Some(picked) = key.iter().enumerate().map(pick).collect::<Option<Vec<_>>>() else { return Ok(None) };

@@ -31,6 +31,12 @@ impl Write<'_> {
                 None => {}
             }
             if let Some((at, values)) = when.list_at {
+                let Some(values) = values else {
+                    return Err(Error::unsupported(
+                        "INSERT of a star without a column list in MERGE on a branch",
+                    )
+                    .with_hint("Name the columns."));
+                };
                 let columns = self.table.schema.columns.iter().take(values);
                 let columns: Vec<String> = columns.map(|c| quote(&c.name)).collect();
                 rewriter.edits.insert(at, format!(" ({})", columns.join(", ")));

@@ -41,6 +41,11 @@ pub(in crate::query) async fn tables(
     if rewriter.statement.tables.iter().any(|t| ctx.names.table(t) == Meaning::Temporary) {
         return Err(Error::unsupported("TRUNCATE of versioned and temporary tables together on a branch"));
     }
+    if let Some(missing) = rewriter.statement.tables.iter().find(|t| ctx.names.table(t) == Meaning::Missing) {
+        let shown =
+            missing.schema.as_ref().map_or_else(|| missing.name.clone(), |s| format!("{s}.{}", missing.name));
+        return Err(Error::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{shown}\" does not exist")));
+    }
     if restart {
         return Err(Error::unsupported("TRUNCATE … RESTART IDENTITY on a branch")
             .with_detail("Sequences are shared by main and all branches.")
@@ -53,7 +58,7 @@ pub(in crate::query) async fn tables(
         refuse_children(&listed, &references)?;
     }
     let mut statements = Vec::new();
-    for table in children_first(listed, &references) {
+    for table in children_first(listed, &references)? {
         let layer = ctx.repository.writable(ctx.checkout, &table).await?;
         statements.extend(delete_all(&table, layer));
     }
@@ -139,15 +144,18 @@ fn refuse_children(listed: &[Arc<TableDef>], references: &[Reference]) -> Result
     .with_hint(format!("Truncate table \"{}\" at the same time, or use TRUNCATE ... CASCADE.", child.1)))
 }
 
-/// Tables that others reference after those; where they reference each other in a circle, in any order.
-fn children_first(mut tables: Vec<Arc<TableDef>>, references: &[Reference]) -> Vec<Arc<TableDef>> {
+/// Tables that others reference after those.
+fn children_first(mut tables: Vec<Arc<TableDef>>, references: &[Reference]) -> Result<Vec<Arc<TableDef>>> {
     let mut ordered = Vec::new();
     while !tables.is_empty() {
         let left: Vec<Name> = tables.iter().map(|t| name(t)).collect();
         let free =
             |t: &Arc<TableDef>| !references.iter().any(|r| r.parent == name(t) && left.contains(&r.child));
-        let next = tables.iter().position(free).unwrap_or(0);
+        let next = tables
+            .iter()
+            .position(free)
+            .ok_or_else(|| Error::unsupported("TRUNCATE of tables that reference each other on a branch"))?;
         ordered.push(tables.remove(next));
     }
-    ordered
+    Ok(ordered)
 }

@@ -149,3 +149,5 @@ TRUNCATE other."Odd Name", ident
 TRUNCATE ident RESTART IDENTITY
 LOCK TABLE parent, child IN ACCESS EXCLUSIVE MODE
 BEGIN; LOCK TABLE ONLY parent; DELETE FROM parent; COMMIT
+! TRUNCATE circle_a, circle_b
+TRUNCATE parent, nowhere

@@ -146,3 +146,12 @@ BEGIN; DECLARE c BINARY SCROLL CURSOR FOR TABLE parent; MOVE 3 IN c; FETCH BACKW
 ! SELECT peek()
 ! SELECT * FROM rows_of()
 ! SELECT count(*) FROM mv
+! SELECT by_case()
+! SELECT by_length()
+! SELECT by_definer()
+! SELECT by_attribute(NULL::parent)
+! SELECT by_word('ok'::mood, 'bad'::mood)
+! SELECT pure_default()
+! SELECT * FROM v_locking
+! WITH stranger AS (SELECT 1 AS id, 'fake' AS v) SELECT * FROM v_strange
+SELECT * FROM v_strange

@@ -104,6 +104,7 @@ INSERT INTO sale (id, item_id, note) VALUES (6006, 1, 'NOTE 12') ON CONFLICT (id
 INSERT INTO sale (item_id, note) SELECT 1, 'note 14' ON CONFLICT (id) DO NOTHING
 SELECT id, note, qty FROM sale WHERE id < 16 OR id > 6000 ORDER BY id
 SELECT id, name, price FROM item WHERE id IN (1, 2, 3, 4, 5, 300, 301, 302) ORDER BY id
+INSERT INTO sale (id, item_id, day) SELECT '5', 1, '2026-01-01' ON CONFLICT (id) DO UPDATE SET day = excluded.day RETURNING day
 -- 10 update
 UPDATE item SET price = price + 1 WHERE id = 10
 UPDATE item SET price = price * 2, tags = tags || 'new' WHERE id BETWEEN 11 AND 13 RETURNING id, price, tags, double
@@ -165,6 +166,8 @@ ROLLBACK
 TRUNCATE item
 TRUNCATE item, sale
 TRUNCATE nowhere
+TRUNCATE part, nowhere
+SELECT count(*) FROM part
 ! TRUNCATE cheap
 BEGIN
 TRUNCATE item, sale, part
@@ -181,6 +184,7 @@ WITH n (id, name) AS (VALUES (7, 'seven'), (501, 'f1')), u AS (UPDATE item SET n
 WITH d AS (DELETE FROM part WHERE id = 5 RETURNING item_id) UPDATE item SET price = 8 FROM d WHERE item.id = d.item_id RETURNING item.id, item.price
 WITH d AS (DELETE FROM part WHERE id = 6 RETURNING *), e AS (DELETE FROM sale WHERE id = 45 RETURNING *) SELECT d.id, e.id FROM d, e
 WITH RECURSIVE r(n) AS (SELECT 46 UNION ALL SELECT n + 1 FROM r WHERE n < 48), d AS (DELETE FROM sale USING r WHERE sale.id = r.n RETURNING sale.id) SELECT count(*) FROM d
+WITH RECURSIVE a AS (SELECT item_id FROM b), b AS (DELETE FROM part WHERE id = 7 RETURNING item_id) UPDATE item SET price = 9 FROM a WHERE item.id = a.item_id RETURNING item.id
 WITH u AS (UPDATE item SET price = -1 WHERE id = 9 RETURNING id) SELECT * FROM u
 WITH u AS (UPDATE item SET price = 4 WHERE id = 9) SELECT price FROM item WHERE id = 9
 WITH u AS (UPDATE item SET price = 5 WHERE id = 9 RETURNING *) UPDATE item SET price = 6 WHERE id = 10 RETURNING (SELECT u.price FROM u)
@@ -202,6 +206,7 @@ MERGE INTO item t USING (VALUES (5)) s (id) ON t.id = s.id WHEN MATCHED THEN UPD
 WITH s AS (SELECT id FROM item WHERE id = 11) MERGE INTO item t USING s ON t.id = s.id WHEN MATCHED THEN UPDATE SET price = 111
 SELECT id, name, price FROM item WHERE id IN (5, 11, 601) ORDER BY id
 SELECT id, name FROM item WHERE id IN (27, 600) ORDER BY id
+! MERGE INTO item t USING (VALUES (605, 'star')) s (id, name) ON t.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (s.*)
 -- 16 transactions
 BEGIN
 UPDATE item SET price = 1000 WHERE id = 28
@@ -270,6 +275,7 @@ TABLE cheap ORDER BY id LIMIT 2
 SELECT c.id FROM public.cheap AS c WHERE c.name LIKE 'item%' ORDER BY 1 LIMIT 3
 UPDATE sale SET note = c.name FROM cheap c WHERE c.id = sale.item_id AND sale.id = 53 RETURNING note
 SELECT nothing FROM cheap
+SELECT public.cheap.id FROM public.cheap ORDER BY 1 LIMIT 1
 INSERT INTO part (id, item_id) SELECT 900 + id, id FROM cheap_sales WHERE id = 2 RETURNING id
 ! SELECT * FROM guarded ORDER BY id
 ! INSERT INTO cheap (id, name) VALUES (700, 'through a view')
@@ -325,6 +331,9 @@ ROLLBACK
 -- 25 copy
 COPY (SELECT id, name FROM item WHERE id < 4 ORDER BY id) TO STDOUT
 COPY (SELECT * FROM kinds ORDER BY a) TO STDOUT WITH (FORMAT csv, HEADER)
+BEGIN
+COPY (DELETE FROM sale WHERE id = 62 RETURNING id) TO STDOUT
+ROLLBACK
 COPY (DELETE FROM sale WHERE id IN (60, 61) RETURNING id, item_id) TO STDOUT
 COPY (UPDATE item SET price = 70 WHERE id = 29 RETURNING *) TO STDOUT
 -- 26 explain gives something

@@ -27,8 +27,8 @@ pub struct When {
     pub by_source: Option<(usize, Option<Range<usize>>)>,
     /// The columns that are set or given.
     pub columns: Vec<String>,
-    /// After INSERT without a column list, and how many values follow.
-    pub list_at: Option<(usize, usize)>,
+    /// After INSERT without a column list, and how many values follow; `None` if that can't be seen.
+    pub list_at: Option<(usize, Option<usize>)>,
 }
 
 impl Describer<'_, '_> {
@@ -113,8 +113,13 @@ fn clause(level: &Level<'_>, start: usize, end: usize, when: &nodes::MergeWhenCl
     let columns: Vec<String> = when.target_list().iter().filter_map(name).collect();
     let insert = when.command_type == nodes::CmdType::CMD_INSERT && columns.is_empty();
     let values = when.values().len();
+    let starred = when.values().iter().any(|value| match value {
+        Node::ColumnRef(column) => matches!(column.fields().iter().next_back(), Some(Node::A_Star(_))),
+        Node::A_Indirection(i) => matches!(i.indirection().iter().next_back(), Some(Node::A_Star(_))),
+        _ => false,
+    });
     let list_at = match insert && values > 0 {
-        true => Some((level.tokens.get(then + 1)?.end, values)),
+        true => Some((level.tokens.get(then + 1)?.end, (!starred).then_some(values))),
         false => None,
     };
     Some(When { by_source, columns, list_at })
