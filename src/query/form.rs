@@ -158,7 +158,9 @@ async fn explain(
             vec!["NULL"; n].join(", ")
         ),
     };
-    let block = catalog.in_transaction() && !catalog.in_batch();
+    // An error ends the batch, so it is asked before.
+    let batch = catalog.in_batch();
+    let block = catalog.in_transaction() && !batch;
     if block {
         catalog.query("SAVEPOINT epoch_form").await?;
     }
@@ -169,7 +171,7 @@ async fn explain(
     let rows = match rows {
         Ok(rows) => rows,
         // The client's batch has failed with it, so this is its statement's error.
-        Err(error) if catalog.in_batch() => return Err(moved(error, "EXPLAIN (FORMAT JSON) ")),
+        Err(error) if batch => return Err(moved(error, "EXPLAIN (FORMAT JSON) ")),
         Err(_) => return Ok(None),
     };
     let json = rows.first().and_then(|r| r.first()).and_then(Option::as_deref);
