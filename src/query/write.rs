@@ -302,8 +302,7 @@ pub(super) fn with_for(
     let first = parts.iter().map(|part| part.start).min().unwrap_or(0);
     let visible = |cte: &&Cte| !cte.writes && (with.recursive || cte.range.end <= first);
     let kept: Vec<&Cte> = with.ctes.iter().filter(visible).collect();
-    let known = |cte: &Cte| kept.iter().any(|k| *k == cte);
-    let unknown = with.ctes.iter().any(|cte| used(cte) && !known(cte));
+    let unknown = with.ctes.iter().any(|cte| used(cte) && !kept.contains(&cte));
     if unknown || kept.iter().any(|cte| !is_stable(ctx, rewriter, &cte.range)) {
         return None;
     }
