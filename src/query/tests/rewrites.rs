@@ -76,7 +76,7 @@ async fn upserts_copy_up_what_conflicts() {
         ("INSERT INTO users (email, id) VALUES ('a', $2), (DEFAULT, 3) ON CONFLICT (id) DO UPDATE SET email = excluded.email || users.email",
          "<copy up users: SELECT epoch_b.\"id\", epoch_b.\"email\", epoch_b.\"balance\" FROM (SELECT * FROM (VALUES (($1\n)::bigint), ((3\n)::bigint)) epoch_u(epoch_0)) epoch_v JOIN <below users> epoch_b ON epoch_b.\"id\" = epoch_v.epoch_0> [1] ;; INSERT INTO \"epoch_public\".\"users\" AS \"users\" (email, id) VALUES ('a', $2), (DEFAULT, 3) ON CONFLICT (epoch_lineage, id) DO UPDATE SET email = excluded.email || users.email"),
         ("INSERT INTO users SELECT id, email FROM plain ON CONFLICT (email) WHERE id > 1 DO NOTHING",
-         "<copy up users: SELECT epoch_b.\"id\", epoch_b.\"email\", epoch_b.\"balance\" FROM (SELECT c1 AS epoch_0 FROM (SELECT id, email FROM plain\n) epoch_u(c0, c1)) epoch_v JOIN <below users> epoch_b ON epoch_b.\"email\" = epoch_v.epoch_0> [] ;; INSERT INTO \"epoch_public\".\"users\" AS \"users\" (\"id\", \"email\") SELECT id, email FROM plain ON CONFLICT (epoch_lineage, email) WHERE id > 1 DO NOTHING"),
+         "<copy up users: SELECT epoch_b.\"id\", epoch_b.\"email\", epoch_b.\"balance\" FROM (SELECT c1::text AS epoch_0 FROM (SELECT id, email FROM plain\n) epoch_u(c0, c1)) epoch_v JOIN <below users> epoch_b ON epoch_b.\"email\" = epoch_v.epoch_0> [] ;; INSERT INTO \"epoch_public\".\"users\" AS \"users\" (\"id\", \"email\") SELECT id, email FROM plain ON CONFLICT (epoch_lineage, email) WHERE id > 1 DO NOTHING"),
     ]).await;
     let all = rewritten(&branch(), "INSERT INTO users VALUES (1, 'a') ON CONFLICT DO NOTHING").await;
     assert_eq!(all.matches("<below users>").count(), 2, "{all}");
