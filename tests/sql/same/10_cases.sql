@@ -203,6 +203,9 @@ MERGE INTO item t USING (VALUES (1)) s (id) ON t.id = 602 WHEN NOT MATCHED THEN 
 MERGE INTO item t USING (VALUES (603, 'item 5')) s (id, name) ON t.id = s.id WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, s.name)
 MERGE INTO item t USING (VALUES (5), (5)) s (id) ON t.id = s.id WHEN MATCHED THEN UPDATE SET price = 1
 MERGE INTO item t USING (VALUES (5)) s (id) ON t.id = s.id WHEN MATCHED THEN UPDATE SET nothing = 1
+MERGE INTO part USING (VALUES (8), (9)) s (id) ON part.id = s.id WHEN NOT MATCHED BY SOURCE AND part.id > 18 THEN DELETE WHEN NOT MATCHED BY SOURCE AND part.id = 17 THEN UPDATE SET other_id = NULL
+MERGE INTO part p USING (VALUES (950)) s (id) ON p.id = s.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id) VALUES (s.id) RETURNING merge_action(), p.id
+SELECT * FROM part ORDER BY id
 WITH s AS (SELECT id FROM item WHERE id = 11) MERGE INTO item t USING s ON t.id = s.id WHEN MATCHED THEN UPDATE SET price = 111
 SELECT id, name, price FROM item WHERE id IN (5, 11, 601) ORDER BY id
 SELECT id, name FROM item WHERE id IN (27, 600) ORDER BY id
