@@ -13,7 +13,7 @@ use super::form::Form;
 use super::parse::{Select, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
-use super::write::{is_stable, with_for};
+use super::stable::{is_stable, with_for};
 use crate::{Error, Result};
 
 /// Rewrites the tables whose rows are locked. As on main, joins are evaluated first and rows locked

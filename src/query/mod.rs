@@ -10,7 +10,8 @@ pub mod errors;
 pub mod gate;
 pub mod lexer;
 pub mod parse;
-pub mod text;
+pub mod stable;
+mod text;
 mod views;
 
 mod cache;

@@ -12,7 +12,7 @@ use super::names::{Catalog, Meaning, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
-use super::{check, relations, write};
+use super::{check, relations};
 use crate::{Error, Result, sqlstate};
 
 /// The query of a view that reads registered tables.
@@ -117,29 +117,4 @@ fn captured(ctx: &Context<'_>, statement: &Statement, outer: &[String]) -> Resul
         ))
         .with_hint("Give it another name.")),
     }
-}
-
-/// Whether what a table's name stands for gives the same rows each time, as far as a view goes.
-pub(super) fn is_stable(ctx: &Context<'_>, table: &TableRef) -> bool {
-    if table.role == Role::Sampled {
-        return false;
-    }
-    match ctx.names.table(table) {
-        Meaning::Other { kind: 'v', definition: Some(definition), .. } => query_is_stable(ctx, &definition),
-        Meaning::Other { kind: 'v', .. } => false,
-        _ => true,
-    }
-}
-
-fn query_is_stable(ctx: &Context<'_>, query: &str) -> bool {
-    let Ok(parsed) = parse::parse(query) else { return false };
-    let arbitrary = parsed.tokens.list.iter().any(|t| write::is_arbitrary(query, t));
-    // What wasn't looked up may be volatile.
-    let known = |f: &parse::FunctionRef| {
-        ctx.names.function(f.schema.as_deref(), &f.name).is_some_and(|found| !found.volatile)
-    };
-    !arbitrary
-        && parsed.statements.iter().all(|statement| {
-            statement.functions.iter().all(known) && statement.tables.iter().all(|t| is_stable(ctx, t))
-        })
 }

@@ -1,4 +1,4 @@
-//! INSERT, UPDATE, DELETE and COPY on a branch: rows that the statement may touch are copied up
+//! INSERT, UPDATE, DELETE, MERGE, TRUNCATE and COPY on a branch: rows that the statement may touch are copied up
 //! first, then the client's own statement runs natively on the overlay.
 
 mod conflict;
@@ -12,14 +12,14 @@ use epoch_adapter::{Layer, TableDef};
 use epoch_adapter_postgres::layout::{LINEAGE, overlay, quote};
 use epoch_adapter_postgres::relation;
 
+use super::check;
 use super::errors::is_hidden;
 use super::form::Form;
-use super::lexer::Token;
 use super::names::{Catalog, Meaning};
-use super::parse::{Cte, Insert, Kind, Modify, Role, Star, Statement, TableRef};
+use super::parse::{Insert, Kind, Modify, Role, Star, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
-use super::{check, views};
+use super::stable::{is_stable, with_for};
 use crate::{Error, Result, sqlstate};
 
 /// Makes the layers that a statement writes to or locks rows in: what else it reads of these tables
@@ -283,51 +283,4 @@ impl Write<'_> {
         }
         Ok(())
     }
-}
-
-/// The WITH clause for a query of ours that is made of these parts of the statement, empty if they read
-/// no CTE; `None` if what they read is known only when the statement runs.
-pub(super) fn with_for(
-    ctx: &Context<'_>,
-    rewriter: &Rewriter<'_>,
-    parts: &[&Range<usize>],
-) -> Option<String> {
-    let with = &rewriter.statement.with;
-    let used = |cte: &Cte| {
-        with.uses.iter().any(|(name, at)| *name == cte.name && parts.iter().any(|part| part.contains(at)))
-    };
-    if !with.ctes.iter().any(used) {
-        return Some(String::new());
-    }
-    let first = parts.iter().map(|part| part.start).min().unwrap_or(0);
-    let visible = |cte: &&Cte| !cte.writes && (with.recursive || cte.range.end <= first);
-    let kept: Vec<&Cte> = with.ctes.iter().filter(visible).collect();
-    let unknown = with.ctes.iter().any(|cte| used(cte) && !kept.contains(&cte));
-    if unknown || kept.iter().any(|cte| !is_stable(ctx, rewriter, &cte.range)) {
-        return None;
-    }
-    let texts: Vec<String> = kept.iter().map(|c| rewriter.edits.render(rewriter.sql, &c.range).0).collect();
-    let recursive = if with.recursive { "RECURSIVE " } else { "" };
-    Some(format!("WITH {recursive}{} ", texts.join(", ")))
-}
-
-/// Whether a part of the text gives the same result when it is evaluated again in the same state.
-pub(super) fn is_stable(ctx: &Context<'_>, rewriter: &Rewriter<'_>, range: &Range<usize>) -> bool {
-    let inside = |at: usize| range.contains(&at);
-    let volatile = rewriter
-        .statement
-        .functions
-        .iter()
-        .filter(|f| inside(f.range.start))
-        .any(|f| ctx.names.function(f.schema.as_deref(), &f.name).is_some_and(|found| found.volatile));
-    let mut tokens = rewriter.parsed.tokens.list.iter().filter(|t| inside(t.start));
-    let arbitrary = tokens.any(|t| is_arbitrary(rewriter.sql, t));
-    let mut tables = rewriter.statement.tables.iter().filter(|t| inside(t.range.start));
-    !volatile && !arbitrary && tables.all(|t| views::is_stable(ctx, t))
-}
-
-/// Which rows a LIMIT keeps, or a window numbers, may depend on the order in which they are found.
-pub(super) fn is_arbitrary(sql: &str, token: &Token) -> bool {
-    const WORDS: &[&str] = &["limit", "fetch", "offset", "over", "distinct"];
-    WORDS.iter().any(|word| token.is_word(sql, word))
 }

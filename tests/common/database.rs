@@ -82,7 +82,8 @@ pub fn base_rows(conn: &mut Conn) -> Vec<String> {
         )
     };
     let all: Vec<_> = tables.iter().map(one).collect();
-    conn.lines(&all.join(" UNION ALL "))
+    // Parallel workers answer in any order.
+    conn.lines(&format!("{} ORDER BY 1", all.join(" UNION ALL ")))
 }
 
 /// What exists outside our schemas: relations, columns, constraints, triggers, rules, functions,

@@ -7,12 +7,13 @@ use epoch_adapter::{Column, TableDef};
 use epoch_adapter_postgres::layout::{base, literal, quote};
 use epoch_adapter_postgres::relation;
 
-use super::{Write, is_stable, with_for};
+use super::Write;
 use crate::query::form::Form;
 use crate::query::names::Catalog;
 use crate::query::parse::{Conflict, Insert, Source};
 use crate::query::plan::Context;
 use crate::query::rewrite::Rewriter;
+use crate::query::stable::{is_stable, with_for};
 use crate::{Error, Result};
 
 pub(super) async fn copy_up(

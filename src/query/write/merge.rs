@@ -3,10 +3,11 @@
 use epoch_adapter_postgres::layout::{LINEAGE, quote};
 use epoch_adapter_postgres::relation;
 
-use super::{Write, is_stable, with_for};
+use super::Write;
 use crate::query::parse::Merge;
 use crate::query::plan::Context;
 use crate::query::rewrite::Rewriter;
+use crate::query::stable::{is_stable, with_for};
 use crate::{Error, Result};
 
 impl Write<'_> {
