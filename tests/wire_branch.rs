@@ -290,3 +290,21 @@ async fn a_prepared_statement_notices_another_search_path() {
     assert_eq!(branch.query_one(&all, &[]).await.unwrap().get::<_, i64>(0), 0);
     proxy.end().await;
 }
+
+#[tokio::test]
+async fn a_table_made_on_main_after_it_was_missed_is_not_written_to() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let (main, branch) = (proxy.client().await, proxy.on("shop/dev").await);
+    for sql in ["TRUNCATE late", "DELETE FROM late", "INSERT INTO late VALUES (1)"] {
+        let error = branch.batch_execute(sql).await.unwrap_err();
+        assert_eq!(error.code().map(|c| c.code()), Some("42P01"), "{sql}");
+    }
+    main.batch_execute("CREATE TABLE late (id int); INSERT INTO late VALUES (5)").await.unwrap();
+    for sql in ["TRUNCATE late", "DELETE FROM late", "INSERT INTO late VALUES (1)"] {
+        let error = branch.batch_execute(sql).await.unwrap_err();
+        assert_eq!(error.code().map(|c| c.code()), Some("0A000"), "{sql}");
+    }
+    assert_eq!(main.query_one("SELECT count(*) FROM late", &[]).await.unwrap().get::<_, i64>(0), 1);
+    proxy.end().await;
+}

@@ -201,6 +201,8 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
                 layout::literal(&shown).trim()
             )));
         }
+        // Not passed on: by then it may be a table of main that somebody has just made.
+        (_, Meaning::Missing, Role::Target) => return Err(missing(statement, table, &shown)),
         // Its query takes its place, and is checked then.
         (_, Meaning::Other { .. }, Role::Read) if views::definition(ctx, table).is_some() => {}
         (_, Meaning::Other { kind, reads, calls, .. }, _) => {
@@ -209,6 +211,15 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
         _ => {}
     }
     Ok(())
+}
+
+/// As PostgreSQL says it; TRUNCATE and COPY don't say where.
+fn missing(statement: &Statement, table: &TableRef, shown: &str) -> Error {
+    let error = Error::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{shown}\" does not exist"));
+    match statement.kind {
+        Kind::Truncate { .. } | Kind::Copy { .. } => error,
+        _ => error.with_position(table.position),
+    }
 }
 
 /// A relation that reads registered tables on its own would show main.

@@ -161,13 +161,18 @@ async fn explain(
     // An error ends the batch, so it is asked before.
     let batch = catalog.in_batch();
     let block = catalog.in_transaction() && !batch;
-    if block {
+    const BACK: &str = "ROLLBACK TO SAVEPOINT epoch_form; RELEASE SAVEPOINT epoch_form";
+    let rows = if block {
+        // On its own: a text that can't be parsed would take it along.
         catalog.query("SAVEPOINT epoch_form").await?;
-    }
-    let rows = catalog.query(&explain).await;
-    if block {
-        catalog.query("ROLLBACK TO SAVEPOINT epoch_form; RELEASE SAVEPOINT epoch_form").await?;
-    }
+        let rows = catalog.query(&format!("{explain}\n; {BACK}")).await;
+        if rows.is_err() {
+            catalog.query(BACK).await?;
+        }
+        rows
+    } else {
+        catalog.query(&explain).await
+    };
     let rows = match rows {
         Ok(rows) => rows,
         // The client's batch has failed with it, so this is its statement's error.

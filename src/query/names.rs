@@ -181,7 +181,9 @@ impl NameCache {
         for statement in statements {
             for table in &statement.tables {
                 let key = (table.schema.clone(), table.name.clone());
-                if !self.tables.get(&key).is_some_and(|(at, _)| fresh(at)) && !asked.tables.contains(&key) {
+                // What wasn't there may have been made since.
+                let known = |(at, meaning): &(Instant, Meaning)| fresh(at) && *meaning != Meaning::Missing;
+                if !self.tables.get(&key).is_some_and(known) && !asked.tables.contains(&key) {
                     asked.tables.push(key);
                 }
             }
@@ -352,10 +354,13 @@ type Ours = HashMap<(String, String), Arc<TableDef>>;
 /// The registered tables of a PostgreSQL backend by schema and name.
 pub(super) fn registered(tables: &Tables, backend: &str) -> Ours {
     let here = tables.by_id.values().filter(|t| t.location.backend == backend);
-    let key = |t: &Arc<TableDef>| {
-        (t.location.schema.clone().unwrap_or_else(|| "public".to_owned()), t.location.table.clone())
-    };
-    here.map(|t| (key(t), t.clone())).collect()
+    here.map(|t| (location(t), t.clone())).collect()
+}
+
+/// The schema and name of a registered table on its backend.
+pub(super) fn location(table: &TableDef) -> (String, String) {
+    let schema = table.location.schema.clone().unwrap_or_else(|| "public".to_owned());
+    (schema, table.location.table.clone())
 }
 
 fn meaning(row: &[Option<String>], ours: &Ours) -> Result<Meaning> {

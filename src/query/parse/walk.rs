@@ -33,6 +33,8 @@ pub struct TableRef {
     pub name: String,
     /// The name's bytes, with schema, ONLY and `*`.
     pub range: Range<usize>,
+    /// Where the name of a target starts, in characters from 1; 1 for others, of which nobody asks it.
+    pub position: usize,
     /// The alias.
     pub alias: Option<String>,
     /// What happens to the table.
@@ -388,11 +390,17 @@ impl<'s> Walker<'s> {
             schema: table.schemaname().map(str::to_owned),
             name: table.relname().unwrap_or_default().to_owned(),
             range,
+            position: if role == Role::Target { self.position(table.location) } else { 1 },
             alias,
             role,
             command,
             level: self.level,
         });
+    }
+
+    fn position(&self, location: i32) -> usize {
+        let before = usize::try_from(location).ok().and_then(|at| self.sql.get(..at));
+        before.map_or(0, |text| text.chars().count()) + 1
     }
 
     /// The bytes of a name with ONLY, brackets of ONLY, `*`, or TABLE before it.

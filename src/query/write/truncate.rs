@@ -7,8 +7,7 @@ use epoch_adapter::{Layer, TableDef};
 use epoch_adapter_postgres::layout::{LINEAGE, base, literal, overlay, quote};
 use epoch_adapter_postgres::relation;
 
-use crate::query::check;
-use crate::query::names::{Catalog, Meaning, registered};
+use crate::query::names::{Catalog, Meaning, location, registered};
 use crate::query::plan::Context;
 use crate::query::rewrite::Rewriter;
 use crate::{Error, Result, sqlstate};
@@ -35,16 +34,8 @@ pub(in crate::query) async fn tables(
     if listed.is_empty() {
         return Ok(());
     }
-    if !ctx.checkout.is_branch() {
-        return Err(check::read_only("TRUNCATE TABLE"));
-    }
     if rewriter.statement.tables.iter().any(|t| ctx.names.table(t) == Meaning::Temporary) {
         return Err(Error::unsupported("TRUNCATE of versioned and temporary tables together on a branch"));
-    }
-    if let Some(missing) = rewriter.statement.tables.iter().find(|t| ctx.names.table(t) == Meaning::Missing) {
-        let shown =
-            missing.schema.as_ref().map_or_else(|| missing.name.clone(), |s| format!("{s}.{}", missing.name));
-        return Err(Error::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{shown}\" does not exist")));
     }
     if restart {
         return Err(Error::unsupported("TRUNCATE … RESTART IDENTITY on a branch")
@@ -85,11 +76,6 @@ fn delete_all(table: &TableDef, layer: Layer) -> [String; 2] {
 struct Reference {
     child: Name,
     parent: Name,
-}
-
-fn name(table: &TableDef) -> Name {
-    let schema = table.location.schema.clone().unwrap_or_else(|| "public".to_owned());
-    (schema, table.location.table.clone())
 }
 
 /// The foreign keys to the tables, to the tables that these are of, and so on.
@@ -133,7 +119,7 @@ fn add_children(ctx: &Context<'_>, listed: &mut Vec<Arc<TableDef>>, references: 
 
 /// As PostgreSQL says it.
 fn refuse_children(listed: &[Arc<TableDef>], references: &[Reference]) -> Result<()> {
-    let names: Vec<Name> = listed.iter().map(|t| name(t)).collect();
+    let names: Vec<Name> = listed.iter().map(|t| location(t)).collect();
     let outside = |r: &&Reference| names.contains(&r.parent) && !names.contains(&r.child);
     let Some(Reference { child, parent }) = references.iter().find(outside) else { return Ok(()) };
     Err(Error::new(
@@ -148,9 +134,10 @@ fn refuse_children(listed: &[Arc<TableDef>], references: &[Reference]) -> Result
 fn children_first(mut tables: Vec<Arc<TableDef>>, references: &[Reference]) -> Result<Vec<Arc<TableDef>>> {
     let mut ordered = Vec::new();
     while !tables.is_empty() {
-        let left: Vec<Name> = tables.iter().map(|t| name(t)).collect();
-        let free =
-            |t: &Arc<TableDef>| !references.iter().any(|r| r.parent == name(t) && left.contains(&r.child));
+        let left: Vec<Name> = tables.iter().map(|t| location(t)).collect();
+        let free = |t: &Arc<TableDef>| {
+            !references.iter().any(|r| r.parent == location(t) && left.contains(&r.child))
+        };
         let next = tables
             .iter()
             .position(free)

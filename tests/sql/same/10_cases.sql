@@ -131,6 +131,9 @@ UPDATE item SET price = 'x'
 UPDATE item SET price = 1/0 WHERE id = 1
 UPDATE item SET double = 1
 UPDATE nowhere SET a = 1
+DELETE FROM public.nowhere
+INSERT INTO nowhere VALUES (1)
+WITH é AS (DELETE FROM nowhere RETURNING *) SELECT 1
 UPDATE item SET price = 1, price = 2
 -- 12 keys move
 UPDATE item SET id = 4001 WHERE id = 999 RETURNING id, name

@@ -314,12 +314,17 @@ fn width(select: &nodes::SelectStmt) -> Option<usize> {
     if let Some(row) = select.values_lists().first() {
         return row.as_node_list().map(NodeList::len);
     }
-    let starred = select.target_list().iter().any(|t| match t.val() {
+    let starred = select.target_list().iter().any(|t| is_starred(t.val()));
+    (!starred).then(|| select.target_list().len())
+}
+
+/// Whether a value stands for several columns: `*`, `t.*`, `(row).*`.
+pub(super) fn is_starred(value: Node<'_>) -> bool {
+    match value {
         Node::ColumnRef(c) => matches!(c.fields().iter().next_back(), Some(Node::A_Star(_))),
         Node::A_Indirection(i) => matches!(i.indirection().iter().next_back(), Some(Node::A_Star(_))),
         _ => false,
-    });
-    (!starred).then(|| select.target_list().len())
+    }
 }
 
 /// The parts of ON CONFLICT.

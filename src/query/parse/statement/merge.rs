@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pg_raw_parse::{Node, nodes};
 
-use super::clauses::Level;
+use super::clauses::{Level, is_starred};
 use super::{Describer, Kind, Star};
 
 /// The clauses of a MERGE.
@@ -113,11 +113,7 @@ fn clause(level: &Level<'_>, start: usize, end: usize, when: &nodes::MergeWhenCl
     let columns: Vec<String> = when.target_list().iter().filter_map(name).collect();
     let insert = when.command_type == nodes::CmdType::CMD_INSERT && columns.is_empty();
     let values = when.values().len();
-    let starred = when.values().iter().any(|value| match value {
-        Node::ColumnRef(column) => matches!(column.fields().iter().next_back(), Some(Node::A_Star(_))),
-        Node::A_Indirection(i) => matches!(i.indirection().iter().next_back(), Some(Node::A_Star(_))),
-        _ => false,
-    });
+    let starred = when.values().iter().any(is_starred);
     let list_at = match insert && values > 0 {
         true => Some((level.tokens.get(then + 1)?.end, (!starred).then_some(values))),
         false => None,

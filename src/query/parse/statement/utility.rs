@@ -191,6 +191,7 @@ impl Describer<'_, '_> {
                 schema: parts.pop(),
                 name,
                 range: self.range.start..self.range.start,
+                position: 1,
                 alias: None,
                 role: Role::Named,
                 command: false,
