@@ -87,14 +87,7 @@ fn computed(
     insert: &Insert,
     parts: &[String],
 ) -> Result<String> {
-    let generated = write.table.schema.columns.iter().filter(|c| c.generated);
-    let uses = |name: &str| parts.iter().any(|part| part.contains(name));
-    if let Some(column) = generated.into_iter().find(|c| uses(&c.name)) {
-        return Err(Error::unsupported(format!(
-            "ON CONFLICT on an expression over the generated column \"{}\" on a branch",
-            column.name
-        )));
-    }
+    refuse_generated(write, "an expression over", |name| parts.iter().any(|part| part.contains(name)))?;
     let new = new_rows(ctx, rewriter, write, insert)?;
     let named: Vec<String> =
         parts.iter().enumerate().map(|(i, part)| format!("({part}) AS epoch_{i}")).collect();
@@ -120,10 +113,10 @@ fn new_rows(
 ) -> Result<String> {
     let given = write.given(insert);
     let stored: Vec<&Column> = write.table.schema.columns.iter().filter(|c| !c.generated).collect();
-    let left_out = |c: &Column| {
-        let default = default_of(&write.table, &c.name).unwrap_or("NULL");
-        format!("({default})::{}", c.pg_type)
+    let value = |c: &Column, given: Option<&Range<usize>>| {
+        value(ctx, rewriter, c, given).unwrap_or_else(|| format!("NULL::{}", c.pg_type))
     };
+    let left_out = |c: &Column| value(c, None);
     let names: Vec<String> = stored.iter().map(|c| quote(&c.name)).collect();
     let place = |c: &Column| given.iter().position(|g| *g == quote(&c.name));
     match &insert.source {
@@ -135,19 +128,9 @@ fn new_rows(
         Source::Values(rows) => {
             let parts: Vec<&Range<usize>> = rows.iter().flatten().collect();
             let with = insert_with(ctx, rewriter, &parts)?;
-            let cell = |row: &[Range<usize>], c: &Column| {
-                let given = place(c).and_then(|p| row.get(p));
-                if given.is_some_and(|range| !is_stable(ctx, rewriter, range)) {
-                    return format!("NULL::{}", c.pg_type);
-                }
-                let text = given.map(|range| rewriter.edits.render(rewriter.sql, range).0);
-                match text.filter(|t| !t.trim().eq_ignore_ascii_case("default")) {
-                    Some(text) => format!("({text}\n)::{}", c.pg_type),
-                    None => left_out(c),
-                }
-            };
             let row = |row: &Vec<Range<usize>>| {
-                let cells: Vec<String> = stored.iter().map(|c| cell(row, c)).collect();
+                let cells: Vec<String> =
+                    stored.iter().map(|c| value(c, place(c).and_then(|p| row.get(p)))).collect();
                 format!("({})", cells.join(", "))
             };
             let rows: Vec<String> = rows.iter().map(row).collect();
@@ -176,13 +159,7 @@ fn conflicting(
     insert: &Insert,
     key: &[String],
 ) -> Result<Option<String>> {
-    let generated = write.table.schema.columns.iter().find(|c| c.generated && key.contains(&c.name));
-    if let Some(column) = generated {
-        return Err(Error::unsupported(format!(
-            "ON CONFLICT on a key with the generated column \"{}\" on a branch",
-            column.name
-        )));
-    }
+    refuse_generated(write, "a key with", |name| key.iter().any(|k| k == name))?;
     let given = write.given(insert);
     let place = |column: &String| given.iter().position(|g| *g == quote(column));
     let columns: Vec<_> = key.iter().map(|k| (k, place(k))).collect();
@@ -204,11 +181,31 @@ fn conflicting(
 
 type Places<'a> = [(&'a String, Option<usize>)];
 
-/// The default of a column that a row leaves out: `None` if it is a new value each time (it can't
-/// conflict) or NULL.
-fn default_of<'t>(table: &'t TableDef, column: &str) -> Option<&'t str> {
-    let found = table.schema.columns.iter().find(|c| c.name == column)?;
-    found.default.as_deref().filter(|d| !d.contains('('))
+/// A row's value for a column, as text of the column's type: what is given, else the column's default.
+/// `None` if it is NULL or a new value each time: it can't conflict.
+fn value(
+    ctx: &Context<'_>,
+    rewriter: &Rewriter<'_>,
+    column: &Column,
+    given: Option<&Range<usize>>,
+) -> Option<String> {
+    if given.is_some_and(|range| !is_stable(ctx, rewriter, range)) {
+        return None;
+    }
+    let text = given.map(|range| rewriter.edits.render(rewriter.sql, range).0);
+    let default = || column.default.clone().filter(|d| !d.contains('('));
+    let text = text.filter(|t| !t.trim().eq_ignore_ascii_case("default")).or_else(default);
+    text.map(|text| format!("({text}\n)::{}", column.pg_type))
+}
+
+fn refuse_generated(write: &Write<'_>, what: &str, uses: impl Fn(&str) -> bool) -> Result<()> {
+    match write.table.schema.columns.iter().find(|c| c.generated && uses(&c.name)) {
+        None => Ok(()),
+        Some(column) => Err(Error::unsupported(format!(
+            "ON CONFLICT on {what} the generated column \"{}\" on a branch",
+            column.name
+        ))),
+    }
 }
 
 fn values(
@@ -222,23 +219,10 @@ fn values(
     for row in rows {
         let mut cells = Vec::new();
         for (column, place) in key {
-            let given = place.and_then(|p| row.get(p));
-            if given.is_some_and(|range| !is_stable(ctx, rewriter, range)) {
-                // A new value each time.
-                cells.push(None);
-                continue;
-            }
-            let text = given.map(|range| rewriter.edits.render(rewriter.sql, range).0);
-            let text = match text {
-                Some(text) if !text.trim().eq_ignore_ascii_case("default") => Some(text),
-                _ => default_of(&write.table, column).map(str::to_owned),
-            };
-            let index = write.table.schema.index_of(column);
-            let pg_type = index.and_then(|i| write.table.schema.columns.get(i)).map(|c| c.pg_type.as_str());
-            let Some(pg_type) = pg_type else {
+            let Some(found) = write.table.schema.columns.iter().find(|c| c.name == **column) else {
                 return Err(Error::unsupported("ON CONFLICT on a column that isn't versioned"));
             };
-            cells.push(text.map(|t| format!("({t}\n)::{pg_type}")));
+            cells.push(value(ctx, rewriter, found, place.and_then(|p| row.get(p))));
         }
         if let Some(cells) = cells.into_iter().collect::<Option<Vec<_>>>() {
             out.push(format!("({})", cells.join(", ")));
@@ -274,12 +258,12 @@ fn query(
     let width = insert.source.width().unwrap_or(given.len());
     let names: Vec<String> = (0..width).map(|i| format!("c{i}")).collect();
     let pick = |(i, (column, place)): (usize, &(&String, Option<usize>))| {
-        let value = match place {
-            Some(p) => Some(format!("c{p}")),
-            None => default_of(&write.table, column).map(|default| format!("({default})")),
-        };
         let found = write.table.schema.columns.iter().find(|c| c.name == **column)?;
-        value.map(|value| format!("{value}::{} AS epoch_{i}", found.pg_type))
+        let value = match place {
+            Some(p) => format!("c{p}::{}", found.pg_type),
+            None => value(ctx, rewriter, found, None)?,
+        };
+        Some(format!("{value} AS epoch_{i}"))
     };
     // What is left out and has no fixed default can't conflict.
     let Some(picked) = key.iter().enumerate().map(pick).collect::<Option<Vec<_>>>() else { return Ok(None) };
