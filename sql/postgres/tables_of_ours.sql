@@ -10,17 +10,20 @@ ALTER TABLE {{history}}
     ADD epoch_xid xid8 DEFAULT pg_current_xact_id(),
     ADD epoch_from int8 NOT NULL DEFAULT 9223372036854775807,
     ADD epoch_to int8 NOT NULL DEFAULT 9223372036854775807,
-    ADD epoch_depth int2 NOT NULL DEFAULT pg_trigger_depth(),
-    ADD PRIMARY KEY (epoch_lineage, {{key}}, epoch_to, epoch_seq);
+    ADD epoch_depth int2 NOT NULL DEFAULT pg_trigger_depth();
+{{history_pages}}
+ALTER TABLE {{history}} ADD PRIMARY KEY (epoch_lineage, {{key}}, epoch_to, epoch_seq);
 -- Finds keys that changed in a stretch of history, and pending work. The condition is always true; a
 -- query that wants this index repeats it. Lookups by key don't, so that no plan made while the
 -- history is empty, when all indexes look alike, can take this one for them.
 CREATE INDEX ON {{history}} (epoch_lineage, epoch_to) WHERE epoch_seq > 0;
 
 CREATE TABLE {{mask}} AS SELECT NULL::int8 AS epoch_lineage, {{typed_key}} FROM {{base}} b WITH NO DATA;
+{{mask_pages}}
 ALTER TABLE {{mask}} ADD PRIMARY KEY (epoch_lineage, {{key}});
 
 CREATE TABLE {{overlay}} (LIKE {{base}} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY);
+{{overlay_pages}}
 ALTER TABLE {{overlay}}
     ADD epoch_lineage int8 NOT NULL,
     ADD epoch_copied bool NOT NULL DEFAULT false;

@@ -10,6 +10,7 @@ use crate::tx::Tx;
 
 const SCHEMA_SQL: &str = include_str!("../../../sql/postgres/schema.sql");
 const TABLES_SQL: &str = include_str!("../../../sql/postgres/tables_of_ours.sql");
+const PAGES_SQL: &str = include_str!("../../../sql/postgres/pages.sql");
 const CAPTURE_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
 const GUARD_SQL: &str = include_str!("../../../sql/postgres/guard.sql");
 const TRUNCATE_SQL: &str = include_str!("../../../sql/postgres/truncate.sql");
@@ -100,9 +101,13 @@ async fn shared_part(client: &Object) -> Result<bool> {
 fn tables(table: &TableDef) -> String {
     let typed =
         |c: &epoch_adapter::Column| format!("b.{name}::{} AS {name}", c.pg_type, name = quote(&c.name));
+    let pages = |target: &str| fill(PAGES_SQL, &[("target", &literal(target))]);
     fill(
         TABLES_SQL,
         &[
+            ("history_pages", &pages(&history(table))),
+            ("mask_pages", &pages(&mask(table))),
+            ("overlay_pages", &pages(&overlay(table))),
             ("overlay_schema", &quote(&overlay_schema(table))),
             ("overlay", &overlay(table)),
             ("history", &history(table)),

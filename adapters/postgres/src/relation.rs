@@ -47,15 +47,18 @@ pub fn base_part_scanning(table: &TableDef, layer: Layer) -> String {
 /// The statement that copies rows up: `source` is a query that yields the table's columns, named as
 /// such, of rows of the base part (a row may come more than once). A second writer of a key waits on
 /// the mask's unique index, as it would on the row itself.
+///
+/// FULL JOIN, with a condition that the planner can't reduce it by, is never a nested loop: how many rows
+/// come can't be foreseen (a new branch looks empty), and a loop over two CTEs is quadratic.
 pub fn copy_up(table: &TableDef, layer: Layer, source: &str) -> String {
     let key = names(table.schema.key_columns().map(|c| &c.name), "");
     let stored = || table.schema.columns.iter().filter(|c| !c.generated).map(|c| &c.name);
     format!(
         "WITH epoch_k AS MATERIALIZED (SELECT DISTINCT ON ({key}) * FROM ({source}) epoch_q ORDER BY {key}), \
          epoch_m AS (INSERT INTO {mask} (epoch_lineage, {key}) SELECT {lineage}, {key} FROM epoch_k \
-         ON CONFLICT DO NOTHING RETURNING {key}) \
+         ON CONFLICT DO NOTHING RETURNING {key}, true AS epoch_won) \
          INSERT INTO {overlay} ({columns}, epoch_lineage, epoch_copied) OVERRIDING SYSTEM VALUE \
-         SELECT {values}, {lineage}, true FROM epoch_k JOIN epoch_m USING ({key})",
+         SELECT {values}, {lineage}, true FROM epoch_k FULL JOIN epoch_m USING ({key}) WHERE COALESCE(epoch_won, false)",
         mask = mask(table),
         overlay = overlay(table),
         lineage = layer.lineage.0,
