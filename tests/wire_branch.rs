@@ -4,7 +4,7 @@
 mod wire_support;
 
 use futures::{SinkExt, pin_mut};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 use wire_support::*;
 
 async fn shop(url: &str) -> Proxy {
@@ -307,4 +307,62 @@ async fn a_table_made_on_main_after_it_was_missed_is_not_written_to() {
     }
     assert_eq!(main.query_one("SELECT count(*) FROM late", &[]).await.unwrap().get::<_, i64>(0), 1);
     proxy.end().await;
+}
+
+#[tokio::test]
+async fn writes_that_come_again_are_kept_prepared_with_their_copy_up() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let (dev, direct) = (proxy.on("shop/dev").await, proxy.direct().await);
+    for id in 1..=20 {
+        let sql = format!("UPDATE users SET age = age * 2 - {id} + 1 WHERE id = {id}");
+        assert_eq!(tag(&dev, &sql).await, 1, "{sql}");
+        // Once more on rows that the branch holds, and on one that isn't there.
+        assert_eq!(tag(&dev, &format!("UPDATE users SET age = age + 3 WHERE id = {id}")).await, 1);
+        assert_eq!(tag(&dev, &format!("UPDATE users SET age = age + 3 WHERE id = {}", 1000 + id)).await, 0);
+    }
+    for id in 30..=35 {
+        let rows = dev.simple_query(&format!("DELETE FROM users WHERE id = {id} RETURNING id, name")).await;
+        let name = rows.unwrap().iter().find_map(|m| match m {
+            SimpleQueryMessage::Row(row) => row.get("name").map(str::to_owned),
+            _ => None,
+        });
+        assert_eq!(name, Some(format!("u{id}")));
+    }
+    // What fails is the client's error, and what it did is undone.
+    for round in 0..3 {
+        for sql in
+            ["UPDATE users SET age = age - 5000 WHERE id = 40", "UPDATE users SET name = NULL WHERE id = 41"]
+        {
+            let error = dev.simple_query(sql).await.unwrap_err();
+            let expected = if sql.contains("NULL") { "23502" } else { "23514" };
+            assert_eq!(code(&error), expected, "{sql}, round {round}");
+        }
+        dev.batch_execute("BEGIN").await.unwrap();
+        assert_eq!(tag(&dev, "UPDATE users SET age = age + 1 WHERE id = 42").await, 1);
+        dev.batch_execute("ROLLBACK").await.unwrap();
+    }
+    let kept = "SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'epoch_prepared_%' AND statement LIKE 'WITH epoch_k%'";
+    assert_ne!(number(&dev, kept).await, 0, "copy-ups are kept");
+    let sums =
+        "SELECT sum(age) FILTER (WHERE id <= 20), sum(age) FILTER (WHERE id > 20), count(*) FROM users";
+    let row = dev.query_one(sums, &[]).await.unwrap();
+    // 2 * id - id + 1 + 3 for each of the first twenty.
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(2)), (210 + 80, 94));
+    assert_eq!(row.get::<_, i64>(1), (21..=100).sum::<i64>() - (30..=35).sum::<i64>());
+    let row = direct.query_one(sums, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(2)), (210, 100), "the base is untouched");
+    proxy.end().await;
+}
+
+async fn tag(client: &Client, sql: &str) -> u64 {
+    let messages = client.simple_query(sql).await.unwrap();
+    messages
+        .iter()
+        .find_map(|m| if let SimpleQueryMessage::CommandComplete(n) = m { Some(*n) } else { None })
+        .unwrap()
+}
+
+async fn number(client: &Client, sql: &str) -> i64 {
+    client.query_one(sql, &[]).await.unwrap().get(0)
 }

@@ -1,23 +1,27 @@
-//! Constants of a rewritten query as parameters, so that the server can keep it prepared: planning
-//! what a branch shows costs several times what reading a row of it does.
+//! Constants of a rewritten statement as parameters, so that the server can keep it prepared: planning
+//! what a branch shows costs several times what reading or writing a row of it does.
 
 use super::lexer::{Token, TokenKind};
-use super::parse::{Kind, Wrap};
-use super::rewrite::Rewriter;
-use super::text::Kept;
+use super::parse::{Kind, Modify, Parsed, Statement, Wrap};
+use super::plan::Prelude;
+use super::text::{Edits, Kept};
 
 const INT8: u32 = 20;
 const INT4: u32 = 23;
 
-/// A rewritten query with parameters in the place of constants.
+/// A rewritten statement with parameters in the place of constants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lifted {
+    /// What runs before it; its parameters are some of `values`.
+    pub prelude: Vec<Prelude>,
     /// Its text.
     pub sql: String,
     /// The oids of the parameters' types.
     pub types: Vec<u32>,
     /// Their values, in text form.
     pub values: Vec<String>,
+    /// Whether it has a result.
+    pub returns: bool,
     pub(super) kept: Kept,
 }
 
@@ -28,45 +32,71 @@ impl Lifted {
     }
 }
 
-/// The form with parameters of a query that only reads and has none of its own. Constants are taken
+/// Constants of a statement that can be parameters.
+pub(super) struct Constants {
+    /// The parameters in their places.
+    pub edits: Edits,
+    /// The oids of their types.
+    pub types: Vec<u32>,
+    /// Their values, in text form.
+    pub values: Vec<String>,
+    /// Whether the statement has a result.
+    pub returns: bool,
+}
+
+/// The constants of a query, UPDATE or DELETE that has no parameters of its own. They are taken
 /// where nothing can be told from their being constants: whole numbers after a name or a bracket and
-/// `=`. With strings there is no such form: `'today'` or `'01/02/2026'` would go on meaning what they
-/// meant when the statement was prepared, and a string takes its type from what it is compared with.
-pub(super) fn lift(rewriter: &Rewriter<'_>) -> Option<Lifted> {
-    let statement = rewriter.statement;
-    let reads = statement.kind == Kind::Query && statement.wrap == Wrap::None && statement.locks.is_none();
-    if !reads || rewriter.writes || !rewriter.prelude.is_empty() {
+/// `=`, and operands in what an UPDATE sets. With strings there is no such form: `'today'` or `'01/02/2026'` would
+/// go on meaning what they meant when the statement was prepared, and a string takes its type from what it is
+/// compared with.
+pub(super) fn constants(sql: &str, parsed: &Parsed, statement: &Statement) -> Option<Constants> {
+    let writes = matches!(statement.kind, Kind::Update(_) | Kind::Delete(_));
+    let plain = statement.wrap == Wrap::None && statement.locks.is_none() && statement.nested.is_empty();
+    if !plain || !(writes || statement.kind == Kind::Query) {
         return None;
     }
-    let tokens = &rewriter.parsed.tokens;
+    let tokens = &parsed.tokens;
     let (first, last) = (tokens.at(statement.range.start), tokens.at(statement.range.end));
     let inside = tokens.list.get(first..last)?;
-    let unfit =
-        |t: &Token| matches!(t.kind, TokenKind::Param | TokenKind::Str) || t.is_word(rewriter.sql, "into");
+    let unfit = |t: &Token| matches!(t.kind, TokenKind::Param | TokenKind::Str) || t.is_word(sql, "into");
     if inside.iter().any(unfit) {
         return None;
     }
-    let mut edits = rewriter.edits.clone();
-    let (mut types, mut values) = (Vec::new(), Vec::new());
-    for window in inside.windows(3) {
-        let [column, equals, constant] = window else { continue };
-        let equation = equals.kind == TokenKind::Operator && equals.text(rewriter.sql) == "=";
-        if !equation || !(column.is_name() || column.is_symbol(b')')) {
-            continue;
+    let returns = !writes || inside.iter().any(|t| t.depth == 0 && t.is_word(sql, "returning"));
+    let mut found = Constants { edits: Edits::default(), types: Vec::new(), values: Vec::new(), returns };
+    let set = set_clause(sql, inside, statement);
+    for (at, window) in inside.windows(3).enumerate() {
+        let [before, operator, constant] = window else { continue };
+        let operand = operator.kind == TokenKind::Operator
+            && (set.contains(&at)
+                || operator.text(sql) == "=" && (before.is_name() || before.is_symbol(b')')));
+        if let Some((oid, value)) = number(sql, constant).filter(|_| operand) {
+            found.lift(constant, oid, value);
         }
-        let Some((oid, value)) = number(rewriter.sql, constant) else { continue };
+    }
+    Some(found)
+}
+
+/// Which tokens (by their number in `inside`) are in the SET clause of an UPDATE.
+fn set_clause(sql: &str, inside: &[Token], statement: &Statement) -> std::ops::Range<usize> {
+    let Kind::Update(Modify { from, condition, end, .. }) = &statement.kind else { return 0..0 };
+    let start = inside.iter().position(|t| t.depth == 0 && t.is_word(sql, "set")).unwrap_or(inside.len());
+    let next = [from, condition].into_iter().flatten().map(|r| r.start).min().unwrap_or(*end);
+    start..inside.iter().position(|t| t.start >= next).unwrap_or(inside.len())
+}
+
+impl Constants {
+    fn lift(&mut self, constant: &Token, oid: u32, value: String) {
         // One parameter for what is written alike: GROUP BY must go on meaning the selected expression.
-        let known = types.iter().zip(&values).position(|(t, v)| *t == oid && *v == value);
-        let number = known.unwrap_or(values.len());
+        let known = self.types.iter().zip(&self.values).position(|(t, v)| *t == oid && *v == value);
+        let number = known.unwrap_or(self.values.len());
         if known.is_none() {
-            types.push(oid);
-            values.push(value);
+            self.types.push(oid);
+            self.values.push(value);
         }
         // The blank keeps it apart from what follows.
-        edits.replace(constant.start..constant.end, format!("${} ", number + 1));
+        self.edits.replace(constant.start..constant.end, format!("${} ", number + 1));
     }
-    let (sql, kept) = edits.render(rewriter.sql, &statement.range);
-    Some(Lifted { sql, types, values, kept })
 }
 
 /// A whole number, with the type that PostgreSQL gives it.
@@ -81,4 +111,52 @@ fn number(sql: &str, token: &Token) -> Option<(u32, String)> {
         Err(_) => return None,
     };
     Some((oid, digits.to_owned()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::query::parse;
+
+    fn lifted(sql: &str) -> Option<String> {
+        let parsed = parse::parse(sql).unwrap();
+        let statement = parsed.statements.first().unwrap();
+        let found = constants(sql, &parsed, statement)?;
+        let text = found.edits.render(sql, &statement.range).0;
+        Some(format!("{}|{}|{}", text.replace(" ", ""), found.values.join(","), found.returns))
+    }
+
+    #[test]
+    fn constants_that_say_nothing_by_being_constants() {
+        let cases = [
+            (
+                "SELECT a FROM t WHERE id = 7 AND b > 3 LIMIT 2",
+                Some("SELECTaFROMtWHEREid=$1ANDb>3LIMIT2|7|true"),
+            ),
+            (
+                "UPDATE t SET a = a + 5, b = -3, c = 7 WHERE id = 7 AND d < 2",
+                Some("UPDATEtSETa=a+$1,b=-$2,c=$3WHEREid=$3ANDd<2|5,3,7|false"),
+            ),
+            (
+                "UPDATE t SET a = x::numeric(10, 2) * 3.5, b = (c)[1] WHERE id = 1",
+                Some("UPDATEtSETa=x::numeric(10,2)*3.5,b=(c)[1]WHEREid=$1|1|false"),
+            ),
+            (
+                "UPDATE t SET a = a + 1 FROM u WHERE u.id + 1 = t.id RETURNING t.a + 2",
+                Some("UPDATEtSETa=a+$1FROMuWHEREu.id+1=t.idRETURNINGt.a+2|1|true"),
+            ),
+            ("UPDATE t SET a = a + 9999999999", Some("UPDATEtSETa=a+$1|9999999999|false")),
+            ("DELETE FROM t WHERE id = 8", Some("DELETEFROMtWHEREid=$1|8|false")),
+            ("DELETE FROM t WHERE id = 8 RETURNING *", Some("DELETEFROMtWHEREid=$1RETURNING*|8|true")),
+            ("UPDATE t SET a = 'now' WHERE id = 1", None),
+            ("UPDATE t SET a = $1 WHERE id = 1", None),
+            ("SELECT a FROM t WHERE id = 1 FOR UPDATE", None),
+            ("INSERT INTO t VALUES (1)", None),
+        ];
+        for (sql, expected) in cases {
+            let expected = expected.map(str::to_owned);
+            assert_eq!(lifted(sql), expected, "{sql}");
+        }
+    }
 }

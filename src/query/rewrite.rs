@@ -42,36 +42,70 @@ pub(super) async fn statement(
     let late = relations::splice(ctx, &mut rewriter).await?;
     psql::list_functions(&mut rewriter);
     if !ctx.checkout.is_main() {
-        let mut tables = rewriter.registered(ctx);
-        tables.extend(views::tables(ctx, statement));
-        if !tables.is_empty() {
-            rewriter.form = form::choose(ctx, catalog, sql, parsed, statement, &tables).await?;
-        }
-        write::prepare(ctx, statement).await?;
-        views::splice(ctx, catalog, &mut rewriter).await?;
-        let locked = rewriter.reads(ctx)?;
-        rewriter.columns(ctx)?;
-        if !statement.nested.is_empty() && statement.locks.is_some() {
-            return Err(Error::unsupported(
-                "FOR UPDATE or FOR SHARE beside a data-modifying WITH on a branch",
-            ));
-        }
-        lock::rows(ctx, &mut rewriter, &locked).await?;
-        write::targets(ctx, catalog, &mut rewriter).await?;
-        if statement.kind == Kind::Lock {
-            rewriter.lock_tables(ctx);
-        }
-        if let Kind::Truncate { cascade, restart } = statement.kind {
-            write::truncate::tables(ctx, catalog, &mut rewriter, cascade, restart).await?;
-        }
+        on_branch(ctx, catalog, &mut rewriter).await?;
     }
     note_wrap(ctx, statement);
     if rewriter.edits.is_empty() && rewriter.prelude.is_empty() {
         return Ok(Plan::Relay { range });
     }
-    let worthwhile = !late && rewriter.form != Form::Scanning;
-    let lifted = if worthwhile { lift::lift(&rewriter) } else { None };
+    let worthwhile = !ctx.checkout.is_main() && !late && rewriter.form != Form::Scanning;
+    let lifted = if worthwhile { lifted(ctx, catalog, &rewriter).await? } else { None };
     rewriter.finish(late, lifted).map(|rewritten| Plan::Rewritten(Arc::new(rewritten)))
+}
+
+/// Everything but relations of ours.
+async fn on_branch(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    rewriter: &mut Rewriter<'_>,
+) -> Result<()> {
+    let (sql, parsed, statement) = (rewriter.sql, rewriter.parsed, rewriter.statement);
+    let mut tables = rewriter.registered(ctx);
+    tables.extend(views::tables(ctx, statement));
+    if !tables.is_empty() {
+        rewriter.form = form::choose(ctx, catalog, sql, parsed, statement, &tables).await?;
+    }
+    write::prepare(ctx, statement).await?;
+    views::splice(ctx, catalog, rewriter).await?;
+    let locked = rewriter.reads(ctx)?;
+    rewriter.columns(ctx)?;
+    if !statement.nested.is_empty() && statement.locks.is_some() {
+        return Err(Error::unsupported("FOR UPDATE or FOR SHARE beside a data-modifying WITH on a branch"));
+    }
+    lock::rows(ctx, rewriter, &locked).await?;
+    write::targets(ctx, catalog, rewriter).await?;
+    if statement.kind == Kind::Lock {
+        rewriter.lock_tables(ctx);
+    }
+    if let Kind::Truncate { cascade, restart } = statement.kind {
+        write::truncate::tables(ctx, catalog, rewriter, cascade, restart).await?;
+    }
+    Ok(())
+}
+
+/// The form of the statement that the server can keep prepared. One that writes is rewritten once more,
+/// with parameters in the place of constants from the beginning, so that its prelude has them too.
+async fn lifted(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    plain: &Rewriter<'_>,
+) -> Result<Option<Lifted>> {
+    let Some(constants) = lift::constants(plain.sql, plain.parsed, plain.statement) else { return Ok(None) };
+    let mut rewriter = Rewriter::new(plain.sql, plain.parsed, plain.statement, plain.form);
+    rewriter.edits = constants.edits;
+    if plain.prelude.is_empty() {
+        rewriter.edits.append(plain.edits.clone());
+    } else {
+        on_branch(ctx, catalog, &mut rewriter).await?;
+    }
+    let (sql, kept) = rewriter.edits.render(rewriter.sql, &rewriter.statement.range);
+    let prelude = rewriter.prelude.into_iter().map(numbered).collect::<Result<_>>()?;
+    let (types, values) = (constants.types, constants.values);
+    Ok(Some(Lifted { prelude, sql, types, values, returns: constants.returns, kept }))
+}
+
+fn numbered(text: String) -> Result<Prelude> {
+    compact_parameters(&text).map(|(sql, params)| Prelude { sql, params })
 }
 
 /// What a statement around the query does to the session.
@@ -213,7 +247,6 @@ impl Rewriter<'_> {
             _ => return Err(Error::unsupported("this statement inside of another one on a branch")),
         };
         let prelude = if runs { self.prelude } else { Vec::new() };
-        let numbered = |text: String| compact_parameters(&text).map(|(sql, params)| Prelude { sql, params });
         Ok(Rewritten {
             range,
             prelude: prelude.into_iter().map(numbered).collect::<Result<_>>()?,

@@ -23,6 +23,11 @@ impl Edits {
         self.replace(at..at, text);
     }
 
+    /// All of `others` too.
+    pub fn append(&mut self, others: Self) {
+        self.list.extend(others.list);
+    }
+
     /// Whether nothing is replaced.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()

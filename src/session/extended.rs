@@ -172,7 +172,10 @@ impl Native {
                     }
                 }
                 self.tune(&rewritten.settings);
-                self.send_preludes(&rewritten, &bind);
+                self.send_preludes(&rewritten, &bind).boxed().await?;
+                if self.pipe.skipping {
+                    return Ok(());
+                }
                 self.pass_bind(frame);
                 if let Some(tag) = rewritten.tag {
                     self.tags.insert(bind.portal.to_vec(), tag);
@@ -282,8 +285,9 @@ impl Native {
         }
     }
 
-    /// What must run before the statement, in its batch, with the parameters of its Bind.
-    fn send_preludes(&mut self, rewritten: &Rewritten, bind: &decode::Bind<'_>) {
+    /// What must run before the statement, in its batch, with the parameters of its Bind. From its
+    /// second time on it is kept prepared.
+    async fn send_preludes(&mut self, rewritten: &Rewritten, bind: &decode::Bind<'_>) -> Result<()> {
         for prelude in &rewritten.prelude {
             let statement = self.statements.get(bind.statement);
             let types: Vec<u32> = match &statement {
@@ -295,8 +299,18 @@ impl Native {
                 .iter()
                 .map(|&i| (encode::format(&bind.formats, i), bind.values.get(i).copied().flatten()))
                 .collect();
-            self.inject(&prelude.sql, rewritten.command, &types, &values);
+            if self.worth_keeping(&prelude.sql) {
+                let key = (prelude.sql.clone(), types);
+                self.settle_kept(&key).await?;
+                if self.pipe.skipping {
+                    return Ok(());
+                }
+                self.run_kept(key, rewritten.command, &values);
+            } else {
+                self.inject(&prelude.sql, rewritten.command, &types, &values);
+            }
         }
+        Ok(())
     }
 
     pub(super) async fn describe(&mut self, header: Header) -> Result<()> {

@@ -1,5 +1,5 @@
-//! Statements of ours that the server keeps prepared for a connection: rewritten queries that came
-//! as plain text more than once.
+//! Statements of ours that the server keeps prepared for a connection: rewritten statements that came
+//! as plain text more than once, and what runs before statements that write.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,7 +10,7 @@ use epoch_adapter::Result;
 
 use super::native::Native;
 use super::pipe::{Kind, Restore, To};
-use crate::query::{Lifted, Rewritten};
+use crate::query::Rewritten;
 use crate::wire::decode::Fields;
 use crate::wire::encode;
 
@@ -18,6 +18,8 @@ use crate::wire::encode;
 const MOST: usize = 100;
 /// How many texts that came once are remembered.
 const SEEN: usize = 512;
+/// The portal of statements of ours.
+const PORTAL: &[u8] = b"epoch_prepared";
 /// The longest text that is kept.
 const LONGEST: usize = 32 << 10;
 
@@ -66,9 +68,9 @@ impl Prepared {
     }
 
     /// Whether the text came before; remembers it if not.
-    fn came_before(&mut self, lifted: &Lifted) -> bool {
+    fn came_before(&mut self, sql: &str) -> bool {
         let mut hasher = DefaultHasher::new();
-        lifted.sql.hash(&mut hasher);
+        sql.hash(&mut hasher);
         let hash = hasher.finish();
         if self.seen.contains(&hash) {
             return true;
@@ -89,12 +91,17 @@ impl Prepared {
     }
 }
 
+/// Those of `all` that a statement of ours has as its parameters.
+pub(super) fn chosen<T: Copy>(params: &[usize], all: &[T]) -> Vec<T> {
+    params.iter().filter_map(|&i| all.get(i).copied()).collect()
+}
+
 fn name(number: u64) -> Vec<u8> {
     format!("epoch_prepared_{number}").into_bytes()
 }
 
 impl Native {
-    /// Runs a query that came as plain text by its prepared form. False if it has none: nothing is
+    /// Runs a statement that came as plain text by its prepared form. False if it has none: nothing is
     /// sent then.
     pub(super) async fn send_prepared(
         &mut self,
@@ -104,40 +111,80 @@ impl Native {
     ) -> Result<bool> {
         let Some(lifted) = &rewritten.lifted else { return Ok(false) };
         if self.pipe.batch
-            || lifted.sql.len() > LONGEST
             || self.planner.must_tune(&rewritten.settings, self.pipe.unsure)
-            || !self.prepared.came_before(lifted)
+            || !self.worth_keeping(&lifted.sql)
         {
             return Ok(false);
         }
+        let key = (lifted.sql.clone(), lifted.types.clone());
+        self.settle_kept(&key).await?;
+        let preludes: Vec<_> =
+            lifted.prelude.iter().map(|p| (p.sql.clone(), chosen(&p.params, &lifted.types))).collect();
+        for key in &preludes {
+            self.settle_kept(key).await?;
+        }
+        let values: Vec<_> = lifted.values.iter().map(|v| (0, Some(v.as_bytes()))).collect();
+        for (prelude, key) in lifted.prelude.iter().zip(preludes) {
+            self.run_kept(key, rewritten.command, &chosen(&prelude.params, &values));
+        }
+        let restore = self.restore_prepared(text, before, rewritten);
+        let number = self.prepare_once(key, &restore);
+        let out = self.pipe.server.output.tail();
+        encode::bind(out, b"", &name(number), &values);
+        if lifted.returns {
+            encode::named(out, b'D', b'P', b"");
+        }
+        encode::execute(out, b"");
+        encode::empty(out, b'S');
+        self.pipe.expect(Kind::Bind, To::Ours(restore.clone()));
+        if lifted.returns {
+            self.pipe.expect(Kind::Describe, To::Client);
+        }
+        self.pipe.expect(Kind::Execute, To::Restored(restore));
+        self.pipe.expect(Kind::Sync, To::Client);
+        Ok(true)
+    }
+
+    /// Whether a text came before, so that preparing it pays.
+    pub(super) fn worth_keeping(&mut self, sql: &str) -> bool {
+        sql.len() <= LONGEST && self.prepared.came_before(sql)
+    }
+
+    /// Runs a statement of ours without a result by its prepared form, in the batch that is open or
+    /// begins with it. [`Native::settle_kept`] comes before.
+    pub(super) fn run_kept(
+        &mut self,
+        key: (String, Vec<u32>),
+        command: &'static str,
+        values: &[(i16, Option<&[u8]>)],
+    ) {
+        let restore = self.planner.restore_ours(command);
+        let number = self.prepare_once(key, &restore);
+        let out = self.pipe.server.output.tail();
+        encode::bind(out, PORTAL, &name(number), values);
+        encode::execute(out, PORTAL);
+        encode::named(out, b'C', b'P', PORTAL);
+        for kind in [Kind::Bind, Kind::Execute, Kind::Close] {
+            self.pipe.expect(kind, To::Ours(restore.clone()));
+        }
+    }
+
+    /// Finds out whether the server has a statement that was sent before. The batch may turn out to have
+    /// failed: then nothing more is to be sent in it.
+    pub(super) async fn settle_kept(&mut self, key: &(String, Vec<u32>)) -> Result<()> {
         let names = self.planner.names_version();
         if self.prepared.stale.swap(false, Ordering::Relaxed) || self.prepared.names != names {
             self.prepared.clear();
             self.prepared.names = names;
         }
-        let key = (lifted.sql.clone(), lifted.types.clone());
-        if self.prepared.entries.get(&key).is_some_and(|e| !e.confirmed) {
+        if self.prepared.entries.get(key).is_some_and(|e| !e.confirmed) {
             self.pipe.drain().await?;
             self.take_notes();
-            if let Some(entry) = self.prepared.entries.get(&key)
-                && !entry.confirmed
-            {
-                self.prepared.entries.remove(&key);
+            if self.prepared.entries.get(key).is_some_and(|e| !e.confirmed) {
+                self.prepared.entries.remove(key);
             }
         }
-        let restore = self.restore_prepared(text, before, rewritten);
-        let number = self.prepare_once(key, &restore);
-        let values: Vec<_> = lifted.values.iter().map(|v| (0, Some(v.as_bytes()))).collect();
-        let out = self.pipe.server.output.tail();
-        encode::bind(out, b"", &name(number), &values);
-        encode::named(out, b'D', b'P', b"");
-        encode::execute(out, b"");
-        encode::empty(out, b'S');
-        self.pipe.expect(Kind::Bind, To::Ours(restore.clone()));
-        self.pipe.expect(Kind::Describe, To::Client);
-        self.pipe.expect(Kind::Execute, To::Restored(restore));
-        self.pipe.expect(Kind::Sync, To::Client);
-        Ok(true)
+        Ok(())
     }
 
     /// Closes all of them, outside of any batch.
