@@ -22,7 +22,8 @@ CREATE TABLE {{mask}} AS SELECT NULL::int8 AS epoch_lineage, {{typed_key}} FROM 
 {{mask_pages}}
 ALTER TABLE {{mask}} ADD PRIMARY KEY (epoch_lineage, {{key}});
 
-CREATE TABLE {{overlay}} (LIKE {{base}} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY);
+-- A row that is copied up is changed next: with room for its second version on the page, no index needs a new entry.
+CREATE TABLE {{overlay}} (LIKE {{base}} INCLUDING ALL EXCLUDING INDEXES EXCLUDING IDENTITY) WITH (fillfactor = 50);
 {{overlay_pages}}
 ALTER TABLE {{overlay}}
     ADD epoch_lineage int8 NOT NULL,

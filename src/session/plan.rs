@@ -413,10 +413,13 @@ impl Native {
             .with_hint("COMMIT or ROLLBACK first.")));
         }
         let mut sql = format!("SET epoch.lineage = '{}'", lineage(&checkout));
-        if !checkout.is_main() {
-            // Quotes must mean what the lexer takes them for.
-            sql += "; SET standard_conforming_strings = on";
-        }
+        // Quotes must mean what the lexer takes them for. A probe per row makes plans look so costly that
+        // compiling them would be tried for each: half a second for nothing.
+        sql += if checkout.is_main() {
+            "; RESET jit"
+        } else {
+            "; SET standard_conforming_strings = on; SET jit = off"
+        };
         self.close_prepared();
         if let Some(tune) = self.planner.tune(&[], true) {
             sql = format!("{sql}; {tune}");
