@@ -108,11 +108,11 @@ pub fn reads(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut R
         direct.exec("ANALYZE");
         report.table(
             &format!("Reads on a branch, main moved {drift} rows since the fork"),
-            &format!("{n} users, {} orders, both overlaid. p50 end to end on the plain table in ms; main and branches with overlays of 0, 100 and 10,000 rows as multiples of it.", n * 2),
-            &["query", "plain", "main", "overlay 0", "100", "10,000", "full scans"],
+            &format!("{n} users, {} orders, both overlaid. p50 end to end on the plain table in ms; the plain table through PgBouncer, main, and branches with overlays of 0, 100 and 10,000 rows as multiples of it.", n * 2),
+            &["query", "plain", "pgbouncer", "main", "overlay 0", "100", "10,000", "full scans"],
         );
         for query in &QUERIES {
-            one_read(&mut direct, proxy, query, &overlays, drift, n, options, report);
+            one_read(&mut direct, servers, proxy, query, &overlays, drift, n, options, report);
         }
     }
 }
@@ -120,6 +120,7 @@ pub fn reads(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut R
 #[allow(clippy::too_many_arguments)]
 fn one_read(
     direct: &mut Conn,
+    servers: &Servers,
     proxy: &Proxy,
     query: &Query,
     overlays: &[u32],
@@ -132,21 +133,25 @@ fn one_read(
     conns.extend(overlays.iter().map(|o| proxy.connect(&format!("o{o}"))));
     let scans = full_scans(direct, &mut conns, query.sql);
     let budget = Duration::from_millis(u64::from(options.size(2500, 500)));
+    let mut bouncer = servers.pgbouncer.as_ref().map(|b| b.connect());
     let mut routes: Vec<&mut Conn> = vec![direct];
     routes.extend(conns.iter_mut());
+    routes.extend(&mut bouncer);
     let samples = race(&mut routes, query.sql, (query.prepared, query.pace), budget, |round| {
         (1 + (round * 7919) % (n - 200)).to_string()
     });
     let plain = samples[0].p50();
-    let factors: Vec<f64> = samples[1..].iter().map(|s| ratio(s.p50(), plain)).collect();
+    let mut factors: Vec<f64> = samples[1..].iter().map(|s| ratio(s.p50(), plain)).collect();
+    let bouncer = bouncer.and_then(|_| factors.pop()).map_or_else(|| "-".to_owned(), times);
     if query.aim {
         for (overlay, factor) in overlays.iter().zip(&factors[1..]) {
             report.aim(
                 *factor <= 2.0,
                 format!(
-                    "{} within 2x (overlay {overlay}, main moved {drift}): {}",
+                    "{} within 2x (overlay {overlay}, main moved {drift}): {} (main through us {}, the plain table through PgBouncer {bouncer})",
                     query.name,
-                    times(*factor)
+                    times(*factor),
+                    times(factors[0])
                 ),
             );
         }
@@ -157,7 +162,7 @@ fn one_read(
             format!("no full scan where the plain query has none: {}, main moved {drift}", query.name),
         );
     }
-    let mut cells = vec![query.name.to_owned(), ms(plain)];
+    let mut cells = vec![query.name.to_owned(), ms(plain), bouncer];
     cells.extend(factors.into_iter().map(times));
     cells.push(scans);
     report.row(cells);
