@@ -1,5 +1,6 @@
 //! The gate on main: whether a text is PostgreSQL's alone, without a parse.
 
+use super::catalogs;
 use crate::operations::Tables;
 
 /// What the gate looks for beside `epoch`.
@@ -9,16 +10,19 @@ pub struct GateState {
     names: Vec<String>,
     /// Statements were prepared with PREPARE on a branch.
     prepared: bool,
+    /// The backend's catalogs hold objects of ours.
+    registered: bool,
 }
 
 impl GateState {
     /// For a session on main of `backend`. To be made anew when the repository's generation changes.
     pub fn new(tables: &Tables, backend: &str) -> Self {
+        let registered = tables.by_id.values().any(|t| t.location.backend == backend);
         let elsewhere = tables.by_id.values().filter(|t| t.location.backend != backend);
         let mut names: Vec<String> = elsewhere.map(|t| t.name.name.to_ascii_lowercase()).collect();
         names.sort();
         names.dedup();
-        Self { names, prepared: false }
+        Self { names, prepared: false, registered }
     }
 
     /// As [`NameCache::has_prepared`](super::NameCache::has_prepared) says.
@@ -49,6 +53,7 @@ pub fn gate(sql: &[u8], state: &GateState) -> Gate {
         || contains(sql, b"u&\"")
         || (state.prepared && contains(sql, b"execute"))
         || state.names.iter().any(|name| contains(sql, name.as_bytes()))
+        || (state.registered && catalogs::named_in(sql))
         || escaped();
     if found { Gate::Parse } else { Gate::Relay }
 }
@@ -70,7 +75,7 @@ mod tests {
 
     #[test]
     fn what_is_cleared_and_what_is_not() {
-        let state = GateState { names: vec!["events".into()], prepared: false };
+        let state = GateState { names: vec!["events".into()], ..GateState::default() };
         for sql in ["SELECT 1", "UPDATE users SET x = 1", "EXECUTE p", "", "SELECT 'epoc'", "BEGIN"] {
             assert_eq!(gate(sql.as_bytes(), &state), Gate::Relay, "{sql}");
         }
@@ -88,6 +93,9 @@ mod tests {
         ] {
             assert_eq!(gate(sql.as_bytes(), &state), Gate::Parse, "{sql}");
         }
+        let lists = b"SELECT * FROM pg_catalog.pg_trigger";
+        assert_eq!(gate(lists, &state), Gate::Relay);
+        assert_eq!(gate(lists, &GateState { registered: true, ..state.clone() }), Gate::Parse);
         assert_eq!(gate(b"EXECUTE p", &state.with_prepared(true)), Gate::Parse);
     }
 }

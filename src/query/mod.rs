@@ -15,6 +15,7 @@ mod text;
 mod views;
 
 mod cache;
+mod catalogs;
 mod check;
 mod form;
 mod lift;

@@ -12,7 +12,7 @@ use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten, state};
 use super::text::{Edits, compact_parameters};
-use super::{check, lock, psql, relations, views, write};
+use super::{catalogs, check, lock, psql, relations, views, write};
 use crate::{Error, Result};
 
 /// A statement while it is rewritten.
@@ -41,7 +41,10 @@ pub(super) async fn statement(
     let mut rewriter = Rewriter::new(sql, parsed, statement, Form::Selective);
     let late = relations::splice(ctx, &mut rewriter).await?;
     psql::list_functions(&mut rewriter);
-    if !ctx.checkout.is_main() {
+    catalogs::hide(ctx, &mut rewriter);
+    if ctx.checkout.is_main() {
+        rewriter.columns(ctx)?;
+    } else {
         on_branch(ctx, catalog, &mut rewriter).await?;
     }
     note_wrap(ctx, statement);
@@ -209,6 +212,7 @@ impl Rewriter<'_> {
             let Some(found) = self.statement.tables.iter().find(|t| {
                 let here = match ctx.names.table(t) {
                     Meaning::Registered(d) => d.location.schema.as_deref() == Some(schema),
+                    _ if catalogs::schema(ctx, t) == Some(schema.as_str()) => true,
                     _ => t.schema.as_ref() == Some(schema) && views::definition(ctx, t).is_some(),
                 };
                 named(t) && here

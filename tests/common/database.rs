@@ -39,23 +39,28 @@ impl Database {
         self.target.url()
     }
 
-    /// The whole database as SQL text, without what differs from dump to dump.
+    /// As [`dump`], read directly.
     pub fn dump(&self) -> String {
-        let output = Command::new(super::psql::tool("pg_dump"))
-            .args(["--no-password", "-d", &self.target.conninfo()])
-            .output()
-            .expect("pg_dump runs");
-        assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().filter(|l| !l.starts_with("\\restrict") && !l.starts_with("\\unrestrict")).fold(
-            String::new(),
-            |mut all, line| {
-                all.push_str(line);
-                all.push('\n');
-                all
-            },
-        )
+        dump(&self.target)
     }
+}
+
+/// A whole database as SQL text, without what differs from dump to dump.
+pub fn dump(target: &Target) -> String {
+    let output = Command::new(super::psql::tool("pg_dump"))
+        .args(["--no-password", "-d", &target.conninfo()])
+        .output()
+        .expect("pg_dump runs");
+    assert!(output.status.success(), "pg_dump: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().filter(|l| !l.starts_with("\\restrict") && !l.starts_with("\\unrestrict")).fold(
+        String::new(),
+        |mut all, line| {
+            all.push_str(line);
+            all.push('\n');
+            all
+        },
+    )
 }
 
 impl Drop for Database {
