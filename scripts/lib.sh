@@ -41,7 +41,11 @@ packages() {
 
 # What compiling needs: the parser of PostgreSQL is C, and its bindings are made with libclang.
 build_packages() { packages build-essential clang libclang-dev; }
-test_packages() { packages postgresql-15 postgresql-client-15 python3 python3-venv python3-pip; }
+test_packages() {
+    packages postgresql-15 postgresql-client-15 python3 python3-venv python3-pip
+    # A JDK is large: tests/drivers uses the one that is there.
+    ! have javac || packages libpostgresql-jdbc-java
+}
 
 rust() {
     have cargo || die "there is no Rust toolchain: https://rustup.rs installs one"

@@ -67,6 +67,35 @@ class Own:
             conn.execute(f"DROP DATABASE IF EXISTS {self.dbname} WITH (FORCE)")
 
 
+def python_scripts():
+    names = ("psycopg3.py", "asyncpg_crud.py", "sqlalchemy_orm.py", "alembic_autogenerate.py", "django_orm.py")
+    return [[sys.executable, str(HERE / name)] for name in names]
+
+
+def node_scripts():
+    """Those whose modules run.sh could install."""
+    modules = pathlib.Path(os.environ.get("NODE_PATH", "."))
+    found = []
+    for script, module in (("node_pg.js", "pg"), ("knex_builder.js", "knex"), ("prisma/prisma.js", "@prisma/adapter-pg")):
+        if not shutil.which("node") or not (modules / module).exists():
+            print(f"skipped: {script} (no node, no npm, or {module} can't be installed)")
+        elif script.startswith("prisma") and not pathlib.Path(os.environ.get("EPOCH_PRISMA_CLIENT", "."), "index.js").exists():
+            print(f"skipped: {script} (its client can't be generated)")
+        else:
+            found.append(["node", str(HERE / script)])
+    return found
+
+
+def java_scripts():
+    """Jdbc.java, compiled by run.sh into EPOCH_JAVA_CLASSES."""
+    classes = pathlib.Path(os.environ.get("EPOCH_JAVA_CLASSES", "."))
+    if not shutil.which("java") or not (classes / "Jdbc.class").exists():
+        print("skipped: Jdbc.java (no JDK, or libpostgresql-jdbc-java isn't installed)")
+        return []
+    path = os.pathsep.join([str(classes), os.environ["EPOCH_JDBC"]])
+    return [["java", "-XX:TieredStopAtLevel=1", "-cp", path, "Jdbc"]]
+
+
 def main():
     own = None
     if len(sys.argv) > 1:
@@ -79,17 +108,13 @@ def main():
         print("skipped: set EPOCH_TEST_POSTGRES_URL or run make test")
         return 0
 
-    scripts = [[sys.executable, str(HERE / name)] for name in ("psycopg3.py", "asyncpg_crud.py", "sqlalchemy_orm.py")]
-    if shutil.which("node") and pathlib.Path(os.environ.get("NODE_PATH", "."), "pg").exists():
-        scripts.append(["node", str(HERE / "node_pg.js")])
-    else:
-        print("skipped: node_pg.js (no node or no npm)")
+    scripts = python_scripts() + node_scripts() + java_scripts()
     passed = failed = 0
     try:
         for script in scripts:
             for where, url in (("main", main_url), ("branch", branch_url)):
                 run = subprocess.run(script + [url], capture_output=True, text=True, timeout=120)
-                name = f"{pathlib.Path(script[1]).name} on {where}"
+                name = f"{pathlib.Path(script[-1]).name} on {where}"
                 if run.returncode == 0:
                     passed += 1
                     print(f"ok      {name}")
