@@ -68,8 +68,17 @@ struct World {
     direct: Direct,
     proxy: Proxy,
     _db: Option<Database>,
+    open: Option<Open>,
     history: Vec<String>,
     named: u32,
+}
+
+/// A transaction that stays open while other sessions go on. It writes keys that nobody else does.
+struct Open {
+    branch: String,
+    conn: Conn,
+    /// What it has made of its keys.
+    changes: BTreeMap<i64, Option<[Value; 3]>>,
 }
 
 impl World {
@@ -96,6 +105,7 @@ impl World {
             direct,
             proxy,
             _db: db,
+            open: None,
             history: vec![],
             named: 0,
         };
@@ -129,7 +139,8 @@ impl World {
 
     fn step(&mut self) {
         match self.rng.random_range(0..100) {
-            0..45 => self.dml(),
+            0..36 => self.dml(),
+            36..45 => self.open_transaction(),
             45..55 => self.direct_write(),
             55..60 => self.transaction(),
             60..73 => {
@@ -202,15 +213,16 @@ impl World {
             }
             4 => {
                 let mut count = 0;
-                for row in after
-                    .values_mut()
-                    .filter(|r| r[0].as_ref().is_some_and(|a| a.parse::<i64>().unwrap() > n))
+                // Not the keys of the open transaction.
+                for (_, row) in after
+                    .range_mut(..100)
+                    .filter(|(_, r)| r[0].as_ref().is_some_and(|a| a.parse::<i64>().unwrap() > n))
                 {
                     row[1] = Some(format!("over {n}"));
                     count += 1;
                 }
                 (
-                    format!("UPDATE t SET b = 'over {n}' WHERE a > {n}"),
+                    format!("UPDATE t SET b = 'over {n}' WHERE a > {n} AND id < 100"),
                     Some((after, format!("UPDATE {count}"))),
                 )
             }
@@ -299,6 +311,78 @@ impl World {
         }
     }
 
+    /// Begins a transaction, goes on with the one that is open, or ends it. SQLite has one writer.
+    fn open_transaction(&mut self) {
+        if matches!(self.direct, Direct::Sqlite(_)) {
+            return self.dml();
+        }
+        let Some(mut open) = self.open.take() else {
+            let branch = self.pick_branch();
+            let mut conn = self.proxy.connect(&branch);
+            let level = if self.rng.random_bool(0.5) { "READ COMMITTED" } else { "REPEATABLE READ" };
+            self.say(&branch, &format!("(open) BEGIN ISOLATION LEVEL {level}"));
+            conn.exec(&format!("BEGIN ISOLATION LEVEL {level}"));
+            self.open = Some(Open { branch, conn, changes: BTreeMap::new() });
+            return self.open_transaction();
+        };
+        if self.rng.random_bool(0.7) {
+            if self.write_openly(&mut open) {
+                self.open = Some(open);
+            }
+            return;
+        }
+        let end = if self.rng.random_bool(0.7) { "COMMIT" } else { "ROLLBACK" };
+        self.say(&open.branch, &format!("(open) {end}"));
+        open.conn.exec(end);
+        if end == "COMMIT" {
+            let working = &mut self.model.branches.get_mut(&open.branch).unwrap().working;
+            for (id, row) in open.changes {
+                match row {
+                    Some(row) => drop(working.insert(id, row)),
+                    None => drop(working.remove(&id)),
+                }
+            }
+        }
+    }
+
+    /// One write of the open transaction. False if its snapshot is too old, which ends it.
+    fn write_openly(&mut self, open: &mut Open) -> bool {
+        let id = self.rng.random_range(100..110i64);
+        let n = self.rng.random_range(0..100i64);
+        let there = match open.changes.get(&id) {
+            Some(row) => row.is_some(),
+            None => self.model.branches[&open.branch].working.contains_key(&id),
+        };
+        let (sql, tag, row) = match (there, self.rng.random_bool(0.6)) {
+            (false, _) => (
+                format!("INSERT INTO t VALUES ({id}, {n}, 'open', NULL)"),
+                "INSERT 0 1",
+                Some([Some(n.to_string()), Some("open".to_owned()), None]),
+            ),
+            (true, true) => (
+                format!("UPDATE t SET a = {n}, b = 'changed', c = {n} WHERE id = {id}"),
+                "UPDATE 1",
+                Some([Some(n.to_string()), Some("changed".to_owned()), Some(n.to_string())]),
+            ),
+            (true, false) => (format!("DELETE FROM t WHERE id = {id}"), "DELETE 1", None),
+        };
+        self.say(&open.branch, &format!("(open) {sql}"));
+        let reply = open.conn.simple(&sql);
+        if let Some(error) = reply.error() {
+            assert_eq!(error.code(), "40001", "[{}] {sql}: {error:?}", open.branch);
+            open.conn.exec("ROLLBACK");
+            return false;
+        }
+        assert_eq!(reply.tags(), [tag], "[{}] {sql}", open.branch);
+        open.changes.insert(id, row);
+        true
+    }
+
+    /// Whether an open transaction holds rows of a branch.
+    fn is_held(&self, branch: &str) -> bool {
+        self.open.as_ref().is_some_and(|open| open.branch == branch)
+    }
+
     fn commit(&mut self, branch: &str) {
         let sql = "SELECT * FROM epoch_commit('a commit')";
         self.say(branch, sql);
@@ -351,7 +435,7 @@ impl World {
 
     fn drop_branch(&mut self) {
         let branch = self.pick_branch();
-        if branch != "main" {
+        if branch != "main" && !self.is_held(&branch) {
             self.sessions.remove(&branch);
             self.exec("main", &format!("SELECT * FROM epoch_branch('-D', '{branch}')"));
             self.model.branches.remove(&branch);
@@ -363,7 +447,7 @@ impl World {
         let (ours, theirs) =
             (self.model.branches[&target].head.clone(), self.model.branches[&source].head.clone());
         let bases = self.model.merge_bases(&ours, &theirs);
-        if target == source || bases.len() != 1 {
+        if target == source || bases.len() != 1 || self.is_held(&target) {
             return;
         }
         if self.model.dirty(&target) {
@@ -406,6 +490,9 @@ impl World {
 
     fn reset(&mut self) {
         let branch = self.pick_branch();
+        if self.is_held(&branch) {
+            return;
+        }
         let head = self.model.branches[&branch].head.clone();
         let parent = self.model.commits[&head].parents.first().cloned();
         let (sql, to) = match (parent, self.rng.random_bool(0.5)) {
@@ -428,6 +515,7 @@ impl World {
     fn crash(&mut self) {
         self.say("proxy", "kill -9, start");
         self.sessions.clear();
+        self.open = None;
         self.proxy.restart(&[]);
     }
 

@@ -11,7 +11,7 @@ use epoch_adapter::{Layer, TableDef, View};
 use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan};
-use super::{check, parse, relations, views};
+use super::{check, parse, relations, snapshot, views};
 use crate::Result;
 use crate::operations::Target;
 
@@ -67,6 +67,7 @@ pub(super) async fn find(
             return Ok(None);
         }
     }
+    snapshot::check(ctx, catalog, &entry.statement).await?;
     Ok(Some(entry.plan))
 }
 

@@ -25,6 +25,7 @@ mod plan;
 mod psql;
 mod relations;
 mod rewrite;
+mod snapshot;
 mod write;
 
 pub use gate::{Gate, GateState, gate};

@@ -81,6 +81,8 @@ pub struct NameCache {
     types: HashMap<(Option<String>, String), (Instant, Verdict)>,
     /// Names may mean something else when the open transaction ends, or already do.
     fragile: bool,
+    /// The repository's generation when the open transaction began, if that is known.
+    began: Option<Option<u64>>,
     /// Statements prepared with PREPARE on a branch, and for which state.
     prepared: HashMap<String, String>,
 }
@@ -113,9 +115,21 @@ impl NameCache {
 
     /// To be called when the server says that no transaction is open (ReadyForQuery `I`).
     pub fn settle(&mut self) {
+        self.began = None;
         if std::mem::take(&mut self.fragile) {
             self.invalidate();
         }
+    }
+
+    /// A text is planned at this generation of the repository, or inside of a transaction (`None`): notes
+    /// what there was when the transaction began.
+    pub(super) fn begin(&mut self, generation: Option<u64>) {
+        self.began.get_or_insert(generation);
+    }
+
+    /// Whether the repository is what it was when the open transaction began.
+    pub(super) fn began_at(&self, generation: u64) -> bool {
+        self.began == Some(Some(generation))
     }
 
     /// Something in the open transaction changes what names mean: nothing is remembered until

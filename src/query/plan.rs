@@ -10,7 +10,7 @@ use super::lift::Lifted;
 use super::names::{Catalog, Meaning, NameCache};
 use super::parse::{self, Argument, Constant, Kind, Parsed, Setting, Statement, Wrap};
 use super::text::Kept;
-use super::{cache, check, rewrite};
+use super::{cache, check, rewrite, snapshot};
 use crate::functions::{Arg, Args};
 use crate::operations::{Checkout, Repository, Tables};
 use crate::{Error, Result, functions, sqlstate};
@@ -28,6 +28,8 @@ pub trait State: Send + Sync {
     async fn refresh(&self) -> Result<()>;
     /// As [`Repository::view`].
     fn view(&self, checkout: &Checkout, table: &TableDef) -> Result<View>;
+    /// As [`Repository::is_copy`].
+    fn is_copy(&self, view: &View, table: &TableDef) -> Result<bool>;
     /// As [`Repository::writable`].
     async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer>;
     /// As [`Repository::checkout`].
@@ -50,6 +52,9 @@ impl State for Repository {
     }
     fn view(&self, checkout: &Checkout, table: &TableDef) -> Result<View> {
         self.view(checkout, table)
+    }
+    fn is_copy(&self, view: &View, table: &TableDef) -> Result<bool> {
+        self.is_copy(view, table)
     }
     async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer> {
         self.writable(checkout, table).await
@@ -206,6 +211,8 @@ pub(super) fn args(arguments: &[Argument], parameters: &[Option<String>]) -> Arg
 /// Plans a text: one plan per statement, or fewer and a [`Plan::Rest`].
 pub async fn plan(ctx: &mut Context<'_>, catalog: &mut dyn Catalog, sql: &str) -> Result<Vec<Plan>> {
     ctx.repository.refresh().await?;
+    let known = (!catalog.in_transaction()).then(|| ctx.repository.generation());
+    ctx.names.begin(known);
     if let Some(plan) = cache::find(ctx, catalog, sql).await? {
         return Ok(vec![plan]);
     }
@@ -335,7 +342,11 @@ async fn one(
             Ok(Plan::Relay { range })
         }
         Kind::Execute(name) => execute(ctx, name, range),
-        _ => rewrite::statement(ctx, catalog, sql, parsed, statement).await,
+        _ => {
+            let plan = rewrite::statement(ctx, catalog, sql, parsed, statement).await?;
+            snapshot::check(ctx, catalog, statement).await?;
+            Ok(plan)
+        }
     }
 }
 

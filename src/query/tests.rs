@@ -91,6 +91,9 @@ impl State for Fake {
             Target::Commit { layer, ordinal, .. } => View { layer, at: At::Ordinal(ordinal) },
         })
     }
+    fn is_copy(&self, _: &View, _: &TableDef) -> Result<bool> {
+        Ok(false)
+    }
     async fn writable(&self, checkout: &Checkout, _: &TableDef) -> Result<Layer> {
         match checkout.target {
             Target::Branch { layer } => Ok(layer),

@@ -1,0 +1,14 @@
+CREATE TABLE account (id int PRIMARY KEY, owner text NOT NULL UNIQUE, money int NOT NULL);
+INSERT INTO account SELECT g, 'owner ' || g, 100 FROM generate_series(1, 20) g;
+CREATE TABLE parent (id int PRIMARY KEY, v text);
+INSERT INTO parent SELECT g, 'v' || g FROM generate_series(1, 10) g;
+CREATE TABLE child (id int PRIMARY KEY, parent_id int NOT NULL REFERENCES parent (id));
+INSERT INTO child SELECT g, g FROM generate_series(1, 5) g;
+CREATE TABLE doctor (name text PRIMARY KEY, on_call bool NOT NULL);
+INSERT INTO doctor VALUES ('alice', true), ('bob', true);
+CREATE TABLE job (id int PRIMARY KEY, state text NOT NULL);
+INSERT INTO job SELECT g, 'open' FROM generate_series(1, 6) g;
+CREATE TABLE control (deposit_no int PRIMARY KEY);
+INSERT INTO control VALUES (1);
+CREATE TABLE receipt (id int PRIMARY KEY, deposit_no int NOT NULL);
+INSERT INTO receipt VALUES (1, 1), (2, 1);
