@@ -2,7 +2,7 @@
 //! through PgBouncer: `cargo bench`, or `cargo bench --bench epoch -- --quick`.
 //!
 //! Starts its own servers in temporary folders and stops them. Writes `docs/benchmarks.md` unless
-//! `--quick` or a section is given (`main`, `branch`, `versions`, `memory`).
+//! `--quick` or a section is given (`main`, `branch`, `versions`, `workloads`, `memory`).
 
 #![allow(
     missing_docs,
@@ -22,6 +22,7 @@ mod report;
 mod servers;
 mod versions;
 mod views;
+mod workloads;
 
 use common::proxy::{Proxy, ProxyConfig};
 use report::Report;
@@ -72,6 +73,9 @@ fn main() {
     }
     if options.wants("versions") {
         versions::run(&servers, &proxy, &options, &mut report);
+    }
+    if options.wants("workloads") {
+        workloads::run(&servers, &proxy, &options, &mut report);
     }
     if options.wants("memory") {
         memory::streams(&proxy, &options, &mut report);

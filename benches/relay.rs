@@ -11,8 +11,8 @@ use crate::measure::{Samples, ms, times};
 use crate::report::Report;
 use crate::servers::Servers;
 
-struct Run {
-    tps: f64,
+pub struct Run {
+    pub tps: f64,
     latency: Samples,
 }
 
@@ -64,12 +64,14 @@ pub fn run(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Rep
     }
 }
 
-fn login(target: &Target) -> Vec<String> {
+/// How PostgreSQL's programs reach a database.
+pub fn login(target: &Target) -> Vec<String> {
     let Target { host, port, user, dbname, .. } = target;
     vec!["-h".into(), host.clone(), "-p".into(), port.to_string(), "-U".into(), user.clone(), dbname.clone()]
 }
 
-fn pgbench(target: &Target, flag: Option<&str>, mode: &str, clients: u32, options: &Options) -> Run {
+/// Runs pgbench for some seconds; `flag`: its built-in script, TPC-B if there is none.
+pub fn pgbench(target: &Target, flag: Option<&str>, mode: &str, clients: u32, options: &Options) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let seconds = options.size(4, 2).to_string();
     let clients = clients.to_string();
