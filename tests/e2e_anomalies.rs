@@ -208,7 +208,14 @@ fn compare(rows: Rows) {
         branch(&shop, &name, rows);
         let mut log = run(spec, &|| shop.on(&name), &mut control);
         log.extend(state(&mut shop.on(&name)));
-        let compared = spec.mark == Mark::All || rows == Rows::Own;
+        // The first write to a nested branch ends older snapshots: they aren't those of plain tables,
+        // but show nothing of main.
+        let snapshots =
+            rows == Rows::Parent && spec.steps.iter().any(|(_, sql)| sql.contains("ISOLATION LEVEL"));
+        let compared = !snapshots && (spec.mark == Mark::All || rows == Rows::Own);
+        if log.iter().any(|line| line.contains("777") || line.contains("|main")) {
+            problems.push(format!("{} shows main\n    {}", spec.name, log.join("\n    ")));
+        }
         if compared && log != *expected {
             let lines = |all: &[String]| all[..all.len().min(spec.steps.len() + 4)].join("\n    ");
             problems.push(format!("{}\n    {}\n  plain:\n    {}", spec.name, lines(&log), lines(expected)));

@@ -84,6 +84,9 @@ impl State for Real {
     fn view(&self, _: &Checkout, _: &TableDef) -> Result<View> {
         Ok(View { layer: LAYER, at: At::Working })
     }
+    fn is_copy(&self, _: &View, _: &TableDef) -> Result<bool> {
+        Ok(false)
+    }
     async fn writable(&self, _: &Checkout, _: &TableDef) -> Result<Layer> {
         Ok(LAYER)
     }
