@@ -1,4 +1,4 @@
--- Capture of before-images of {{target}}.
+-- Capture of before-images of {{target}}: the functions of capture_triggers.sql.
 --
 -- The true before-image of a key in a transaction is the one of the statement that *started* first,
 -- but AFTER triggers of nested statements (a user's trigger that writes the same table) fire before
@@ -21,6 +21,7 @@ BEGIN
         mark := coalesce(nullif(current_setting(setting, true), ''), currval('epoch.seq')::text);
     END IF;
     PERFORM set_config(setting, '', true);
+    {{partitions}}
     IF currval('epoch.seq') > mark::int8 THEN
         DELETE FROM {{history}} h USING {{rows_old}} o
         WHERE h.epoch_lineage = {{lineage_o}} AND {{match_o}} AND h.epoch_to = 9223372036854775807
@@ -35,7 +36,7 @@ BEGIN
                      ORDER BY h.epoch_to DESC, h.epoch_seq DESC LIMIT 1) h
         WHERE h.epoch_xid = pg_current_xact_id() OFFSET 0);
     IF TG_OP = 'UPDATE' THEN
-        IF current_setting('epoch.{{rekeyed}}', true) = 'on' THEN
+        IF {{may_rekey}} THEN
             INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed)
             SELECT {{lineage_n}}, {{key_n}}, false FROM {{rows_new}} n
             WHERE NOT EXISTS (
@@ -59,6 +60,7 @@ BEGIN
         mark := coalesce(nullif(current_setting(setting, true), ''), currval('epoch.seq')::text);
     END IF;
     PERFORM set_config(setting, '', true);
+    {{partitions}}
     IF currval('epoch.seq') > mark::int8 THEN
         DELETE FROM {{history}} h USING {{rows_new}} n
         WHERE {{own_n}} AND h.epoch_lineage = {{lineage_n}} AND {{match_n}} AND h.epoch_to = 9223372036854775807
@@ -73,28 +75,3 @@ BEGIN
         WHERE h.epoch_xid = pg_current_xact_id() OFFSET 0);
     RETURN NULL;
 END $epoch$;
-
-CREATE TRIGGER zz_epoch_mark_insert BEFORE INSERT ON {{target}} FOR EACH STATEMENT
-    WHEN (set_config('epoch.{{marks}}i_' || pg_trigger_depth(), nextval('epoch.seq')::text, true) IS NULL)
-    EXECUTE FUNCTION epoch.nothing();
-CREATE TRIGGER zz_epoch_mark_update BEFORE UPDATE ON {{target}} FOR EACH STATEMENT
-    WHEN (set_config('epoch.{{marks}}u_' || pg_trigger_depth(), nextval('epoch.seq')::text, true) IS NULL)
-    EXECUTE FUNCTION epoch.nothing();
-CREATE TRIGGER zz_epoch_mark_delete BEFORE DELETE ON {{target}} FOR EACH STATEMENT
-    WHEN (set_config('epoch.{{marks}}d_' || pg_trigger_depth(), nextval('epoch.seq')::text, true) IS NULL)
-    EXECUTE FUNCTION epoch.nothing();
--- Notes that a key changed, for the rest of the transaction.
-CREATE TRIGGER zz_epoch_rekeyed AFTER UPDATE ON {{target}} FOR EACH ROW
-    WHEN (({{key_old}}) IS DISTINCT FROM ({{key_new}}) AND set_config('epoch.{{rekeyed}}', 'on', true) IS NULL)
-    EXECUTE FUNCTION epoch.nothing();
-CREATE TRIGGER zz_epoch_insert AFTER INSERT ON {{target}} REFERENCING NEW TABLE AS epoch_new
-    FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_new('{{marks}}i');
-CREATE TRIGGER zz_epoch_update AFTER UPDATE ON {{target}} REFERENCING OLD TABLE AS epoch_old NEW TABLE AS epoch_new
-    FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_old('{{marks}}u');
-CREATE TRIGGER zz_epoch_delete AFTER DELETE ON {{target}} REFERENCING OLD TABLE AS epoch_old
-    FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_old('{{marks}}d');
-ALTER TABLE {{target}}
-    ENABLE ALWAYS TRIGGER zz_epoch_mark_insert, ENABLE ALWAYS TRIGGER zz_epoch_mark_update,
-    ENABLE ALWAYS TRIGGER zz_epoch_mark_delete, ENABLE ALWAYS TRIGGER zz_epoch_rekeyed,
-    ENABLE ALWAYS TRIGGER zz_epoch_insert, ENABLE ALWAYS TRIGGER zz_epoch_update,
-    ENABLE ALWAYS TRIGGER zz_epoch_delete;

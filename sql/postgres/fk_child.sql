@@ -1,5 +1,5 @@
 -- {{message}}: the parent must be there for the branch.
-CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $epoch$
 DECLARE
     hit record;
 BEGIN

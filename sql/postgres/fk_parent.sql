@@ -1,5 +1,5 @@
 -- The parent's side of {{constraint}} on branches.
-CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $epoch$
 DECLARE
     hit record;
     v_lineage int8;

@@ -13,7 +13,8 @@ SELECT k.oid::int8, k.conname::text, c.id, p.id, cn.nspname::text, cc.relname::t
             CASE jsonb_typeof(to_jsonb(k) -> 'confdelsetcols') WHEN 'array' THEN to_jsonb(k) -> 'confdelsetcols' ELSE '[]' END) x (n)
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.n::int2),
     ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = to_regclass('epoch.mask_' || c.id) AND a.attnum > 1 AND NOT a.attisdropped ORDER BY a.attnum),
-    ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = to_regclass('epoch.mask_' || p.id) AND a.attnum > 1 AND NOT a.attisdropped ORDER BY a.attnum)
+    ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = to_regclass('epoch.mask_' || p.id) AND a.attnum > 1 AND NOT a.attisdropped ORDER BY a.attnum),
+    k.confmatchtype = 'f' AND cardinality(k.conkey) > 1
 FROM pg_constraint k
 JOIN pg_class cc ON cc.oid = k.conrelid JOIN pg_namespace cn ON cn.oid = cc.relnamespace
 JOIN pg_class pc ON pc.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = pc.relnamespace

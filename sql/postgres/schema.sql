@@ -7,6 +7,8 @@ CREATE TABLE epoch.lineage (id int8 PRIMARY KEY, base int8 NOT NULL);
 -- Versioned tables by registration.
 CREATE TABLE epoch.registered (id int8 PRIMARY KEY, schema_name text NOT NULL, table_name text NOT NULL,
     UNIQUE (schema_name, table_name));
+-- Partitions of versioned tables that have triggers of ours.
+CREATE TABLE epoch.partition (table_id int8, relation oid, name text NOT NULL, PRIMARY KEY (table_id, relation));
 -- Layers of nested branches that are copied from their parent's.
 CREATE TABLE epoch.layer (lineage int8, table_id int8, PRIMARY KEY (lineage, table_id));
 -- Operations that took place: makes a repeated seal return the first one's result.

@@ -1,14 +1,15 @@
 -- TRUNCATE of the base: before-images of all rows. On an overlay, which branches share, it is refused.
 CREATE FUNCTION epoch.capture_{{id}}_truncate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $epoch$
 BEGIN
-    INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed)
-    SELECT 1, {{columns_o}}, true FROM {{base}} o
-    WHERE NOT EXISTS (SELECT FROM {{history}} h WHERE h.epoch_lineage = 1 AND {{match_o}}
-        AND h.epoch_to = 9223372036854775807 AND h.epoch_xid = pg_current_xact_id());
+    {{still_ours}}
+    -- Of a partitioned table each partition has the trigger, so the name isn't always the same.
+    EXECUTE $sql$
+        INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed)
+        SELECT 1, {{columns_o}}, true FROM ONLY $sql$ || TG_RELID::regclass || $sql$ o
+        WHERE NOT EXISTS (SELECT FROM {{history}} h WHERE h.epoch_lineage = 1 AND {{match_o}}
+            AND h.epoch_to = 9223372036854775807 AND h.epoch_xid = pg_current_xact_id())$sql$;
     RETURN NULL;
 END $epoch$;
-CREATE TRIGGER zz_epoch_truncate BEFORE TRUNCATE ON {{base}} FOR EACH STATEMENT EXECUTE FUNCTION epoch.capture_{{id}}_truncate();
-ALTER TABLE {{base}} ENABLE ALWAYS TRIGGER zz_epoch_truncate;
 
 CREATE FUNCTION epoch.overlay_{{id}}_truncate() RETURNS trigger LANGUAGE plpgsql AS $epoch$
 BEGIN

@@ -1,5 +1,5 @@
 -- Unique keys of {{overlay}} against what its branches see of the base.
-CREATE FUNCTION epoch.overlay_{{id}}_unique_{{event}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+CREATE FUNCTION epoch.overlay_{{id}}_unique_{{event}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $epoch$
 DECLARE
     hit record;
 BEGIN

@@ -52,6 +52,17 @@ impl Error {
         Self::new(sqlstate::FEATURE_NOT_SUPPORTED, format!("{what} is not supported"))
     }
 
+    /// 55000: a table was changed past the repository, in the way that `reason` says, so that neither
+    /// branches nor commits can be trusted to show it as it was.
+    pub fn drifted(table: &str, reason: &str) -> Self {
+        let message = format!("table \"{table}\" was changed in a way that branches cannot follow");
+        Self::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_detail(format!("{}{}.", reason.get(..1).unwrap_or_default().to_uppercase(), reason.get(1..).unwrap_or_default()))
+            .with_hint(format!(
+                "Undo the change; if rows were written meanwhile, SELECT epoch_unregister('{table}', '-f') and register it again."
+            ))
+    }
+
     /// XX000: a broken invariant of ours.
     pub fn internal(message: impl Into<String>) -> Self {
         Self::new(sqlstate::INTERNAL_ERROR, message)

@@ -168,6 +168,15 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         segments: &[Segment],
     ) -> Result<TableStats>;
 
+    /// Tables that somebody changed past us, so that their history has gaps or their columns aren't
+    /// those of the registration, each with what was changed (a clause, as for a DETAIL). What can be
+    /// mended is mended. [`Adapter::seal`] refuses such tables with [`Error::drifted`]. The default
+    /// finds none.
+    async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {
+        let _ = tables;
+        Ok(Vec::new())
+    }
+
     /// An estimate of the table's row count, from the backend's own statistics where it has some.
     async fn row_estimate(&self, table: &TableDef) -> Result<i64>;
 }

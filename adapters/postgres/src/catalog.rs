@@ -108,7 +108,11 @@ fn refused(table: &str, reason: &str, keyless: bool) -> Error {
             .with_detail("It has no primary key and no unique key over NOT NULL columns.")
             .with_hint("Add a primary key, or a unique constraint over NOT NULL columns.");
     }
-    Error::new(sqlstate::FEATURE_NOT_SUPPORTED, format!("table \"{table}\" cannot be versioned: {reason}"))
+    let error = Error::new(
+        sqlstate::FEATURE_NOT_SUPPORTED,
+        format!("table \"{table}\" cannot be versioned: {reason}"),
+    );
+    if reason.contains("btree_gist") { error.with_hint("CREATE EXTENSION btree_gist;") } else { error }
 }
 
 pub(crate) async fn columns(client: &Object, schema: &str, table: &str) -> Result<Vec<Column>> {
@@ -159,10 +163,12 @@ async fn checked_key(client: &Object, schema: &str, table: &str, names: &[String
 /// An estimate of the row count from the server's statistics.
 pub(crate) async fn row_estimate(client: &Object, table: &TableDef) -> Result<i64> {
     // reltuples is -1 before the first ANALYZE; then the size of the file and the width tell.
-    const ESTIMATE: &str = "SELECT CASE WHEN c.reltuples >= 0 AND c.relpages > 0
-            THEN (c.reltuples / c.relpages * (pg_relation_size(c.oid) / current_setting('block_size')::int))::int8
-            ELSE (pg_relation_size(c.oid) / 100)::int8 END
-        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
+    const ESTIMATE: &str = "SELECT coalesce(sum(CASE WHEN r.reltuples >= 0 AND r.relpages > 0
+            THEN (r.reltuples / r.relpages * (pg_relation_size(r.oid) / current_setting('block_size')::int))::int8
+            ELSE (pg_relation_size(r.oid) / 100)::int8 END), 0)::int8
+        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_class r ON r.oid = c.oid OR r.oid IN (SELECT p.relid FROM pg_partition_tree(c.oid) p WHERE p.isleaf)
+        WHERE n.nspname = $1 AND c.relname = $2";
     let schema = table.location.schema.as_deref().unwrap_or("public");
     let row = client.query_opt(ESTIMATE, &[&schema, &table.location.table]).await.map_err(pg)?;
     row.map_or(Ok(0), |row| row.try_get(0).map_err(pg))

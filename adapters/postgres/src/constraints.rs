@@ -2,39 +2,26 @@
 
 use epoch_adapter::TableDef;
 
-use crate::foreign_keys::below;
+use crate::foreign_keys::{below, below_rows};
 use crate::install::Index;
 use crate::layout::{literal, overlay, quote};
-use crate::text::{columns, fill, join};
+use crate::text::{columns, fill, join, same_key};
 
 const UNIQUE_SQL: &str = include_str!("../../../sql/postgres/unique.sql");
 const CHECK_SQL: &str = include_str!("../../../sql/postgres/unique_check.sql");
+const EXCLUSION_SQL: &str = include_str!("../../../sql/postgres/exclusion_check.sql");
 
-/// Triggers that check unique keys of the overlay against the visible part of the base.
+/// Triggers that check unique keys and exclusion constraints of the overlay against the visible part of
+/// the base.
 pub(crate) fn unique(table: &TableDef, indexes: &[Index]) -> String {
-    let unique: Vec<&Index> = indexes.iter().filter(|i| i.unique).collect();
+    let keys = indexes.iter().filter(|i| i.unique || i.exclusion.is_some());
+    let (deferrable, unique): (Vec<&Index>, Vec<&Index>) = keys.partition(|i| !i.deferrable.is_empty());
     let id = table.id.0.to_string();
-    let function = |event: &str, rows: &str, own: &str| {
-        let checks = join(&unique, "", |index| check(table, index, rows, own));
-        fill(UNIQUE_SQL, &[("overlay", &overlay(table)), ("id", &id), ("event", event), ("checks", &checks)])
-    };
     let new_row = format!("(SELECT NEW.epoch_lineage, {}) epoch_row", columns(table, "NEW."));
-    let inserted = function("insert", "epoch_new", "NOT epoch_copied");
-    let updated = function("update", &new_row, "true");
-    // Queued only where a part of a unique key changed.
-    let changed = join(&unique, " OR ", |index| {
-        if index.names.is_empty() || index.predicate.is_some() {
-            "OLD.* OPERATOR(pg_catalog.*<>) NEW.*".to_owned()
-        } else {
-            join(&index.names, " OR ", |c| {
-                format!(
-                    "NOT (ROW(OLD.{c})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(NEW.{c})::pg_catalog.record)",
-                    c = quote(c)
-                )
-            })
-        }
-    });
-    format!(
+    let inserted = function(table, "insert", &unique, "epoch_new", "NOT epoch_copied");
+    let updated = function(table, "update", &unique, &new_row, "true");
+    let changed = join(&unique, " OR ", |index| changed(index));
+    let script = format!(
         "{inserted}{updated}
 -- The 1: like PostgreSQL, keys are checked before references.
 CREATE TRIGGER zz_epoch_1_unique_insert AFTER INSERT ON {overlay} REFERENCING NEW TABLE AS epoch_new
@@ -43,8 +30,54 @@ CREATE TRIGGER zz_epoch_1_unique_update AFTER UPDATE ON {overlay} FOR EACH ROW W
     EXECUTE FUNCTION epoch.overlay_{id}_unique_update();
 ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_unique_insert, ENABLE ALWAYS TRIGGER zz_epoch_1_unique_update;
 ",
+        changed = if changed.is_empty() { "false" } else { &changed },
         overlay = overlay(table)
+    );
+    script + &join(deferrable, "", |index| self::deferrable(table, index))
+}
+
+fn function(table: &TableDef, event: &str, indexes: &[&Index], rows: &str, own: &str) -> String {
+    let checks = join(indexes, "", |index| check(table, index, rows, own));
+    let id = table.id.0.to_string();
+    fill(UNIQUE_SQL, &[("overlay", &overlay(table)), ("id", &id), ("event", event), ("checks", &checks)])
+}
+
+/// A key that may be checked at the end of the transaction: a constraint trigger of its own, which
+/// SET CONSTRAINTS finds by the index's number. It looks at the row as it stands then.
+fn deferrable(table: &TableDef, index: &Index) -> String {
+    let row = format!(
+        "(SELECT c.* FROM {} c WHERE c.epoch_lineage = NEW.epoch_lineage AND {}) epoch_row",
+        overlay(table),
+        same_key(table, "c", "NEW")
+    );
+    format!(
+        "{function}
+CREATE CONSTRAINT TRIGGER zz_epoch_1_u{oid}_insert AFTER INSERT ON {overlay}{when} FOR EACH ROW WHEN (NOT NEW.epoch_copied)
+    EXECUTE FUNCTION epoch.overlay_{id}_unique_u{oid}();
+CREATE CONSTRAINT TRIGGER zz_epoch_1_u{oid}_update AFTER UPDATE ON {overlay}{when} FOR EACH ROW WHEN ({changed})
+    EXECUTE FUNCTION epoch.overlay_{id}_unique_u{oid}();
+ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_u{oid}_insert, ENABLE ALWAYS TRIGGER zz_epoch_1_u{oid}_update;
+",
+        function = function(table, &format!("u{}", index.oid), &[index], &row, "true"),
+        oid = index.oid,
+        id = table.id.0,
+        overlay = overlay(table),
+        when = index.deferrable,
+        changed = changed(index)
     )
+}
+
+/// Whether an UPDATE changed a part of the key: only then it is checked.
+fn changed(index: &Index) -> String {
+    if index.names.is_empty() || index.predicate.is_some() {
+        return "OLD.* OPERATOR(pg_catalog.*<>) NEW.*".to_owned();
+    }
+    join(&index.names, " OR ", |c| {
+        format!(
+            "NOT (ROW(OLD.{c})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(NEW.{c})::pg_catalog.record)",
+            c = quote(c)
+        )
+    })
 }
 
 fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
@@ -60,21 +93,44 @@ fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
             format!("({part}) {operator} n.epoch_u{i}")
         }
     });
-    let message = literal(&format!("duplicate key value violates unique constraint \"{name}\""));
-    let key = literal(&format!("Key ({})=(", index.parts.join(", ")));
-    let values = join(0..index.parts.len(), " || ', ' || ", |i| {
-        format!("CASE WHEN hit.epoch_u{i} IS NULL THEN 'null' ELSE format('%s', hit.epoch_u{i}) END")
-    });
+    let key = format!("Key ({})=(", index.shown.join(", "));
+    let values = |prefix: &str| {
+        join(0..index.parts.len(), " || ', ' || ", |i| {
+            let value = format!("hit.epoch_{prefix}{i}");
+            format!("CASE WHEN {value} IS NULL THEN 'null' ELSE format('%s', {value}) END")
+        })
+    };
+    let new = join(0..index.parts.len(), ", ", |i| format!("n.epoch_u{i}"));
+    let condition = format!("{same}{predicate}");
+    let [template, shown, below, message, detail] = if index.exclusion.is_some() {
+        let found = join(index.parts.iter().enumerate(), ", ", |(i, part)| format!("({part}) AS epoch_x{i}"));
+        let again = literal(&format!(") conflicts with existing {}", key.replacen("Key", "key", 1)));
+        [
+            EXCLUSION_SQL,
+            &format!("{new}, {}", join(0..index.parts.len(), ", ", |i| format!("x.epoch_x{i}"))),
+            &below_rows(table, "n.epoch_l", "e.base", &condition, &found).join("\n        UNION ALL "),
+            &format!("conflicting key value violates exclusion constraint \"{name}\""),
+            &format!("{} || {} || {again} || {} || ').'", literal(&key), values("u"), values("x")),
+        ]
+    } else {
+        [
+            CHECK_SQL,
+            &new,
+            &below(table, "n.epoch_l", "e.base", &condition),
+            &format!("duplicate key value violates unique constraint \"{name}\""),
+            &format!("{} || {} || ') already exists.'", literal(&key), values("u")),
+        ]
+    };
     fill(
-        CHECK_SQL,
+        template,
         &[
-            ("values", &join(0..index.parts.len(), ", ", |i| format!("n.epoch_u{i}"))),
+            ("values", shown),
             ("parts", &parts),
             ("rows", rows),
             ("own", &format!("{own}{predicate}")),
-            ("below", &below(table, "n.epoch_l", "e.base", &format!("{same}{predicate}"))),
-            ("message", &message),
-            ("detail", &format!("{key} || {values} || ') already exists.'")),
+            ("below", below),
+            ("message", &literal(message)),
+            ("detail", detail),
             ("schema", &literal(table.location.schema.as_deref().unwrap_or("public"))),
             ("table", &literal(&table.location.table)),
             ("constraint", &literal(name)),

@@ -86,15 +86,25 @@ pub fn present(error: Error) -> Error {
 
 /// A DETAIL about an overlay row without our hidden columns; `None` if it mentions none.
 pub fn present_detail(detail: &str) -> Option<String> {
-    if let Some(rest) = detail.strip_prefix("Key (epoch_lineage, ") {
-        let (columns, values) = rest.split_once(")=(")?;
-        let (_, values) = values.split_once(", ")?;
-        return Some(format!("Key ({columns})=({values}"));
+    if let Some(rest) = detail.strip_prefix("Key (") {
+        // An exclusion constraint shows a second key.
+        let Some((new, old)) = rest.split_once(" conflicts with existing key (") else {
+            return Some(format!("Key ({}", without_lineage(rest)?));
+        };
+        let (new, old) = (without_lineage(new)?, without_lineage(old)?);
+        return Some(format!("Key ({new} conflicts with existing key ({old}"));
     }
     let row = detail.strip_prefix("Failing row contains (")?.strip_suffix(").")?;
     let (row, _copied) = row.rsplit_once(", ")?;
     let (row, _lineage) = row.rsplit_once(", ")?;
     Some(format!("Failing row contains ({row})."))
+}
+
+/// `epoch_lineage, a)=(7, 1)…` without our column and its value.
+fn without_lineage(key: &str) -> Option<String> {
+    let (columns, values) = key.strip_prefix("epoch_lineage, ")?.split_once(")=(")?;
+    let (_, values) = values.split_once(", ")?;
+    Some(format!("{columns})=({values}"))
 }
 
 #[cfg(test)]
@@ -113,6 +123,13 @@ mod tests {
         assert_eq!(
             present_detail("Failing row contains (1, a, b, 7, f).").unwrap(),
             "Failing row contains (1, a, b)."
+        );
+        assert_eq!(
+            present_detail(
+                "Key (epoch_lineage, a)=(7, 1) conflicts with existing key (epoch_lineage, a)=(7, 2)."
+            )
+            .unwrap(),
+            "Key (a)=(1) conflicts with existing key (a)=(2)."
         );
         assert_eq!(present_detail("Array value must start with \"{\"."), None);
     }

@@ -34,6 +34,8 @@ struct ForeignKey {
     deferrable: Option<String>,
     /// The columns of ON DELETE SET NULL (…), if not all.
     set_columns: Vec<String>,
+    /// MATCH FULL over several columns.
+    full: bool,
 }
 
 /// Makes the triggers of all foreign keys that `table` takes part in, as what is versioned now
@@ -55,6 +57,18 @@ pub(crate) async fn remove(client: &Object, table: &TableDef) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The versioned tables whose rows an action of a foreign key may change when `table` is written to.
+pub(crate) async fn related(client: &Object, table: &TableDef) -> Result<Vec<TableId>> {
+    const RELATED: &str = "WITH RECURSIVE w (oid) AS (SELECT $1::text::regclass::oid UNION
+            SELECT k.conrelid FROM w JOIN pg_constraint k ON k.confrelid = w.oid AND k.contype = 'f' AND k.conparentid = 0
+                AND (k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')))
+        SELECT r.id FROM w JOIN pg_class c ON c.oid = w.oid JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN epoch.registered r ON r.schema_name = n.nspname AND r.table_name = c.relname WHERE r.id <> $2";
+    let statement = client.prepare_cached(RELATED).await.map_err(pg)?;
+    let rows = client.query(&statement, &[&base(table), &table.id.0]).await.map_err(pg)?;
+    rows.iter().map(|row| row.try_get(0).map(TableId).map_err(pg)).collect()
 }
 
 async fn read(client: &Object, table: &TableDef) -> Result<Vec<ForeignKey>> {
@@ -85,6 +99,7 @@ async fn read(client: &Object, table: &TableDef) -> Result<Vec<ForeignKey>> {
             on_update: text(12)?,
             deferrable: row.try_get(13).map_err(pg)?,
             set_columns: list(14)?,
+            full: row.try_get(17).map_err(pg)?,
         });
     }
     Ok(out)
@@ -141,7 +156,9 @@ impl ForeignKey {
             "(SELECT c.* FROM {overlay} c WHERE c.epoch_lineage = NEW.epoch_lineage AND {}) epoch_row",
             same_key(child, "c", "NEW")
         );
-        let not_null = join(&self.columns, "", |c| format!(" AND {} IS NOT NULL", quote(c)));
+        let any = if self.full { " OR " } else { " AND " };
+        let given = join(&self.columns, any, |c| format!("{} IS NOT NULL", quote(c)));
+        let not_null = format!(" AND ({given})");
         let changed = join(&self.columns, " OR ", |c| {
             format!("NOT (ROW(OLD.{c})::record OPERATOR(pg_catalog.*=) ROW(NEW.{c})::record)", c = quote(c))
         });
@@ -190,6 +207,14 @@ impl ForeignKey {
             join(0..width, " || ', ' || ", |i| format!("format('%s', hit.epoch_u{i})")),
             literal(&format!(") is not present in table \"{}\".", self.parent_name.1))
         );
+        let detail = if self.full {
+            let mixed = join(0..width, " OR ", |i| format!("hit.epoch_u{i} IS NULL"));
+            format!(
+                "CASE WHEN {mixed} THEN 'MATCH FULL does not allow mixing of null and nonnull key values.' ELSE {detail} END"
+            )
+        } else {
+            detail
+        };
         fill(
             CHILD_SQL,
             &[
@@ -292,7 +317,9 @@ impl ForeignKey {
         update: bool,
     ) -> String {
         let body = match action {
-            "c" | "n" | "d" => self.follow(rows, action, update),
+            "c" | "n" => self.follow(rows, action, update),
+            // The default may be the very key that goes.
+            "d" => self.follow(rows, action, update) + &self.refuse(parent, rows, action),
             _ => self.refuse(parent, rows, action),
         };
         fill(
@@ -385,6 +412,19 @@ impl ForeignKey {
 
 /// Whether main below a lineage holds a visible row `b` for which `same` holds.
 pub(crate) fn below(table: &TableDef, lineage: &str, ordinal: &str, same: &str) -> String {
+    let [live, images] = below_rows(table, lineage, ordinal, same, "");
+    format!("EXISTS ({live} OFFSET 0)\n        OR EXISTS ({images} OFFSET 0)")
+}
+
+/// `columns` of the rows `b` that main below a lineage shows and for which `same` holds: those that
+/// stand there as they were, and those that are images by now.
+pub(crate) fn below_rows(
+    table: &TableDef,
+    lineage: &str,
+    ordinal: &str,
+    same: &str,
+    columns: &str,
+) -> [String; 2] {
     let unmasked = format!(
         "NOT EXISTS (SELECT FROM {} m WHERE m.epoch_lineage = {lineage} AND {} OFFSET 0)",
         mask(table),
@@ -395,11 +435,15 @@ pub(crate) fn below(table: &TableDef, lineage: &str, ordinal: &str, same: &str) 
         history(table),
         same_key(table, "g", "b")
     );
-    format!(
-        "EXISTS (SELECT FROM {base} b WHERE {same} AND {unmasked} AND NOT EXISTS ({image} OFFSET 0) OFFSET 0)
-        OR EXISTS (SELECT FROM {history} b WHERE b.epoch_lineage = 1 AND b.epoch_existed AND b.epoch_to > {ordinal} AND {same}
-            AND {unmasked} AND NOT EXISTS ({image} AND (g.epoch_to, g.epoch_seq) < (b.epoch_to, b.epoch_seq) OFFSET 0) OFFSET 0)",
-        base = base(table),
-        history = history(table)
-    )
+    [
+        format!(
+            "SELECT {columns} FROM {} b WHERE {same} AND {unmasked} AND NOT EXISTS ({image} OFFSET 0)",
+            base(table)
+        ),
+        format!(
+            "SELECT {columns} FROM {} b WHERE b.epoch_lineage = 1 AND b.epoch_existed AND b.epoch_to > {ordinal} AND {same}
+            AND {unmasked} AND NOT EXISTS ({image} AND (g.epoch_to, g.epoch_seq) < (b.epoch_to, b.epoch_seq) OFFSET 0)",
+            history(table)
+        ),
+    ]
 }

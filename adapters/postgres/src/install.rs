@@ -5,19 +5,17 @@ use epoch_adapter::{Error, Result, TableDef, sqlstate};
 
 use crate::error::pg;
 use crate::layout::{SCHEMA, base, history, literal, mask, overlay, overlay_schema, quote};
-use crate::text::{columns, fill, join, key, same_key};
+use crate::text::{fill, join, key};
 use crate::tx::Tx;
+use crate::{capture, partitions};
 
 const SCHEMA_SQL: &str = include_str!("../../../sql/postgres/schema.sql");
 const TABLES_SQL: &str = include_str!("../../../sql/postgres/tables_of_ours.sql");
 const PAGES_SQL: &str = include_str!("../../../sql/postgres/pages.sql");
-const CAPTURE_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
-const GUARD_SQL: &str = include_str!("../../../sql/postgres/guard.sql");
-const TRUNCATE_SQL: &str = include_str!("../../../sql/postgres/truncate.sql");
 const INDEXES_SQL: &str = include_str!("../../../sql/postgres/indexes.sql");
 
 /// Serialises installs and uninstalls in one database ('epoc' in ASCII, 0).
-const INSTALL_LOCK: &str = "SELECT pg_advisory_xact_lock(1701867363, 0)";
+pub(crate) const INSTALL_LOCK: &str = "SELECT pg_advisory_xact_lock(1701867363, 0)";
 
 /// Everything in one transaction; nothing if it is there already.
 pub(crate) async fn install(tx: Tx, table: &TableDef) -> Result<()> {
@@ -39,8 +37,12 @@ async fn install_in(client: &Object, table: &TableDef) -> Result<()> {
     for statement in index_statements(table, &indexes)? {
         client.batch_execute(&statement).await.map_err(pg)?;
     }
-    let script = capture(table) + &crate::constraints::unique(table, &indexes);
+    let partitioned = partitions::is_partitioned(client, table).await?;
+    let script = capture::script(table, partitioned) + &crate::constraints::unique(table, &indexes);
     client.batch_execute(&script).await.map_err(pg)?;
+    if partitioned {
+        partitions::install(client, table).await?;
+    }
     crate::foreign_keys::refresh(client, table).await
 }
 
@@ -147,22 +149,28 @@ async fn defaults(client: &Object, table: &TableDef) -> Result<String> {
 
 /// An index of the base.
 pub(crate) struct Index {
+    pub oid: u32,
     pub name: String,
     pub method: String,
     pub unique: bool,
     pub primary: bool,
     pub nulls_not_distinct: bool,
     pub constraint: Option<String>,
+    /// ` DEFERRABLE`, perhaps with ` INITIALLY DEFERRED`; else empty.
     pub deferrable: String,
     pub predicate: Option<String>,
     /// What stands after `USING method (` and before the predicate.
     pub tail: String,
     /// The key's columns or expressions over bare column names.
     pub parts: Vec<String>,
+    /// The same as error messages show them.
+    pub shown: Vec<String>,
     /// The key's columns; empty if one part is an expression.
     pub names: Vec<String>,
-    /// The equality operator of each part of a btree's key.
+    /// The equality operator of each part of a btree's key, or those of an exclusion constraint.
     pub operators: Vec<String>,
+    /// What stands after `EXCLUDE USING method (` in the definition of an exclusion constraint.
+    pub exclusion: Option<String>,
 }
 
 async fn indexes(client: &Object, table: &TableDef) -> Result<Vec<Index>> {
@@ -185,6 +193,9 @@ async fn indexes(client: &Object, table: &TableDef) -> Result<Vec<Index>> {
             parts: row.try_get(9).map_err(pg)?,
             names: row.try_get(10).map_err(pg)?,
             operators: row.try_get(11).map_err(pg)?,
+            exclusion: row.try_get(12).map_err(pg)?,
+            oid: row.try_get(13).map_err(pg)?,
+            shown: row.try_get(14).map_err(pg)?,
             name,
         })
     };
@@ -199,6 +210,20 @@ fn takes_lineage(method: &str) -> bool {
 fn index_statements(table: &TableDef, indexes: &[Index]) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for index in indexes {
+        if let (Some(constraint), Some(rest)) = (&index.constraint, &index.exclusion) {
+            out.push(format!(
+                "ALTER TABLE {} ADD CONSTRAINT {} EXCLUDE USING {} (epoch_lineage WITH =, {rest}",
+                overlay(table),
+                quote(constraint),
+                quote(&index.method)
+            ));
+            out.push(history_index(
+                table,
+                index,
+                if takes_lineage(&index.method) { "epoch_lineage, " } else { "" },
+            ));
+            continue;
+        }
         let lineage = if takes_lineage(&index.method) { "epoch_lineage, " } else { "" };
         let predicate = index.predicate.as_ref().map(|p| format!(" WHERE {p}")).unwrap_or_default();
         let unique = if index.unique { "UNIQUE " } else { "" };
@@ -244,57 +269,6 @@ fn history_index(table: &TableDef, index: &Index, lineage: &str) -> String {
     )
 }
 
-fn capture(table: &TableDef) -> String {
-    let id = table.id.0.to_string();
-    let shared = |target: &str, function: &str, marks: &str, lineage: [&str; 2], own: &str| {
-        fill(
-            CAPTURE_SQL,
-            &[
-                ("target", target),
-                ("fn", function),
-                ("marks", marks),
-                ("rekeyed", &format!("k{marks}")),
-                ("history", &history(table)),
-                ("rows_old", "epoch_old"),
-                ("rows_new", "epoch_new"),
-                ("lineage_o", lineage[0]),
-                ("lineage_n", lineage[1]),
-                ("own_n", own),
-                ("columns", &columns(table, "")),
-                ("columns_o", &columns(table, "o.")),
-                ("key", &key(table, "")),
-                ("key_n", &key(table, "n.")),
-                ("key_old", &key(table, "OLD.")),
-                ("key_new", &key(table, "NEW.")),
-                ("match_o", &same_key(table, "h", "o")),
-                ("match_n", &same_key(table, "h", "n")),
-            ],
-        )
-    };
-    let on_base = shared(&base(table), &format!("epoch.capture_{id}"), &format!("b{id}"), ["1", "1"], "true");
-    let on_overlay = shared(
-        &overlay(table),
-        &format!("epoch.overlay_{id}"),
-        &format!("o{id}"),
-        ["o.epoch_lineage", "n.epoch_lineage"],
-        "NOT n.epoch_copied",
-    );
-    let truncate = fill(
-        TRUNCATE_SQL,
-        &[
-            ("id", &id),
-            ("history", &history(table)),
-            ("base", &base(table)),
-            ("overlay", &overlay(table)),
-            ("columns", &columns(table, "")),
-            ("columns_o", &columns(table, "o.")),
-            ("match_o", &same_key(table, "h", "o")),
-        ],
-    );
-    let guard = fill(GUARD_SQL, &[("base", &base(table))]);
-    guard + &on_base + &on_overlay + &truncate
-}
-
 /// Takes away what [`install`] made; the last table takes the shared part with it.
 pub(crate) async fn uninstall(tx: Tx, table: &TableDef) -> Result<()> {
     let done = uninstall_in(&tx, table).await;
@@ -331,7 +305,7 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     if all == 0 {
         client
             .batch_execute(
-                "DROP TABLE epoch.lineage, epoch.registered, epoch.layer, epoch.seal; DROP SEQUENCE epoch.seq;
+                "DROP TABLE epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.seal; DROP SEQUENCE epoch.seq;
                  DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse(); DROP SCHEMA epoch",
             )
             .await
@@ -342,21 +316,27 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
 
 async fn drop_script(client: &Object, table: &TableDef) -> Result<String> {
     let id = table.id.0;
+    // Wherever they are: the table may have been renamed, a partition detached.
     let rows = client
         .query(
-            "SELECT quote_ident(t.tgname) FROM pg_trigger t WHERE t.tgrelid = to_regclass($1) AND t.tgname LIKE 'zz\\_epoch\\_%'
-             AND NOT t.tgisinternal",
-            &[&base(table)],
+            "SELECT DISTINCT quote_ident(t.tgname), quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+             FROM pg_trigger f JOIN pg_proc p ON p.oid = f.tgfoid
+             JOIN pg_trigger t ON t.tgrelid = f.tgrelid
+             JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE p.pronamespace = 'epoch'::regnamespace AND p.proname ~ $1
+             AND t.tgname LIKE 'zz\\_epoch\\_%' AND NOT t.tgisinternal AND t.tgparentid = 0",
+            &[&format!("^capture_{id}_")],
         )
         .await
         .map_err(pg)?;
     let mut script = String::new();
     for row in &rows {
-        let trigger: String = row.try_get(0).map_err(pg)?;
-        script += &format!("DROP TRIGGER {trigger} ON {};\n", base(table));
+        let (trigger, relation): (String, String) =
+            (row.try_get(0).map_err(pg)?, row.try_get(1).map_err(pg)?);
+        script += &format!("DROP TRIGGER {trigger} ON {relation};\n");
     }
     script += &format!(
-        "DROP TABLE IF EXISTS {}, {}, {};\nDELETE FROM epoch.layer WHERE table_id = {id};\n",
+        "DROP TABLE IF EXISTS {}, {}, {};\nDELETE FROM epoch.layer WHERE table_id = {id};\nDELETE FROM epoch.partition WHERE table_id = {id};\n",
         overlay(table),
         mask(table),
         history(table)

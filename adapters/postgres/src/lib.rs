@@ -4,16 +4,19 @@
 //! changes a table (through us or not) is captured by triggers in the database.
 
 mod apply;
+mod capture;
 mod catalog;
 mod connect;
 mod constraints;
 mod diff;
+mod drift;
 mod error;
 mod foreign_keys;
 mod install;
 mod layer;
 pub mod layout;
 mod parse;
+mod partitions;
 mod pending;
 mod predicate;
 pub mod relation;
@@ -35,15 +38,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
-    Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Health, Layer, Location, Ordinal, Predicate,
-    Result, Scan, SealMode, Sealed, Segment, TableChanges, TableDef, TableId, TableSchema, TableStats,
-    Transaction, View, sqlstate,
+    Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Location, Ordinal,
+    Predicate, Result, Scan, SealMode, Sealed, Segment, TableChanges, TableDef, TableId, TableSchema,
+    TableStats, Transaction, View, sqlstate,
 };
 
 use crate::error::pg;
+use crate::seal::Outcome;
 use crate::stream::Source;
 use crate::transaction::PostgresTransaction;
 use crate::tx::Tx;
+
+/// How often a seal looks again for partitions that came meanwhile.
+const PATIENCE: usize = 5;
 
 /// One PostgreSQL database.
 #[derive(Clone)]
@@ -71,6 +78,13 @@ impl PostgresAdapter {
 
     async fn tx(&self) -> Result<Tx> {
         Tx::begin(&self.pool, &self.name).await
+    }
+
+    /// Notes partitions that came since the last look.
+    async fn adopt(&self, table: &TableDef) -> Result<()> {
+        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        let done = partitions::adopt(&tx, table).await;
+        tx.finish(done).await
     }
 }
 
@@ -136,6 +150,10 @@ impl Adapter for PostgresAdapter {
         }
     }
 
+    async fn related(&self, table: &TableDef) -> Result<Vec<TableId>> {
+        foreign_keys::related(&self.client().await?, table).await
+    }
+
     async fn scan(&self, table: &TableDef, view: &View, scan: &Scan) -> Result<BatchStream> {
         scan::scan(Source::Own(Box::new(self.client().await?)), table, view, scan).await
     }
@@ -164,9 +182,22 @@ impl Adapter for PostgresAdapter {
         changes: &[TableChanges],
         mode: SealMode,
     ) -> Result<Sealed> {
-        let tx = self.tx().await?;
-        let done = seal::seal(&tx, operation, tables, layer, ordinal, changes, mode).await;
-        tx.finish(done).await
+        // Partitions that came since the last seal must be known before anything is published.
+        for _ in 0..PATIENCE {
+            let tx = self.tx().await?;
+            match seal::seal(&tx, operation, tables, layer, ordinal, changes, mode).await {
+                Ok(Outcome::Unadopted(tables)) => {
+                    tx.rollback().await?;
+                    for table in &tables {
+                        self.adopt(table).await?;
+                    }
+                }
+                Ok(Outcome::Sealed(sealed)) => return tx.finish(Ok(sealed)).await,
+                Err(error) => return tx.finish(Err(error)).await,
+            }
+        }
+        Err(Error::new(sqlstate::SERIALIZATION_FAILURE, "partitions are made faster than they are noted")
+            .with_hint("Retry."))
     }
 
     async fn sealed(&self, operation: &str) -> Result<Option<Sealed>> {
@@ -196,6 +227,19 @@ impl Adapter for PostgresAdapter {
         segments: &[Segment],
     ) -> Result<TableStats> {
         diff::stat(&self.client().await?, table, from, to, segments).await
+    }
+
+    async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {
+        let client = self.client().await?;
+        let mut found = drift::look(&client, tables).await?;
+        drop(client);
+        for table in &found.unadopted {
+            if let Err(error) = self.adopt(table).await {
+                let reason = format!("a new partition cannot be noted: {}", error.message());
+                found.drifted.push((table.id, reason));
+            }
+        }
+        Ok(found.drifted)
     }
 
     async fn row_estimate(&self, table: &TableDef) -> Result<i64> {

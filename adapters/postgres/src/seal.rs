@@ -6,15 +6,22 @@ use epoch_adapter::{
     Error, Layer, Ordinal, Result, SealMode, Sealed, TableChanges, TableDef, TableStats, sqlstate,
 };
 
-use crate::apply;
 use crate::diff::counts;
 use crate::error::pg;
 use crate::layout::{PENDING, history};
 use crate::pending::{current, with_pending};
 use crate::text::{columns, fill, join, key, same_key};
 use crate::tx::{Tx, texts};
+use crate::{apply, drift};
 
 const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
+
+/// What became of a seal.
+pub(crate) enum Outcome {
+    Sealed(Sealed),
+    /// Nothing was done: these tables have partitions whose rows aren't noted yet.
+    Unadopted(Vec<Arc<TableDef>>),
+}
 
 /// See [`epoch_adapter::Adapter::seal`].
 pub(crate) async fn seal(
@@ -25,7 +32,7 @@ pub(crate) async fn seal(
     ordinal: Ordinal,
     changes: &[TableChanges],
     mode: SealMode,
-) -> Result<Sealed> {
+) -> Result<Outcome> {
     // Sealers of a lineage take turns; writers never wait for this lock ('epol' in ASCII, lineage).
     // Work is proportional to the changes: never a scan of the user's table, and through indexes row by row.
     let lock = format!(
@@ -35,13 +42,34 @@ pub(crate) async fn seal(
     );
     tx.batch_execute(&lock).await.map_err(pg)?;
     if let Some(first) = sealed(tx, operation).await? {
-        return Ok(first);
+        return Ok(Outcome::Sealed(first));
+    }
+    let concerned = if layer.is_main() {
+        tables.to_vec()
+    } else {
+        with_pending(tx, tables, layer)
+            .await?
+            .into_iter()
+            .chain(changes.iter().map(|c| &c.table))
+            .cloned()
+            .collect()
+    };
+    let found = drift::check(tx, &concerned).await?;
+    if layer.is_main() && !found.unadopted.is_empty() {
+        return Ok(Outcome::Unadopted(found.unadopted));
     }
     apply::apply(tx, layer, changes).await?;
     let mut published = Sealed::default();
     // Taken after the lock: what an earlier sealer saw as in flight and is committed now is in it.
     let snapshot = texts(tx, "SELECT pg_current_snapshot()").await?;
     let snapshot = snapshot.into_iter().flatten().flatten().next().unwrap_or_default();
+    if layer.is_main() && found.partitioned {
+        // No row of a partition that came after the first look may be in this, so look once more.
+        let unadopted = drift::look(tx, tables).await?.unadopted;
+        if !unadopted.is_empty() {
+            return Ok(Outcome::Unadopted(unadopted));
+        }
+    }
     for table in with_pending(tx, tables, layer).await? {
         let rows = texts(tx, &statement(table, layer, ordinal, &snapshot, mode)).await?;
         let Some(row) = rows.first() else { continue };
@@ -52,7 +80,7 @@ pub(crate) async fn seal(
         }
     }
     record(tx, operation, layer, ordinal, &published).await?;
-    Ok(published)
+    Ok(Outcome::Sealed(published))
 }
 
 /// The result of an operation that took place.

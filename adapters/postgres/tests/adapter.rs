@@ -8,6 +8,8 @@ mod branches;
 mod capture;
 mod commits;
 mod constraints;
+mod drift;
+mod partitions;
 mod plans;
 mod roundtrip;
 mod values;

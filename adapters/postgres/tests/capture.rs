@@ -28,7 +28,7 @@ async fn check(setup: &str, script: &str) {
     db.drop().await;
 }
 
-async fn settle(db: &Db, table: &std::sync::Arc<TableDef>, before: &BTreeMap<Row, Row>, what: &str) {
+pub async fn settle(db: &Db, table: &std::sync::Arc<TableDef>, before: &BTreeMap<Row, Row>, what: &str) {
     let after = db.rows(table, View::MAIN).await;
     assert_ne!(*before, after, "{what}: changes something");
     assert_eq!(db.rows(table, main_at(0)).await, *before, "{what}: ordinal 0 with pending changes");
@@ -45,9 +45,8 @@ async fn settle(db: &Db, table: &std::sync::Arc<TableDef>, before: &BTreeMap<Row
 
 /// The difference of two copies.
 pub fn expected(before: &BTreeMap<Row, Row>, after: &BTreeMap<Row, Row>) -> Vec<RowChange> {
-    let number = |key: &Row| match &key[0] {
-        Value::Text(t) => t.parse::<i64>().unwrap_or(0),
-        _ => 0,
+    let number = |key: &Row| -> Vec<i64> {
+        key.iter().map(|v| v.to_text().and_then(|t| t.parse().ok()).unwrap_or(0)).collect()
     };
     let mut keys: Vec<&Row> = before.keys().chain(after.keys()).collect();
     keys.sort_by_key(|k| (number(k), (*k).clone()));
@@ -83,6 +82,7 @@ captured! {
     write_then_truncate: "", "BEGIN; UPDATE t SET v = 'x' WHERE id = 1; INSERT INTO t VALUES (8, 'y', 0); TRUNCATE t; COMMIT";
     replica_role: "", "SET session_replication_role = replica; UPDATE t SET v = 'x' WHERE id < 3; DELETE FROM t WHERE id = 4;
         SET session_replication_role = origin";
+    replica_role_truncate: "", "SET session_replication_role = replica; TRUNCATE t; INSERT INTO t VALUES (9, 'x', 0); RESET session_replication_role";
     in_a_function: "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ UPDATE t SET v = 'f' WHERE id = 1; DELETE FROM t WHERE id = 2 $$",
         "SELECT f()";
     delete_and_insert_in_one_statement: "", "WITH d AS (DELETE FROM t WHERE id < 3 RETURNING *) INSERT INTO t SELECT id + 10, v, 7 FROM d";

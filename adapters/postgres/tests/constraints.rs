@@ -152,3 +152,86 @@ async fn foreign_keys_hold_on_branches() {
     assert_eq!(one(&client, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'epoch%'").await, "0");
     db.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exclusion_constraints_hold_over_the_visible_base() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    let create = "CREATE TABLE t (id int PRIMARY KEY, room int, span int4range, off bool DEFAULT false,
+             CONSTRAINT \"no clash\" EXCLUDE USING gist (int4range(room, room + 1) WITH &&, span WITH &&) WHERE (NOT off));
+         INSERT INTO t VALUES (1, 1, '[1,5)', false), (2, 1, '[5,9)', false), (3, 2, '[1,9)', false), (4, 1, '[1,9)', true)";
+    client.batch_execute(create).await.unwrap();
+    let refused = db.adapter.discover("t").await.unwrap()[0].reason.clone().unwrap();
+    assert_eq!(refused, "it has an exclusion constraint, for which branches need the extension btree_gist");
+    let location: Location = "postgresql://shop/public.t".parse().unwrap();
+    let error = db.adapter.describe(&location, None).await.unwrap_err();
+    assert_eq!((error.code(), error.hint()), ("0A000", Some("CREATE EXTENSION btree_gist;")));
+    client.batch_execute("CREATE EXTENSION btree_gist").await.unwrap();
+    let table = db.register("t", 1).await;
+    db.adapter.ensure_layer(&table, BRANCH, None).await.unwrap();
+    // As main says it.
+    let said = client.batch_execute("INSERT INTO t VALUES (9, 1, '[4,6)')").await.unwrap_err();
+    let said = said.as_db_error().unwrap().clone();
+    assert_eq!(said.code().code(), "23P01");
+    let clash = async |w: RowWrite, detail: &str| {
+        let error = write(&db, &table, w).await.unwrap_err();
+        assert_eq!(
+            (error.code(), error.message(), error.constraint(), error.table(), error.detail()),
+            (said.code().code(), said.message(), said.constraint(), said.table(), Some(detail))
+        );
+    };
+    clash(cells(&["9", "1", "[4,6)", "false"]), said.detail().unwrap()).await;
+    write(&db, &table, cells(&["9", "1", "[4,6)", "true"])).await.unwrap();
+    clash(set("9", 3, text("false")), said.detail().unwrap()).await;
+    let both = "Key (int4range(room, room + 1), span)=([2,3), [0,2)) conflicts with existing key (int4range(room, room + 1), span)=([2,3), [1,9)).";
+    clash(cells(&["8", "2", "[0,2)", "false"]), both).await;
+    // Main moves on; the branch sees its fork.
+    client
+        .batch_execute("DELETE FROM t WHERE id = 3; UPDATE t SET span = '[20,30)' WHERE id = 2")
+        .await
+        .unwrap();
+    clash(cells(&["8", "2", "[0,2)", "false"]), both).await;
+    write(&db, &table, cells(&["7", "1", "[20,30)", "false"])).await.unwrap();
+    // What the branch moved or deleted is free, what it added isn't.
+    write(&db, &table, RowWrite::Delete { key: row(&["3"]) }).await.unwrap();
+    write(&db, &table, cells(&["8", "2", "[0,2)", "false"])).await.unwrap();
+    write(&db, &table, set("1", 2, text("[1,3)"))).await.unwrap();
+    write(&db, &table, cells(&["6", "1", "[3,5)", "false"])).await.unwrap();
+    clash(cells(&["5", "1", "[3,4)", "false"]), "Key (int4range(room, room + 1), span)=([1,2), [3,4)) conflicts with existing key (int4range(room, room + 1), span)=([1,2), [3,5)).").await;
+    // Other lineages have their own.
+    let other = Layer { lineage: LineageId(8), base: 0 };
+    db.adapter.ensure_layer(&table, other, None).await.unwrap();
+    let mut tx = db.adapter.begin().await.unwrap();
+    tx.write(&table, other, &[cells(&["6", "7", "[3,5)", "false"])]).await.unwrap();
+    tx.commit().await.unwrap();
+    db.adapter.uninstall(&table).await.unwrap();
+    db.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exclusion_constraints_by_equality_need_no_extension() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v text, CONSTRAINT same EXCLUDE USING btree (lower(v) WITH =)); INSERT INTO t VALUES (1, 'a');
+             CREATE TABLE h (id int PRIMARY KEY, v text, EXCLUDE USING hash (v WITH =))",
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        db.adapter.discover("h").await.unwrap()[0].reason.as_deref(),
+        Some("it has an exclusion constraint whose index method takes one column only")
+    );
+    let table = db.register("t", 1).await;
+    db.adapter.ensure_layer(&table, BRANCH, None).await.unwrap();
+    let error = write(&db, &table, cells(&["2", "A"])).await.unwrap_err();
+    assert_eq!(
+        (error.code(), error.detail()),
+        ("23P01", Some("Key (lower(v))=(a) conflicts with existing key (lower(v))=(a)."))
+    );
+    write(&db, &table, set("1", 1, text("b"))).await.unwrap();
+    write(&db, &table, cells(&["2", "A"])).await.unwrap();
+    assert_eq!(write(&db, &table, cells(&["3", "B"])).await.unwrap_err().code(), "23P01");
+    db.drop().await;
+}

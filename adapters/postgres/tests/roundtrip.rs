@@ -84,6 +84,7 @@ async fn tables_that_cannot_be_versioned_say_why() {
              CREATE TABLE keyless (a int UNIQUE);
              CREATE TABLE part (id int PRIMARY KEY) PARTITION BY RANGE (id);
              CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (0) TO (9);
+             CREATE TABLE far (id int PRIMARY KEY REFERENCES part1); CREATE TABLE lone (id int PRIMARY KEY) PARTITION BY RANGE (id);
              CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child () INHERITS (parent);
              CREATE TABLE made (id int GENERATED ALWAYS AS (1) STORED PRIMARY KEY);
              CREATE VIEW v AS SELECT 1 AS one",
@@ -93,10 +94,12 @@ async fn tables_that_cannot_be_versioned_say_why() {
     let found = db.adapter.discover("public.*").await.unwrap();
     let reason = |name: &str| found.iter().find(|d| d.location.table == name).unwrap().reason.clone();
     assert_eq!(reason("plain"), None);
+    assert_eq!(reason("lone"), None);
     for (name, part) in [
         ("keyless", "no primary key"),
-        ("part", "partitioned"),
-        ("part1", "partition"),
+        ("part", "references one of its partitions"),
+        ("part1", "partition of another table"),
+        ("far", "foreign key to a partition"),
         ("parent", "inheritance"),
         ("child", "inheritance"),
         ("v", "view"),

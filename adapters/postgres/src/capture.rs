@@ -1,0 +1,159 @@
+//! Capture of before-images: triggers on the base and on the overlay.
+
+use epoch_adapter::TableDef;
+
+use crate::layout::{base, history, overlay};
+use crate::text::{columns, fill, key, same_key};
+
+const FUNCTIONS_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
+const TRIGGERS_SQL: &str = include_str!("../../../sql/postgres/capture_triggers.sql");
+const REKEYED_SQL: &str = include_str!("../../../sql/postgres/rekeyed.sql");
+const GUARD_SQL: &str = include_str!("../../../sql/postgres/guard.sql");
+const TRUNCATE_SQL: &str = include_str!("../../../sql/postgres/truncate.sql");
+const TRUNCATE_TRIGGER_SQL: &str = include_str!("../../../sql/postgres/truncate_trigger.sql");
+
+/// Functions and triggers of base and overlay. Of a partitioned base the partitions aren't among them.
+pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
+    let id = table.id.0.to_string();
+    let (on_base, on_overlay) = (format!("b{id}"), format!("o{id}"));
+    let (base, overlay) = (base(table), overlay(table));
+    // A row that moves to another partition is no UPDATE for row triggers.
+    let base_rekeys = if partitioned { "true".to_owned() } else { rekeyed_test(&on_base) };
+    let mut script = functions(
+        table,
+        &base,
+        "capture",
+        ["1", "1"],
+        "true",
+        [&base_rekeys, &of_partitions(table, partitioned)],
+    );
+    script += &truncate(table, partitioned);
+    script += &base_triggers(table, &base, &on_base, partitioned);
+    if !partitioned {
+        script += &rekeyed(table, &base, &on_base);
+        script += &truncate_trigger(table, &base);
+    }
+    let lineages = ["o.epoch_lineage", "n.epoch_lineage"];
+    let rekeys = rekeyed_test(&on_overlay);
+    script += &functions(table, &overlay, "overlay", lineages, "NOT n.epoch_copied", [&rekeys, ""]);
+    script += &triggers(&overlay, &format!("epoch.overlay_{id}"), &on_overlay, ["", ""]);
+    script + &rekeyed(table, &overlay, &on_overlay)
+}
+
+fn functions(
+    table: &TableDef,
+    target: &str,
+    name: &str,
+    lineage: [&str; 2],
+    own: &str,
+    [may_rekey, of_partitions]: [&str; 2],
+) -> String {
+    let id = table.id.0.to_string();
+    fill(
+        FUNCTIONS_SQL,
+        &[
+            ("target", target),
+            ("fn", &format!("epoch.{name}_{id}")),
+            ("may_rekey", may_rekey),
+            ("partitions", of_partitions),
+            ("history", &history(table)),
+            ("rows_old", "epoch_old"),
+            ("rows_new", "epoch_new"),
+            ("lineage_o", lineage[0]),
+            ("lineage_n", lineage[1]),
+            ("own_n", own),
+            ("columns", &columns(table, "")),
+            ("columns_o", &columns(table, "o.")),
+            ("key", &key(table, "")),
+            ("key_n", &key(table, "n.")),
+            ("match_o", &same_key(table, "h", "o")),
+            ("match_n", &same_key(table, "h", "n")),
+        ],
+    )
+}
+
+fn truncate(table: &TableDef, partitioned: bool) -> String {
+    fill(
+        TRUNCATE_SQL,
+        &[
+            ("id", &table.id.0.to_string()),
+            ("still_ours", &still_ours(table, partitioned)),
+            ("history", &history(table)),
+            ("overlay", &overlay(table)),
+            ("columns", &columns(table, "")),
+            ("columns_o", &columns(table, "o.")),
+            ("match_o", &same_key(table, "h", "o")),
+        ],
+    )
+}
+
+/// What the base's functions do besides if it is partitioned: the common mark goes (`moved_in` and
+/// `moved_out` look at it), and a partition that was detached is no longer captured. It keeps its triggers,
+/// but loses its copies of the base's row triggers.
+fn of_partitions(table: &TableDef, partitioned: bool) -> String {
+    if !partitioned {
+        return String::new();
+    }
+    format!(
+        "IF TG_OP <> 'UPDATE' THEN PERFORM set_config('epoch.b{id}s' || lower(left(TG_OP, 1)) || '_' || split_part(setting, '_', 2), '', true); END IF;
+    {}",
+        still_ours(table, partitioned),
+        id = table.id.0
+    )
+}
+
+fn still_ours(table: &TableDef, partitioned: bool) -> String {
+    if !partitioned {
+        return String::new();
+    }
+    format!(
+        "IF NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = TG_RELID AND t.tgfoid = 'epoch.capture_{}_fresh'::regproc) THEN RETURN NULL; END IF;",
+        table.id.0
+    )
+}
+
+fn rekeyed_test(marks: &str) -> String {
+    format!("current_setting('epoch.k{marks}', true) = 'on'")
+}
+
+fn rekeyed(table: &TableDef, target: &str, marks: &str) -> String {
+    fill(
+        REKEYED_SQL,
+        &[
+            ("target", target),
+            ("rekeyed", &format!("k{marks}")),
+            ("key_old", &key(table, "OLD.")),
+            ("key_new", &key(table, "NEW.")),
+        ],
+    )
+}
+
+fn triggers(target: &str, functions: &str, marks: &str, also: [&str; 2]) -> String {
+    fill(
+        TRIGGERS_SQL,
+        &[
+            ("target", target),
+            ("fn", functions),
+            ("marks", marks),
+            ("also_insert", also[0]),
+            ("also_delete", also[1]),
+        ],
+    )
+}
+
+/// The guard and the statement triggers of the base, or of one of its partitions. `marks` is a name
+/// of the relation's own.
+pub(crate) fn base_triggers(table: &TableDef, relation: &str, marks: &str, partitioned: bool) -> String {
+    let id = table.id.0;
+    let also = |event: &str| match partitioned {
+        true => format!(" OR set_config('epoch.b{id}s{event}_' || pg_trigger_depth(), 'on', true) IS NULL"),
+        false => String::new(),
+    };
+    let guard = fill(GUARD_SQL, &[("base", relation)]);
+    guard + &triggers(relation, &format!("epoch.capture_{id}"), marks, [&also("i"), &also("d")])
+}
+
+/// Captures TRUNCATE of a relation that holds rows itself.
+pub(crate) fn truncate_trigger(table: &TableDef, relation: &str) -> String {
+    fill(TRUNCATE_TRIGGER_SQL, &[("target", relation), ("id", &table.id.0.to_string())])
+}

@@ -1,0 +1,110 @@
+//! Whether tables are still as capture needs them. What somebody did to the table's columns or to our
+//! triggers past us can't be undone here, and what was written meanwhile isn't known: from then on the
+//! table is refused on branches, instead of showing rows that the branch never had.
+
+use std::sync::Arc;
+
+use deadpool_postgres::Object;
+use epoch_adapter::{Error, Result, TableDef, TableId};
+
+use crate::error::pg;
+
+const DRIFT_SQL: &str = include_str!("../../../sql/postgres/drift.sql");
+
+/// What one look at the catalog found.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Tables that drifted, and what of each did.
+    pub drifted: Vec<(TableId, String)>,
+    /// Tables with partitions that have no triggers of ours yet.
+    pub unadopted: Vec<Arc<TableDef>>,
+    /// Whether any of them is partitioned.
+    pub partitioned: bool,
+}
+
+/// Looks at all of `tables` with one query.
+pub(crate) async fn look(client: &Object, tables: &[Arc<TableDef>]) -> Result<Found> {
+    let mut found = Found::default();
+    if tables.is_empty() {
+        return Ok(found);
+    }
+    let ids: Vec<i64> = tables.iter().map(|t| t.id.0).collect();
+    let schemas: Vec<&str> =
+        tables.iter().map(|t| t.location.schema.as_deref().unwrap_or("public")).collect();
+    let names: Vec<&str> = tables.iter().map(|t| t.location.table.as_str()).collect();
+    let keys: Vec<String> = tables.iter().map(|t| array(&t.schema.key_names())).collect();
+    let statement = client.prepare_cached(DRIFT_SQL).await.map_err(pg)?;
+    let rows = client.query(&statement, &[&ids, &schemas, &names, &keys]).await.map_err(pg)?;
+    for table in tables {
+        let mut reason = Some("the table was dropped or renamed".to_owned());
+        for row in &rows {
+            if row.try_get::<_, i64>(0).map_err(pg)? != table.id.0 {
+                continue;
+            }
+            reason = changed(table, row)?;
+            found.partitioned |= row.try_get::<_, bool>(6).map_err(pg)?;
+            if row.try_get::<_, bool>(7).map_err(pg)? {
+                found.unadopted.push(Arc::clone(table));
+            }
+        }
+        found.drifted.extend(reason.map(|reason| (table.id, reason)));
+    }
+    Ok(found)
+}
+
+/// The first thing that is different.
+fn changed(table: &TableDef, row: &tokio_postgres::Row) -> Result<Option<String>> {
+    let names: Vec<String> = row.try_get(1).map_err(pg)?;
+    let types: Vec<String> = row.try_get(2).map_err(pg)?;
+    let generated: Vec<bool> = row.try_get(3).map_err(pg)?;
+    let now: Vec<(&str, &str, bool)> =
+        names.iter().zip(&types).zip(generated).map(|((n, t), g)| (n.as_str(), t.as_str(), g)).collect();
+    if let Some(reason) = columns_changed(table, &now) {
+        return Ok(Some(reason));
+    }
+    let gone: Option<String> = row.try_get(5).map_err(pg)?;
+    if let Some(name) = gone {
+        return Ok(Some(format!("partition {name} was detached or dropped")));
+    }
+    if row.try_get(8).map_err(pg)? {
+        return Ok(Some("a subscription writes to it".to_owned()));
+    }
+    if !row.try_get::<_, bool>(9).map_err(pg)? {
+        return Ok(Some(format!("the key ({}) is no longer unique", table.schema.key_names().join(", "))));
+    }
+    row.try_get(4).map_err(pg)
+}
+
+/// The text of an array.
+fn array(items: &[String]) -> String {
+    let quoted = |item: &String| format!("\"{}\"", item.replace('\\', "\\\\").replace('"', "\\\""));
+    format!("{{{}}}", items.iter().map(quoted).collect::<Vec<_>>().join(","))
+}
+
+fn columns_changed(table: &TableDef, now: &[(&str, &str, bool)]) -> Option<String> {
+    for column in &table.schema.columns {
+        let Some((_, type_name, generated)) = now.iter().find(|(name, ..)| *name == column.name) else {
+            return Some(format!("column \"{}\" was dropped or renamed", column.name));
+        };
+        if *type_name != column.type_name {
+            return Some(format!(
+                "column \"{}\" has the type {type_name}, no longer {}",
+                column.name, column.type_name
+            ));
+        }
+        if *generated != column.generated {
+            let verb = if *generated { "became" } else { "is no longer" };
+            return Some(format!("column \"{}\" {verb} generated", column.name));
+        }
+    }
+    let new = now.iter().find(|(name, ..)| table.schema.index_of(name).is_none())?;
+    Some(format!("column \"{}\" was added", new.0))
+}
+
+/// 55000 if one of `tables` drifted; else what [`look`] found.
+pub(crate) async fn check(client: &Object, tables: &[Arc<TableDef>]) -> Result<Found> {
+    let found = look(client, tables).await?;
+    let Some((id, reason)) = found.drifted.first() else { return Ok(found) };
+    let table = tables.iter().find(|t| t.id == *id);
+    Err(Error::drifted(&table.map(|t| t.name.to_string()).unwrap_or_default(), reason))
+}

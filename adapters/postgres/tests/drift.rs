@@ -1,0 +1,130 @@
+//! What somebody does to a table past us is reported, and nothing is published over it.
+
+use epoch_adapter::*;
+
+use crate::harness::*;
+
+/// Registers `t`, runs `script` as a client that knows nothing of us, and returns what is reported.
+async fn drift(setup: &str, script: &str) -> Option<Vec<String>> {
+    let db = database().await?;
+    let client = db.client().await;
+    client.batch_execute(setup).await.unwrap();
+    let table = db.register("t", 1).await;
+    assert_eq!(db.adapter.drift(&[table.clone()]).await.unwrap(), vec![], "fresh");
+    client.batch_execute(script).await.unwrap_or_else(|e| panic!("{script}: {e:?}"));
+    let found = db.adapter.drift(&[table.clone()]).await.unwrap();
+    let seal = db.adapter.seal("op", &[table.clone()], Layer::MAIN, 1, &[], SealMode::All).await;
+    if found.is_empty() {
+        seal.unwrap();
+    } else {
+        let error = seal.unwrap_err();
+        assert_eq!(error.code(), "55000", "{script}: {error}");
+        assert!(error.hint().is_some());
+    }
+    db.adapter.uninstall(&table).await.unwrap_or_else(|e| panic!("{script}: {e}"));
+    let left = "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'epoch%') + (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'zz_epoch%')";
+    assert_eq!(one(&client, left).await, "0", "{script}: something is left");
+    db.drop().await;
+    Some(found.into_iter().map(|(_, what)| what).collect())
+}
+
+const PLAIN: &str =
+    "CREATE TABLE t (id int PRIMARY KEY, v varchar(10), n int); INSERT INTO t VALUES (1, 'a', 1)";
+const PARTS: &str = "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (10);
+    CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (10) TO (20) PARTITION BY LIST (id); CREATE TABLE t2a PARTITION OF t2 DEFAULT; INSERT INTO t SELECT i, 'v' FROM generate_series(1, 15) i";
+
+macro_rules! reported {
+    ($($name:ident: $setup:expr, $script:expr => $what:expr;)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            if let Some(found) = drift($setup, $script).await {
+                assert_eq!(found, [$what]);
+            }
+        }
+    )*};
+}
+
+reported! {
+    all_triggers_disabled: PLAIN, "ALTER TABLE t DISABLE TRIGGER ALL" => "trigger zz_epoch_delete of public.t is disabled";
+    // What was written in between nobody knows: ENABLE isn't ENABLE ALWAYS, so it stays reported.
+    triggers_disabled_and_enabled_again: PLAIN, "ALTER TABLE t DISABLE TRIGGER ALL; UPDATE t SET v = 'unseen'; ALTER TABLE t ENABLE TRIGGER ALL" => "trigger zz_epoch_delete of public.t is disabled";
+    one_trigger_disabled: PLAIN, "ALTER TABLE t DISABLE TRIGGER zz_epoch_truncate" => "trigger zz_epoch_truncate of public.t is disabled";
+    a_trigger_dropped: PLAIN, "DROP TRIGGER zz_epoch_update ON t" => "trigger zz_epoch_update of public.t is missing";
+    a_column_added: PLAIN, "ALTER TABLE t ADD extra text" => "column \"extra\" was added";
+    a_column_dropped: PLAIN, "ALTER TABLE t DROP n" => "column \"n\" was dropped or renamed";
+    a_column_renamed: PLAIN, "ALTER TABLE t RENAME v TO w" => "column \"v\" was dropped or renamed";
+    a_column_retyped: PLAIN, "ALTER TABLE t ALTER n TYPE bigint" => "column \"n\" has the type bigint, no longer integer";
+    a_column_widened: PLAIN, "ALTER TABLE t ALTER v TYPE varchar(20)" => "column \"v\" has the type character varying(20), no longer character varying(10)";
+    a_key_that_is_none: PLAIN, "ALTER TABLE t DROP CONSTRAINT t_pkey" => "the key (id) is no longer unique";
+    a_key_of_two_odd_columns: "CREATE TABLE t (\"a \"\"\\{,}\" int, b int, UNIQUE (b, \"a \"\"\\{,}\"), PRIMARY KEY (\"a \"\"\\{,}\", b))", "ALTER TABLE t DROP b" => "column \"b\" was dropped or renamed";
+    the_table_dropped: PLAIN, "DROP TABLE t" => "the table was dropped or renamed";
+    the_table_renamed: PLAIN, "ALTER TABLE t RENAME TO u" => "the table was dropped or renamed";
+    another_table_of_its_name: PLAIN, "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v varchar(10), n int)" => "trigger zz_epoch_delete of public.t is missing";
+    a_partition_detached: PARTS, "ALTER TABLE t DETACH PARTITION t1" => "partition public.t1 was detached or dropped";
+    a_partition_detached_and_written: PARTS, "ALTER TABLE t DETACH PARTITION t1; UPDATE t1 SET v = 'alone'; DELETE FROM t1 WHERE id = 2; TRUNCATE t1" => "partition public.t1 was detached or dropped";
+    a_partition_that_was_away: PARTS, "ALTER TABLE t DETACH PARTITION t1; UPDATE t1 SET v = 'unseen'; ALTER TABLE t ATTACH PARTITION t1 FOR VALUES FROM (0) TO (10)" => "partition public.t1 was detached or dropped";
+    a_partition_dropped: PARTS, "DROP TABLE t1" => "partition public.t1 was detached or dropped";
+    partitions_of_a_partition_gone: PARTS, "DROP TABLE t2" => "partition public.t2 was detached or dropped";
+    triggers_of_a_partition_disabled: PARTS, "ALTER TABLE t1 DISABLE TRIGGER ALL" => "trigger zz_epoch_delete of public.t1 is disabled";
+    a_trigger_of_a_partition_dropped: PARTS, "DROP TRIGGER zz_epoch_insert ON t2a" => "trigger zz_epoch_insert of public.t2a is missing";
+}
+
+/// A partition's writes after it left are its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_detached_partition_is_not_captured() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    client.batch_execute(PARTS).await.unwrap();
+    db.register("t", 1).await;
+    client.batch_execute("ALTER TABLE t DETACH PARTITION t1; UPDATE t1 SET v = 'x'; INSERT INTO t1 VALUES (99, 'y'); TRUNCATE t1").await.unwrap();
+    assert_eq!(one(&client, "SELECT count(*) FROM epoch.history_1").await, "0");
+    db.drop().await;
+}
+
+/// Two tables: the one that drifted doesn't keep the other from being committed alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_tables_are_committed() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    client.batch_execute(&format!("{PLAIN}; CREATE TABLE u (id int PRIMARY KEY)")).await.unwrap();
+    let (t, u) = (db.register("t", 1).await, db.register("u", 2).await);
+    client.batch_execute("ALTER TABLE t DISABLE TRIGGER ALL; INSERT INTO u VALUES (1)").await.unwrap();
+    let both = db.adapter.seal("a", &[t.clone(), u.clone()], Layer::MAIN, 1, &[], SealMode::All).await;
+    assert_eq!(both.unwrap_err().message(), "table \"t\" was changed in a way that branches cannot follow");
+    let alone = db.adapter.seal("b", &[u], Layer::MAIN, 1, &[], SealMode::All).await.unwrap();
+    assert_eq!(alone.tables.len(), 1);
+    // A branch that holds nothing of it may be committed too.
+    let branch = db.adapter.seal("c", &[t], BRANCH, 1, &[], SealMode::All).await.unwrap();
+    assert_eq!(branch, Sealed::default());
+    db.drop().await;
+}
+
+/// Logical replication applies rows without firing statement triggers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_a_subscription_fills() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    client.batch_execute(PLAIN).await.unwrap();
+    let table = db.register("t", 1).await;
+    client
+        .batch_execute(&format!(
+            "SET allow_system_table_mods = on; CREATE SUBSCRIPTION {0} CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false);
+             INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) SELECT oid, 't'::regclass, 'r' FROM pg_subscription WHERE subname = '{0}'",
+            db.name
+        ))
+        .await
+        .unwrap();
+    let found = db.adapter.drift(&[table.clone()]).await.unwrap();
+    assert_eq!(found, vec![(table.id, "a subscription writes to it".to_owned())]);
+    let reason = db.adapter.discover("t").await.unwrap()[0].reason.clone().unwrap();
+    assert!(reason.contains("subscription"), "{reason}");
+    client
+        .batch_execute(&format!(
+            "ALTER SUBSCRIPTION {0} SET (slot_name = NONE); DROP SUBSCRIPTION {0}",
+            db.name
+        ))
+        .await
+        .unwrap();
+    assert_eq!(db.adapter.drift(&[table]).await.unwrap(), vec![]);
+    db.drop().await;
+}
