@@ -362,7 +362,7 @@ static CATALOG: &[Function] = &[
     },
     Function {
         name: "epoch_status",
-        summary: "Uncommitted changes of the session's branch",
+        summary: "Uncommitted changes of the session's branch, and tables that were changed past us",
         usage: "epoch_status()",
         columns: &[
             ("table_name", Text),

@@ -19,6 +19,9 @@ pub(super) async fn at(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
         spec => repository.checkout(spec, Some(session.checkout)).await?,
     };
     let view = repository.view(&there, &table)?;
+    if !view.is_plain() {
+        repository.sound(&table).await?;
+    }
     let backend = repository.backend(&table.location.backend).ok_or_else(|| {
         Error::internal(format!(
             "backend \"{}\" of table \"{}\" is not configured",

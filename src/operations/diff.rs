@@ -123,6 +123,7 @@ impl Repository {
         if views.segments.is_empty() {
             return Ok(stream::empty().boxed());
         }
+        self.sound(table).await?;
         let backend = self.inner.backends.require(&table.location.backend)?;
         backend.diff(table, &views.from, &views.to, &views.segments).await
     }
@@ -132,6 +133,7 @@ impl Repository {
         if views.segments.is_empty() {
             return Ok(TableStats::default());
         }
+        self.sound(table).await?;
         let backend = self.inner.backends.require(&table.location.backend)?;
         backend.diff_stat(table, &views.from, &views.to, &views.segments).await
     }
@@ -187,8 +189,19 @@ impl Repository {
 
     /// Net uncommitted changes of a branch, asked of all backends at the same time.
     pub(super) async fn pending(&self, branch: &Branch) -> Result<Vec<(TableId, TableStats)>> {
+        self.pending_of(branch, |_| true).await
+    }
+
+    /// As [`Repository::pending`], of some tables.
+    pub(super) async fn pending_of(
+        &self,
+        branch: &Branch,
+        wanted: impl Fn(TableId) -> bool,
+    ) -> Result<Vec<(TableId, TableStats)>> {
         let layer = self.state().layer(branch.lineage)?;
-        let asked = self.tables_by_backend(layer).into_iter().map(|(backend, tables)| async move {
+        let mut groups = self.tables_by_backend(layer);
+        groups.iter_mut().for_each(|(_, tables)| tables.retain(|t| wanted(t.id)));
+        let asked = groups.into_iter().map(|(backend, tables)| async move {
             self.inner.backends.require(&backend)?.pending(&tables, layer).await
         });
         let found = futures::future::try_join_all(asked).await?;

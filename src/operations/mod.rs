@@ -7,6 +7,7 @@ mod branches;
 mod commit;
 mod conflicts;
 mod diff;
+mod drift;
 mod failpoint;
 mod graph;
 mod log;
@@ -56,6 +57,10 @@ struct Inner {
     graph: tokio::sync::Mutex<Graph>,
     /// Lets one task at a time make a layer.
     layers: DashMap<(LineageId, TableId), Arc<tokio::sync::Mutex<()>>>,
+    /// Per backend, which tables were changed past us.
+    looked: DashMap<String, drift::Looked>,
+    /// Lets one task at a time look.
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Repository {
@@ -88,6 +93,8 @@ impl Repository {
                 reading: tokio::sync::Mutex::default(),
                 graph: tokio::sync::Mutex::default(),
                 layers: DashMap::new(),
+                looked: DashMap::new(),
+                looking: tokio::sync::Mutex::default(),
             }),
         };
         repository.reload().await?;
@@ -178,7 +185,7 @@ impl Repository {
 /// Sessions run on any thread: no future of ours may hold a guard across an await.
 #[cfg(test)]
 #[allow(dead_code)]
-fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions) {
+fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &epoch_adapter::TableDef) {
     fn is_send<T: Send>(_: T) {}
     is_send(r.checkout("", None));
     is_send(r.commit(c, &CommitOptions::default()));
@@ -193,6 +200,7 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions) {
     is_send(r.tag(c, "", None, None));
     is_send(r.log(c, &LogQuery::default()));
     is_send(r.status(c));
+    is_send(r.sound(table));
     is_send(r.diff_stat(c, "", "", None));
     is_send(r.branches());
     is_send(r.conflicts(c, None));

@@ -1,6 +1,6 @@
 //! What is uncommitted on a branch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use epoch_adapter::{Result, TableId, TableStats};
 use futures::TryStreamExt;
@@ -11,7 +11,8 @@ use crate::metadata::merges;
 use crate::metadata::refs::Branch;
 
 impl Repository {
-    /// Tables with working changes or open conflicts; empty on a commit.
+    /// Tables with working changes or open conflicts, and those that were changed past us in a way
+    /// that branches can't follow; empty on a commit.
     pub async fn status(&self, checkout: &Checkout) -> Result<Vec<StatusEntry>> {
         self.refresh().await?;
         if let Target::Commit { .. } = checkout.target {
@@ -19,7 +20,11 @@ impl Repository {
         }
         let branch = self.head_branch(Some(checkout))?;
         let mut found: BTreeMap<TableId, (TableStats, i64)> = BTreeMap::new();
-        for (table, stats) in self.working_changes(&branch).await? {
+        let drifted = self.drifted().await?;
+        for table in drifted.keys() {
+            found.insert(*table, (TableStats::default(), 0));
+        }
+        for (table, stats) in self.working_changes(&branch, &drifted).await? {
             found.insert(table, (stats, 0));
         }
         let mut tx = self.store().read().await?;
@@ -33,7 +38,11 @@ impl Repository {
             Some(StatusEntry {
                 table_name: table.name.to_string(),
                 location: table.location.to_string(),
-                change: if conflicts > 0 { "conflict" } else { "modified" }.to_owned(),
+                change: match drifted.get(&table.id) {
+                    Some(reason) => format!("drift: {reason}"),
+                    None if conflicts > 0 => "conflict".to_owned(),
+                    None => "modified".to_owned(),
+                },
                 stats,
                 conflicts,
             })
@@ -42,14 +51,22 @@ impl Repository {
     }
 
     /// Changes between a branch's head and its working state: what is pending, except after a soft
-    /// reset, when the head isn't where the pending changes begin.
-    async fn working_changes(&self, branch: &Branch) -> Result<Vec<(TableId, TableStats)>> {
+    /// reset, when the head isn't where the pending changes begin. Those of `drifted` tables can't be
+    /// told.
+    async fn working_changes(
+        &self,
+        branch: &Branch,
+        drifted: &HashMap<TableId, String>,
+    ) -> Result<Vec<(TableId, TableStats)>> {
         if self.published(branch).await?.1 == branch.head {
-            return self.pending(branch).await;
+            return self.pending_of(branch, |table| !drifted.contains_key(&table)).await;
         }
         let (head, working) = (Named::Branch(branch.clone()), Named::Working(branch.clone()));
         let mut found = Vec::new();
         for table in self.tables_between(&head, &working).await? {
+            if drifted.contains_key(&table.id) {
+                continue;
+            }
             let views = self.views_between(&head, &working, &table).await?;
             let mut stats = TableStats::default();
             let mut changes = self.diff_between(&table, &views).await?;

@@ -62,6 +62,7 @@ pub(super) async fn find(
     if check::statement(ctx, &entry.statement).is_err() || shown(ctx, &entry.statement) != *entry.tables {
         return Ok(None);
     }
+    check::sound(ctx, &entry.statement).await?;
     for (table, layer) in entry.targets.iter() {
         if ctx.repository.writable(ctx.checkout, table).await? != *layer {
             return Ok(None);

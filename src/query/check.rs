@@ -39,6 +39,22 @@ pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> 
     Ok(())
 }
 
+/// Refuses tables that were changed past us, on whatever but main: what they would show isn't known.
+pub(super) async fn sound(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
+    if ctx.checkout.is_main() {
+        return Ok(());
+    }
+    for table in &statement.tables {
+        if let Meaning::Registered(def) = ctx.names.table(table) {
+            ctx.repository.sound(&def).await?;
+        }
+    }
+    for def in views::tables(ctx, statement) {
+        ctx.repository.sound(&def).await?;
+    }
+    Ok(())
+}
+
 /// A row of a branch has no place of its own, nor the transaction that wrote it: it may be main's.
 fn system_columns(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
     const NAMES: &[&str] = &["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
@@ -183,6 +199,15 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
         }
         (_, Meaning::Registered(_), Role::Sampled) => {
             return Err(Error::unsupported("TABLESAMPLE of a registered table on a branch"));
+        }
+        (kind, Meaning::Registered(def), role)
+            if table.only
+                && ctx.names.is_partitioned(def)
+                && (role != Role::Read
+                    || matches!(kind, Kind::Truncate { .. } | Kind::Lock)
+                    || statement.locks.is_some()) =>
+        {
+            return Err(Error::unsupported(format!("ONLY of the partitioned table \"{shown}\" on a branch")));
         }
         (_, Meaning::Registered(_), Role::Target)
             if !ctx.checkout.is_branch() && !matches!(statement.wrap, Wrap::Explain { analyze: false }) =>

@@ -34,7 +34,14 @@ pub fn restore(fields: &mut Fields) {
 
 fn detail_of(code: &str, detail: String) -> String {
     match code {
-        "23505" | "23503" | "23P01" => key_detail(&detail).unwrap_or(detail),
+        "23505" | "23503" => key_detail(&detail).unwrap_or(detail),
+        // The new key and the one that it conflicts with.
+        "23P01" => {
+            let between = " conflicts with existing key ";
+            let both: Vec<_> =
+                detail.split(between).map(|key| key_detail(key).unwrap_or_else(|| key.to_owned())).collect();
+            both.join(between)
+        }
         "23502" | "23514" => row_detail(&detail).unwrap_or(detail),
         _ => detail,
     }

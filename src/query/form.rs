@@ -80,7 +80,7 @@ pub(super) async fn choose(
         return Ok(guess(sql, tokens));
     }
     let form = match explain(catalog, text, params).await? {
-        Some(plan) => judge(&plan, tables),
+        Some(plan) => judge(&plan, tables, tables.iter().any(|t| ctx.names.is_partitioned(t))),
         None => return Ok(Form::Selective),
     };
     if CHOICES.len() > MOST_SHAPES {
@@ -191,7 +191,8 @@ fn moved(error: Error, before: &str) -> Error {
     }
 }
 
-fn judge(plan: &serde_json::Value, tables: &[Arc<TableDef>]) -> Form {
+/// With a partitioned table among them, a scan of any table counts: partitions have names of their own.
+fn judge(plan: &serde_json::Value, tables: &[Arc<TableDef>], partitioned: bool) -> Form {
     let Some(root) = plan.get(0).and_then(|p| p.get("Plan")) else { return Form::Selective };
     let cost =
         |node: &serde_json::Value| node.get("Total Cost").and_then(serde_json::Value::as_f64).unwrap_or(0.0);
@@ -201,7 +202,7 @@ fn judge(plan: &serde_json::Value, tables: &[Arc<TableDef>]) -> Form {
     let mut open = vec![root];
     while let Some(node) = open.pop() {
         let text = |key: &str| node.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
-        let ours = tables.iter().any(|t| t.location.table == text("Relation Name"));
+        let ours = partitioned || tables.iter().any(|t| t.location.table == text("Relation Name"));
         if text("Node Type").contains("Seq Scan") && ours && cost(node) > MOST_SCAN {
             return Form::Scanning;
         }

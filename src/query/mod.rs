@@ -17,6 +17,7 @@ mod views;
 mod cache;
 mod catalogs;
 mod check;
+mod constraints;
 mod form;
 mod lift;
 mod lock;

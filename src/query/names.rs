@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use epoch_adapter::TableDef;
+use epoch_adapter::{TableDef, TableId};
 use epoch_adapter_postgres::layout;
 
 use asked::Asked;
@@ -79,6 +79,8 @@ pub struct NameCache {
     functions: HashMap<(Option<String>, String), (Instant, Function)>,
     operators: HashMap<String, (Instant, Verdict)>,
     types: HashMap<(Option<String>, String), (Instant, Verdict)>,
+    /// Registered tables that are partitioned.
+    partitioned: HashSet<TableId>,
     /// Names may mean something else when the open transaction ends, or already do.
     fragile: bool,
     /// The repository's generation when the open transaction began, if that is known.
@@ -161,6 +163,11 @@ impl NameCache {
     pub(super) fn table(&self, table: &TableRef) -> Meaning {
         let found = self.tables.get(&(table.schema.clone(), table.name.clone()));
         found.map_or(Meaning::Missing, |(_, meaning)| meaning.clone())
+    }
+
+    /// Whether a registered table is partitioned, after [`NameCache::learn`].
+    pub(super) fn is_partitioned(&self, table: &TableDef) -> bool {
+        self.partitioned.contains(&table.id)
     }
 
     pub(super) fn function(&self, schema: Option<&str>, name: &str) -> Option<&Function> {
@@ -327,7 +334,11 @@ impl NameCache {
         match cell(0) {
             Some("t") => {
                 let key = asked.tables.get(index).ok_or_else(unexpected)?;
-                self.tables.insert(key.clone(), (now, meaning(row, ours)?));
+                let meaning = meaning(row, ours)?;
+                if let (Meaning::Registered(table), Some("p")) = (&meaning, cell(4)) {
+                    self.partitioned.insert(table.id);
+                }
+                self.tables.insert(key.clone(), (now, meaning));
             }
             Some("f") => {
                 let key = asked.functions.get(index).ok_or_else(unexpected)?;

@@ -32,6 +32,10 @@ pub trait State: Send + Sync {
     fn is_copy(&self, view: &View, table: &TableDef) -> Result<bool>;
     /// As [`Repository::writable`].
     async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer>;
+    /// As [`Repository::sound`].
+    async fn sound(&self, _: &TableDef) -> Result<()> {
+        Ok(())
+    }
     /// As [`Repository::checkout`].
     async fn checkout(&self, spec: &str, head: Option<&Checkout>) -> Result<Checkout>;
 }
@@ -58,6 +62,9 @@ impl State for Repository {
     }
     async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer> {
         self.writable(checkout, table).await
+    }
+    async fn sound(&self, table: &TableDef) -> Result<()> {
+        self.sound(table).await
     }
     async fn checkout(&self, spec: &str, head: Option<&Checkout>) -> Result<Checkout> {
         self.checkout(spec, head).await
@@ -331,6 +338,7 @@ async fn one(
         };
     }
     check::statement(ctx, statement)?;
+    check::sound(ctx, statement).await?;
     match &statement.kind {
         Kind::Pass => Ok(Plan::Relay { range }),
         Kind::Names => {

@@ -108,6 +108,9 @@ async fn at(ctx: &Context<'_>, function: &FunctionRef) -> Result<Option<String>>
     };
     let checkout = ctx.repository.checkout(spec, Some(ctx.checkout)).await?;
     let view = ctx.repository.view(&checkout, table)?;
+    if !view.is_plain() {
+        ctx.repository.sound(table).await?;
+    }
     let shown = relation::selective(table, &view);
     let shown = if view.is_plain() { format!("(SELECT * FROM {shown})") } else { shown };
     Ok(Some(with_types(shown, function)))

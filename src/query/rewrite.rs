@@ -12,7 +12,7 @@ use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten, state};
 use super::text::{Edits, compact_parameters};
-use super::{catalogs, check, lock, psql, relations, views, write};
+use super::{catalogs, check, constraints, lock, psql, relations, views, write};
 use crate::{Error, Result};
 
 /// A statement while it is rewritten.
@@ -79,6 +79,9 @@ async fn on_branch(
     write::targets(ctx, catalog, rewriter).await?;
     if statement.kind == Kind::Lock {
         rewriter.lock_tables(ctx);
+    }
+    if let Kind::Constraints(names) = &statement.kind {
+        constraints::set(catalog, rewriter, names).await?;
     }
     if let Kind::Truncate { cascade, restart } = statement.kind {
         write::truncate::tables(ctx, catalog, rewriter, cascade, restart).await?;
@@ -162,6 +165,10 @@ impl Rewriter<'_> {
                 continue;
             }
             let Meaning::Registered(def) = ctx.names.table(table) else { continue };
+            if table.only && ctx.names.is_partitioned(&def) {
+                // It has no rows itself, on any ref.
+                continue;
+            }
             if locks
                 .is_some_and(|l| table.level == 0 && (l.is_empty() || l.iter().any(|n| n == table.called())))
             {

@@ -96,6 +96,10 @@ fn copy_to(
     table: &TableDef,
     columns: &[String],
 ) -> Result<()> {
+    if ctx.names.is_partitioned(table) {
+        let message = format!("cannot copy from partitioned table \"{}\"", target.name);
+        return Err(Error::new("42809", message).with_hint("Try the COPY (SELECT ...) TO variant."));
+    }
     let view = ctx.repository.view(ctx.checkout, table)?;
     let shown = relation::scanning(table, &view);
     let all: Vec<String> = match columns {

@@ -203,6 +203,23 @@ impl Reply {
             self.0.iter().find_map(|m| if let Message::RowDescription(c) = m { Some(c) } else { None });
         first.map(|c| c.iter().map(|c| c.name.as_str()).collect()).unwrap_or_default()
     }
+    /// Rows, tags, and of errors what a client relies on, but for the position.
+    pub fn essence(&self) -> Vec<String> {
+        let one = |m: &Message| match m {
+            Message::DataRow(cells) => {
+                let cell = |c: &Cell| c.as_ref().map_or("NULL".to_owned(), |b| b.escape_ascii().to_string());
+                Some(cells.iter().map(cell).collect::<Vec<_>>().join(" | "))
+            }
+            Message::Error(e) => {
+                let kept = e.0.iter().filter(|(k, _)| "CMDHstcdn".contains(**k));
+                Some(kept.map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" "))
+            }
+            Message::Notice(e) => Some(format!("notice {}", e.message())),
+            Message::Complete(tag) => Some(tag.clone()),
+            _ => None,
+        };
+        self.0.iter().filter_map(one).collect()
+    }
     pub fn status(&self) -> Option<char> {
         self.0.iter().rev().find_map(|m| if let Message::Ready(s) = m { Some(*s) } else { None })
     }

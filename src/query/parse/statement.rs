@@ -64,6 +64,8 @@ pub enum Kind {
     },
     /// Concerns a setting of ours, or all settings.
     Setting(Setting),
+    /// SET CONSTRAINTS of these, by schema and name; of all, if there are none.
+    Constraints(Vec<(Option<String>, String)>),
     /// Concerns the session or the transaction only.
     Pass,
     /// As [`Kind::Pass`], and changes what names mean.

@@ -43,6 +43,8 @@ pub struct TableRef {
     pub command: bool,
     /// The level of the query: 0 is the outermost.
     pub level: usize,
+    /// ONLY.
+    pub only: bool,
 }
 
 impl TableRef {
@@ -395,6 +397,7 @@ impl<'s> Walker<'s> {
             role,
             command,
             level: self.level,
+            only: !table.inh,
         });
     }
 

@@ -21,8 +21,16 @@ impl Describer<'_, '_> {
             | Node::ListenStmt(_)
             | Node::NotifyStmt(_)
             | Node::UnlistenStmt(_)
-            | Node::DeallocateStmt(_)
-            | Node::ConstraintsSetStmt(_) => Kind::Pass,
+            | Node::DeallocateStmt(_) => Kind::Pass,
+            Node::ConstraintsSetStmt(set) => {
+                let name = |node: Node<'_>| match node {
+                    Node::RangeVar(name) => {
+                        Some((name.schemaname().map(str::to_owned), name.relname()?.to_owned()))
+                    }
+                    _ => None,
+                };
+                Kind::Constraints(set.constraints().iter().filter_map(name).collect())
+            }
             Node::VariableSetStmt(set) => set_statement(set),
             Node::VariableShowStmt(show) => match show.name() {
                 Some(name) if is_our_setting(name) => Kind::Setting(Setting::Show(name.to_ascii_lowercase())),
@@ -196,6 +204,7 @@ impl Describer<'_, '_> {
                 role: Role::Named,
                 command: false,
                 level: 0,
+                only: false,
             });
         }
         Kind::Temporary("DROP")

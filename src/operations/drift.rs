@@ -1,0 +1,66 @@
+//! Tables that somebody changed past the repository: asked of the backends now and then, and before
+//! what such a change would make wrong.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use epoch_adapter::{Error, Result, TableDef, TableId};
+
+use super::Repository;
+
+/// How long a look at a backend holds for sessions on branches.
+const HOLDS: Duration = Duration::from_secs(5);
+
+/// What a look at one backend found.
+#[derive(Debug)]
+pub(super) struct Looked {
+    at: Instant,
+    drifted: HashMap<TableId, String>,
+}
+
+impl Repository {
+    /// 55000 if the table was changed in a way that branches and commits can't be read any more.
+    /// What is known holds for a few seconds; a table that is refused is looked at each time.
+    pub async fn sound(&self, table: &TableDef) -> Result<()> {
+        let backend = &table.location.backend;
+        if self.known_sound(backend, table) {
+            return Ok(());
+        }
+        let _alone = self.inner.looking.lock().await;
+        // Somebody may have looked while we waited.
+        if self.known_sound(backend, table) {
+            return Ok(());
+        }
+        let drifted = self.look(backend).await?;
+        let reason = drifted.get(&table.id).cloned();
+        self.inner.looked.insert(backend.clone(), Looked { at: Instant::now(), drifted });
+        match reason {
+            Some(reason) => Err(Error::drifted(&table.name.to_string(), &reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn known_sound(&self, backend: &str, table: &TableDef) -> bool {
+        let looked = self.inner.looked.get(backend);
+        looked.is_some_and(|l| l.at.elapsed() < HOLDS && !l.drifted.contains_key(&table.id))
+    }
+
+    /// All tables that drifted, and how.
+    pub(super) async fn drifted(&self) -> Result<HashMap<TableId, String>> {
+        let mut all = HashMap::new();
+        for backend in self.backends() {
+            all.extend(self.look(backend.name()).await?);
+        }
+        Ok(all)
+    }
+
+    async fn look(&self, backend: &str) -> Result<HashMap<TableId, String>> {
+        let tables: Vec<_> =
+            self.tables().sorted().into_iter().filter(|t| t.location.backend == backend).collect();
+        if tables.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let found = self.inner.backends.require(backend)?.drift(&tables).await?;
+        Ok(found.into_iter().collect())
+    }
+}

@@ -1,0 +1,81 @@
+//! Every kind of constraint on a branch, wherever the rows are: on main, in the branch's overlay, hidden
+//! by its mask, on a branch of a branch. What plain PostgreSQL says is said, with code, message, detail,
+//! constraint, table and column.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use common::Fixture;
+use common::conn::Conn;
+use common::database::Database;
+
+const SETUP: &str = include_str!("sql/constraints/setup.sql");
+const CASES: &str = include_str!("sql/constraints/cases.sql");
+
+/// Rows that all routes have and delete before the cases begin.
+const MASK: &str = "DELETE FROM u WHERE id >= 90; DELETE FROM p WHERE id >= 90";
+/// Brings every row up into the overlay.
+const TOUCH: &str = "UPDATE u SET id = id; UPDATE late SET id = id; UPDATE gen SET v = v; UPDATE p SET id = id; UPDATE c_none SET id = id;
+    UPDATE c_restrict SET id = id; UPDATE c_cascade SET id = id; UPDATE c_null SET id = id; UPDATE c_default SET id = id; UPDATE c_full SET id = id;
+    UPDATE c_late SET id = id; UPDATE c_able SET id = id; UPDATE leaf SET id = id; UPDATE tree SET id = id; UPDATE must SET id = id";
+
+fn routes() -> (Database, Fixture, Vec<(&'static str, Conn)>) {
+    let plain = Database::create();
+    plain.connect().exec(SETUP);
+    let shop = Fixture::registered(SETUP);
+    let branch = |name: &str| {
+        shop.main().exec(&format!("SELECT * FROM epoch_branch('{name}')"));
+        shop.on(name)
+    };
+    let below = branch("below");
+    let mut overlay = branch("overlay");
+    overlay.exec(TOUCH);
+    let mut parent = branch("parent");
+    parent.exec(TOUCH);
+    parent.exec(MASK);
+    parent.exec("SELECT * FROM epoch_commit('x')");
+    parent.exec("SELECT * FROM epoch_branch('nested')");
+    let nested = shop.on("nested");
+    // Main goes its own way last: no branch may notice.
+    let main = shop.main();
+    let conns = vec![
+        ("plain", plain.connect()),
+        ("below", below),
+        ("overlay", overlay),
+        ("nested", nested),
+        ("main", main),
+    ];
+    (plain, shop, conns)
+}
+
+#[test]
+fn as_on_one_table() {
+    need_postgres!();
+    let (_plain, _shop, mut conns) = routes();
+    let mut problems = Vec::new();
+    for (_, conn) in &mut conns {
+        conn.exec(MASK);
+    }
+    // Main first does all of it: then branches see images of it, not its rows.
+    let mut expected = Vec::new();
+    for route in ["plain", "main", "below", "overlay", "nested"] {
+        let (_, conn) = conns.iter_mut().find(|(name, _)| *name == route).unwrap();
+        let mut answers = Vec::new();
+        for sql in CASES.lines().filter(|l| !l.is_empty() && !l.starts_with("--")) {
+            answers.push((sql, conn.simple(sql).essence()));
+        }
+        if route == "plain" {
+            expected = answers;
+            continue;
+        }
+        for ((sql, expected), (_, got)) in expected.iter().zip(&answers) {
+            if expected != got {
+                problems.push(format!("{route}: {sql}\n    plain: {expected:?}\n    epoch: {got:?}"));
+            }
+        }
+    }
+    let failing = expected.iter().filter(|(_, a)| a.iter().any(|l| l.starts_with("C="))).count();
+    assert!(failing > 60, "{failing} statements fail");
+    assert!(problems.is_empty(), "{} differ:\n{}", problems.len(), problems.join("\n"));
+}
