@@ -56,7 +56,7 @@ reported! {
     a_column_retyped: PLAIN, "ALTER TABLE t ALTER n TYPE bigint" => "column \"n\" has the type bigint, no longer integer";
     a_column_widened: PLAIN, "ALTER TABLE t ALTER v TYPE varchar(20)" => "column \"v\" has the type character varying(20), no longer character varying(10)";
     a_key_that_is_none: PLAIN, "ALTER TABLE t DROP CONSTRAINT t_pkey" => "the key (id) is no longer unique";
-    a_key_of_two_odd_columns: "CREATE TABLE t (\"a \"\"\\{,}\" int, b int, UNIQUE (b, \"a \"\"\\{,}\"), PRIMARY KEY (\"a \"\"\\{,}\", b))", "ALTER TABLE t DROP b" => "column \"b\" was dropped or renamed";
+    a_key_of_two_odd_columns: "CREATE TABLE t (\"a \"\"\\{,}\" int, b int, UNIQUE (b, \"a \"\"\\{,}\"), PRIMARY KEY (\"a \"\"\\{,}\", b))", "ALTER TABLE t ADD c int" => "column \"c\" was added";
     the_table_dropped: PLAIN, "DROP TABLE t" => "the table was dropped or renamed";
     the_table_renamed: PLAIN, "ALTER TABLE t RENAME TO u" => "the table was dropped or renamed";
     another_table_of_its_name: PLAIN, "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v varchar(10), n int)" => "trigger zz_epoch_delete of public.t is missing";
