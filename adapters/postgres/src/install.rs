@@ -4,7 +4,7 @@ use deadpool_postgres::Object;
 use epoch_adapter::{Error, Result, TableDef, sqlstate};
 
 use crate::error::pg;
-use crate::layout::{SCHEMA, base, history, literal, mask, overlay, overlay_schema, quote};
+use crate::layout::{SCHEMA, base, claim_function, history, literal, mask, overlay, overlay_schema, quote};
 use crate::text::{fill, join, key};
 use crate::tx::Tx;
 use crate::{capture, partitions};
@@ -12,6 +12,7 @@ use crate::{capture, partitions};
 const SCHEMA_SQL: &str = include_str!("../../../sql/postgres/schema.sql");
 const TABLES_SQL: &str = include_str!("../../../sql/postgres/tables_of_ours.sql");
 const PAGES_SQL: &str = include_str!("../../../sql/postgres/pages.sql");
+const CLAIM_SQL: &str = include_str!("../../../sql/postgres/claim.sql");
 const INDEXES_SQL: &str = include_str!("../../../sql/postgres/indexes.sql");
 
 /// Serialises installs and uninstalls in one database ('epoc' in ASCII, 0).
@@ -38,7 +39,7 @@ async fn install_in(client: &Object, table: &TableDef) -> Result<()> {
         client.batch_execute(&statement).await.map_err(pg)?;
     }
     let partitioned = partitions::is_partitioned(client, table).await?;
-    let script = capture::script(table, partitioned) + &crate::constraints::unique(table, &indexes);
+    let script = capture::script(table, partitioned) + &claim(table) + &crate::constraints::unique(table, &indexes);
     client.batch_execute(&script).await.map_err(pg)?;
     if partitioned {
         partitions::install(client, table).await?;
@@ -266,6 +267,22 @@ fn history_index(table: &TableDef, index: &Index, lineage: &str) -> String {
         "CREATE INDEX ON {} USING {} ({lineage}{tail} WHERE epoch_existed{predicate}",
         history(table),
         quote(&index.method)
+    )
+}
+
+fn claim(table: &TableDef) -> String {
+    let keys = table.schema.key_columns().count();
+    let message = format!("could not obtain lock on row in relation \"{}\"", table.location.table);
+    fill(
+        CLAIM_SQL,
+        &[
+            ("fn", &claim_function(table)),
+            ("mask", &mask(table)),
+            ("key", &key(table, "")),
+            ("key_types", &join(table.schema.key_columns(), ", ", |c| c.pg_type.clone())),
+            ("key_values", &(3..3 + keys).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")),
+            ("message", &literal(&message)),
+        ],
     )
 }
 

@@ -57,6 +57,11 @@ pub fn mask(table: &TableDef) -> String {
     format!("{SCHEMA}.mask_{}", table.id.0)
 }
 
+/// The function that enters a key into the mask unless it is there: `(policy, lineage, key…)`, qualified.
+pub fn claim_function(table: &TableDef) -> String {
+    format!("{SCHEMA}.mask_{}_claim", table.id.0)
+}
+
 /// The history table (`lineage, columns…, existed, seq, xid, valid_from, valid_to`), qualified. The
 /// base's columns keep their names; ours are prefixed `epoch_`: `epoch_lineage, epoch_existed,
 /// epoch_seq, epoch_xid, epoch_from, epoch_to`. The mask's lineage column is `epoch_lineage` too.

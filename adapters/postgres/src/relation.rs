@@ -12,7 +12,7 @@
 
 use epoch_adapter::{At, Layer, LineageId, TableDef, View};
 
-use crate::layout::{PENDING, base, history, mask, overlay, quote};
+use crate::layout::{PENDING, base, claim_function, history, mask, overlay, quote};
 
 const MAIN: i64 = LineageId::MAIN.0;
 
@@ -64,6 +64,41 @@ pub fn copy_up(table: &TableDef, layer: Layer, source: &str) -> String {
         lineage = layer.lineage.0,
         columns = names(stored(), ""),
         values = names(stored(), "epoch_k."),
+    )
+}
+
+/// What a copy-up does about rows that another transaction is copying up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Waits for it.
+    Wait,
+    /// Leaves them to it.
+    Skip,
+    /// Fails with 55P03.
+    Fail,
+}
+
+/// As [`copy_up`], row by row in the order of `source`, until `most` (an expression) rows have been
+/// copied. Rows that are left to another transaction, or that it has copied meanwhile, don't count.
+pub fn claim(table: &TableDef, layer: Layer, source: &str, claim: Claim, most: Option<&str>) -> String {
+    let policy = match claim {
+        Claim::Wait => "wait",
+        Claim::Skip => "skip",
+        Claim::Fail => "fail",
+    };
+    let stored = || table.schema.columns.iter().filter(|c| !c.generated).map(|c| &c.name);
+    // OFFSET keeps the rows' order and their conditions below the call, LIMIT ends the calls.
+    format!(
+        "WITH epoch_k AS MATERIALIZED (SELECT * FROM ({source} OFFSET 0) epoch_q \
+         WHERE {claim}('{policy}', {lineage}, {key}){most}) \
+         INSERT INTO {overlay} ({columns}, epoch_lineage, epoch_copied) OVERRIDING SYSTEM VALUE \
+         SELECT {columns}, {lineage}, true FROM epoch_k",
+        claim = claim_function(table),
+        lineage = layer.lineage.0,
+        key = names(table.schema.key_columns().map(|c| &c.name), "epoch_q."),
+        most = most.map_or_else(String::new, |most| format!(" LIMIT {most}")),
+        overlay = overlay(table),
+        columns = names(stored(), ""),
     )
 }
 
