@@ -286,7 +286,7 @@ pub(super) fn command(statement: &Statement) -> &'static str {
         Kind::Lock => "LOCK TABLE",
         Kind::Copy { .. } => "COPY FROM",
         Kind::Query if !statement.nested.is_empty() => "SELECT",
-        _ if statement.locks.is_some() => "SELECT FOR UPDATE",
+        _ if !statement.locking.is_empty() => "SELECT FOR UPDATE",
         _ => "this statement",
     }
 }

@@ -51,7 +51,7 @@ pub(super) struct Constants {
 /// compared with.
 pub(super) fn constants(sql: &str, parsed: &Parsed, statement: &Statement) -> Option<Constants> {
     let writes = matches!(statement.kind, Kind::Update(_) | Kind::Delete(_));
-    let plain = statement.wrap == Wrap::None && statement.locks.is_none() && statement.nested.is_empty();
+    let plain = statement.wrap == Wrap::None && statement.locking.is_empty() && statement.nested.is_empty();
     if !plain || !(writes || statement.kind == Kind::Query) {
         return None;
     }

@@ -1,27 +1,45 @@
-//! SELECT … FOR UPDATE and its kin on a branch: the rows that the query may lock are copied up, then
-//! they are read from the overlay alone, where the server locks them for real.
+//! SELECT … FOR UPDATE and its kin on a branch, at any level of a statement: the rows that a query may lock
+//! are copied up, then it reads them from the overlay alone, where the server locks them for real.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use epoch_adapter::{Layer, TableDef};
 use epoch_adapter_postgres::layout::{LINEAGE, overlay, quote};
-use epoch_adapter_postgres::relation;
+use epoch_adapter_postgres::relation::{self, Claim};
 
 use super::check;
 use super::form::Form;
-use super::parse::{Select, TableRef};
+use super::names::Meaning;
+use super::parse::{Locking, Select, TableRef, Wait, is_within};
 use super::plan::Context;
 use super::rewrite::Rewriter;
 use super::stable::{is_stable, with_for};
 use crate::{Error, Result};
+
+/// A table whose rows are locked.
+pub(super) struct Locked {
+    /// Its index among the statement's tables.
+    pub index: usize,
+    pub table: Arc<TableDef>,
+    layer: Layer,
+    /// What the branch shows of it.
+    pub shown: String,
+    /// What the branch holds of it itself.
+    pub own: String,
+}
+
+/// Whether a statement locks rows of one of its tables.
+pub(super) fn is_locked(locking: &[Locking], index: usize) -> bool {
+    locking.iter().any(|l| l.tables.contains(&index))
+}
 
 /// Rewrites the tables whose rows are locked. As on main, joins are evaluated first and rows locked
 /// then; a row that another session writes in between is seen as it was.
 pub(super) async fn rows(
     ctx: &Context<'_>,
     rewriter: &mut Rewriter<'_>,
-    locked: &[(TableRef, Arc<TableDef>)],
+    locked: Vec<(usize, Arc<TableDef>)>,
 ) -> Result<()> {
     if locked.is_empty() {
         return Ok(());
@@ -29,72 +47,133 @@ pub(super) async fn rows(
     if !ctx.checkout.is_branch() {
         return Err(check::read_only("SELECT FOR UPDATE"));
     }
-    let Some(select) = rewriter.statement.select.clone() else {
-        return Err(Error::unsupported("FOR UPDATE or FOR SHARE in this kind of query on a branch"));
-    };
-    let mut layers = Vec::new();
-    for (_, table) in locked {
-        layers.push(ctx.repository.writable(ctx.checkout, table).await?);
-    }
-    for (index, layer) in layers.iter().enumerate() {
-        let text = copy_up(ctx, rewriter, locked, index, *layer, &select)?;
-        rewriter.prelude.extend(text);
-    }
-    for ((reference, table), layer) in locked.iter().zip(layers) {
+    for (index, table) in locked {
+        let layer = ctx.repository.writable(ctx.checkout, &table).await?;
         let columns: Vec<String> = table.schema.columns.iter().map(|c| quote(&c.name)).collect();
         let own = format!(
             "(SELECT {} FROM {} WHERE {LINEAGE} = {})",
             columns.join(", "),
-            overlay(table),
+            overlay(&table),
             layer.lineage.0
         );
-        rewriter.put(reference, &own);
+        let shown = rewriter.shown(ctx, &table)?;
+        rewriter.locked.push(Locked { index, table, layer, shown, own });
+    }
+    // The server refuses those that group rows or the like.
+    for locking in rewriter.statement.locking.iter().filter(|l| !l.impossible) {
+        for at in 0..rewriter.locked.len() {
+            let text = match rewriter.locked.get(at).filter(|l| locking.tables.contains(&l.index)) {
+                Some(locked) => Query { ctx, rewriter, locking }.copy_up(locked),
+                None => None,
+            };
+            rewriter.prelude.extend(text);
+        }
     }
     rewriter.writes = true;
     Ok(())
 }
 
-/// The copy-up for one of the locked tables: that table as what the branch still shows of main, all
-/// others as the branch shows them.
-fn copy_up(
-    ctx: &Context<'_>,
-    rewriter: &Rewriter<'_>,
-    locked: &[(TableRef, Arc<TableDef>)],
-    index: usize,
-    layer: Layer,
-    select: &Select,
-) -> Result<Option<String>> {
-    let Some((reference, table)) = locked.get(index) else { return Ok(None) };
-    let below = match rewriter.form {
-        Form::Selective => relation::base_part(table, layer),
-        Form::Scanning => relation::base_part_scanning(table, layer),
-    };
-    let alias = quote(reference.called());
-    let columns: Vec<String> =
-        table.schema.columns.iter().map(|c| format!("{alias}.{}", quote(&c.name))).collect();
-    let columns = columns.join(", ");
-    let parts: Vec<&Range<usize>> = [&select.from].into_iter().chain(&select.condition).collect();
-    let with = with_for(ctx, rewriter, &parts).filter(|_| is_stable(ctx, rewriter, &select.from));
-    let Some(with) = with else {
-        return Ok(Some(relation::copy_up(
-            table,
-            layer,
-            &format!("SELECT {columns} FROM {below} AS {alias}"),
-        )));
-    };
-    let mut edits = rewriter.edits.clone();
-    for (at, (other, def)) in locked.iter().enumerate() {
-        let shown = if at == index { below.clone() } else { rewriter.shown(ctx, def)? };
-        let named = if other.alias.is_some() { String::new() } else { format!(" AS {}", quote(&other.name)) };
-        edits.replace(other.range.clone(), format!("{shown}{named}"));
+/// One query that locks rows.
+struct Query<'q, 'c> {
+    ctx: &'q Context<'c>,
+    rewriter: &'q Rewriter<'q>,
+    locking: &'q Locking,
+}
+
+impl Query<'_, '_> {
+    /// The copy-up for one of its tables: that table as what the branch still shows of main, all others
+    /// as the branch shows them.
+    fn copy_up(&self, locked: &Locked) -> Option<String> {
+        let reference = self.rewriter.statement.tables.get(locked.index)?;
+        let (table, layer) = (&locked.table, locked.layer);
+        let below = match self.rewriter.form {
+            Form::Selective => relation::base_part(table, layer),
+            Form::Scanning => relation::base_part_scanning(table, layer),
+        };
+        let alias = quote(reference.called());
+        let columns: Vec<String> =
+            table.schema.columns.iter().map(|c| format!("{alias}.{}", quote(&c.name))).collect();
+        let columns = columns.join(", ");
+        let narrowed = self.locking.select.as_ref().and_then(|s| self.narrowed(s, locked, &below));
+        let (with, rest, most) =
+            narrowed.unwrap_or_else(|| (String::new(), format!("{below} AS {alias}"), None));
+        let source = format!("{with}SELECT {columns} FROM {rest}");
+        let claim = match (self.locking.wait, &most) {
+            (Wait::Block, None) => return Some(relation::copy_up(table, layer, &source)),
+            (Wait::Block, _) => Claim::Wait,
+            (Wait::Skip, _) => Claim::Skip,
+            (Wait::Error, _) => Claim::Fail,
+        };
+        Some(relation::claim(table, layer, &source, claim, most.as_deref()))
     }
-    let text = |range| edits.render(rewriter.sql, range).0;
-    let keys: Vec<String> =
-        table.schema.key_columns().map(|c| format!("{alias}.{} IS NOT NULL", quote(&c.name))).collect();
-    let mut conditions = keys.join(" AND ");
-    if let Some(condition) = select.condition.as_ref().filter(|c| is_stable(ctx, rewriter, c)) {
-        conditions = format!("({}\n) AND {conditions}", text(condition));
+
+    /// WITH, what follows FROM, and how many rows are enough. Only what gives the same when it is
+    /// evaluated before, and needs no row of a query around it, narrows them down.
+    fn narrowed(
+        &self,
+        select: &Select,
+        locked: &Locked,
+        below: &str,
+    ) -> Option<(String, String, Option<String>)> {
+        let parts: Vec<&Range<usize>> = [&select.from].into_iter().chain(&select.condition).collect();
+        let with = with_for(self.ctx, self.rewriter, &parts).filter(|_| self.is_fixed(&select.from))?;
+        let text = |range: &Range<usize>| self.rewriter.evaluated_with(range, locked.index, below);
+        let whole = select.condition.as_ref().is_none_or(|c| self.is_fixed(c));
+        let mut kept: Vec<String> = match &select.condition {
+            Some(condition) if whole => vec![format!("({}\n)", text(condition))],
+            _ => {
+                let fixed = select.conjuncts.iter().filter(|c| self.is_fixed(c));
+                fixed.map(|c| format!("({}\n)", text(c))).collect()
+            }
+        };
+        let reference = self.rewriter.statement.tables.get(locked.index)?;
+        let alias = quote(reference.called());
+        let keys = locked.table.schema.key_columns();
+        kept.extend(keys.map(|c| format!("{alias}.{} IS NOT NULL", quote(&c.name))));
+        let rest = format!("{} WHERE {}", text(&select.from), kept.join(" AND "));
+        let most = if whole { self.most(select) } else { None };
+        let order = match (&most, &select.order) {
+            (Some(_), Some(order)) => format!(" ORDER BY {}\n", text(order)),
+            _ => String::new(),
+        };
+        Some((with, rest + &order, most))
     }
-    let rows = format!("{with}SELECT {columns} FROM {} WHERE {conditions}", text(&select.from));
-    Ok(Some(relation::copy_up(table, layer, &rows)))
+
+    /// How many rows the query may lock at most, if those of main can be taken in its order. It locks the
+    /// rows that OFFSET leaves out too.
+    fn most(&self, select: &Select) -> Option<String> {
+        let ordered = !select.ordered || select.order.as_ref().is_some_and(|o| self.is_fixed(o));
+        let (limit, offset) = select.most.as_ref().filter(|_| self.locking.single && ordered)?;
+        let number = |range: &Range<usize>| {
+            let text = self.rewriter.evaluated(range);
+            self.is_fixed(range).then(|| format!("({text}\n)::pg_catalog.int8"))
+        };
+        match offset {
+            Some(offset) => Some(format!("{} + {}", number(limit)?, number(offset)?)),
+            None => number(limit),
+        }
+    }
+
+    fn is_fixed(&self, range: &Range<usize>) -> bool {
+        let statement = self.rewriter.statement;
+        let has = |table: &TableRef, column: &str| match self.ctx.names.table(table) {
+            Meaning::Registered(def) => def.schema.index_of(column).is_some(),
+            _ => false,
+        };
+        let within = |c: &&super::parse::ColumnUse| {
+            is_within(&statement.scopes, &statement.tables, c, self.locking.scope, has)
+        };
+        let mut columns = statement.columns.iter().filter(|c| range.contains(&c.start));
+        columns.all(|c| within(&c)) && is_stable(self.ctx, self.rewriter, range)
+    }
+}
+
+/// Rows that are to come from a query that locks them can't be looked for before: for where that is needed.
+pub(super) fn refuse_unseen(rewriter: &Rewriter<'_>, range: &Range<usize>, what: &str) -> Result<()> {
+    let mut inside = rewriter.statement.locking.iter().filter(|l| !l.relaxed);
+    let unseen = inside.any(|l| l.select.as_ref().is_none_or(|s| range.contains(&s.range.start)));
+    if unseen {
+        return Err(Error::unsupported(format!("{what} for rows of a query that locks them, on a branch")));
+    }
+    Ok(())
 }

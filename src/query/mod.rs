@@ -18,6 +18,7 @@ mod cache;
 mod catalogs;
 mod check;
 mod constraints;
+mod execute;
 mod form;
 mod lift;
 mod lock;

@@ -15,6 +15,7 @@ use epoch_adapter_postgres::layout;
 use asked::Asked;
 use proof::Name;
 
+use super::execute::Prepared;
 use super::parse::{Statement, TableRef};
 use crate::operations::Tables;
 use crate::{Error, Result, sqlstate};
@@ -38,6 +39,9 @@ pub trait Catalog: Send {
 
 /// How long a name is taken to mean what it meant, as other sessions may run DDL.
 const TRUSTED: Duration = Duration::from_secs(30);
+
+/// How many statements of one name are remembered until it is known which of them there is.
+const MOST_PREPARED: usize = 16;
 
 /// What a table's name means.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,8 +89,11 @@ pub struct NameCache {
     fragile: bool,
     /// The repository's generation when the open transaction began, if that is known.
     began: Option<Option<u64>>,
-    /// Statements prepared with PREPARE on a branch, and for which state.
-    prepared: HashMap<String, String>,
+    /// Statements prepared with PREPARE on a branch, by name: the last one, and those that have its name
+    /// if it failed.
+    prepared: HashMap<String, Vec<Prepared>>,
+    /// Cursors of the open transaction that were declared on a branch, and the tables whose rows they lock.
+    cursors: HashMap<String, Vec<TableId>>,
 }
 
 /// What is known of a function's name.
@@ -104,6 +111,8 @@ impl NameCache {
     /// Forgets everything: after DDL, `SET search_path`, DISCARD, a switch of the role.
     pub fn invalidate(&mut self) {
         self.version += 1;
+        // On main, what has their names may become something else unseen.
+        self.prepared.values_mut().flatten().for_each(|prepared| prepared.confirmed = false);
         self.tables.clear();
         self.functions.clear();
         self.operators.clear();
@@ -118,6 +127,7 @@ impl NameCache {
     /// To be called when the server says that no transaction is open (ReadyForQuery `I`).
     pub fn settle(&mut self) {
         self.began = None;
+        self.cursors.clear();
         if std::mem::take(&mut self.fragile) {
             self.invalidate();
         }
@@ -141,12 +151,41 @@ impl NameCache {
         self.invalidate();
     }
 
-    pub(super) fn prepare(&mut self, name: &str, state: String) {
-        self.prepared.insert(name.to_owned(), state);
+    /// A statement is being prepared, unless the server refuses it. Plans of its EXECUTE don't hold
+    /// any more.
+    pub(super) fn prepare(&mut self, name: &str, prepared: Prepared) {
+        self.version += 1;
+        let same = self.prepared.entry(name.to_owned()).or_default();
+        if same.len() == MOST_PREPARED {
+            same.remove(0);
+        }
+        same.push(prepared);
     }
 
-    pub(super) fn prepared(&self, name: &str) -> Option<&str> {
-        self.prepared.get(name).map(String::as_str)
+    /// What a prepared statement may be, the last PREPARE last.
+    pub(super) fn prepared(&self, name: &str) -> &[Prepared] {
+        self.prepared.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a prepared statement is, as the server knows; `None`: nothing that was prepared on a branch.
+    pub(super) fn settle_prepared(&mut self, name: &str, prepared: Option<Prepared>) {
+        match prepared {
+            Some(prepared) => self.prepared.insert(name.to_owned(), vec![prepared]),
+            None => self.prepared.remove(name),
+        };
+    }
+
+    /// A cursor is being declared. If one of its name may be there already, what both lock counts.
+    pub(super) fn declare(&mut self, name: &str, mut tables: Vec<TableId>) {
+        if let Some(before) = self.cursors.get(name) {
+            tables.retain(|table| before.contains(table));
+        }
+        self.cursors.insert(name.to_owned(), tables);
+    }
+
+    /// The tables whose rows a cursor locks, if it is known.
+    pub(super) fn cursor(&self, name: &str) -> Option<&[TableId]> {
+        self.cursors.get(name).map(Vec::as_slice)
     }
 
     /// Whether statements were prepared with PREPARE on a branch: then EXECUTE isn't cleared by the

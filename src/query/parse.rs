@@ -4,6 +4,10 @@
 //! sees a text (54001); parsing and walking run on a stack that is large enough for what is let in.
 
 mod call;
+mod locking;
+mod relax;
+mod scope;
+mod simple;
 mod statement;
 mod walk;
 
@@ -11,10 +15,14 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use call::{Argument, Constant};
+pub use locking::{Locking, Output, Wait};
+pub use relax::Relaxed;
+pub use scope::{ColumnUse, Scope, is_within};
+pub use simple::{Simple, simple};
 pub use statement::{
-    Conflict, Insert, Kind, Merge, Modify, Nested, Select, Setting, Source, Star, When, Wrap,
+    Conflict, Insert, Keyed, Kind, Merge, Modify, Nested, Select, Setting, Source, Star, When, Width, Wrap,
 };
-pub use walk::{ColumnUse, Cte, FunctionRef, Role, Site, TableRef, With};
+pub use walk::{Cte, FunctionRef, Role, Site, TableRef, Unnamed, With};
 
 use super::lexer::{self, Tokens};
 use crate::{Error, Result, sqlstate};
@@ -47,10 +55,16 @@ pub struct Statement {
     pub aliases: Vec<String>,
     /// A construct inside that has no rewrite, by name.
     pub refused: Option<String>,
-    /// Whether rows are locked (FOR UPDATE and its kin), and of which aliases (none: of all).
-    pub locks: Option<Vec<String>>,
-    /// The clauses of the outermost query, if it is one that may lock rows.
-    pub select: Option<Select>,
+    /// Its queries and data-modifying statements, as far as names go.
+    pub scopes: Vec<Scope>,
+    /// Those of its queries that lock rows.
+    pub locking: Vec<Locking>,
+    /// What is left out where rows that it may touch are looked for.
+    pub relaxed: Relaxed,
+    /// Where stars of RETURNING and select lists start.
+    pub stars: Vec<usize>,
+    /// Items of RETURNING and select lists that have the name of what they show.
+    pub unnamed: Vec<Unnamed>,
     /// The outermost WITH clause.
     pub with: With,
     /// Its data-modifying queries.

@@ -10,10 +10,11 @@ use super::lift::Lifted;
 use super::names::{Catalog, Meaning, NameCache};
 use super::parse::{self, Argument, Constant, Kind, Parsed, Setting, Statement, Wrap};
 use super::text::Kept;
-use super::{cache, check, rewrite, snapshot};
+use super::write::{self, view::Unfolded};
+use super::{cache, check, execute, rewrite, snapshot};
 use crate::functions::{Arg, Args};
 use crate::operations::{Checkout, Repository, Tables};
-use crate::{Error, Result, functions, sqlstate};
+use crate::{Error, Result, functions};
 
 /// What planning asks of a repository.
 #[async_trait]
@@ -337,6 +338,11 @@ async fn one(
             _ => Err(Error::unsupported("this statement on a table of another backend")),
         };
     }
+    if !ctx.checkout.is_main()
+        && let Some(unfolded) = write::view::unfold(ctx, catalog, sql, statement).await?
+    {
+        return on_table(ctx, catalog, statement, &unfolded, tables).await;
+    }
     check::statement(ctx, statement)?;
     check::sound(ctx, statement).await?;
     match &statement.kind {
@@ -349,7 +355,9 @@ async fn one(
             ctx.names.unsettle();
             Ok(Plan::Relay { range })
         }
-        Kind::Execute(name) => execute(ctx, name, range),
+        Kind::Execute { name, arguments } => {
+            execute::statement(ctx, catalog, sql, statement, name, arguments).await
+        }
         _ => {
             let plan = rewrite::statement(ctx, catalog, sql, parsed, statement).await?;
             snapshot::check(ctx, catalog, statement).await?;
@@ -358,18 +366,30 @@ async fn one(
     }
 }
 
-/// A statement made by PREPARE is good for the state that it was prepared in.
-fn execute(ctx: &Context<'_>, name: &str, range: Range<usize>) -> Result<Plan> {
-    let state = state(ctx);
-    match ctx.names.prepared(name) {
-        Some(prepared) if prepared == state => Ok(Plan::Relay { range }),
-        None if ctx.checkout.is_main() => Ok(Plan::Relay { range }),
-        _ => Err(Error::new(
-            sqlstate::FEATURE_NOT_SUPPORTED,
-            format!("prepared statement \"{name}\" was not prepared for what the session is on now"),
-        )
-        .with_hint("DEALLOCATE it and PREPARE it again.")),
-    }
+/// Plans a statement that writes through a view.
+async fn on_table(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    statement: &Statement,
+    unfolded: &Unfolded,
+    tables: &Tables,
+) -> Result<Plan> {
+    let parsed = parse::parse(&unfolded.text)?;
+    let [inner] = parsed.statements.as_slice() else {
+        return Err(Error::internal("a statement on a view became another number of statements"));
+    };
+    ctx.names.learn(&[inner], tables, ctx.backend, ctx.repository.generation(), catalog).await?;
+    check::statement(ctx, inner)?;
+    Ok(match rewrite::statement(ctx, catalog, &unfolded.text, &parsed, inner).await? {
+        Plan::Rewritten(rewritten) => {
+            let mut rewritten = Arc::unwrap_or_clone(rewritten);
+            rewritten.range = statement.range.clone();
+            rewritten.kept = rewritten.kept.after(&unfolded.kept);
+            rewritten.lifted = None;
+            Plan::Rewritten(Arc::new(rewritten))
+        }
+        _ => return Err(Error::unsupported("writing through this view on a branch")),
+    })
 }
 
 /// What a rewritten text depends on beside names.

@@ -1,5 +1,6 @@
 //! References to registered tables are spliced onto what the session's ref shows of them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use epoch_adapter::TableDef;
@@ -8,11 +9,12 @@ use epoch_adapter_postgres::relation;
 
 use super::form::{self, Form};
 use super::lift::{self, Lifted};
+use super::lock::{self, Locked};
 use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
-use super::plan::{Context, Plan, Prelude, Rewritten, state};
+use super::plan::{Context, Plan, Prelude, Rewritten};
 use super::text::{Edits, compact_parameters};
-use super::{catalogs, check, constraints, lock, psql, relations, views, write};
+use super::{catalogs, check, constraints, execute, psql, relations, views, write};
 use crate::{Error, Result};
 
 /// A statement while it is rewritten.
@@ -27,6 +29,10 @@ pub(super) struct Rewriter<'a> {
     pub writes: bool,
     /// What the client is told that it was.
     pub tag: Option<&'static str>,
+    /// Tables whose rows it locks.
+    pub locked: Vec<Locked>,
+    /// It must be planned each time that it is bound.
+    pub late: bool,
 }
 
 /// Rewrites a statement; relays it if there is nothing to rewrite.
@@ -39,7 +45,7 @@ pub(super) async fn statement(
 ) -> Result<Plan> {
     let range = statement.range.clone();
     let mut rewriter = Rewriter::new(sql, parsed, statement, Form::Selective);
-    let late = relations::splice(ctx, &mut rewriter).await?;
+    rewriter.late = relations::splice(ctx, &mut rewriter).await?;
     psql::list_functions(&mut rewriter);
     catalogs::hide(ctx, &mut rewriter);
     if ctx.checkout.is_main() {
@@ -48,12 +54,15 @@ pub(super) async fn statement(
         on_branch(ctx, catalog, &mut rewriter).await?;
     }
     note_wrap(ctx, statement);
-    if rewriter.edits.is_empty() && rewriter.prelude.is_empty() {
+    if rewriter.is_unchanged() {
+        execute::note(ctx, sql, statement, None);
         return Ok(Plan::Relay { range });
     }
-    let worthwhile = !ctx.checkout.is_main() && !late && rewriter.form != Form::Scanning;
+    let worthwhile = !ctx.checkout.is_main() && !rewriter.late && rewriter.form != Form::Scanning;
     let lifted = if worthwhile { lifted(ctx, catalog, &rewriter).await? } else { None };
-    rewriter.finish(late, lifted).map(|rewritten| Plan::Rewritten(Arc::new(rewritten)))
+    let mut rewritten = rewriter.finish(lifted)?;
+    execute::note(ctx, sql, statement, Some(&mut rewritten));
+    Ok(Plan::Rewritten(Arc::new(rewritten)))
 }
 
 /// Everything but relations of ours.
@@ -72,10 +81,7 @@ async fn on_branch(
     views::splice(ctx, catalog, rewriter).await?;
     let locked = rewriter.reads(ctx)?;
     rewriter.columns(ctx)?;
-    if !statement.nested.is_empty() && statement.locks.is_some() {
-        return Err(Error::unsupported("FOR UPDATE or FOR SHARE beside a data-modifying WITH on a branch"));
-    }
-    lock::rows(ctx, rewriter, &locked).await?;
+    lock::rows(ctx, rewriter, locked).await?;
     write::targets(ctx, catalog, rewriter).await?;
     if statement.kind == Kind::Lock {
         rewriter.lock_tables(ctx);
@@ -86,6 +92,7 @@ async fn on_branch(
     if let Kind::Truncate { cascade, restart } = statement.kind {
         write::truncate::tables(ctx, catalog, rewriter, cascade, restart).await?;
     }
+    write::cursor::declare(ctx, rewriter);
     Ok(())
 }
 
@@ -116,13 +123,8 @@ fn numbered(text: String) -> Result<Prelude> {
 
 /// What a statement around the query does to the session.
 fn note_wrap(ctx: &mut Context<'_>, statement: &Statement) {
-    match &statement.wrap {
-        Wrap::CreateTemp => ctx.names.unsettle(),
-        Wrap::Prepare(name) if !ctx.checkout.is_main() => {
-            let state = state(ctx);
-            ctx.names.prepare(name, state);
-        }
-        _ => {}
+    if statement.wrap == Wrap::CreateTemp {
+        ctx.names.unsettle();
     }
     if check::sets_search_path(statement) {
         ctx.names.unsettle();
@@ -133,7 +135,8 @@ impl<'a> Rewriter<'a> {
     /// Nothing rewritten yet.
     pub fn new(sql: &'a str, parsed: &'a Parsed, statement: &'a Statement, form: Form) -> Self {
         let edits = Edits::default();
-        Self { sql, parsed, statement, edits, form, prelude: Vec::new(), writes: false, tag: None }
+        let (prelude, locked) = (Vec::new(), Vec::new());
+        Self { sql, parsed, statement, edits, form, prelude, writes: false, tag: None, locked, late: false }
     }
 }
 
@@ -157,10 +160,9 @@ impl Rewriter<'_> {
     }
 
     /// Splices the tables that are read; returns those whose rows are locked, which are not.
-    pub fn reads(&mut self, ctx: &Context<'_>) -> Result<Vec<(TableRef, Arc<TableDef>)>> {
-        let locks = self.statement.locks.as_ref();
+    pub fn reads(&mut self, ctx: &Context<'_>) -> Result<Vec<(usize, Arc<TableDef>)>> {
         let mut locked = Vec::new();
-        for table in &self.statement.tables {
+        for (index, table) in self.statement.tables.iter().enumerate() {
             if table.role != Role::Read || relations::find(table).is_some() {
                 continue;
             }
@@ -169,36 +171,46 @@ impl Rewriter<'_> {
                 // It has no rows itself, on any ref.
                 continue;
             }
-            if locks
-                .is_some_and(|l| table.level == 0 && (l.is_empty() || l.iter().any(|n| n == table.called())))
-            {
-                locked.push((table.clone(), def));
+            if lock::is_locked(&self.statement.locking, index) {
+                locked.push((index, def));
                 continue;
             }
             let relation = self.shown(ctx, &def)?;
             self.put(table, &relation);
         }
-        if let Some(names) = locks
-            && self.locks_more(ctx, names)
-        {
-            return Err(Error::unsupported("FOR UPDATE or FOR SHARE of a sub-select on a branch"));
-        }
         Ok(locked)
-    }
-
-    /// Whether a lock reaches into sub-selects of FROM that read registered tables.
-    fn locks_more(&self, ctx: &Context<'_>, names: &[String]) -> bool {
-        let inner = |t: &TableRef| t.level > 0 && matches!(ctx.names.table(t), Meaning::Registered(_));
-        let outer = |n: &String| self.statement.tables.iter().any(|t| t.level == 0 && t.called() == n);
-        let everything = names.is_empty() || !names.iter().all(outer);
-        everything && self.statement.tables.iter().any(inner)
     }
 
     /// Puts a relation in the place of a table's name, which stays its alias.
     pub fn put(&mut self, table: &TableRef, relation: &str) {
-        let alias = if table.alias.is_some() { String::new() } else { format!(" AS {}", quote(&table.name)) };
-        let from = if table.command { "SELECT * FROM " } else { "" };
-        self.edits.replace(table.range.clone(), format!("{from}{relation}{alias}"));
+        self.edits.replace(table.range.clone(), placed(table, relation));
+    }
+
+    /// A part of the text as it is evaluated before the statement runs: whose rows are locked is read as
+    /// the branch shows it, and what may be left out is.
+    pub fn evaluated(&self, range: &Range<usize>) -> String {
+        self.evaluate(range, |locked| &locked.shown)
+    }
+
+    /// As [`Rewriter::evaluated`], with another relation in the place of one of the locked tables.
+    pub fn evaluated_with(&self, range: &Range<usize>, index: usize, relation: &str) -> String {
+        self.evaluate(range, |locked| if locked.index == index { relation } else { &locked.shown })
+    }
+
+    fn evaluate<'r>(&'r self, range: &Range<usize>, relation: impl Fn(&'r Locked) -> &'r str) -> String {
+        let relaxed = &self.statement.relaxed;
+        if self.locked.is_empty() && relaxed.cuts.is_empty() {
+            return self.edits.render(self.sql, range).0;
+        }
+        let mut edits = self.edits.clone();
+        for locked in &self.locked {
+            if let Some(table) = self.statement.tables.get(locked.index) {
+                edits.replace(table.range.clone(), placed(table, relation(locked)));
+            }
+        }
+        relaxed.cuts.iter().for_each(|cut| edits.replace(cut.clone(), ""));
+        relaxed.anys.iter().for_each(|&at| edits.insert(at, "ANY "));
+        edits.render(self.sql, range).0
     }
 
     /// LOCK TABLE keeps out who writes the table on any branch; nobody on main waits.
@@ -247,16 +259,21 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    fn finish(self, late: bool, lifted: Option<Lifted>) -> Result<Rewritten> {
+    /// Whether the server can run it as it is.
+    fn is_unchanged(&self) -> bool {
+        self.edits.is_empty() && self.prelude.is_empty() && self.locked.is_empty()
+    }
+
+    fn finish(mut self, lifted: Option<Lifted>) -> Result<Rewritten> {
+        for locked in &self.locked {
+            if let Some(table) = self.statement.tables.get(locked.index) {
+                self.edits.replace(table.range.clone(), placed(table, &locked.own));
+            }
+        }
         let range = self.statement.range.clone();
         let (sql, kept) = self.edits.render(self.sql, &range);
-        let runs = match &self.statement.wrap {
-            Wrap::None => true,
-            Wrap::Explain { analyze } => *analyze,
-            Wrap::CopyTo => true,
-            _ if self.prelude.is_empty() => true,
-            _ => return Err(Error::unsupported("this statement inside of another one on a branch")),
-        };
+        // What PREPARE makes runs later.
+        let runs = !matches!(self.statement.wrap, Wrap::Explain { analyze: false });
         let prelude = if runs { self.prelude } else { Vec::new() };
         Ok(Rewritten {
             range,
@@ -264,8 +281,8 @@ impl Rewriter<'_> {
             sql,
             command: check::command(self.statement),
             tag: self.tag,
-            late,
-            writes: self.writes && runs,
+            late: self.late,
+            writes: self.writes && runs && !matches!(self.statement.wrap, Wrap::Prepare(_)),
             settings: if matches!(self.statement.kind, Kind::Copy { .. }) {
                 Vec::new()
             } else {
@@ -275,4 +292,11 @@ impl Rewriter<'_> {
             kept,
         })
     }
+}
+
+/// A relation in the place of a table's name, which stays its alias.
+fn placed(table: &TableRef, relation: &str) -> String {
+    let alias = if table.alias.is_some() { String::new() } else { format!(" AS {}", quote(&table.name)) };
+    let from = if table.command { "SELECT * FROM " } else { "" };
+    format!("{from}{relation}{alias}")
 }

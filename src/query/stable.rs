@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::lexer::Token;
 use super::names::Meaning;
-use super::parse::{self, Cte, Role, TableRef};
+use super::parse::{self, Cte, Locking, Role, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
 
@@ -17,9 +17,12 @@ pub(super) fn with_for(
     parts: &[&Range<usize>],
 ) -> Option<String> {
     let with = &rewriter.statement.with;
-    let used = |cte: &Cte| {
-        with.uses.iter().any(|(name, at)| *name == cte.name && parts.iter().any(|part| part.contains(at)))
-    };
+    let inside = |at: &usize| parts.iter().any(|part| part.contains(at));
+    let used = |cte: &Cte| with.uses.iter().any(|u| u.inner.is_none() && u.name == cte.name && inside(&u.at));
+    // A query of an inner WITH that isn't a part of them.
+    if with.uses.iter().any(|u| inside(&u.at) && u.inner.is_some_and(|place| !inside(&place))) {
+        return None;
+    }
     if !with.ctes.iter().any(used) {
         return Some(String::new());
     }
@@ -30,7 +33,7 @@ pub(super) fn with_for(
     if unknown || kept.iter().any(|cte| !is_stable(ctx, rewriter, &cte.range)) {
         return None;
     }
-    let texts: Vec<String> = kept.iter().map(|c| rewriter.edits.render(rewriter.sql, &c.range).0).collect();
+    let texts: Vec<String> = kept.iter().map(|c| rewriter.evaluated(&c.range)).collect();
     let recursive = if with.recursive { "RECURSIVE " } else { "" };
     Some(format!("WITH {recursive}{} ", texts.join(", ")))
 }
@@ -44,8 +47,17 @@ pub(super) fn is_stable(ctx: &Context<'_>, rewriter: &Rewriter<'_>, range: &Rang
         .iter()
         .filter(|f| inside(f.range.start))
         .any(|f| ctx.names.function(f.schema.as_deref(), &f.name).is_some_and(|found| found.volatile));
+    let statement = rewriter.statement;
     let mut tokens = rewriter.parsed.tokens.list.iter().filter(|t| inside(t.start));
-    let arbitrary = tokens.any(|t| is_arbitrary(rewriter.sql, t));
+    let arbitrary = tokens.any(|t| is_arbitrary(rewriter.sql, t) && !statement.relaxed.leaves_out(t.start));
+    let has_table = |l: &Locking| {
+        l.tables.iter().any(|&i| statement.tables.get(i).is_some_and(|t| inside(t.range.start)))
+    };
+    let locks =
+        |l: &Locking| !l.relaxed && l.select.as_ref().map_or_else(|| has_table(l), |s| inside(s.range.start));
+    if statement.locking.iter().any(locks) {
+        return false;
+    }
     let mut tables = rewriter.statement.tables.iter().filter(|t| inside(t.range.start));
     !volatile && !arbitrary && tables.all(|t| table_is_stable(ctx, t))
 }

@@ -127,6 +127,8 @@ pub(super) struct Server {
     relations: HashMap<&'static str, (&'static str, &'static str, &'static str, &'static str)>,
     temporary: bool,
     pub asked: usize,
+    /// What it says of prepared statements: text, and parameter types as JSON.
+    pub prepared: Vec<[String; 2]>,
 }
 
 impl Server {
@@ -141,7 +143,7 @@ impl Server {
             ("pg_class", ("pg_catalog", "r", "p", "")),
             ("history_1", ("epoch", "r", "p", "")),
         ]);
-        Self { relations, temporary: false, asked: 0 }
+        Self { relations, temporary: false, asked: 0, prepared: Vec::new() }
     }
 
     /// The session made a temporary table `users`.
@@ -198,9 +200,18 @@ impl Catalog for Server {
         }
         if sql.contains("pg_index") {
             return Ok(vec![
-                vec![Some("t".into()), Some(r#"["id"]"#.into())],
-                vec![Some("t".into()), Some(r#"["email"]"#.into())],
+                vec![Some("t".into()), Some("f".into()), Some(r#"["id"]"#.into())],
+                vec![Some("t".into()), Some("f".into()), Some(r#"["email"]"#.into())],
+                vec![Some("t".into()), Some("t".into()), Some(r#"["balance"]"#.into())],
             ]);
+        }
+        if sql.contains("count(*) FROM pg_catalog.pg_attribute") {
+            return Ok(vec![vec![Some("2".into())]]);
+        }
+        if sql.contains("pg_prepared_statements") || sql.contains("DEALLOCATE") {
+            let row =
+                |[text, types]: &[String; 2]| vec![Some(text.clone()), Some(types.clone()), Some("t".into())];
+            return Ok(self.prepared.iter().map(row).collect());
         }
         let mut rows = Vec::new();
         for part in sql.split(" UNION ALL SELECT '") {
@@ -258,7 +269,7 @@ pub(super) async fn plans(checkout: &Checkout, sql: &str) -> Result<Vec<Plan>> {
 
 /// The relations of the tables as the rewriter writes them, by short names: readable snapshots.
 pub(super) fn shortened(sql: &str) -> String {
-    use epoch_adapter_postgres::relation;
+    use epoch_adapter_postgres::relation::{self, Claim};
     let state = Fake::new();
     let mut sql = sql.to_owned();
     for table in state.tables().by_id.values() {
@@ -278,6 +289,16 @@ pub(super) fn shortened(sql: &str) -> String {
                 && let Some(inside) = sql.strip_prefix(head).and_then(|s| s.strip_suffix(tail))
             {
                 sql = format!("<copy up {name}: {inside}>");
+            }
+            for (claim, word) in [(Claim::Wait, "claim"), (Claim::Skip, "skip"), (Claim::Fail, "fail")] {
+                let empty = relation::claim(table, layer, "@", claim, Some("#"));
+                if let Some((head, rest)) = empty.split_once('@')
+                    && let Some((middle, tail)) = rest.split_once(" LIMIT #")
+                    && let Some(inside) = sql.strip_prefix(head).and_then(|s| s.strip_suffix(tail))
+                    && let Some((source, most)) = inside.split_once(middle)
+                {
+                    sql = format!("<{word} {name}: {source}{most}>");
+                }
             }
         }
     }

@@ -66,6 +66,20 @@ impl Edits {
 pub struct Kept(Vec<(usize, usize, usize)>);
 
 impl Kept {
+    /// Where the client's text stands in one that was rewritten twice: `self` is about the second time.
+    pub fn after(&self, first: &Self) -> Self {
+        let mut both = Vec::new();
+        for &(there, middle, length) in &self.0 {
+            for &(out, here, kept) in &first.0 {
+                let (start, end) = (middle.max(out), (middle + length).min(out + kept));
+                if start < end {
+                    both.push((there + start - middle, here + start - out, end - start));
+                }
+            }
+        }
+        Self(both)
+    }
+
     /// The position in the client's text (in characters from 1) of one in the rewritten text; of
     /// spliced-in text, the position of what it stands for.
     pub fn position(&self, client: &str, rewritten: &str, position: usize) -> usize {
@@ -114,6 +128,21 @@ mod tests {
         assert_eq!(kept.position(sql, &text, at("é")), 8);
         assert_eq!(kept.position(sql, &text, at("x)")), 27);
         assert_eq!(kept.position(sql, &text, at("1)")), 15);
+    }
+
+    #[test]
+    fn positions_after_two_rewrites() {
+        let sql = "DELETE FROM v WHERE x";
+        let mut edits = Edits::default();
+        edits.replace(12..13, "t AS v");
+        let (middle, first) = edits.render(sql, &(0..sql.len()));
+        let mut edits = Edits::default();
+        edits.replace(12..13, "overlay");
+        edits.insert(25, "(");
+        let (text, second) = edits.render(&middle, &(0..middle.len()));
+        assert_eq!(text, "DELETE FROM overlay AS v WHERE (x");
+        assert_eq!(second.after(&first).position(sql, &text, 33), 21);
+        assert_eq!(second.after(&first).position(sql, &text, 1), 1);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::names::{Catalog, Meaning, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
-use super::{check, relations};
+use super::{check, lock, relations};
 use crate::{Error, Result, sqlstate};
 
 /// The query of a view that reads registered tables.
@@ -63,10 +63,9 @@ async fn splice_within(
 ) -> Result<()> {
     let statement = rewriter.statement;
     let outer: Vec<String> = outer.iter().chain(&statement.with.names).cloned().collect();
-    for table in &statement.tables {
+    for (index, table) in statement.tables.iter().enumerate() {
         let Some(definition) = definition(ctx, table) else { continue };
-        let locked = |names: &Vec<String>| names.is_empty() || names.iter().any(|n| n == table.called());
-        if table.level == 0 && statement.locks.as_ref().is_some_and(locked) {
+        if lock::is_locked(&statement.locking, index) {
             return Err(Error::unsupported("FOR UPDATE or FOR SHARE of a view on a branch"));
         }
         let query = inline(ctx, catalog, &definition, &outer, rewriter.form).await?;
@@ -91,7 +90,7 @@ fn inline<'a>(
         let tables = ctx.repository.tables();
         ctx.names.learn(&[statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
         check::statement(ctx, statement)?;
-        if statement.locks.is_some() {
+        if !statement.locking.is_empty() {
             return Err(Error::unsupported("a view with FOR UPDATE or FOR SHARE on a branch"));
         }
         captured(ctx, statement, outer)?;

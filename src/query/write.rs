@@ -2,8 +2,12 @@
 //! first, then the client's own statement runs natively on the overlay.
 
 mod conflict;
+pub(super) mod cursor;
 mod merge;
 pub(super) mod truncate;
+pub(super) mod view;
+mod whole;
+mod width;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,8 +19,9 @@ use epoch_adapter_postgres::relation;
 use super::check;
 use super::errors::is_hidden;
 use super::form::Form;
+use super::lock;
 use super::names::{Catalog, Meaning};
-use super::parse::{Insert, Kind, Modify, Role, Star, Statement, TableRef};
+use super::parse::{Insert, Keyed, Kind, Modify, Role, Star, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
 use super::stable::{is_stable, with_for};
@@ -28,8 +33,8 @@ pub(super) async fn prepare(ctx: &Context<'_>, statement: &Statement) -> Result<
     if !ctx.checkout.is_branch() {
         return Ok(());
     }
-    for table in &statement.tables {
-        let locked = statement.locks.is_some() && table.level == 0;
+    for (index, table) in statement.tables.iter().enumerate() {
+        let locked = lock::is_locked(&statement.locking, index);
         if (table.role == Role::Target || locked)
             && let Meaning::Registered(def) = ctx.names.table(table)
         {
@@ -75,15 +80,26 @@ async fn target(
         return Err(Error::internal("a branch has main's layer"));
     }
     rewriter.writes = true;
-    let write = Write { target, table, layer };
+    let mut write = Write { target, index, table, layer, width: None };
     match kind {
         Kind::Insert(insert) => {
-            write.insert(rewriter, insert)?;
+            write.width = width::of_source(ctx, catalog, rewriter.statement, &insert.source).await?;
+            write.insert(ctx, rewriter, insert)?;
             conflict::copy_up(ctx, catalog, rewriter, &write, insert).await
         }
-        Kind::Update(modify) | Kind::Delete(modify) => write.modify(ctx, rewriter, modify),
-        Kind::Merge(merge) => write.merge(ctx, rewriter, merge),
-        Kind::Copy { columns, listed, .. } => write.copy_from(rewriter, columns, *listed),
+        Kind::Update(modify) | Kind::Delete(modify) => match &modify.cursor {
+            Some(cursor) => write.at_cursor(ctx, catalog, rewriter, modify, cursor).await,
+            None => write.modify(ctx, rewriter, modify),
+        },
+        Kind::Merge(merge) => {
+            let mut widths = Vec::new();
+            for when in &merge.whens {
+                let given = when.list_at.as_ref().and_then(|(_, width)| width.as_ref());
+                widths.push(width::of(ctx, catalog, rewriter.statement, given).await?);
+            }
+            write.merge(ctx, rewriter, merge, &widths)
+        }
+        Kind::Copy { columns, listed, .. } => write.copy_from(ctx, rewriter, columns, *listed),
         _ => Ok(()),
     }
 }
@@ -125,8 +141,12 @@ fn list_end(rewriter: &Rewriter<'_>, at: usize) -> Result<usize> {
 
 pub(super) struct Write<'a> {
     pub target: &'a TableRef,
+    /// The index of the target among the statement's tables.
+    pub index: usize,
     pub table: Arc<TableDef>,
     pub layer: Layer,
+    /// How many values the rows of an INSERT have, if it can be told.
+    pub width: Option<usize>,
 }
 
 impl Write<'_> {
@@ -140,33 +160,13 @@ impl Write<'_> {
         rewriter.edits.replace(self.target.range.clone(), format!("{}{named}", overlay(&self.table)));
     }
 
-    /// A column of ours can't be named, and a row as a whole would show them.
-    fn check_columns(&self, rewriter: &Rewriter<'_>, named: &[String]) -> Result<()> {
+    /// A column of ours can't be named, and isn't a part of the row as a whole.
+    fn check_columns(&self, ctx: &Context<'_>, rewriter: &mut Rewriter<'_>, named: &[String]) -> Result<()> {
         if let Some(column) = named.iter().find(|c| is_hidden(c)) {
             let message = format!("column \"{column}\" of relation \"{}\" does not exist", self.target.name);
             return Err(Error::new(sqlstate::UNDEFINED_COLUMN, message));
         }
-        let whole = |name: &str| {
-            let old_or_new =
-                matches!(name, "old" | "new") && !rewriter.statement.aliases.iter().any(|a| a == name);
-            (name == self.target.called() || name == "excluded" || old_or_new)
-                && self.table.schema.index_of(name).is_none()
-        };
-        for column in &rewriter.statement.columns {
-            let row = match column.fields.as_slice() {
-                [Some(name)] => whole(name),
-                [.., Some(name), None] => whole(name),
-                _ => false,
-            };
-            if row {
-                return Err(Error::unsupported(format!(
-                    "the row \"{}\" as a whole in a statement that writes to it on a branch",
-                    self.target.called()
-                ))
-                .with_hint("Name its columns."));
-            }
-        }
-        Ok(())
+        self.rows_as_a_whole(ctx, rewriter)
     }
 
     fn columns(&self, prefix: &str) -> String {
@@ -191,9 +191,9 @@ impl Write<'_> {
                 Some(name) if name == self.target.called() => {
                     rewriter.edits.replace(star.range.clone(), own.clone())
                 }
-                Some(name) if matches!(name.as_str(), "old" | "new" | "excluded") => {
-                    return Err(Error::unsupported(format!("RETURNING {name}.* on a branch"))
-                        .with_hint("Name the columns."));
+                Some(name) if whole::is_version(rewriter.statement, self.index, name) => {
+                    let row = self.columns(&format!("{name}."));
+                    rewriter.edits.replace(star.range.clone(), row);
                 }
                 Some(_) => {}
             }
@@ -201,10 +201,10 @@ impl Write<'_> {
         Ok(())
     }
 
-    fn insert(&self, rewriter: &mut Rewriter<'_>, insert: &Insert) -> Result<()> {
+    fn insert(&self, ctx: &Context<'_>, rewriter: &mut Rewriter<'_>, insert: &Insert) -> Result<()> {
         let sets = insert.conflict.iter().flat_map(|c| c.sets.iter().chain(&c.columns));
         let named: Vec<String> = insert.columns.iter().chain(sets).cloned().collect();
-        self.check_columns(rewriter, &named)?;
+        self.check_columns(ctx, rewriter, &named)?;
         self.splice_target(rewriter);
         if let Some(at) = insert.list_at {
             rewriter.edits.insert(at, format!(" ({})", self.given(insert).join(", ")));
@@ -221,14 +221,16 @@ impl Write<'_> {
         if !insert.columns.is_empty() {
             return insert.columns.iter().map(|c| quote(c)).collect();
         }
-        let width = insert.source.width().unwrap_or(usize::MAX);
+        let width = self.width.unwrap_or(usize::MAX);
         self.table.schema.columns.iter().take(width).map(|c| quote(&c.name)).collect()
     }
 
     fn modify(&self, ctx: &Context<'_>, rewriter: &mut Rewriter<'_>, modify: &Modify) -> Result<()> {
-        self.check_columns(rewriter, &modify.sets)?;
-        let rows = self.rows_to_copy(ctx, rewriter, modify);
-        rewriter.prelude.push(relation::copy_up(&self.table, self.layer, &rows));
+        self.check_columns(ctx, rewriter, &modify.sets)?;
+        if !self.is_locked(ctx, rewriter, modify) {
+            let rows = self.rows_to_copy(ctx, rewriter, modify);
+            rewriter.prelude.push(relation::copy_up(&self.table, self.layer, &rows));
+        }
         self.splice_target(rewriter);
         let own = format!("{}.{LINEAGE} = {}", self.alias(), self.layer.lineage.0);
         match &modify.condition {
@@ -239,6 +241,38 @@ impl Write<'_> {
             None => rewriter.edits.insert(modify.end, format!(" WHERE {own}")),
         }
         self.stars(rewriter, &modify.stars, modify.starrable.as_deref())
+    }
+
+    /// Whether its rows are found by a key that a query returns which locks these rows, so that they have
+    /// been copied up already.
+    fn is_locked(&self, ctx: &Context<'_>, rewriter: &Rewriter<'_>, modify: &Modify) -> bool {
+        let statement = rewriter.statement;
+        let named = |(table, column): &(Option<String>, String), key: &str| match table {
+            Some(table) => table == self.target.called() && column == key,
+            None => modify.from.is_none() && column == key,
+        };
+        let same = |keyed: &Keyed, index: usize| match statement.tables.get(index) {
+            Some(table) => {
+                let single = statement.locking.get(keyed.locking).is_some_and(|l| l.single);
+                let from = &keyed.returned.0;
+                from.as_ref().map_or(single, |name| name == table.called())
+                    && ctx.names.table(table) == Meaning::Registered(self.table.clone())
+            }
+            None => false,
+        };
+        let found = |locking: usize, index: usize| {
+            self.table.schema.key_columns().all(|key| {
+                modify.keyed.iter().any(|keyed| {
+                    let key = key.name.as_str();
+                    keyed.locking == locking
+                        && named(&keyed.target, key)
+                        && keyed.returned.1 == key
+                        && same(keyed, index)
+                })
+            })
+        };
+        let mut queries = statement.locking.iter().enumerate();
+        queries.any(|(i, locking)| locking.tables.iter().any(|&index| found(i, index)))
     }
 
     /// What of main the branch still shows, in the statement's form.
@@ -252,7 +286,7 @@ impl Write<'_> {
     /// The query for the rows that an UPDATE or DELETE may touch. What could come out differently when
     /// the statement itself runs is left out: too many rows are always right.
     fn rows_to_copy(&self, ctx: &Context<'_>, rewriter: &Rewriter<'_>, modify: &Modify) -> String {
-        let text = |range: &Range<usize>| rewriter.edits.render(rewriter.sql, range).0;
+        let text = |range: &Range<usize>| rewriter.evaluated(range);
         let stable = |range: &Range<usize>| is_stable(ctx, rewriter, range);
         let alias = self.alias();
         let columns = self.columns(&format!("{alias}."));
@@ -277,8 +311,14 @@ impl Write<'_> {
         sql
     }
 
-    fn copy_from(&self, rewriter: &mut Rewriter<'_>, columns: &[String], listed: bool) -> Result<()> {
-        self.check_columns(rewriter, columns)?;
+    fn copy_from(
+        &self,
+        ctx: &Context<'_>,
+        rewriter: &mut Rewriter<'_>,
+        columns: &[String],
+        listed: bool,
+    ) -> Result<()> {
+        self.check_columns(ctx, rewriter, columns)?;
         rewriter.edits.replace(self.target.range.clone(), overlay(&self.table));
         if !listed {
             let stored = self.table.schema.columns.iter().filter(|c| !c.generated);

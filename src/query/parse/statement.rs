@@ -1,8 +1,11 @@
 //! What kind of statement it is, and where its clauses are.
 
 mod clauses;
+mod keyed;
 mod merge;
+mod select;
 mod utility;
+mod width;
 
 use std::ops::Range;
 
@@ -10,11 +13,16 @@ use pg_raw_parse::{Node, nodes};
 
 use super::call::arguments;
 use super::walk::{Role, Walker};
-use super::{Argument, Constant, Statement};
+use super::{Argument, Constant, Statement, relax};
 use crate::Result;
 use crate::query::lexer::Tokens;
+pub(super) use clauses::is_star;
+pub use keyed::Keyed;
 pub use merge::{Merge, When};
+pub use select::Select;
+pub(super) use select::{clauses_of, cuts_of};
 pub(super) use utility::is_temporary;
+pub use width::Width;
 
 /// What a statement is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +81,12 @@ pub enum Kind {
     /// Is fine if every table in it is temporary.
     Temporary(&'static str),
     /// EXECUTE of a prepared statement.
-    Execute(String),
+    Execute {
+        /// Its name.
+        name: String,
+        /// What it is given.
+        arguments: Vec<Range<usize>>,
+    },
     /// Has no rewrite; the construct's name.
     Refused(String),
 }
@@ -119,8 +132,8 @@ pub enum Wrap {
         /// Whether the statement is run.
         analyze: bool,
     },
-    /// DECLARE … CURSOR FOR.
-    Cursor,
+    /// DECLARE name CURSOR FOR.
+    Cursor(String),
     /// PREPARE name AS.
     Prepare(String),
     /// CREATE TEMP TABLE … AS, SELECT INTO TEMP.
@@ -151,19 +164,8 @@ pub enum Source {
     Default,
     /// The expressions of each row.
     Values(Vec<Vec<Range<usize>>>),
-    /// A query, and its number of columns if that can be seen.
-    Query(Range<usize>, Option<usize>),
-}
-
-impl Source {
-    /// The number of values per row, if that can be seen.
-    pub fn width(&self) -> Option<usize> {
-        match self {
-            Self::Default => Some(0),
-            Self::Values(rows) => rows.first().map(Vec::len),
-            Self::Query(_, width) => *width,
-        }
-    }
+    /// A query, and how many columns it returns if that can be told.
+    Query(Range<usize>, Option<Width>),
 }
 
 /// ON CONFLICT.
@@ -194,19 +196,14 @@ pub struct Modify {
     pub end: usize,
     /// The columns that are set.
     pub sets: Vec<String>,
+    /// The cursor of WHERE CURRENT OF.
+    pub cursor: Option<String>,
+    /// Where it compares columns of the target with what queries return that lock rows.
+    pub keyed: Vec<Keyed>,
     /// Stars in RETURNING.
     pub stars: Vec<Star>,
     /// Whether every FROM item can be starred by its alias (no USING, NATURAL, unnamed items).
     pub starrable: Option<Vec<String>>,
-}
-
-/// The clauses of a SELECT that locks rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Select {
-    /// What follows FROM.
-    pub from: Range<usize>,
-    /// What follows WHERE.
-    pub condition: Option<Range<usize>>,
 }
 
 /// A star in RETURNING.
@@ -220,16 +217,10 @@ pub struct Star {
 
 pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: Node<'_>) -> Result<Statement> {
     let mut walker = Walker::new(sql, tokens);
-    let mut describer = Describer {
-        walker: &mut walker,
-        range: range.clone(),
-        target: 0,
-        nested: false,
-        wrap: Wrap::None,
-        select: None,
-    };
+    let mut describer =
+        Describer { walker: &mut walker, range: range.clone(), target: 0, nested: false, wrap: Wrap::None };
     let kind = describer.kind(node);
-    let (wrap, select) = (describer.wrap, describer.select);
+    let wrap = describer.wrap;
     Ok(Statement {
         range,
         kind,
@@ -241,8 +232,11 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
         columns: walker.columns,
         aliases: walker.aliases,
         refused: walker.refused,
-        locks: walker.locks,
-        select,
+        scopes: walker.scopes,
+        locking: walker.locking,
+        relaxed: walker.relaxed,
+        stars: walker.stars,
+        unnamed: walker.unnamed,
         with: walker.outer,
         nested: walker.nested,
     })
@@ -252,7 +246,7 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
 pub(super) fn nested(walker: &mut Walker<'_>, node: Node<'_>) {
     let target = walker.tables.len();
     let range = 0..walker.sql.len();
-    let mut describer = Describer { walker, range, target, nested: true, wrap: Wrap::None, select: None };
+    let mut describer = Describer { walker, range, target, nested: true, wrap: Wrap::None };
     match describer.kind(node) {
         Kind::Refused(what) => walker.refuse(what),
         kind => walker.nested.push(Nested { kind, target }),
@@ -267,7 +261,6 @@ struct Describer<'w, 's> {
     /// It is a query of WITH.
     nested: bool,
     wrap: Wrap,
-    select: Option<Select>,
 }
 
 impl Describer<'_, '_> {
@@ -292,9 +285,7 @@ impl Describer<'_, '_> {
             self.wrap = Wrap::CreateTemp;
         }
         self.walker.select(select);
-        if self.wrap == Wrap::None && !select.locking_clause().is_empty() {
-            self.select = clauses::select(self.walker, &self.range, select);
-        }
+        relax::common(self.walker, select.with_clause());
         Kind::Query
     }
 
@@ -302,6 +293,26 @@ impl Describer<'_, '_> {
         match table {
             Some(table) => self.walker.table(table, Role::Target),
             None => self.walker.refuse("a statement without a target"),
+        }
+    }
+
+    /// The target and the WITH clause of a data-modifying statement; the scope around it is returned. The
+    /// target comes first among the tables; WITH doesn't see it.
+    fn begin(&mut self, target: Option<&nodes::RangeVar>, with: Option<&nodes::WithClause>) -> Option<usize> {
+        let around = self.walker.enter();
+        self.target(target);
+        let own = self.walker.exit(around);
+        self.with(with);
+        self.walker.exit(own);
+        around
+    }
+
+    /// Ends what [`Describer::begin`] began.
+    fn end(&mut self, around: Option<usize>, with: Option<&nodes::WithClause>) {
+        self.walker.exit(around);
+        self.walker.leave(with);
+        if !self.nested {
+            relax::common(self.walker, with);
         }
     }
 
@@ -313,6 +324,15 @@ impl Describer<'_, '_> {
         self.walker.with(with);
     }
 
+    /// What follows WHERE; the cursor of CURRENT OF.
+    fn condition(&mut self, condition: Node<'_>) -> Option<String> {
+        if let Node::CurrentOfExpr(current) = condition {
+            return current.cursor_name().map(str::to_owned);
+        }
+        self.walker.node(condition);
+        None
+    }
+
     fn returning(&mut self, returning: Option<&nodes::ReturningClause>) -> Vec<Star> {
         let Some(returning) = returning else { return Vec::new() };
         if !returning.options().is_empty() {
@@ -321,6 +341,7 @@ impl Describer<'_, '_> {
         let mut stars = Vec::new();
         for item in returning.exprs().iter() {
             let Node::ResTarget(target) = item else { continue };
+            self.walker.listed(target);
             match clauses::star(self.walker, target.val()) {
                 Some(star) => stars.push(star),
                 None => self.walker.node(target.val()),
@@ -330,9 +351,11 @@ impl Describer<'_, '_> {
     }
 
     fn insert(&mut self, insert: &nodes::InsertStmt) -> Kind {
-        self.target(insert.relation());
-        self.with(insert.with_clause());
+        let around = self.begin(insert.relation(), insert.with_clause());
+        // The rows' query doesn't see the target.
+        let own = self.walker.exit(around);
         self.walker.node(insert.select_stmt());
+        self.walker.exit(own);
         let mut conflict = None;
         if let Some(on) = insert.on_conflict_clause() {
             conflict = Some(clauses::conflict(self.walker, on));
@@ -348,7 +371,10 @@ impl Describer<'_, '_> {
             self.walker.node(on.where_clause());
         }
         let stars = self.returning(insert.returning_clause());
-        self.walker.leave(insert.with_clause());
+        if let Node::SelectStmt(source) = insert.select_stmt() {
+            relax::select(self.walker, source);
+        }
+        self.end(around, insert.with_clause());
         match clauses::insert(self.walker, &self.range, self.target, insert, conflict, stars) {
             Some(found) => Kind::Insert(found),
             None => Kind::Refused("this form of INSERT".to_owned()),
@@ -356,17 +382,24 @@ impl Describer<'_, '_> {
     }
 
     fn update(&mut self, update: &nodes::UpdateStmt) -> Kind {
-        self.target(update.relation());
-        self.with(update.with_clause());
+        let around = self.begin(update.relation(), update.with_clause());
         update.target_list().iter().for_each(|t| self.walker.node(t.val()));
         self.walker.list(update.from_clause());
-        self.walker.node(update.where_clause());
+        let cursor = self.condition(update.where_clause());
         let stars = self.returning(update.returning_clause());
-        self.walker.leave(update.with_clause());
+        relax::clauses(self.walker, update.from_clause(), update.where_clause());
+        self.end(around, update.with_clause());
         let sets = update.target_list().iter().filter_map(|t| t.name()).map(str::to_owned).collect();
         let parts = clauses::Parts {
             from: update.from_clause(),
             condition: update.where_clause(),
+            cursor,
+            keyed: keyed::keyed(
+                self.walker,
+                update.from_clause(),
+                update.with_clause(),
+                update.where_clause(),
+            ),
             word: "from",
             sets,
             stars,
@@ -378,15 +411,22 @@ impl Describer<'_, '_> {
     }
 
     fn delete(&mut self, delete: &nodes::DeleteStmt) -> Kind {
-        self.target(delete.relation());
-        self.with(delete.with_clause());
+        let around = self.begin(delete.relation(), delete.with_clause());
         self.walker.list(delete.using_clause());
-        self.walker.node(delete.where_clause());
+        let cursor = self.condition(delete.where_clause());
         let stars = self.returning(delete.returning_clause());
-        self.walker.leave(delete.with_clause());
+        relax::clauses(self.walker, delete.using_clause(), delete.where_clause());
+        self.end(around, delete.with_clause());
         let parts = clauses::Parts {
             from: delete.using_clause(),
             condition: delete.where_clause(),
+            cursor,
+            keyed: keyed::keyed(
+                self.walker,
+                delete.using_clause(),
+                delete.with_clause(),
+                delete.where_clause(),
+            ),
             word: "using",
             sets: Vec::new(),
             stars,

@@ -6,6 +6,9 @@ use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, nodes};
 
 use super::call::{Argument, arguments};
+use super::locking::{self, Locking};
+use super::relax::Relaxed;
+use super::scope::{ColumnUse, Item, Scope};
 use super::statement::{Nested, is_temporary, nested};
 use crate::query::lexer::{TokenKind, Tokens};
 
@@ -83,15 +86,6 @@ pub struct FunctionRef {
     pub arguments: Vec<Argument>,
 }
 
-/// A column reference.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnUse {
-    /// Its parts; `None` is `*`.
-    pub fields: Vec<Option<String>>,
-    /// Where it starts.
-    pub start: usize,
-}
-
 /// A query of the outermost WITH clause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cte {
@@ -112,8 +106,28 @@ pub struct With {
     pub ctes: Vec<Cte>,
     /// The names of all CTEs of the statement, at any level.
     pub names: Vec<String>,
-    /// Where any of a statement's CTEs are read: name and offset.
-    pub uses: Vec<(String, usize)>,
+    /// Where any of a statement's CTEs are read.
+    pub uses: Vec<CteUse>,
+}
+
+/// An item of a list that is named after the column or row that it shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unnamed {
+    /// Where the column reference starts.
+    pub column: usize,
+    /// Where the item ends.
+    pub end: usize,
+}
+
+/// Where a CTE is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CteUse {
+    /// Its name.
+    pub name: String,
+    /// Where.
+    pub at: usize,
+    /// Where it is defined, if that isn't in the outermost WITH clause.
+    pub inner: Option<usize>,
 }
 
 pub(super) struct Walker<'s> {
@@ -126,13 +140,29 @@ pub(super) struct Walker<'s> {
     pub columns: Vec<ColumnUse>,
     pub aliases: Vec<String>,
     pub refused: Option<String>,
-    pub locks: Option<Vec<String>>,
+    pub locking: Vec<Locking>,
+    pub relaxed: Relaxed,
+    pub stars: Vec<usize>,
+    pub unnamed: Vec<Unnamed>,
+    /// Where CTEs are read whose having more rows would do no harm.
+    pub relaxed_uses: Vec<usize>,
     pub nested: Vec<Nested>,
     pub outer: With,
-    scopes: Vec<Vec<String>>,
+    pub scopes: Vec<Scope>,
+    /// Which scope is a query's.
+    queries: Vec<*const nodes::SelectStmt>,
+    scope: Option<usize>,
+    ctes: Vec<Ctes>,
     level: usize,
     site: Option<Site>,
     sampled: bool,
+}
+
+/// The names that a WITH clause defines.
+struct Ctes {
+    /// With where they are defined.
+    names: Vec<(String, usize)>,
+    outermost: bool,
 }
 
 impl<'s> Walker<'s> {
@@ -147,10 +177,17 @@ impl<'s> Walker<'s> {
             columns: Vec::new(),
             aliases: Vec::new(),
             refused: None,
-            locks: None,
+            locking: Vec::new(),
+            relaxed: Relaxed::default(),
+            stars: Vec::new(),
+            unnamed: Vec::new(),
+            relaxed_uses: Vec::new(),
             nested: Vec::new(),
             outer: With::default(),
             scopes: Vec::new(),
+            queries: Vec::new(),
+            scope: None,
+            ctes: Vec::new(),
             level: 0,
             site: None,
             sampled: false,
@@ -172,7 +209,7 @@ impl<'s> Walker<'s> {
             }
             Node::InsertStmt(_) | Node::UpdateStmt(_) | Node::DeleteStmt(_) | Node::MergeStmt(_) => {
                 // The server accepts it in the outermost WITH only.
-                if self.level == 1 && self.scopes.len() == 1 {
+                if self.level == 1 && self.ctes.len() == 1 {
                     nested(self, node);
                 } else {
                     self.refuse("a data-modifying statement in a WITH that isn't the outermost");
@@ -188,6 +225,17 @@ impl<'s> Walker<'s> {
                 self.sampled = false;
                 self.list(sample.args());
                 self.node(sample.repeatable());
+            }
+            Node::RangeSubselect(sub) => {
+                if let Some(alias) = sub.alias() {
+                    self.node(Node::Alias(alias));
+                }
+                let here = self.scope;
+                if !sub.lateral {
+                    self.scope = here.and_then(|i| self.scopes.get(i)).and_then(|scope| scope.outer);
+                }
+                self.node(sub.subquery());
+                self.scope = here;
             }
             Node::RangeFunction(function) => self.range_function(function),
             Node::FuncCall(call) => self.function(call),
@@ -226,7 +274,12 @@ impl<'s> Walker<'s> {
                 self.node(sort.node());
             }
             Node::CurrentOfExpr(_) => self.refuse("WHERE CURRENT OF"),
-            Node::Alias(alias) => self.aliases.extend(alias.aliasname().map(str::to_owned)),
+            Node::Alias(alias) => {
+                if let Some(name) = alias.aliasname() {
+                    self.aliases.push(name.to_owned());
+                    self.item(name, None);
+                }
+            }
             _ => self.children(node),
         }
     }
@@ -251,11 +304,17 @@ impl<'s> Walker<'s> {
                 self.refuse("SELECT INTO a permanent table");
             }
         }
+        let around = self.enter();
+        self.queries.resize(self.scopes.len(), std::ptr::null());
+        if let Some(last) = self.queries.last_mut() {
+            *last = select;
+        }
         for side in [select.larg(), select.rarg()].into_iter().flatten() {
             self.node(Node::SelectStmt(side));
         }
         self.list(select.from_clause());
         for target in select.target_list().iter() {
+            self.listed(target);
             self.node(target.val());
         }
         for node in
@@ -269,28 +328,34 @@ impl<'s> Walker<'s> {
             self.list(list);
         }
         select.sort_clause().iter().for_each(|s| self.node(Node::SortBy(s)));
-        for lock in select.locking_clause().iter() {
-            self.lock(lock);
-        }
+        locking::note(self, select);
+        self.exit(around);
         self.leave(select.with_clause());
     }
 
-    fn lock(&mut self, lock: &nodes::LockingClause) {
-        if self.level > 0 {
-            self.refuse("FOR UPDATE or FOR SHARE in a sub-select");
-        }
-        let first = self.locks.is_none();
-        let locks = self.locks.get_or_insert_with(Vec::new);
-        let mut named = Vec::new();
-        for rel in lock.locked_rels().iter() {
-            if let Node::RangeVar(rel) = rel {
-                named.extend(rel.relname().map(str::to_owned));
-            }
-        }
-        if named.is_empty() || (!first && locks.is_empty()) {
-            locks.clear();
-        } else {
-            locks.extend(named);
+    /// Begins a query or a data-modifying statement; what it returns is to be put back as the scope
+    /// at its end.
+    pub fn enter(&mut self) -> Option<usize> {
+        let around = self.scope;
+        self.scope = Some(self.scopes.len());
+        self.scopes.push(Scope { outer: around, items: Vec::new() });
+        around
+    }
+
+    /// Goes to another scope; returns the one that was left.
+    pub fn exit(&mut self, around: Option<usize>) -> Option<usize> {
+        std::mem::replace(&mut self.scope, around)
+    }
+
+    /// The scope of a query that was walked.
+    pub fn scope_of(&self, select: &nodes::SelectStmt) -> Option<usize> {
+        self.queries.iter().position(|&q| std::ptr::eq(q, select))
+    }
+
+    /// Something that FROM, USING or a target names.
+    fn item(&mut self, name: &str, table: Option<usize>) {
+        if let Some(scope) = self.scope.and_then(|i| self.scopes.get_mut(i)) {
+            scope.items.push(Item { name: name.to_owned(), table });
         }
     }
 
@@ -301,8 +366,10 @@ impl<'s> Walker<'s> {
         let all: Vec<String> = with.ctes().iter().map(names).collect();
         self.aliases.extend(all.iter().cloned());
         self.outer.names.extend(all.iter().cloned());
-        self.scopes.push(if with.recursive { all } else { Vec::new() });
-        let outermost = self.level == 0 && self.scopes.len() == 1;
+        let outermost = self.level == 0 && self.ctes.is_empty();
+        let place = |c: &nodes::CommonTableExpr| (names(c), usize::try_from(c.location).unwrap_or(0));
+        let names_now = if with.recursive { with.ctes().iter().map(place).collect() } else { Vec::new() };
+        self.ctes.push(Ctes { names: names_now, outermost });
         self.outer.recursive |= outermost && with.recursive;
         for cte in with.ctes().iter() {
             let before = self.nested.len();
@@ -313,9 +380,9 @@ impl<'s> Walker<'s> {
                 self.outer_cte(cte, before);
             }
             if !with.recursive
-                && let Some(scope) = self.scopes.last_mut()
+                && let Some(scope) = self.ctes.last_mut()
             {
-                scope.push(names(cte));
+                scope.names.push(place(cte));
             }
         }
         if outermost {
@@ -341,7 +408,7 @@ impl<'s> Walker<'s> {
             let writing: Vec<&str> =
                 self.outer.ctes.iter().filter(|c| c.writes).map(|c| c.name.as_str()).collect();
             let reads = |c: &Cte| {
-                self.outer.uses.iter().any(|(n, at)| c.range.contains(at) && writing.contains(&n.as_str()))
+                self.outer.uses.iter().any(|u| c.range.contains(&u.at) && writing.contains(&u.name.as_str()))
             };
             let found = self.outer.ctes.iter().position(|c| !c.writes && reads(c));
             match found.and_then(|i| self.outer.ctes.get_mut(i)) {
@@ -365,24 +432,33 @@ impl<'s> Walker<'s> {
 
     pub fn leave(&mut self, with: Option<&nodes::WithClause>) {
         if with.is_some() {
-            self.scopes.pop();
+            self.ctes.pop();
         }
     }
 
-    fn is_cte(&self, table: &nodes::RangeVar) -> bool {
-        table.schemaname().is_none()
-            && table.relname().is_some_and(|name| self.scopes.iter().flatten().any(|cte| cte == name))
+    /// The CTE that a table's name means: where it is defined, if that isn't in the outermost WITH.
+    fn cte(&self, table: &nodes::RangeVar) -> Option<Option<usize>> {
+        let name = table.relname().filter(|_| table.schemaname().is_none())?;
+        self.ctes.iter().rev().find_map(|scope| {
+            let (_, place) = scope.names.iter().find(|(cte, _)| cte == name)?;
+            Some(if scope.outermost { None } else { Some(*place) })
+        })
     }
 
     pub fn table(&mut self, table: &nodes::RangeVar, role: Role) {
         let alias = table.alias().and_then(|a| a.aliasname()).map(str::to_owned);
-        if matches!(role, Role::Read | Role::Sampled) && self.is_cte(table) {
+        let called = alias.as_deref().or(table.relname()).unwrap_or_default().to_owned();
+        if matches!(role, Role::Read | Role::Sampled)
+            && let Some(inner) = self.cte(table)
+        {
             self.aliases.extend(alias);
+            self.item(&called, None);
             let name = table.relname().unwrap_or_default().to_owned();
-            self.outer.uses.push((name, usize::try_from(table.location).unwrap_or(0)));
+            self.outer.uses.push(CteUse { name, at: usize::try_from(table.location).unwrap_or(0), inner });
             return;
         }
         self.aliases.extend(alias.clone());
+        self.item(&called, Some(self.tables.len()));
         let Some((range, command)) = self.name_range(table) else {
             self.refuse("a table reference that has no place in the text");
             return;
@@ -524,9 +600,37 @@ impl<'s> Walker<'s> {
         }
     }
 
+    /// Notes an item of RETURNING or a select list.
+    pub fn listed(&mut self, target: &nodes::ResTarget) {
+        let mut value = target.val();
+        while let Node::TypeCast(cast) = value {
+            value = cast.arg();
+        }
+        let (Node::ColumnRef(column), None) = (value, target.name()) else { return };
+        let (Ok(start), Ok(first)) = (usize::try_from(column.location), usize::try_from(target.location))
+        else {
+            return;
+        };
+        if matches!(column.fields().iter().next_back(), Some(Node::A_Star(_))) {
+            self.stars.push(start);
+            return;
+        }
+        let first = self.tokens.at(first);
+        let Some(depth) = self.tokens.get(first).map(|t| t.depth) else { return };
+        const ENDS: &[&str] = &["from", "into", "where", "order", "limit", "for", "union", "as"];
+        let rest = self.tokens.list.get(first..).unwrap_or_default();
+        let ends = |t: &crate::query::lexer::Token| {
+            let word = ENDS.iter().any(|w| t.is_word(self.sql, w));
+            t.depth < depth || (t.depth == depth && (word || t.is_symbol(b',') || t.is_symbol(b';')))
+        };
+        let last = rest.iter().take_while(|t| !ends(t)).last();
+        self.unnamed.extend(last.map(|t| Unnamed { column: start, end: t.end }));
+    }
+
     fn column(&mut self, column: &nodes::ColumnRef) {
         let fields = column.fields().iter().map(|f| f.as_str().map(str::to_owned)).collect();
-        self.columns.push(ColumnUse { fields, start: usize::try_from(column.location).unwrap_or(0) });
+        let start = usize::try_from(column.location).unwrap_or(0);
+        self.columns.push(ColumnUse { fields, start, scope: self.scope });
     }
 
     /// A column or a constraint in a definition: its type, and what is computed for it.

@@ -79,7 +79,8 @@ async fn upserts_copy_up_what_conflicts() {
          "<copy up users: SELECT epoch_b.\"id\", epoch_b.\"email\", epoch_b.\"balance\" FROM (SELECT c1::text AS epoch_0 FROM (SELECT id, email FROM plain\n) epoch_u(c0, c1)) epoch_v JOIN <below users> epoch_b ON epoch_b.\"email\" = epoch_v.epoch_0> [] ;; INSERT INTO \"epoch_public\".\"users\" AS \"users\" (\"id\", \"email\") SELECT id, email FROM plain ON CONFLICT (epoch_lineage, email) WHERE id > 1 DO NOTHING"),
     ]).await;
     let all = rewritten(&branch(), "INSERT INTO users VALUES (1, 'a') ON CONFLICT DO NOTHING").await;
-    assert_eq!(all.matches("<below users>").count(), 2, "{all}");
+    assert_eq!(all.matches("<below users>").count(), 3, "{all}");
+    assert!(all.contains("(epoch_b.\"balance\" = epoch_v.epoch_0 OR (epoch_b.\"balance\" IS NULL AND epoch_v.epoch_0 IS NULL))"), "NULLS NOT DISTINCT: {all}");
 }
 
 #[tokio::test]
@@ -96,15 +97,13 @@ async fn updates_and_deletes() {
         ("DELETE FROM users u USING orders o, plain WHERE o.user_id = u.id AND u.id BETWEEN 1 AND 5 AND random() < 0.5 RETURNING u.id",
          "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\", <branch orders> o, plain WHERE (o.user_id = u.id\n) AND (u.id BETWEEN 1 AND 5\n)> [] ;; DELETE FROM \"epoch_public\".\"users\" u USING <branch orders> o, plain WHERE (o.user_id = u.id AND u.id BETWEEN 1 AND 5 AND random() < 0.5) AND \"u\".epoch_lineage = 7 RETURNING u.id"),
         ("DELETE FROM users WHERE id IN (SELECT id FROM users LIMIT 5)",
-         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\"> [] ;; DELETE FROM \"epoch_public\".\"users\" AS \"users\" WHERE (id IN (SELECT id FROM <branch users> AS \"users\" LIMIT 5)) AND \"users\".epoch_lineage = 7"),
+         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\" WHERE (id IN (SELECT id FROM <branch users> AS \"users\" )\n)> [] ;; DELETE FROM \"epoch_public\".\"users\" AS \"users\" WHERE (id IN (SELECT id FROM <branch users> AS \"users\" LIMIT 5)) AND \"users\".epoch_lineage = 7"),
         ("WITH x AS (SELECT 5 AS n) DELETE FROM users USING x WHERE public.users.id = n RETURNING users.*, x.*",
          "<copy up users: WITH x AS (SELECT 5 AS n) SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\", x WHERE (users.id = n\n)> [] ;; WITH x AS (SELECT 5 AS n) DELETE FROM \"epoch_public\".\"users\" AS \"users\" USING x WHERE (users.id = n) AND \"users\".epoch_lineage = 7 RETURNING \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\", x.*"),
         ("WITH o AS (SELECT 5 AS n), d AS (DELETE FROM users u USING o WHERE u.id = o.n RETURNING *), p AS (SELECT id FROM d) UPDATE orders SET amount = 0 FROM p WHERE orders.user_id = p.id AND amount > 1 RETURNING *",
          "<copy up users: WITH o AS (SELECT 5 AS n) SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\", o WHERE (u.id = o.n\n)> [] ;; <copy up orders: SELECT \"orders\".\"id\", \"orders\".\"user_id\", \"orders\".\"amount\", \"orders\".\"total\" FROM <below orders> AS \"orders\"> [] ;; WITH o AS (SELECT 5 AS n), d AS (DELETE FROM \"epoch_public\".\"users\" u USING o WHERE (u.id = o.n) AND \"u\".epoch_lineage = 7 RETURNING \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\", \"o\".*), p AS (SELECT id FROM d) UPDATE \"epoch_public\".\"orders\" AS \"orders\" SET amount = 0 FROM p WHERE (orders.user_id = p.id AND amount > 1) AND \"orders\".epoch_lineage = 7 RETURNING \"orders\".\"id\", \"orders\".\"user_id\", \"orders\".\"amount\", \"orders\".\"total\", \"p\".*"),
         ("EXPLAIN UPDATE users SET balance = 1 WHERE id = 1", "EXPLAIN UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 1 WHERE (id = 1) AND \"users\".epoch_lineage = 7"),
         ("UPDATE users SET epoch_copied = true", "42703: column \"epoch_copied\" of relation \"users\" does not exist"),
-        ("UPDATE users SET balance = 1 RETURNING users", "0A000: the row \"users\" as a whole in a statement that writes to it on a branch is not supported"),
-        ("UPDATE users SET balance = 1 RETURNING to_jsonb(users.*)", "0A000: the row \"users\" as a whole in a statement that writes to it on a branch is not supported"),
         ("COPY users FROM STDIN", "COPY \"epoch_public\".\"users\" (\"id\", \"email\", \"balance\") FROM STDIN"),
         ("COPY orders (id, amount) FROM STDIN CSV", "COPY \"epoch_public\".\"orders\" (id, amount) FROM STDIN CSV"),
     ]).await;
@@ -123,8 +122,8 @@ async fn merges() {
 #[tokio::test]
 async fn locked_rows_are_copied_up_and_read_from_the_overlay() {
     check(&branch(), &[
-        ("WITH x AS (SELECT 1) SELECT u.id IS DISTINCT FROM 5 FROM users u JOIN orders ON user_id = u.id WHERE u.id = $2 ORDER BY 1 LIMIT 1 FOR NO KEY UPDATE OF u SKIP LOCKED",
-         "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE (u.id = $1\n) AND \"u\".\"id\" IS NOT NULL> [1] ;; WITH x AS (SELECT 1) SELECT u.id IS DISTINCT FROM 5 FROM (SELECT \"id\", \"email\", \"balance\" FROM \"epoch_public\".\"users\" WHERE epoch_lineage = 7) u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE u.id = $2 ORDER BY 1 LIMIT 1 FOR NO KEY UPDATE OF u SKIP LOCKED"),
+        ("WITH x AS (SELECT 1) SELECT u.id IS DISTINCT FROM 5 FROM users u JOIN orders ON user_id = u.id WHERE u.id = $2 ORDER BY 1 LIMIT 1 FOR NO KEY UPDATE OF u",
+         "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE (u.id = $1\n) AND \"u\".\"id\" IS NOT NULL> [1] ;; WITH x AS (SELECT 1) SELECT u.id IS DISTINCT FROM 5 FROM (SELECT \"id\", \"email\", \"balance\" FROM \"epoch_public\".\"users\" WHERE epoch_lineage = 7) u JOIN <branch orders> AS \"orders\" ON user_id = u.id WHERE u.id = $2 ORDER BY 1 LIMIT 1 FOR NO KEY UPDATE OF u"),
         ("SELECT * FROM plain FOR UPDATE", "relay SELECT * FROM plain FOR UPDATE"),
     ]).await;
     let both = rewritten(&branch(), "SELECT * FROM users, orders WHERE random() > 0 FOR SHARE").await;
@@ -137,6 +136,253 @@ async fn locked_rows_are_copied_up_and_read_from_the_overlay() {
         )],
     )
     .await;
+}
+
+const OWN: &str = r#"(SELECT "id", "email", "balance" FROM "epoch_public"."users" WHERE epoch_lineage = 7)"#;
+
+fn own(text: &str) -> String {
+    text.replace("<own users>", OWN)
+}
+
+#[tokio::test]
+async fn queues_copy_up_what_they_take() {
+    let source = |rest: &str| {
+        format!(
+            r#"SELECT "users"."id", "users"."email", "users"."balance" FROM <below users> AS "users" WHERE {rest}"#
+        )
+    };
+    let keyed = |condition: &str| source(&format!("({condition}\n) AND \"users\".\"id\" IS NOT NULL"));
+    let new = keyed("email = 'new'") + " ORDER BY id\n";
+    let queue = |end: &str| format!("SELECT id FROM users WHERE email = 'new' ORDER BY id {end}");
+    let locked = |end: &str| {
+        own(&format!("SELECT id FROM <own users> AS \"users\" WHERE email = 'new' ORDER BY id {end}"))
+    };
+    let update = |condition: &str| {
+        format!(
+            "UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 1 WHERE ({condition}) AND \"users\".epoch_lineage = 7"
+        )
+    };
+    for (end, prelude) in [
+        ("LIMIT 5 FOR UPDATE SKIP LOCKED", format!("<skip users: {new} LIMIT (5\n)::pg_catalog.int8>")),
+        (
+            "FOR UPDATE NOWAIT LIMIT 2 OFFSET 1",
+            format!("<fail users: {new} LIMIT (2\n)::pg_catalog.int8 + (1\n)::pg_catalog.int8>"),
+        ),
+        ("FETCH FIRST 3 ROWS ONLY FOR UPDATE", format!("<claim users: {new} LIMIT (3\n)::pg_catalog.int8>")),
+        ("LIMIT ALL FOR UPDATE", format!("<copy up users: {}>", keyed("email = 'new'"))),
+    ] {
+        let whole =
+            rewritten(&branch(), &format!("UPDATE users SET balance = 1 WHERE id IN ({})", queue(end))).await;
+        assert_eq!(
+            whole,
+            format!("{prelude} [] ;; {}", update(&format!("id IN ({})", locked(end)))),
+            "{end}"
+        );
+        let whole =
+            rewritten(&branch(), &format!("UPDATE users SET balance = 1 WHERE id = ({})", queue(end))).await;
+        assert_eq!(whole, format!("{prelude} [] ;; {}", update(&format!("id = ({})", locked(end)))), "{end}");
+        for from in [
+            format!("WITH q AS (#) UPDATE users SET balance = 1 FROM q WHERE q.id = users.id"),
+            format!("UPDATE users SET balance = 1 FROM (#) q WHERE q.id = users.id"),
+            format!("WITH q AS (#) DELETE FROM users WHERE id = ANY (ARRAY(SELECT q.id FROM q))"),
+        ] {
+            let whole = rewritten(&branch(), &from.replace('#', &queue(end))).await;
+            assert_eq!(whole.split(" ;; ").count(), 2, "the target has been copied up: {whole}");
+            assert!(whole.starts_with(&prelude), "{whole}");
+        }
+    }
+    // Other keys than those that are locked are looked for in all that may be locked.
+    let other = rewritten(
+        &branch(),
+        &format!("DELETE FROM orders WHERE user_id = ({})", queue("LIMIT 1 FOR UPDATE")),
+    )
+    .await;
+    assert!(other.contains("WHERE (user_id = ANY (SELECT id FROM <branch users> AS \"users\" WHERE email = 'new' ORDER BY id  )"), "{other}");
+    // What can't be looked at beforehand: an aggregate's rows, NOT IN, a row of the query around it.
+    for sql in [
+        "DELETE FROM orders WHERE user_id NOT IN (SELECT id FROM users WHERE email = 'new' LIMIT 2 FOR UPDATE)",
+        "DELETE FROM orders WHERE user_id IN (SELECT count(*) FROM (SELECT id FROM users LIMIT 2 FOR UPDATE) x)",
+    ] {
+        let whole = rewritten(&branch(), sql).await;
+        assert!(whole.contains("FROM <below orders> AS \"orders\"> []"), "all orders: {whole}");
+    }
+    let around = rewritten(&branch(), "SELECT (SELECT email FROM users WHERE users.id = orders.user_id AND balance > 1 FOR UPDATE) FROM orders").await;
+    assert!(around.starts_with(&format!("<copy up users: {}>", keyed("balance > 1"))), "{around}");
+    let around = rewritten(
+        &branch(),
+        "SELECT (SELECT email FROM users WHERE id = user_id LIMIT 1 FOR UPDATE SKIP LOCKED) FROM orders",
+    )
+    .await;
+    assert!(around.contains(&source("\"users\".\"id\" IS NOT NULL")), "without LIMIT: {around}");
+}
+
+#[tokio::test]
+async fn rows_of_sub_selects_are_locked() {
+    for sql in [
+        "SELECT * FROM (SELECT * FROM users) u FOR UPDATE",
+        "SELECT * FROM orders, (SELECT * FROM users) u FOR UPDATE OF u",
+        "SELECT * FROM (SELECT * FROM users FOR UPDATE) x",
+        "SELECT * FROM (SELECT * FROM users FOR SHARE) x FOR UPDATE",
+        "WITH q AS (SELECT * FROM users FOR UPDATE) SELECT * FROM q",
+        "SELECT 1 FROM orders WHERE EXISTS (SELECT FROM users FOR UPDATE)",
+        "WITH d AS (DELETE FROM orders RETURNING *) SELECT * FROM users FOR UPDATE",
+        "TABLE users FOR UPDATE",
+        "(SELECT * FROM users) FOR UPDATE",
+    ] {
+        let whole = rewritten(&branch(), sql).await;
+        assert!(whole.starts_with("<copy up users: "), "{sql}: {whole}");
+        assert_eq!(whole.matches(OWN).count(), 1, "{sql}: {whole}");
+    }
+    for sql in ["SELECT DISTINCT id FROM users FOR UPDATE", "SELECT 1 FROM users GROUP BY id FOR UPDATE"] {
+        let whole = rewritten(&branch(), sql).await;
+        assert!(!whole.contains(";;"), "the server refuses it: {whole}");
+    }
+}
+
+#[tokio::test]
+async fn rows_as_a_whole_have_the_tables_columns_and_type() {
+    let row = |of: &str| format!(r#"(ROW({of}."id", {of}."email", {of}."balance")::"public"."users")"#);
+    let target = row("\"users\"");
+    for (sql, end) in [
+        ("UPDATE users SET balance = 1 RETURNING users", format!("RETURNING {target} AS \"users\"")),
+        (
+            "UPDATE users SET balance = 1 RETURNING users::text, 2",
+            format!("RETURNING {target}::text AS \"users\", 2"),
+        ),
+        (
+            "UPDATE users SET balance = 1 RETURNING to_jsonb(users.*), users.*",
+            format!(
+                "RETURNING to_jsonb({target}), \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\""
+            ),
+        ),
+        ("UPDATE users u SET email = (u).email RETURNING u AS x", format!("RETURNING {} AS x", row("\"u\""))),
+        (
+            "UPDATE users SET id = 1 RETURNING old.*, new",
+            format!(
+                "RETURNING old.\"id\", old.\"email\", old.\"balance\", (CASE WHEN new.epoch_lineage IS NOT NULL THEN {} END) AS \"new\"",
+                row("new")
+            ),
+        ),
+        (
+            "INSERT INTO users VALUES (1) ON CONFLICT (id) DO UPDATE SET email = excluded::text",
+            format!("SET email = {}::text", row("excluded")),
+        ),
+        (
+            "UPDATE users SET balance = 1 FROM orders users_2 WHERE EXISTS (SELECT users FROM orders users)",
+            "(SELECT users FROM <branch orders> users)) AND \"users\".epoch_lineage = 7".to_owned(),
+        ),
+    ] {
+        let whole = rewritten(&branch(), sql).await;
+        assert!(whole.ends_with(&end), "{sql}: {whole}");
+    }
+}
+
+#[tokio::test]
+async fn rows_of_any_width_are_inserted() {
+    let columns = |list: &str| format!("INSERT INTO \"epoch_public\".\"users\" AS \"users\" ({list}) ");
+    for (sql, list) in [
+        ("INSERT INTO users SELECT * FROM plain", r#""id", "email""#),
+        ("INSERT INTO users SELECT p.*, 1 FROM plain p, orders", r#""id", "email", "balance""#),
+        ("WITH x AS (SELECT 1) INSERT INTO users SELECT * FROM x", r#""id""#),
+        ("INSERT INTO users SELECT * FROM (VALUES (1, 'a')) v", r#""id", "email""#),
+        ("INSERT INTO users SELECT * FROM generate_series(1, 2)", r#""id", "email", "balance""#),
+        ("INSERT INTO users TABLE plain", r#""id", "email""#),
+    ] {
+        let whole = rewritten(&branch(), sql).await;
+        assert!(whole.contains(&columns(list)), "{sql}: {whole}");
+    }
+    let merge = rewritten(&branch(), "MERGE INTO users USING (VALUES (1, 'a')) s (id, name) ON users.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (s.*) RETURNING *").await;
+    assert!(merge.ends_with(r#"THEN INSERT ("id", "email") VALUES (s.*) RETURNING "s".*, "users"."id", "users"."email", "users"."balance""#), "{merge}");
+}
+
+#[tokio::test]
+async fn tables_that_reference_each_other_are_emptied_by_one_statement() {
+    let whole = rewritten(&branch(), "TRUNCATE users, orders").await;
+    assert!(whole.ends_with("WITH epoch_0 AS (DELETE FROM \"epoch_public\".\"users\" WHERE epoch_lineage = 7) DELETE FROM \"epoch_public\".\"orders\" WHERE epoch_lineage = 7"), "{whole}");
+    assert_eq!(whole.matches("<copy up").count(), 2, "{whole}");
+}
+
+/// Texts planned one after the other in one session.
+async fn session(server: &mut Server, names: &mut NameCache, checkout: &Checkout, sql: &str) -> String {
+    let state = Fake::new();
+    let (backend, functions, parameters) = ("crm", None, None);
+    let mut ctx = Context { repository: &state, checkout, backend, names, functions, parameters };
+    match plan(&mut ctx, server, sql).await {
+        Ok(plans) => plans.iter().map(|p| super::shown(p, sql)).collect::<Vec<_>>().join(" ;; "),
+        Err(error) => format!("{}: {}", error.code(), error.message()),
+    }
+}
+
+#[tokio::test]
+async fn prepared_statements_copy_up_at_each_execute() {
+    let (mut server, mut names) = (Server::new(), NameCache::default());
+    let checkout = branch();
+    let mut run = async |server: &mut Server, sql: &str| session(server, &mut names, &checkout, sql).await;
+    let sent = run(&mut server, "PREPARE p AS UPDATE users SET balance = $1 WHERE id = $2").await;
+    let text = "PREPARE p AS UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = $1 WHERE (id = $2) AND \"users\".epoch_lineage = 7";
+    assert_eq!(sent, text);
+    server.prepared = vec![[text.to_owned(), r#"["numeric", "bigint"]"#.to_owned()]];
+    let executed = run(&mut server, "EXECUTE p (lower('1'), 1 + (2))").await;
+    assert_eq!(
+        executed,
+        "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\" WHERE (id = CAST((1 + (2)\n) AS bigint)\n)> [] ;; EXECUTE p (lower('1'), 1 + (2))"
+    );
+    assert_eq!(run(&mut server, "EXPLAIN EXECUTE p (1, 2)").await, "relay EXPLAIN EXECUTE p (1, 2)");
+    assert_eq!(
+        run(&mut server, "EXECUTE p (1)").await,
+        "relay EXECUTE p (1)",
+        "the server says what is missing"
+    );
+    assert!(run(&mut server, "EXECUTE p (random(), 1)").await.starts_with("0A000: random() as an argument"));
+    // The second PREPARE failed, because the name was taken.
+    run(&mut server, "PREPARE p AS DELETE FROM orders").await;
+    assert_eq!(run(&mut server, "EXECUTE p (lower('1'), 1 + (2))").await, executed);
+    server.prepared.clear();
+    assert_eq!(run(&mut server, "EXECUTE p (1, 2)").await, "relay EXECUTE p (1, 2)", "it was deallocated");
+}
+
+#[tokio::test]
+async fn statements_prepared_on_main_are_prepared_again() {
+    let (mut server, mut names) = (Server::new(), NameCache::default());
+    let text = "SELECT 1; PREPARE p (int) AS DELETE FROM users WHERE id = $1; SELECT 2".to_owned();
+    server.prepared = vec![[text, r#"["integer"]"#.to_owned()]];
+    let executed = session(&mut server, &mut names, &branch(), "EXECUTE p (5)").await;
+    assert!(
+        executed.starts_with("<copy up users: ")
+            && executed.contains("WHERE (id = CAST((5\n) AS integer)\n)"),
+        "{executed}"
+    );
+    assert!(executed.ends_with(";; EXECUTE p (5)"), "{executed}");
+}
+
+#[tokio::test]
+async fn a_cursor_has_a_place_on_a_branch_if_it_locks() {
+    let (mut server, mut names) = (Server::new(), NameCache::default());
+    let checkout = branch();
+    let mut run = async |sql: &str| session(&mut server, &mut names, &checkout, sql).await;
+    assert!(
+        run("DECLARE c CURSOR FOR SELECT * FROM users FOR UPDATE")
+            .await
+            .contains("DECLARE c CURSOR FOR SELECT * FROM (SELECT")
+    );
+    assert_eq!(
+        run("UPDATE users SET balance = 1 WHERE CURRENT OF c RETURNING *").await,
+        "UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 1 WHERE CURRENT OF c RETURNING \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\""
+    );
+    assert_eq!(
+        run("DELETE FROM orders WHERE CURRENT OF c").await,
+        "DELETE FROM \"epoch_public\".\"orders\" AS \"orders\" WHERE CURRENT OF c",
+        "the server says that it locks other rows"
+    );
+    let refused = "0A000: WHERE CURRENT OF c, which does not lock rows, on a branch is not supported";
+    // Which of them is there now isn't known.
+    run("DECLARE c CURSOR FOR SELECT * FROM users").await;
+    assert_eq!(run("UPDATE users SET balance = 1 WHERE CURRENT OF c").await, refused);
+    assert_eq!(
+        run("DELETE FROM users WHERE CURRENT OF nobody").await,
+        "DELETE FROM \"epoch_public\".\"users\" AS \"users\" WHERE CURRENT OF nobody",
+        "the server says that there is none"
+    );
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use epoch_adapter_postgres::relation;
 
 use super::Write;
 use crate::query::form::Form;
+use crate::query::lock::refuse_unseen;
 use crate::query::names::Catalog;
 use crate::query::parse::{Conflict, Insert, Source};
 use crate::query::plan::Context;
@@ -24,6 +25,9 @@ pub(super) async fn copy_up(
     insert: &Insert,
 ) -> Result<()> {
     let Some(conflict) = &insert.conflict else { return Ok(()) };
+    if let Source::Query(range, _) = &insert.source {
+        refuse_unseen(rewriter, range, "ON CONFLICT")?;
+    }
     // The server says what is wrong with an unknown column.
     if conflict.columns.iter().any(|c| write.table.schema.index_of(c).is_none()) {
         return Ok(());
@@ -31,8 +35,12 @@ pub(super) async fn copy_up(
     let mut rows = Vec::new();
     for arbiter in arbiters(catalog, &write.table, conflict).await? {
         rows.extend(match arbiter {
-            Arbiter::Columns(key) => conflicting(ctx, rewriter, write, insert, &key)?,
-            Arbiter::Expressions(parts) => Some(computed(ctx, rewriter, write, insert, &parts)?),
+            Arbiter { key: Key::Columns(key), nulls } => {
+                conflicting(ctx, rewriter, write, insert, &key, nulls)?
+            }
+            Arbiter { key: Key::Expressions(parts), nulls } => {
+                Some(computed(ctx, rewriter, write, insert, &parts, nulls)?)
+            }
         });
     }
     if !rows.is_empty() {
@@ -44,7 +52,13 @@ pub(super) async fn copy_up(
 }
 
 /// A unique key that a new row may conflict on.
-enum Arbiter {
+struct Arbiter {
+    key: Key,
+    /// NULLS NOT DISTINCT.
+    nulls: bool,
+}
+
+enum Key {
     /// Over plain columns.
     Columns(Vec<String>),
     /// Over expressions of the bare column names.
@@ -53,13 +67,16 @@ enum Arbiter {
 
 /// Those that the clause may mean; one too many does no harm.
 async fn arbiters(catalog: &mut dyn Catalog, table: &TableDef, conflict: &Conflict) -> Result<Vec<Arbiter>> {
-    if !conflict.columns.is_empty() && !conflict.expressions {
-        return Ok(vec![Arbiter::Columns(conflict.columns.clone())]);
+    let listed = !conflict.columns.is_empty() && !conflict.expressions;
+    let nullable = |c: &&Column| c.nullable && conflict.columns.contains(&c.name);
+    if listed && !table.schema.columns.iter().any(|c| nullable(&c)) {
+        return Ok(vec![Arbiter { key: Key::Columns(conflict.columns.clone()), nulls: false }]);
     }
     let name =
         conflict.constraint.as_ref().map_or_else(String::new, |c| format!(" AND k.relname = {}", literal(c)));
     let query = format!(
-        "SELECT i.indexprs IS NULL, CASE WHEN i.indexprs IS NULL THEN (SELECT json_agg(a.attname ORDER BY p.ord) \
+        "SELECT i.indexprs IS NULL, coalesce((pg_catalog.to_jsonb(i) ->> 'indnullsnotdistinct')::bool, false), \
+         CASE WHEN i.indexprs IS NULL THEN (SELECT json_agg(a.attname ORDER BY p.ord) \
          FROM pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY p(attnum, ord) \
          JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = p.attnum WHERE p.ord <= i.indnkeyatts) \
          ELSE (SELECT json_agg(pg_catalog.pg_get_indexdef(i.indexrelid, p, false) ORDER BY p) \
@@ -71,10 +88,23 @@ async fn arbiters(catalog: &mut dyn Catalog, table: &TableDef, conflict: &Confli
     let mut keys = Vec::new();
     for row in catalog.query(&query).await? {
         let plain = row.first().is_some_and(|c| c.as_deref() == Some("t"));
-        let parts = row.get(1).and_then(Option::as_deref).and_then(|c| serde_json::from_str(c).ok());
+        let nulls = row.get(1).is_some_and(|c| c.as_deref() == Some("t"));
+        let parts = row.get(2).and_then(Option::as_deref).and_then(|c| serde_json::from_str(c).ok());
         let parts: Vec<String> =
             parts.ok_or_else(|| Error::internal("the server's catalog answered in an unexpected form"))?;
-        keys.push(if plain { Arbiter::Columns(parts) } else { Arbiter::Expressions(parts) });
+        keys.push(Arbiter { key: if plain { Key::Columns(parts) } else { Key::Expressions(parts) }, nulls });
+    }
+    if listed {
+        // Of those over these columns one with NULLs that are the same is the widest.
+        let same = |key: &Key| match key {
+            Key::Columns(names) => {
+                names.iter().all(|n| conflict.columns.contains(n))
+                    && conflict.columns.iter().all(|c| names.contains(c))
+            }
+            Key::Expressions(_) => false,
+        };
+        let nulls = keys.iter().any(|arbiter| arbiter.nulls && same(&arbiter.key));
+        return Ok(vec![Arbiter { key: Key::Columns(conflict.columns.clone()), nulls }]);
     }
     Ok(keys)
 }
@@ -86,14 +116,18 @@ fn computed(
     write: &Write<'_>,
     insert: &Insert,
     parts: &[String],
+    nulls: bool,
 ) -> Result<String> {
     refuse_generated(write, "an expression over", |name| parts.iter().any(|part| part.contains(name)))?;
     let new = new_rows(ctx, rewriter, write, insert)?;
     let named: Vec<String> =
         parts.iter().enumerate().map(|(i, part)| format!("({part}) AS epoch_{i}")).collect();
     // Columns of the table never begin like ours, so bare names are the base's.
-    let same: Vec<String> =
-        parts.iter().enumerate().map(|(i, part)| format!("({part}) = epoch_v.epoch_{i}")).collect();
+    let same: Vec<String> = parts
+        .iter()
+        .enumerate()
+        .map(|(i, part)| equal(&format!("({part})"), &format!("epoch_v.epoch_{i}"), nulls))
+        .collect();
     Ok(format!(
         "SELECT {} FROM (SELECT {} FROM ({new}) epoch_n) epoch_v JOIN {} epoch_b ON {}",
         write.columns("epoch_b."),
@@ -138,14 +172,14 @@ fn new_rows(
         }
         Source::Query(range, _) => {
             let with = insert_with(ctx, rewriter, &[range])?;
-            let width = insert.source.width().unwrap_or(given.len());
+            let width = write.width.unwrap_or(given.len());
             let columns: Vec<String> = (0..width).map(|i| format!("c{i}")).collect();
             let cell = |c: &&Column| match place(c).filter(|p| *p < width) {
                 Some(p) => format!("c{p}::{} AS {}", c.pg_type, quote(&c.name)),
                 None => format!("{} AS {}", left_out(c), quote(&c.name)),
             };
             let cells: Vec<String> = stored.iter().map(cell).collect();
-            let text = rewriter.edits.render(rewriter.sql, range).0;
+            let text = rewriter.evaluated(range);
             Ok(format!("{with}SELECT {} FROM ({text}\n) epoch_u({})", cells.join(", "), columns.join(", ")))
         }
     }
@@ -158,25 +192,43 @@ fn conflicting(
     write: &Write<'_>,
     insert: &Insert,
     key: &[String],
+    nulls: bool,
 ) -> Result<Option<String>> {
     refuse_generated(write, "a key with", |name| key.iter().any(|k| k == name))?;
     let given = write.given(insert);
     let place = |column: &String| given.iter().position(|g| *g == quote(column));
     let columns: Vec<_> = key.iter().map(|k| (k, place(k))).collect();
     let source = match &insert.source {
-        Source::Values(rows) => values(ctx, rewriter, write, &columns, rows)?,
-        Source::Query(range, _) => query(ctx, rewriter, write, insert, &given, &columns, range)?,
+        Source::Values(rows) => values(ctx, rewriter, write, &columns, rows, nulls)?,
+        Source::Query(range, _) => query(ctx, rewriter, write, &given, &columns, range, nulls)?,
+        Source::Default if nulls => values(ctx, rewriter, write, &columns, &[Vec::new()], nulls)?,
         Source::Default => None,
     };
     let Some(source) = source else { return Ok(None) };
-    let same: Vec<String> =
-        (0..key.len()).zip(key).map(|(i, k)| format!("epoch_b.{} = epoch_v.epoch_{i}", quote(k))).collect();
+    let same: Vec<String> = (0..key.len())
+        .zip(key)
+        .map(|(i, k)| {
+            let nullable = write.table.schema.columns.iter().any(|c| c.name == *k && c.nullable);
+            equal(&format!("epoch_b.{}", quote(k)), &format!("epoch_v.epoch_{i}"), nulls && nullable)
+        })
+        .collect();
     Ok(Some(format!(
         "SELECT {} FROM ({source}) epoch_v JOIN {} epoch_b ON {}",
         write.columns("epoch_b."),
         write.below(Form::Selective),
         same.join(" AND ")
     )))
+}
+
+/// Whether two values of a key are the same; `nulls`: so are two NULLs.
+fn equal(a: &str, b: &str, nulls: bool) -> String {
+    // In two parts, each of which an index serves.
+    if nulls { format!("({a} = {b} OR ({a} IS NULL AND {b} IS NULL))") } else { format!("{a} = {b}") }
+}
+
+/// A row's value for a column of a key with NULLs that are the same.
+fn value_or_null(column: &Column, value: Option<String>, given: bool) -> Option<String> {
+    value.or_else(|| (!given && column.default.is_none()).then(|| format!("NULL::{}", column.pg_type)))
 }
 
 type Places<'a> = [(&'a String, Option<usize>)];
@@ -192,7 +244,7 @@ fn value(
     if given.is_some_and(|range| !is_stable(ctx, rewriter, range)) {
         return None;
     }
-    let text = given.map(|range| rewriter.edits.render(rewriter.sql, range).0);
+    let text = given.map(|range| rewriter.evaluated(range));
     let default = || column.default.clone().filter(|d| !d.contains('('));
     let text = text.filter(|t| !t.trim().eq_ignore_ascii_case("default")).or_else(default);
     text.map(|text| format!("({text}\n)::{}", column.pg_type))
@@ -214,6 +266,7 @@ fn values(
     write: &Write<'_>,
     key: &Places<'_>,
     rows: &[Vec<Range<usize>>],
+    nulls: bool,
 ) -> Result<Option<String>> {
     let mut out = Vec::new();
     for row in rows {
@@ -222,7 +275,9 @@ fn values(
             let Some(found) = write.table.schema.columns.iter().find(|c| c.name == **column) else {
                 return Err(Error::unsupported("ON CONFLICT on a column that isn't versioned"));
             };
-            cells.push(value(ctx, rewriter, found, place.and_then(|p| row.get(p))));
+            let given = place.and_then(|p| row.get(p));
+            let cell = value(ctx, rewriter, found, given);
+            cells.push(if nulls { value_or_null(found, cell, given.is_some()) } else { cell });
         }
         if let Some(cells) = cells.into_iter().collect::<Option<Vec<_>>>() {
             out.push(format!("({})", cells.join(", ")));
@@ -250,24 +305,25 @@ fn query(
     ctx: &Context<'_>,
     rewriter: &Rewriter<'_>,
     write: &Write<'_>,
-    insert: &Insert,
     given: &[String],
     key: &Places<'_>,
     range: &Range<usize>,
+    nulls: bool,
 ) -> Result<Option<String>> {
-    let width = insert.source.width().unwrap_or(given.len());
+    let width = write.width.unwrap_or(given.len());
     let names: Vec<String> = (0..width).map(|i| format!("c{i}")).collect();
     let pick = |(i, (column, place)): (usize, &(&String, Option<usize>))| {
         let found = write.table.schema.columns.iter().find(|c| c.name == **column)?;
         let value = match place {
             Some(p) => format!("c{p}::{}", found.pg_type),
+            None if nulls => value_or_null(found, value(ctx, rewriter, found, None), false)?,
             None => value(ctx, rewriter, found, None)?,
         };
         Some(format!("{value} AS epoch_{i}"))
     };
     // What is left out and has no fixed default can't conflict.
     let Some(picked) = key.iter().enumerate().map(pick).collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let text = rewriter.edits.render(rewriter.sql, range).0;
+    let text = rewriter.evaluated(range);
     Ok(Some(format!(
         "{}SELECT {} FROM ({text}\n) epoch_u({})",
         insert_with(ctx, rewriter, &[range])?,

@@ -4,7 +4,7 @@ use epoch_adapter_postgres::layout::{LINEAGE, quote};
 use epoch_adapter_postgres::relation;
 
 use super::Write;
-use crate::query::parse::Merge;
+use crate::query::parse::{Merge, Star};
 use crate::query::plan::Context;
 use crate::query::rewrite::Rewriter;
 use crate::query::stable::{is_stable, with_for};
@@ -13,16 +13,23 @@ use crate::{Error, Result};
 impl Write<'_> {
     /// Rows of main that the source matches are copied up (all of them if it may be about rows that
     /// nothing matches); then the statement sees the branch's rows of the overlay only.
-    pub(super) fn merge(&self, ctx: &Context<'_>, rewriter: &mut Rewriter<'_>, merge: &Merge) -> Result<()> {
+    /// `widths`: how many values each WHEN inserts without a column list, if it can be told.
+    pub(super) fn merge(
+        &self,
+        ctx: &Context<'_>,
+        rewriter: &mut Rewriter<'_>,
+        merge: &Merge,
+        widths: &[Option<usize>],
+    ) -> Result<()> {
         let named: Vec<String> = merge.whens.iter().flat_map(|w| w.columns.iter().cloned()).collect();
-        self.check_columns(rewriter, &named)?;
+        self.check_columns(ctx, rewriter, &named)?;
         let rows = self.rows_to_merge(ctx, rewriter, merge);
         rewriter.prelude.push(relation::copy_up(&self.table, self.layer, &rows));
         self.splice_target(rewriter);
         let own = format!("{}.{LINEAGE} = {}", self.alias(), self.layer.lineage.0);
         rewriter.edits.insert(merge.condition.start, "(");
         rewriter.edits.insert(merge.condition.end, format!("\n) AND {own}"));
-        for when in &merge.whens {
+        for (when, width) in merge.whens.iter().zip(widths) {
             match &when.by_source {
                 Some((_, Some(condition))) => {
                     rewriter.edits.insert(condition.start, "(");
@@ -31,22 +38,25 @@ impl Write<'_> {
                 Some((at, None)) => rewriter.edits.insert(*at, format!(" AND {own}")),
                 None => {}
             }
-            if let Some((at, values)) = when.list_at {
-                let Some(values) = values else {
-                    return Err(Error::unsupported(
-                        "INSERT of a star without a column list in MERGE on a branch",
-                    )
-                    .with_hint("Name the columns."));
-                };
-                let columns = self.table.schema.columns.iter().take(values);
+            if let Some((at, _)) = &when.list_at {
+                let columns = self.table.schema.columns.iter().take(width.unwrap_or(usize::MAX));
                 let columns: Vec<String> = columns.map(|c| quote(&c.name)).collect();
-                rewriter.edits.insert(at, format!(" ({})", columns.join(", ")));
+                rewriter.edits.insert(*at, format!(" ({})", columns.join(", ")));
             }
         }
-        if merge.stars.iter().any(|star| star.qualifier.is_none()) {
-            return Err(Error::unsupported("RETURNING * of MERGE on a branch").with_hint("Name the columns."));
+        let (bare, others): (Vec<Star>, Vec<Star>) =
+            merge.stars.iter().cloned().partition(|star| star.qualifier.is_none());
+        // The source's columns come first.
+        for star in bare {
+            let source = merge.starrable.as_ref().ok_or_else(|| {
+                Error::unsupported("RETURNING * of a MERGE from a join by USING or NATURAL, or an item without a name, on a branch")
+                    .with_hint("Name the columns.")
+            })?;
+            let source: String = source.iter().map(|s| format!("{}.*, ", quote(s))).collect();
+            let own = self.columns(&format!("{}.", self.alias()));
+            rewriter.edits.replace(star.range, format!("{source}{own}"));
         }
-        self.stars(rewriter, &merge.stars, Some(&[]))
+        self.stars(rewriter, &others, Some(&[]))
     }
 
     fn rows_to_merge(&self, ctx: &Context<'_>, rewriter: &Rewriter<'_>, merge: &Merge) -> String {
@@ -57,7 +67,7 @@ impl Write<'_> {
         let stable = parts.iter().all(|part| is_stable(ctx, rewriter, part));
         match with_for(ctx, rewriter, &parts) {
             Some(with) if stable && merge.whens.iter().all(|w| w.by_source.is_none()) => {
-                let text = |range| rewriter.edits.render(rewriter.sql, range).0;
+                let text = |range| rewriter.evaluated(range);
                 format!("{with}{all}, {} WHERE ({}\n)", text(&merge.source), text(&merge.condition))
             }
             _ => all,

@@ -1,5 +1,6 @@
-//! TRUNCATE on a branch: every row is deleted from what the branch shows, of children before their
-//! parents. Sequences are main's too, so they can't be restarted.
+//! TRUNCATE on a branch: every row is deleted from what the branch shows, of all tables by one statement, so
+//! that their foreign keys are looked at when all are empty. Sequences are main's too, so they can't be
+//! restarted.
 
 use std::sync::Arc;
 
@@ -48,28 +49,28 @@ pub(in crate::query) async fn tables(
     } else {
         refuse_children(&listed, &references)?;
     }
-    let mut statements = Vec::new();
-    for table in children_first(listed, &references)? {
+    let mut deletes = Vec::new();
+    for table in listed {
         let layer = ctx.repository.writable(ctx.checkout, &table).await?;
-        statements.extend(delete_all(&table, layer));
+        rewriter.prelude.push(copy_all(&table, layer));
+        deletes.push(format!("DELETE FROM {} WHERE {LINEAGE} = {}", overlay(&table), layer.lineage.0));
     }
-    if let Some(last) = statements.pop() {
-        rewriter.edits.replace(rewriter.statement.range.clone(), last);
+    if let Some(last) = deletes.pop() {
+        let others: Vec<String> =
+            deletes.iter().enumerate().map(|(i, sql)| format!("epoch_{i} AS ({sql})")).collect();
+        let with = if others.is_empty() { String::new() } else { format!("WITH {} ", others.join(", ")) };
+        rewriter.edits.replace(rewriter.statement.range.clone(), with + &last);
     }
-    rewriter.prelude.extend(statements);
     rewriter.writes = true;
     rewriter.tag = Some("TRUNCATE TABLE");
     Ok(())
 }
 
-fn delete_all(table: &TableDef, layer: Layer) -> [String; 2] {
+fn copy_all(table: &TableDef, layer: Layer) -> String {
     let below = relation::base_part_scanning(table, layer);
     let columns: Vec<String> = table.schema.columns.iter().map(|c| quote(&c.name)).collect();
     let rows = format!("SELECT {} FROM {below} epoch_t", columns.join(", "));
-    [
-        relation::copy_up(table, layer, &rows),
-        format!("DELETE FROM {} WHERE {LINEAGE} = {}", overlay(table), layer.lineage.0),
-    ]
+    relation::copy_up(table, layer, &rows)
 }
 
 /// A foreign key between two tables.
@@ -128,21 +129,4 @@ fn refuse_children(listed: &[Arc<TableDef>], references: &[Reference]) -> Result
     )
     .with_detail(format!("Table \"{}\" references \"{}\".", child.1, parent.1))
     .with_hint(format!("Truncate table \"{}\" at the same time, or use TRUNCATE ... CASCADE.", child.1)))
-}
-
-/// Tables that others reference after those.
-fn children_first(mut tables: Vec<Arc<TableDef>>, references: &[Reference]) -> Result<Vec<Arc<TableDef>>> {
-    let mut ordered = Vec::new();
-    while !tables.is_empty() {
-        let left: Vec<Name> = tables.iter().map(|t| location(t)).collect();
-        let free = |t: &Arc<TableDef>| {
-            !references.iter().any(|r| r.parent == location(t) && left.contains(&r.child))
-        };
-        let next = tables
-            .iter()
-            .position(free)
-            .ok_or_else(|| Error::unsupported("TRUNCATE of tables that reference each other on a branch"))?;
-        ordered.push(tables.remove(next));
-    }
-    Ok(ordered)
 }

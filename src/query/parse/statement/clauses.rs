@@ -7,7 +7,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
 use super::super::walk::Walker;
-use super::{Conflict, Insert, Modify, Select, Source, Star};
+use super::{Conflict, Insert, Keyed, Modify, Source, Star, Width, width};
 use crate::query::lexer::{Token, TokenKind};
 
 /// The parts of an UPDATE or DELETE.
@@ -18,17 +18,19 @@ pub(super) struct Parts<'a> {
     pub word: &'static str,
     pub sets: Vec<String>,
     pub stars: Vec<Star>,
+    pub keyed: Vec<Keyed>,
+    pub cursor: Option<String>,
 }
 
 /// The tokens of a statement from its target on that are at the target's depth.
 pub(super) struct Level<'a> {
-    sql: &'a str,
+    pub sql: &'a str,
     pub tokens: &'a [Token],
     /// Index of the first token after the target's name.
     pub first: usize,
     /// Index after the last token.
     pub last: usize,
-    depth: usize,
+    pub depth: usize,
 }
 
 impl<'a> Level<'a> {
@@ -47,13 +49,15 @@ impl<'a> Level<'a> {
 
     /// The first token from `from` on that is this keyword at the level, not a name after a dot or AS.
     pub fn keyword(&self, from: usize, word: &str) -> Option<usize> {
-        (from..self.last).find(|&i| {
-            let Some(token) = self.tokens.get(i) else { return false };
-            token.depth == self.depth && token.is_word(self.sql, word) && !self.is_label(i)
-        })
+        (from..self.last).find(|&i| self.is(i, word) && self.keyword_at(i))
     }
 
-    fn is_label(&self, index: usize) -> bool {
+    /// Whether a word at the level stands for itself: not a name after a dot or AS.
+    pub fn keyword_at(&self, index: usize) -> bool {
+        self.tokens.get(index).is_some_and(|t| t.depth == self.depth) && !self.is_label(index)
+    }
+
+    pub fn is_label(&self, index: usize) -> bool {
         let before = index.checked_sub(1).and_then(|i| self.tokens.get(i));
         before.is_some_and(|t| t.is_symbol(b'.') || t.is_word(self.sql, "as"))
     }
@@ -80,7 +84,7 @@ impl<'a> Level<'a> {
     }
 
     /// FROM of an UPDATE: not the one of IS DISTINCT FROM.
-    fn source_word(&self, word: &str) -> Option<usize> {
+    pub fn source_word(&self, word: &str) -> Option<usize> {
         let mut at = self.first;
         loop {
             let found = self.keyword(at, word)?;
@@ -135,42 +139,17 @@ pub(super) fn modify(
         condition_word.map_or_else(Vec::new, |word| conjuncts(&level, word + 1, returning, parts.condition));
     let end = level.tokens.get(returning.checked_sub(1)?)?.end;
     let starrable = starrable(parts.from);
-    Some(Modify { from, condition, conjuncts, end, sets: parts.sets, stars: parts.stars, starrable })
-}
-
-/// Locates the clauses of a SELECT without set operations and grouping.
-pub(super) fn select(walker: &Walker<'_>, range: &Range<usize>, node: &nodes::SelectStmt) -> Option<Select> {
-    let grouped = node.group_clause().len() + node.window_clause().len() + node.distinct_clause().len();
-    if node.op != 0
-        || grouped > 0
-        || !matches!(node.having_clause(), Node::None)
-        || node.from_clause().is_empty()
-    {
-        return None;
-    }
-    let tokens = walker.tokens.list.as_slice();
-    let (first, last) = (walker.tokens.at(range.start), walker.tokens.at(range.end));
-    let level = Level { sql: walker.sql, tokens, first, last, depth: tokens.get(first)?.depth };
-    let verb = level.keyword(first, "select")?;
-    let level = Level { first: verb, ..level };
-    let from = level.source_word("from")?;
-    const ENDS: &[&str] = &["order", "limit", "offset", "fetch", "for"];
-    let end = ENDS.iter().filter_map(|w| level.keyword(from + 1, w)).min()?;
-    let condition = match node.where_clause() {
-        Node::None => None,
-        _ => Some(level.keyword(from + 1, "where").filter(|&w| w < end)?),
-    };
-    Some(Select {
-        from: level.bytes(from + 1, condition.unwrap_or(end))?,
-        condition: match condition {
-            Some(word) => Some(level.bytes(word + 1, end)?),
-            None => None,
-        },
-    })
+    let Parts { sets, stars, keyed, cursor, .. } = parts;
+    Some(Modify { from, condition, conjuncts, end, sets, cursor, keyed, stars, starrable })
 }
 
 /// Splits a condition at its outermost ANDs; empty if that doesn't agree with the syntax tree.
-fn conjuncts(level: &Level<'_>, first: usize, last: usize, condition: Node<'_>) -> Vec<Range<usize>> {
+pub(super) fn conjuncts(
+    level: &Level<'_>,
+    first: usize,
+    last: usize,
+    condition: Node<'_>,
+) -> Vec<Range<usize>> {
     // The tree flattens ANDs in brackets on the left too, so it may show more parts than the text.
     let most = match condition {
         Node::BoolExpr(b) if b.boolop == nodes::BoolExprType::AND_EXPR => b.args().len(),
@@ -208,7 +187,7 @@ fn starrable(from: &NodeList) -> Option<Vec<String>> {
     Some(names)
 }
 
-fn item_names(item: Node<'_>, names: &mut Vec<String>) -> Option<()> {
+pub(super) fn item_names(item: Node<'_>, names: &mut Vec<String>) -> Option<()> {
     let alias = |a: Option<&nodes::Alias>| a.and_then(|a| a.aliasname()).map(str::to_owned);
     match item {
         Node::RangeVar(table) => {
@@ -260,14 +239,23 @@ pub(super) fn insert(
     };
     let source = match node.select_stmt() {
         Node::None => Source::Default,
-        Node::SelectStmt(select) => source(&level, at, end, select)?,
+        Node::SelectStmt(select) => {
+            let width = || width::of_query(walker, node.with_clause(), select);
+            source(&level, at, end, select, width)?
+        }
         _ => return None,
     };
     let list_at = if source == Source::Default { None } else { list_at };
     Some(Insert { columns, list_at, source, conflict, stars })
 }
 
-fn source(level: &Level<'_>, at: usize, end: usize, select: &nodes::SelectStmt) -> Option<Source> {
+fn source(
+    level: &Level<'_>,
+    at: usize,
+    end: usize,
+    select: &nodes::SelectStmt,
+    width: impl Fn() -> Option<Width>,
+) -> Option<Source> {
     let plain = select.with_clause().is_none()
         && select.sort_clause().is_empty()
         && matches!(select.limit_count(), Node::None);
@@ -277,7 +265,7 @@ fn source(level: &Level<'_>, at: usize, end: usize, select: &nodes::SelectStmt) 
         let widths = select.values_lists().iter().map(|r| r.as_node_list().map_or(0, NodeList::len));
         return rows.iter().map(Vec::len).eq(widths).then_some(Source::Values(rows));
     }
-    Some(Source::Query(level.bytes(at, end)?, width(select)))
+    Some(Source::Query(level.bytes(at, end)?, width()))
 }
 
 /// The expressions of `(a, b), (c, d)`.
@@ -305,17 +293,6 @@ fn rows(level: &Level<'_>, mut at: usize, end: usize) -> Option<Vec<Vec<Range<us
         }
     }
     Some(rows)
-}
-
-fn width(select: &nodes::SelectStmt) -> Option<usize> {
-    if let Some(left) = select.larg() {
-        return width(left);
-    }
-    if let Some(row) = select.values_lists().first() {
-        return row.as_node_list().map(NodeList::len);
-    }
-    let starred = select.target_list().iter().any(|t| is_starred(t.val()));
-    (!starred).then(|| select.target_list().len())
 }
 
 /// Whether a value stands for several columns: `*`, `t.*`, `(row).*`.
@@ -351,7 +328,7 @@ pub(super) fn conflict(walker: &Walker<'_>, clause: &nodes::OnConflictClause) ->
 }
 
 /// Whether a column reference is a bare `*`.
-pub(super) fn is_star(column: &nodes::ColumnRef) -> bool {
+pub(in crate::query::parse) fn is_star(column: &nodes::ColumnRef) -> bool {
     column.fields().len() == 1 && matches!(column.fields().first(), Some(Node::A_Star(_)))
 }
 

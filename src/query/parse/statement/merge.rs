@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use pg_raw_parse::{Node, nodes};
 
-use super::clauses::{Level, is_starred};
-use super::{Describer, Kind, Star};
+use super::clauses::{Level, item_names};
+use super::{Describer, Kind, Star, Width, relax, width};
 
 /// The clauses of a MERGE.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Merge {
     pub whens: Vec<When>,
     /// Stars in RETURNING.
     pub stars: Vec<Star>,
+    /// The aliases of the source's items, if `alias.*` of each in turn is what `*` shows of it.
+    pub starrable: Option<Vec<String>>,
 }
 
 /// A WHEN clause.
@@ -27,14 +29,13 @@ pub struct When {
     pub by_source: Option<(usize, Option<Range<usize>>)>,
     /// The columns that are set or given.
     pub columns: Vec<String>,
-    /// After INSERT without a column list, and how many values follow; `None` if that can't be seen.
-    pub list_at: Option<(usize, Option<usize>)>,
+    /// After INSERT without a column list, and how many values follow, if that can be told.
+    pub list_at: Option<(usize, Option<Width>)>,
 }
 
 impl Describer<'_, '_> {
     pub(super) fn merge(&mut self, merge: &nodes::MergeStmt) -> Kind {
-        self.target(merge.relation());
-        self.with(merge.with_clause());
+        let around = self.begin(merge.relation(), merge.with_clause());
         self.walker.node(merge.source_relation());
         self.walker.node(merge.join_condition());
         for when in merge.merge_when_clauses().iter() {
@@ -47,7 +48,9 @@ impl Describer<'_, '_> {
             self.walker.list(when.values());
         }
         let stars = self.returning(merge.returning_clause());
-        self.walker.leave(merge.with_clause());
+        relax::item(self.walker, merge.source_relation());
+        relax::condition(self.walker, merge.join_condition());
+        self.end(around, merge.with_clause());
         match self.merge_clauses(merge, stars) {
             Some(found) => Kind::Merge(found),
             None => Kind::Refused("this form of MERGE".to_owned()),
@@ -68,13 +71,20 @@ impl Describer<'_, '_> {
             return None;
         }
         let each = clauses.iter().zip(starts.iter().copied().zip(ends));
-        let whens =
-            each.map(|(when, (start, end))| clause(&level, start, end, when)).collect::<Option<_>>()?;
+        let width = |when: &nodes::MergeWhenClause| {
+            width::of_values(self.walker, merge.with_clause(), when.values().iter(), merge.source_relation())
+        };
+        let whens = each
+            .map(|(when, (start, end))| clause(&level, start, end, when, width))
+            .collect::<Option<_>>()?;
+        let mut names = Vec::new();
+        let starrable = item_names(merge.source_relation(), &mut names).map(|()| names);
         Some(Merge {
             source: level.bytes(using + 1, on)?,
             condition: level.bytes(on + 1, first)?,
             whens,
             stars,
+            starrable,
         })
     }
 }
@@ -93,7 +103,13 @@ fn when_words(level: &Level<'_>) -> Vec<usize> {
     found
 }
 
-fn clause(level: &Level<'_>, start: usize, end: usize, when: &nodes::MergeWhenClause) -> Option<When> {
+fn clause(
+    level: &Level<'_>,
+    start: usize,
+    end: usize,
+    when: &nodes::MergeWhenClause,
+    width: impl Fn(&nodes::MergeWhenClause) -> Option<Width>,
+) -> Option<When> {
     let unmatched = when.match_kind == nodes::MergeMatchKind::MERGE_WHEN_NOT_MATCHED_BY_SOURCE;
     let then = last_then(level, start, end)?;
     let by_source = if unmatched {
@@ -112,10 +128,8 @@ fn clause(level: &Level<'_>, start: usize, end: usize, when: &nodes::MergeWhenCl
     };
     let columns: Vec<String> = when.target_list().iter().filter_map(name).collect();
     let insert = when.command_type == nodes::CmdType::CMD_INSERT && columns.is_empty();
-    let values = when.values().len();
-    let starred = when.values().iter().any(is_starred);
-    let list_at = match insert && values > 0 {
-        true => Some((level.tokens.get(then + 1)?.end, (!starred).then_some(values))),
+    let list_at = match insert && !when.values().is_empty() {
+        true => Some((level.tokens.get(then + 1)?.end, width(when))),
         false => None,
     };
     Some(When { by_source, columns, list_at })

@@ -1,5 +1,7 @@
 //! Utility statements: what is passed on, what carries a query inside, and what is refused.
 
+use std::ops::Range;
+
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
@@ -42,10 +44,14 @@ impl Describer<'_, '_> {
             Node::DiscardStmt(_) => Kind::Names,
             Node::ExecuteStmt(execute) => {
                 self.walker.list(execute.params());
-                Kind::Execute(execute.name().unwrap_or_default().to_owned())
+                let name = execute.name().unwrap_or_default().to_owned();
+                Kind::Execute { name, arguments: self.execute_arguments(execute.params().len()) }
             }
             Node::ExplainStmt(explain) => self.explain(explain),
-            Node::DeclareCursorStmt(cursor) => self.wrapped(Wrap::Cursor, cursor.query()),
+            Node::DeclareCursorStmt(cursor) => {
+                let name = cursor.portalname().unwrap_or_default().to_owned();
+                self.wrapped(Wrap::Cursor(name), cursor.query())
+            }
             Node::PrepareStmt(prepare) => {
                 self.wrapped(Wrap::Prepare(prepare.name().unwrap_or_default().to_owned()), prepare.query())
             }
@@ -54,6 +60,30 @@ impl Describer<'_, '_> {
             Node::CallStmt(call) => self.call(call),
             node => self.data_definition(node),
         }
+    }
+
+    /// The texts of what EXECUTE is given; none if they weren't all found.
+    fn execute_arguments(&self, count: usize) -> Vec<Range<usize>> {
+        let tokens = &self.walker.tokens.list;
+        let (first, last) = (self.walker.tokens.at(self.range.start), self.walker.tokens.at(self.range.end));
+        let verb =
+            (first..last).find(|&i| tokens.get(i).is_some_and(|t| t.is_word(self.walker.sql, "execute")));
+        let Some(open) = verb.map(|verb| verb + 2).filter(|_| count > 0) else { return Vec::new() };
+        let mut found = Vec::new();
+        let mut start = open + 1;
+        let Some(depth) = tokens.get(open).map(|t| t.depth) else { return found };
+        for (i, token) in tokens.iter().enumerate().take(last).skip(start) {
+            let closes = token.is_symbol(b')') && token.depth == depth;
+            if closes || (token.is_symbol(b',') && token.depth == depth + 1) {
+                let inside = tokens.get(start..i).unwrap_or_default();
+                found.extend(inside.first().zip(inside.last()).map(|(a, b)| a.start..b.end));
+                start = i + 1;
+            }
+            if closes {
+                break;
+            }
+        }
+        if found.len() == count { found } else { Vec::new() }
     }
 
     fn explain(&mut self, explain: &nodes::ExplainStmt) -> Kind {
