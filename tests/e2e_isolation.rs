@@ -300,3 +300,32 @@ fn reset_all_in_a_block_leaves_the_session_where_it_is() {
     conn.exec("UPDATE account SET money = money");
     assert_eq!(conn.one(SUM), TOTAL);
 }
+
+/// A statement that was prepared on main, whatever its name, shows the branch or is refused there.
+#[test]
+fn what_was_prepared_on_main_does_not_show_main_on_a_branch() {
+    need_postgres!();
+    let shop = Fixture::registered(BANK);
+    shop.branch("b").exec("UPDATE account SET money = 0");
+    let mut conn = shop.main();
+    conn.exec(&format!("PREPARE q AS {SUM}"));
+    conn.exec("SELECT 1; PREPARE u (int) AS UPDATE account SET money = money + $1 WHERE id = 1");
+    conn.send(&[common::conn::parse("driver", SUM, &[]), common::conn::sync()]);
+    conn.reply();
+    assert_eq!(conn.one("EXECUTE q"), TOTAL);
+    for _ in 0..2 {
+        conn.exec("SELECT * FROM epoch_checkout('b')");
+        assert_eq!(conn.err("PREPARE q AS SELECT 1").code(), "42P05");
+        assert_eq!(conn.one("EXECUTE q"), "0");
+        assert_eq!(conn.one("EXECUTE q"), "0");
+        assert_eq!(conn.err("EXECUTE driver").code(), "0A000");
+        conn.exec("EXECUTE u (5)");
+        assert_eq!(conn.one(SUM), "5");
+        conn.exec("EXECUTE u (-5)");
+        conn.exec("SELECT * FROM epoch_checkout('main')");
+        assert_eq!(conn.one("EXECUTE q"), TOTAL);
+        conn.exec(&format!("DEALLOCATE q; PREPARE q AS {SUM}"));
+        assert_eq!(conn.one("EXECUTE q"), TOTAL);
+    }
+    assert_eq!(shop.direct().one(SUM), TOTAL);
+}

@@ -151,3 +151,42 @@ LOCK TABLE parent, child IN ACCESS EXCLUSIVE MODE
 BEGIN; LOCK TABLE ONLY parent; DELETE FROM parent; COMMIT
 ! TRUNCATE circle_a, circle_b
 TRUNCATE parent, nowhere
+-- Row locks at any level
+UPDATE parent SET n = 0 WHERE id IN (SELECT id FROM parent WHERE n > 1 ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED) RETURNING *
+UPDATE parent SET n = 0 WHERE id = (SELECT id FROM parent ORDER BY n DESC LIMIT 1 FOR UPDATE NOWAIT)
+DELETE FROM child USING (SELECT id FROM child ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED) q WHERE q.id = child.id RETURNING child.*
+WITH q AS (SELECT id FROM parent WHERE n > 0 FOR UPDATE) UPDATE parent SET n = n + 1 FROM q WHERE q.id = parent.id
+WITH q AS (SELECT parent_id FROM child ORDER BY id LIMIT 1 FOR UPDATE), d AS (DELETE FROM child RETURNING id) UPDATE parent SET n = 1 FROM q WHERE q.parent_id = parent.id RETURNING *
+SELECT * FROM (SELECT * FROM parent) p FOR UPDATE OF p
+SELECT (SELECT name FROM parent WHERE parent.id = child.parent_id FOR UPDATE) FROM child
+INSERT INTO parent (id, name) SELECT id + 700, name || 'l' FROM parent ORDER BY id LIMIT 2 FOR UPDATE ON CONFLICT (id) DO UPDATE SET n = 3
+CREATE TEMP TABLE t AS SELECT * FROM parent WHERE id < 5 FOR SHARE
+COPY (SELECT * FROM parent ORDER BY id LIMIT 1 FOR UPDATE) TO STDOUT
+! SELECT * FROM v_parent FOR UPDATE
+-- Through views
+UPDATE v_parent SET n = 79 WHERE id = 2 RETURNING *
+UPDATE v_parent AS v SET name = v.name || v.id FROM child c WHERE c.parent_id = v.id AND c.id < 4
+DELETE FROM v_parent WHERE n > 8
+INSERT INTO v_parent VALUES (410, 'x', 1) ON CONFLICT (id) DO UPDATE SET n = excluded.n
+WITH d AS (DELETE FROM v_parent RETURNING id) SELECT * FROM d
+-- At cursors
+BEGIN; DECLARE c CURSOR FOR SELECT * FROM parent ORDER BY id FOR UPDATE; FETCH 2 FROM c; UPDATE parent SET n = 77 WHERE CURRENT OF c RETURNING *; COMMIT
+BEGIN; DECLARE c CURSOR FOR SELECT * FROM child FOR UPDATE; FETCH 1 FROM c; DELETE FROM child WHERE CURRENT OF c; COMMIT
+BEGIN; DECLARE c CURSOR FOR SELECT * FROM child FOR UPDATE; FETCH 1 FROM c; DELETE FROM parent WHERE CURRENT OF c; COMMIT
+BEGIN; DECLARE c CURSOR FOR SELECT * FROM parent; FETCH 1 FROM c; UPDATE parent SET n = 78 WHERE CURRENT OF c; COMMIT
+BEGIN; DECLARE c CURSOR FOR SELECT * FROM plain FOR UPDATE; FETCH 1 FROM c; UPDATE plain SET v = 'x' WHERE CURRENT OF c; COMMIT
+-- PREPARE of statements that write
+PREPARE p (int, int) AS UPDATE parent SET n = $1 WHERE id = $2; EXECUTE p (5, 3); EXECUTE p (6, 4); DEALLOCATE p
+PREPARE p AS INSERT INTO parent (id, name) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET n = 9; EXECUTE p (3, 'x'); EXECUTE p (750, 'y')
+PREPARE p AS SELECT id FROM parent WHERE n > $1 ORDER BY id LIMIT 1 FOR UPDATE; EXECUTE p (0)
+PREPARE p AS DELETE FROM child; EXPLAIN ANALYZE EXECUTE p
+PREPARE p AS DELETE FROM child WHERE id = $1; EXPLAIN EXECUTE p (1); EXECUTE p (bump(1)); EXECUTE p (wipe())
+PREPARE p AS DELETE FROM plain
+PREPARE p AS TRUNCATE parent
+-- Rows as a whole, rows of any width
+UPDATE parent SET n = 1 WHERE id = 1 RETURNING parent, row_to_json(parent), parent::text
+DELETE FROM child WHERE id = 2 RETURNING child
+INSERT INTO parent (id, name) VALUES (1, 'w') ON CONFLICT (id) DO UPDATE SET name = (excluded).name || 'w' RETURNING parent.*
+INSERT INTO parent SELECT * FROM (VALUES (760, 'narrow')) v
+INSERT INTO parent SELECT *, 1, 2, 3, 4, 5, 6, 7, 8, 9 FROM parent
+MERGE INTO parent t USING (VALUES (761, 'star')) s (id, name) ON t.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (s.*)

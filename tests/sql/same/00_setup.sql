@@ -25,3 +25,13 @@ CREATE FUNCTION shout(t text) RETURNS text LANGUAGE sql AS 'SELECT upper($1) || 
 CREATE FUNCTION items() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM item';
 CREATE FUNCTION items_hidden() RETURNS bigint LANGUAGE plpgsql AS 'DECLARE n bigint := items(); BEGIN RETURN n; END';
 CREATE FUNCTION any_table(t text) RETURNS bigint LANGUAGE plpgsql AS 'DECLARE n bigint; BEGIN EXECUTE ''SELECT count(*) FROM '' || t INTO n; RETURN n; END';
+CREATE TABLE job (id int PRIMARY KEY, queue text NOT NULL DEFAULT 'mail', state text NOT NULL DEFAULT 'new', priority int NOT NULL DEFAULT 0, item_id int CONSTRAINT job_item_fkey REFERENCES item (id), payload jsonb);
+INSERT INTO job SELECT g, (ARRAY['mail','web'])[1 + g % 2], 'new', g % 3, 1 + g % 40, jsonb_build_object('n', g) FROM generate_series(1, 60) g;
+CREATE TABLE slot (id int PRIMARY KEY, room int, hour int, who text, CONSTRAINT slot_key UNIQUE NULLS NOT DISTINCT (room, hour));
+INSERT INTO slot VALUES (1, 1, NULL, 'a'), (2, 2, NULL, 'b'), (3, 3, NULL, 'c'), (4, NULL, NULL, 'd'), (5, 4, 5, 'e');
+CREATE TABLE hen (id int PRIMARY KEY, from_egg int);
+CREATE TABLE egg (id int PRIMARY KEY, hen_id int NOT NULL CONSTRAINT egg_hen_fkey REFERENCES hen (id));
+INSERT INTO hen VALUES (1, 1), (2, 1), (3, NULL);
+INSERT INTO egg VALUES (1, 3), (2, 1);
+ALTER TABLE hen ADD CONSTRAINT hen_egg_fkey FOREIGN KEY (from_egg) REFERENCES egg (id);
+CREATE VIEW dear AS SELECT id, name, price FROM item WHERE price > 60 WITH CASCADED CHECK OPTION;
