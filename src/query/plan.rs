@@ -380,7 +380,10 @@ async fn on_table(
     };
     ctx.names.learn(&[inner], tables, ctx.backend, ctx.repository.generation(), catalog).await?;
     check::statement(ctx, inner)?;
-    Ok(match rewrite::statement(ctx, catalog, &unfolded.text, &parsed, inner).await? {
+    check::sound(ctx, inner).await?;
+    let plan = rewrite::statement(ctx, catalog, &unfolded.text, &parsed, inner).await?;
+    snapshot::check(ctx, catalog, inner).await?;
+    Ok(match plan {
         Plan::Rewritten(rewritten) => {
             let mut rewritten = Arc::unwrap_or_clone(rewritten);
             rewritten.range = statement.range.clone();
