@@ -149,7 +149,7 @@ TRUNCATE other."Odd Name", ident
 TRUNCATE ident RESTART IDENTITY
 LOCK TABLE parent, child IN ACCESS EXCLUSIVE MODE
 BEGIN; LOCK TABLE ONLY parent; DELETE FROM parent; COMMIT
-! TRUNCATE circle_a, circle_b
+TRUNCATE circle_a, circle_b
 TRUNCATE parent, nowhere
 -- Row locks at any level
 UPDATE parent SET n = 0 WHERE id IN (SELECT id FROM parent WHERE n > 1 ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED) RETURNING *
