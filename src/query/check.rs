@@ -205,7 +205,7 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
                 && ctx.names.is_partitioned(def)
                 && (role != Role::Read
                     || matches!(kind, Kind::Truncate { .. } | Kind::Lock)
-                    || statement.locks.is_some()) =>
+                    || !statement.locking.is_empty()) =>
         {
             return Err(Error::unsupported(format!("ONLY of the partitioned table \"{shown}\" on a branch")));
         }

@@ -72,6 +72,9 @@ impl<'a> View<'a> {
         ctx.names.learn(&[query], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
         check::statement(ctx, query)?;
         let [source] = query.tables.as_slice() else { return Ok(None) };
+        if source.only {
+            return Ok(None);
+        }
         let (Meaning::Registered(table), 1) = (ctx.names.table(source), query.scopes.len()) else {
             return Ok(None);
         };
