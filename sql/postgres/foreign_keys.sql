@@ -1,6 +1,7 @@
 -- Foreign keys of versioned tables that concern one table. $1: its schema, $2: its name. The parent's
 -- registration is NULL if it isn't versioned.
-SELECT k.oid::int8, k.conname::text, c.id, p.id, cn.nspname::text, cc.relname::text, pn.nspname::text, pc.relname::text,
+SELECT k.oid::int8, k.conname::text, c.id, p.id, cn.nspname::text, cc.relname::text,
+    coalesce(p.schema_name, pn.nspname::text), coalesce(p.table_name, pc.relname::text),
     ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY x (n, ord)
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.n ORDER BY x.ord),
     ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY x (n, ord)
@@ -19,7 +20,10 @@ FROM pg_constraint k
 JOIN pg_class cc ON cc.oid = k.conrelid JOIN pg_namespace cn ON cn.oid = cc.relnamespace
 JOIN pg_class pc ON pc.oid = k.confrelid JOIN pg_namespace pn ON pn.oid = pc.relnamespace
 JOIN epoch.registered c ON c.schema_name = cn.nspname AND c.table_name = cc.relname
-LEFT JOIN epoch.registered p ON p.schema_name = pn.nspname AND p.table_name = pc.relname
+-- A draft's foreign keys refer to stand-ins (see draft.rs).
+LEFT JOIN epoch.registered p ON (p.schema_name = pn.nspname AND p.table_name = pc.relname)
+    OR (pn.nspname LIKE 'epoch\_epoch\_b%' AND pc.relname = 'parent_' || p.id)
 WHERE k.contype = 'f' AND k.conparentid = 0
-    AND ((cn.nspname = $1 AND cc.relname = $2) OR (pn.nspname = $1 AND pc.relname = $2))
+    AND ((cn.nspname = $1 AND cc.relname = $2) OR (pn.nspname = $1 AND pc.relname = $2)
+        OR (p.schema_name = $1 AND p.table_name = $2))
 ORDER BY k.oid

@@ -61,5 +61,5 @@ LEFT JOIN LATERAL (
 WHERE n.nspname LIKE $1 AND c.relname LIKE $2
     AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
     AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'epoch')
-    AND n.nspname NOT LIKE 'pg\_toast%' AND n.nspname NOT LIKE 'pg\_temp%' AND n.nspname NOT LIKE 'epoch\_%'
+    AND n.nspname NOT LIKE 'pg\_toast%' AND n.nspname NOT LIKE 'pg\_temp%' AND (n.nspname NOT LIKE 'epoch\_%' OR starts_with($1, 'epoch\_b'))
 ORDER BY 1, 2

@@ -22,8 +22,8 @@ pub(super) async fn diff(place: &Place, args: &Args, stat: bool, output: &Output
     for row in 0..stats.rows.len() {
         let get = |column| cell(&stats, row, column).unwrap_or_default();
         let name = get("table_name");
-        let tables = place.repository.tables();
-        let table = tables.find(name).ok_or_else(|| Error::internal(format!("table {name} is gone")))?;
+        let table = place.repository.find_table(&place.checkout, name);
+        let table = table.ok_or_else(|| Error::internal(format!("table {name} is gone")))?;
         let changes = place.call("epoch_diff", &of_table(&args, name)).await?;
         if changes.rows.is_empty() {
             continue;
@@ -36,7 +36,7 @@ pub(super) async fn diff(place: &Place, args: &Args, stat: bool, output: &Output
             paint(RED, format!("-{}", get("rows_deleted"))),
         );
         text.push_str(&format!("{heading}  {counts}\n"));
-        text.extend((0..changes.rows.len()).map(|row| line(table, &changes, row)));
+        text.extend((0..changes.rows.len()).map(|row| line(&table, &changes, row)));
     }
     output.print(&text)
 }
@@ -44,10 +44,9 @@ pub(super) async fn diff(place: &Place, args: &Args, stat: bool, output: &Output
 /// `epoch diff users`: a lone registered table, as `git diff PATH` takes it.
 fn table_last(place: &Place, args: &Args) -> Args {
     let mut args = args.clone();
-    let tables = place.repository.tables();
     if let [(name, Arg::Text(text))] = args.named.as_mut_slice()
         && name == "from"
-        && tables.find(text).is_some()
+        && place.repository.find_table(&place.checkout, text).is_some()
     {
         "table".clone_into(name);
     }

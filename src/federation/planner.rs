@@ -190,7 +190,7 @@ impl Planner {
 
     /// The registered table of a name as written, with its name's schema resolved.
     pub(crate) fn table(&self, name: &TableReference) -> Result<Arc<TableDef>> {
-        let tables = self.repository.tables();
+        let tables = self.repository.tables_on(&self.checkout);
         let find = |schema: &str, name: &str| {
             tables.by_name.get(&TableName { schema: schema.to_owned(), name: name.to_owned() }).cloned()
         };

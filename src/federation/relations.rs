@@ -121,7 +121,7 @@ fn provider(planner: &Planner, name: &'static str, args: Args) -> Result<Arc<dyn
     };
     let columns = call.columns()?;
     if let ("epoch_at", [Arg::Text(table), Arg::Text(spec)]) = (name, call.args.positional.as_slice()) {
-        let table = call.repository.tables().find(table).cloned();
+        let table = call.repository.find_table(&call.checkout, table);
         if let (Some(table), true) = (table, call.args.named.is_empty()) {
             let spec = spec.clone();
             return Ok(Arc::new(TableAt::new(call.repository, call.checkout, table, spec)?));

@@ -36,8 +36,7 @@ fn of_tables(session: &Session<'_>, function: &Function, args: &Parsed) -> Resul
 
 /// A registered table by name; 42P01.
 pub(super) fn table(session: &Session<'_>, name: &str) -> Result<Arc<TableDef>> {
-    let tables = session.repository.tables();
-    tables.find(name).cloned().ok_or_else(|| {
+    session.repository.find_table(session.checkout, name).ok_or_else(|| {
         Error::new(sqlstate::UNDEFINED_TABLE, format!("table \"{name}\" is not registered"))
             .with_hint("SELECT * FROM epoch.tables lists the registered ones, epoch_register adds one.")
     })

@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use super::args::Parsed;
 use super::conflicts::cells;
 use super::{Rows, Session, columns, text};
-use crate::operations::DiffStat;
+use crate::operations::{Defined, DiffStat};
 use crate::{Error, Result, sqlstate};
 
 /// What is compared with what.
@@ -101,7 +101,7 @@ fn of_all(table: &TableDef, change: &RowChange) -> Vec<Option<String>> {
     let json = |row: &Option<epoch_adapter::Row>| row.as_ref().map(|row| text::row_json(&table.schema, row));
     vec![
         Some(table.name.to_string()),
-        Some(table.location.to_string()),
+        Some(table.location.home().to_string()),
         Some(change.kind().as_str().to_owned()),
         Some(text::key_json(&table.schema, &change.key)),
         json(&change.before),
@@ -127,7 +127,7 @@ pub(super) async fn stat(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
     let row = |d: DiffStat| {
         vec![
             Some(d.table.name.to_string()),
-            Some(d.table.location.to_string()),
+            Some(d.table.location.home().to_string()),
             Some(d.rows_unmodified.to_string()),
             Some(d.stats.added.to_string()),
             Some(d.stats.removed.to_string()),
@@ -145,11 +145,18 @@ pub(super) async fn summary(session: &Session<'_>, args: &Parsed) -> Result<Rows
     let row = |d: DiffStat| {
         vec![
             Some(d.table.name.to_string()),
-            Some(d.table.location.to_string()),
-            Some("modified".to_owned()),
-            Some(text::boolean(true)),
-            Some(text::boolean(false)),
+            Some(d.table.location.home().to_string()),
+            Some(
+                match d.defined {
+                    Defined::Same => "modified",
+                    Defined::Added => "added",
+                    Defined::Removed => "removed",
+                }
+                .to_owned(),
+            ),
+            Some(text::boolean(d.stats.rows() > 0)),
+            Some(text::boolean(d.defined != Defined::Same)),
         ]
     };
-    Ok(stats.into_iter().filter(|d| d.stats.rows() > 0).map(row).collect())
+    Ok(stats.into_iter().map(row).collect())
 }

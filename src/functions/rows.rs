@@ -7,7 +7,7 @@ use futures::StreamExt;
 
 use super::args::Parsed;
 use super::{Rows, Session, columns};
-use crate::{Error, Result};
+use crate::{Error, Result, sqlstate};
 
 /// `epoch_at(table, ref)`.
 pub(super) async fn at(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
@@ -18,6 +18,11 @@ pub(super) async fn at(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
         "WORKING" => session.checkout.clone(),
         spec => repository.checkout(spec, Some(session.checkout)).await?,
     };
+    if repository.tables_on(&there).find(&table.name.to_string()).is_some_and(|t| t.id != table.id) {
+        let message = format!("table \"{}\" of \"{spec}\" is not the one that the session has", table.name);
+        return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_hint("Check out the ref first."));
+    }
     let view = repository.view(&there, &table)?;
     if !view.is_plain() {
         repository.sound(&table).await?;

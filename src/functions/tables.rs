@@ -57,12 +57,12 @@ fn discovered(table: DiscoveredTable) -> Vec<Option<String>> {
 
 /// `epoch.tables`.
 pub(super) fn tables(session: &Session<'_>) -> Result<Rows> {
-    let tables = session.repository.tables().sorted();
+    let tables = session.repository.tables_on(session.checkout).sorted();
     let row = |table: &Arc<epoch_adapter::TableDef>| {
         let columns: Vec<&str> = table.schema.columns.iter().map(|c| c.name.as_str()).collect();
         vec![
             Some(table.name.to_string()),
-            Some(table.location.to_string()),
+            Some(table.location.home().to_string()),
             Some(text::array(&table.schema.key_names())),
             Some(text::array(&columns)),
         ]

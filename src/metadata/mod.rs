@@ -1,12 +1,13 @@
 //! The commit graph, refs, registrations, journal and conflicts: one schema on two engines.
 //!
 //! Statements are written once, with `$1` placeholders and [`Cell`]s for values. Typed access is in
-//! the modules by subject ([`refs`], [`commits`], [`tables`], [`journal`], [`merges`]).
+//! the modules by subject ([`refs`], [`commits`], [`tables`], [`spans`], [`journal`], [`merges`]).
 
 pub mod commits;
 pub mod journal;
 pub mod merges;
 pub mod refs;
+pub mod spans;
 pub mod tables;
 
 mod cell;

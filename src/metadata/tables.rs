@@ -1,6 +1,6 @@
 //! Registrations and layers.
 
-use epoch_adapter::{LineageId, Result, TableDef, TableId};
+use epoch_adapter::{LineageId, Location, Result, TableDef, TableId, TableName, TableSchema};
 
 use super::{Record, Tx, micros, now, params, to_json};
 
@@ -11,6 +11,8 @@ pub enum TableState {
     Installing,
     /// In use.
     Active,
+    /// A draft whose definition is being changed; a crash leaves this behind.
+    Changing,
     /// The backend is being cleaned; a crash leaves this behind.
     Removing,
     /// History.
@@ -22,34 +24,65 @@ impl TableState {
         match self {
             Self::Installing => "installing",
             Self::Active => "active",
+            Self::Changing => "changing",
             Self::Removing => "removing",
             Self::Removed => "removed",
         }
     }
 }
 
-fn to_table(r: &Record) -> Result<(TableDef, bool)> {
-    Ok((r.json(0)?, r.text(1)? == TableState::Active.as_str()))
+/// A registration, or a table made on a branch.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// The table.
+    pub table: TableDef,
+    /// Whether it is in use.
+    pub active: bool,
+    /// Whether it was made on a branch: then [`super::spans`] say who sees it.
+    pub made: bool,
+    /// The definition's text, of a table made on a branch.
+    pub text: Option<String>,
 }
 
-/// Registrations changed after `generation`, and whether they are active now.
-pub async fn since(tx: &mut Tx, generation: i64) -> Result<Vec<(TableDef, bool)>> {
-    let sql = "SELECT definition, state FROM tables WHERE generation > $1";
-    tx.query(sql, params![generation]).await?.iter().map(to_table).collect()
+const STORED: &str = "SELECT definition, state, made_on, text FROM tables";
+
+fn to_stored(r: &Record) -> Result<Stored> {
+    let state = r.text(1)?;
+    Ok(Stored {
+        table: r.json(0)?,
+        active: [TableState::Active, TableState::Changing].iter().any(|s| s.as_str() == state),
+        made: r.opt_int(2)?.is_some(),
+        text: r.opt_text(3)?,
+    })
+}
+
+/// What changed after `generation`.
+pub async fn since(tx: &mut Tx, generation: i64) -> Result<Vec<Stored>> {
+    let sql = format!("{STORED} WHERE generation > $1");
+    tx.query(&sql, params![generation]).await?.iter().map(to_stored).collect()
 }
 
 /// Registrations that a crash left between two states.
 pub async fn unfinished(tx: &mut Tx) -> Result<Vec<TableDef>> {
-    let sql = "SELECT definition, state FROM tables WHERE state IN ('installing', 'removing')";
-    tx.query(sql, &[]).await?.iter().map(|r| Ok(to_table(r)?.0)).collect()
+    with_state(tx, "state IN ('installing', 'removing')").await
+}
+
+/// Drafts that a crash left while they were changed.
+pub async fn changing(tx: &mut Tx) -> Result<Vec<TableDef>> {
+    with_state(tx, "state = 'changing'").await
+}
+
+async fn with_state(tx: &mut Tx, condition: &'static str) -> Result<Vec<TableDef>> {
+    let rows = tx.query(&format!("{STORED} WHERE {condition}"), &[]).await?;
+    rows.iter().map(|r| Ok(to_stored(r)?.table)).collect()
 }
 
 /// The names of all registrations there ever were, for commits that refer to removed ones.
-pub async fn names(tx: &mut Tx) -> Result<Vec<(TableId, epoch_adapter::TableName)>> {
+pub async fn names(tx: &mut Tx) -> Result<Vec<(TableId, TableName)>> {
     let rows = tx.query("SELECT id, schema_name, table_name FROM tables", &[]).await?;
     rows.iter()
         .map(|r| {
-            let name = epoch_adapter::TableName { schema: r.text(1)?, name: r.text(2)? };
+            let name = TableName { schema: r.text(1)?, name: r.text(2)? };
             Ok((TableId(r.int(0)?), name))
         })
         .collect()
@@ -59,23 +92,65 @@ pub async fn names(tx: &mut Tx) -> Result<Vec<(TableId, epoch_adapter::TableName
 pub async fn insert(tx: &mut Tx, table: &TableDef) -> Result<TableDef> {
     let generation = tx.next_generation().await?;
     let id = TableId(tx.counter("next_table").await?);
-    let table = TableDef { id, ..table.clone() };
+    insert_as(tx, generation, TableDef { id, ..table.clone() }, None).await
+}
+
+/// Stores a table that is about to be made on a branch under a new number. Its columns aren't known yet.
+pub async fn insert_draft(
+    tx: &mut Tx,
+    backend: &str,
+    name: &TableName,
+    lineage: LineageId,
+) -> Result<TableDef> {
+    let generation = tx.next_generation().await?;
+    let id = TableId(tx.counter("next_table").await?);
+    let location = Location::draft(backend, id, name)?;
+    let schema = TableSchema { columns: Vec::new(), key: Vec::new() };
+    let table = TableDef { id, name: name.clone(), location, schema };
+    insert_as(tx, generation, table, Some(lineage)).await
+}
+
+async fn insert_as(
+    tx: &mut Tx,
+    generation: i64,
+    table: TableDef,
+    made_on: Option<LineageId>,
+) -> Result<TableDef> {
     tx.execute(
-        "INSERT INTO tables (id, schema_name, table_name, location, definition, state, registered, generation)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO tables (id, schema_name, table_name, location, definition, state, registered, made_on, generation)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         params![
-            id.0,
+            table.id.0,
             &table.name.schema,
             &table.name.name,
             table.location.to_string(),
             to_json(&table)?,
             TableState::Installing.as_str(),
             micros(now()),
+            made_on.map(|l| l.0),
             generation,
         ],
     )
     .await?;
     Ok(table)
+}
+
+/// Replaces what is known of a table made on a branch, and puts it in use.
+pub async fn redefine(tx: &mut Tx, table: &TableDef, text: &str) -> Result<()> {
+    let generation = tx.next_generation().await?;
+    tx.execute(
+        "UPDATE tables SET definition = $1, location = $2, text = $3, state = $4, generation = $5 WHERE id = $6",
+        params![
+            to_json(table)?,
+            table.location.to_string(),
+            text,
+            TableState::Active.as_str(),
+            generation,
+            table.id.0,
+        ],
+    )
+    .await
+    .map(drop)
 }
 
 /// Moves a registration to another state. Removed ones lose their layers.
@@ -89,6 +164,7 @@ pub async fn set_state(tx: &mut Tx, table: TableId, state: TableState) -> Result
     if state == TableState::Removed {
         tx.execute("UPDATE tables SET removed = $1 WHERE id = $2", params![micros(now()), table.0]).await?;
         tx.execute("DELETE FROM layers WHERE table_id = $1", params![table.0]).await?;
+        tx.execute("DELETE FROM spans WHERE table_id = $1", params![table.0]).await?;
         tx.structure_changed().await?;
     }
     Ok(())

@@ -6,8 +6,8 @@ use epoch_adapter::{Error, LineageId, Result, sqlstate};
 
 use super::resolve::Named;
 use super::{BranchInfo, Checkout, Repository, Target, revision};
-use crate::metadata::date;
 use crate::metadata::refs::{self, Branch};
+use crate::metadata::{date, spans};
 
 impl Repository {
     /// All branches by name. `dirty` is left open.
@@ -108,11 +108,15 @@ impl Repository {
                 return Err(main_stays("replaced"));
             }
             refs::delete_branch(&mut tx, old.lineage).await?;
+            spans::discard(&mut tx, old.lineage).await?;
         }
         let lineage = refs::create_branch(&mut tx, name, &head, Some(from), fork, base).await?;
         refs::log_move(&mut tx, lineage, None, &head, &self.inner.author.name, "branch: created").await?;
         tx.commit().await?;
         self.reload().await?;
+        if force {
+            self.sweep().await;
+        }
         self.describe_one(self.live_branch(lineage, name)?).await
     }
 
@@ -141,8 +145,11 @@ impl Repository {
         let mut tx = self.store().write().await?;
         crate::metadata::merges::delete(&mut tx, branch.lineage).await?;
         refs::delete_branch(&mut tx, branch.lineage).await?;
+        // Nobody can commit it any more.
+        spans::discard(&mut tx, branch.lineage).await?;
         tx.commit().await?;
         self.reload().await?;
+        self.sweep().await;
         Ok(info)
     }
 
@@ -155,7 +162,8 @@ impl Repository {
             )
             .with_hint("Merge it first, or use -D to delete it anyway.")
         };
-        if !self.pending(branch).await?.is_empty() {
+        if !self.pending(branch).await?.is_empty() || !self.state().pending_tables(branch.lineage).is_empty()
+        {
             return Err(lost("uncommitted changes"));
         }
         let mut keepers = vec![self.live_branch(LineageId::MAIN, "main")?.head];
@@ -197,10 +205,14 @@ impl Repository {
             }
             crate::metadata::merges::delete(&mut tx, other.lineage).await?;
             refs::delete_branch(&mut tx, other.lineage).await?;
+            spans::discard(&mut tx, other.lineage).await?;
         }
         refs::rename_branch(&mut tx, branch.lineage, new).await?;
         tx.commit().await?;
         self.reload().await?;
+        if force {
+            self.sweep().await;
+        }
         self.describe_one(self.live_branch(branch.lineage, new)?).await
     }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use epoch_adapter::{Error, Result, TableId, TableStats, sqlstate};
 
-use super::publish::{Draft, Outcome, Part, Publication, Published};
+use super::publish::{Draft, Outcome, Part, Publication, Published, SchemaChange};
 use super::{Author, Checkout, CommitOptions, Committed, Repository};
 use crate::metadata::refs::Branch;
 use crate::metadata::{commits, date, merges, micros, now, tables};
@@ -22,7 +22,7 @@ impl Repository {
         if let Some(merge) = waiting {
             return self.commit_merge(&lock, &branch, &merge, options).await;
         }
-        let publication = self.commit_publication(&branch, options).await?;
+        let publication = self.commit_publication(checkout, &branch, options).await?;
         let published = match publication {
             Some(publication) => self.publish(&lock, branch.lineage, publication).await?,
             None => None,
@@ -37,10 +37,15 @@ impl Repository {
     /// `None` if it is clear already that nothing changed.
     async fn commit_publication(
         &self,
+        checkout: &Checkout,
         branch: &Branch,
         options: &CommitOptions,
     ) -> Result<Option<Publication>> {
-        let only = options.tables.iter().map(|name| Ok(self.table(name)?.id)).collect::<Result<Vec<_>>>()?;
+        let only = options
+            .tables
+            .iter()
+            .map(|name| Ok(self.table(checkout, name)?.id))
+            .collect::<Result<Vec<_>>>()?;
         let moved_softly = self.published(branch).await?.1 != branch.head;
         if moved_softly && !only.is_empty() {
             return Err(Error::new(
@@ -48,9 +53,16 @@ impl Repository {
                 "after a soft reset all tables must be committed together",
             ));
         }
+        let defined = !self.state().pending_tables(branch.lineage).is_empty();
+        if defined && !only.is_empty() {
+            return Err(Error::new(
+                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "tables that were made or dropped must be committed together with all others",
+            ));
+        }
         let parts = self.commit_parts(branch, &only).await?;
         let empty = options.allow_empty || options.amend;
-        if parts.is_empty() && !empty && !moved_softly {
+        if parts.is_empty() && !empty && !moved_softly && !defined {
             return Ok(None);
         }
         let author = self.author_or_default(&options.author);
@@ -77,6 +89,7 @@ impl Repository {
             forget_merge: false,
             safety: None,
             undo: None,
+            schema: SchemaChange::default(),
         }))
     }
 

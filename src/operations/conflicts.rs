@@ -95,7 +95,7 @@ impl Repository {
             return Ok(vec![]);
         }
         let branch = self.head_branch(Some(checkout))?;
-        let wanted = table.map(|name| self.table(name)).transpose()?.map(|t| t.id);
+        let wanted = table.map(|name| self.table(checkout, name)).transpose()?.map(|t| t.id);
         let choices = self.choices(&branch).await?;
         choices
             .into_iter()
@@ -150,7 +150,8 @@ impl Repository {
         if self.waiting(&branch).await?.is_none() {
             return Err(no_merge(&branch));
         }
-        let table = resolution.table.as_deref().map(|name| self.table(name)).transpose()?.map(|t| t.id);
+        let table =
+            resolution.table.as_deref().map(|name| self.table(checkout, name)).transpose()?.map(|t| t.id);
         if matches!(resolution.side, Side::Value(_)) && resolution.column.is_none() {
             let message = "a value resolves one column: name the column";
             return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));

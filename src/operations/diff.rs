@@ -1,6 +1,6 @@
 //! What differs between two refs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{
@@ -10,7 +10,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::resolve::Named;
 use super::state::Spot;
-use super::{Checkout, DiffStat, DiffViews, Repository};
+use super::{Checkout, Defined, DiffStat, DiffViews, Repository, Tables};
 use crate::metadata::commits;
 use crate::metadata::refs::Branch;
 
@@ -27,7 +27,30 @@ impl Repository {
         table: &TableDef,
     ) -> Result<DiffViews> {
         let (from, to) = self.two(checkout, from, to).await?;
+        self.check_same(&[&to, &from], table).await?;
         self.views_between(&from, &to, table).await
+    }
+
+    /// 55000 if a table of this name that refs have isn't this one: it was dropped and made again, or was
+    /// made on two branches.
+    async fn check_same(&self, refs: &[&Named], table: &TableDef) -> Result<()> {
+        if !self.state().has_made() {
+            return Ok(());
+        }
+        let mut others = Vec::new();
+        for named in refs {
+            let tables = self.tables_of_ref(named).await?;
+            if tables.by_id.contains_key(&table.id) {
+                return Ok(());
+            }
+            others.extend(tables.by_name.get(&table.name).map(|t| t.id));
+        }
+        if others.is_empty() {
+            return Ok(());
+        }
+        let message = format!("table \"{}\" of these refs is not the one that the session has", table.name);
+        Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_hint("Check out one of the refs first."))
     }
 
     /// The rows that differ between two refs.
@@ -52,22 +75,31 @@ impl Repository {
     ) -> Result<Vec<DiffStat>> {
         let (from, to) = self.two(checkout, from, to).await?;
         let tables = match table {
-            Some(name) => vec![self.table(name)?],
+            Some(name) => {
+                let table = self.table(checkout, name)?;
+                self.check_same(&[&to, &from], &table).await?;
+                vec![table]
+            }
             None => self.tables_between(&from, &to).await?,
         };
+        let defined = self.defined_between(&from, &to).await?;
         let (from, to) = (&from, &to);
-        let stats: Vec<DiffStat> = stream::iter(tables)
+        let mut stats: Vec<DiffStat> = stream::iter(tables)
             .map(|table| async move {
                 let stats = self.stats_between(&table, from, to).await?;
                 let estimate =
                     self.inner.backends.require(&table.location.backend)?.row_estimate(&table).await?;
                 let rows_unmodified = (estimate - stats.modified - stats.removed).max(0);
-                Ok::<_, Error>(DiffStat { table, rows_unmodified, stats })
+                Ok::<_, Error>(DiffStat { table, rows_unmodified, stats, defined: Defined::Same })
             })
             .buffered(CONCURRENT)
             .try_collect()
             .await?;
-        Ok(stats.into_iter().filter(|s| table.is_some() || s.stats.rows() > 0).collect())
+        for stat in &mut stats {
+            stat.defined = defined.get(&stat.table.id).copied().unwrap_or_default();
+        }
+        let differs = |s: &DiffStat| s.stats.rows() > 0 || s.defined != Defined::Same;
+        Ok(stats.into_iter().filter(|s| table.is_some() || differs(s)).collect())
     }
 
     /// Tables that may differ between two refs, from the per-commit index.
@@ -86,9 +118,9 @@ impl Repository {
         Ok((self.named(from, Some(checkout)).await?, self.named(to, Some(checkout)).await?))
     }
 
-    /// A registered table by its name; 42P01 if there is none.
-    pub(super) fn table(&self, name: &str) -> Result<Arc<TableDef>> {
-        self.tables().find(name).cloned().ok_or_else(|| {
+    /// A table by its name, as [`Repository::find_table`]; 42P01 if there is none.
+    pub(super) fn table(&self, checkout: &Checkout, name: &str) -> Result<Arc<TableDef>> {
+        self.find_table(checkout, name).ok_or_else(|| {
             Error::new(sqlstate::UNDEFINED_TABLE, format!("table \"{name}\" is not registered"))
                 .with_hint("SELECT * FROM epoch.tables lists the registered ones; epoch_register adds one.")
         })
@@ -110,13 +142,59 @@ impl Repository {
         })
     }
 
-    pub(super) fn views_of_spots(&self, from: Spot, to: Spot, table: TableId) -> Result<DiffViews> {
+    /// The views of a table at two spots, whether it is there or not: what a lineage holds of one that was
+    /// dropped stays, and is what changes are applied to.
+    pub(super) fn stored_views(&self, from: Spot, to: Spot, table: TableId) -> Result<DiffViews> {
         let state = self.state();
         Ok(DiffViews {
-            from: state.view(from, table)?,
-            to: state.view(to, table)?,
-            segments: state.segments(from, to, table)?,
+            from: state.stored_view(from, table)?,
+            to: state.stored_view(to, table)?,
+            segments: state.stored_segments(from, to, table)?,
         })
+    }
+
+    /// The changes that bring what a branch's lineage holds of a table, at one of its spots, to what a ref shows.
+    pub(super) async fn changes_onto(
+        &self,
+        from: Spot,
+        to: &Named,
+        table: &TableDef,
+    ) -> Result<Vec<RowChange>> {
+        let spots = self.spots(to).await?;
+        let (from, to) = self.state().nearest(&[from], &spots)?;
+        let views = self.stored_views(from, to, table.id)?;
+        self.diff_between(table, &views).await?.try_collect().await
+    }
+
+    /// The changes that empty what a branch's lineage holds of a table.
+    pub(super) async fn changes_to_nothing(&self, from: Spot, table: &TableDef) -> Result<Vec<RowChange>> {
+        let start = (LineageId::MAIN, At::Ordinal(0));
+        let views = self.stored_views(from, start, table.id)?;
+        self.diff_between(table, &views).await?.try_collect().await
+    }
+
+    /// The tables that there are at a ref.
+    pub(super) async fn tables_of_ref(&self, named: &Named) -> Result<Arc<Tables>> {
+        let spot = self.spots(named).await?.first().copied();
+        let spot = spot.ok_or_else(|| Error::internal("a commit has no position"))?;
+        self.state().tables_at(spot)
+    }
+
+    /// The tables made on branches that only one of two refs has.
+    pub(super) async fn defined_between(
+        &self,
+        from: &Named,
+        to: &Named,
+    ) -> Result<HashMap<TableId, Defined>> {
+        if !self.state().has_made() {
+            return Ok(HashMap::new());
+        }
+        let (from, to) = (self.tables_of_ref(from).await?, self.tables_of_ref(to).await?);
+        let added = to.by_id.keys().filter(|id| !from.by_id.contains_key(id)).map(|id| (*id, Defined::Added));
+        let removed =
+            from.by_id.keys().filter(|id| !to.by_id.contains_key(id)).map(|id| (*id, Defined::Removed));
+        let state = self.state();
+        Ok(added.chain(removed).filter(|(id, _)| state.made(*id).is_some()).collect())
     }
 
     pub(super) async fn diff_between(&self, table: &TableDef, views: &DiffViews) -> Result<ChangeStream> {
@@ -128,7 +206,12 @@ impl Repository {
         backend.diff(table, &views.from, &views.to, &views.segments).await
     }
 
-    async fn stats_between(&self, table: &TableDef, from: &Named, to: &Named) -> Result<TableStats> {
+    pub(super) async fn stats_between(
+        &self,
+        table: &TableDef,
+        from: &Named,
+        to: &Named,
+    ) -> Result<TableStats> {
         let views = self.views_between(from, to, table).await?;
         if views.segments.is_empty() {
             return Ok(TableStats::default());
@@ -149,13 +232,14 @@ impl Repository {
         self.diff_between(table, &views).await?.try_collect().await
     }
 
-    /// The registered tables that may differ between two refs, by name.
+    /// The tables that may differ between two refs, by name.
     pub(super) async fn tables_between(&self, from: &Named, to: &Named) -> Result<Vec<Arc<TableDef>>> {
         let mut ids = HashSet::new();
         let mut ends = Vec::new();
         for side in [from, to] {
             if let Named::Working(branch) = side {
                 ids.extend(self.pending(branch).await?.into_iter().map(|(table, _)| table));
+                ids.extend(self.state().pending_tables(branch.lineage));
                 ends.push(self.published(branch).await?.1);
             } else {
                 ends.push(side.hash().to_owned());
@@ -169,8 +253,16 @@ impl Repository {
             })
         });
         ids.extend(committed.await?);
-        let tables = self.tables();
-        Ok(tables.sorted().into_iter().filter(|t| ids.contains(&t.id)).collect())
+        if !self.state().has_made() {
+            let tables = self.tables();
+            return Ok(tables.sorted().into_iter().filter(|t| ids.contains(&t.id)).collect());
+        }
+        let (from, to) = (self.tables_of_ref(from).await?, self.tables_of_ref(to).await?);
+        let mut tables = from.sorted();
+        tables.extend(to.sorted().into_iter().filter(|t| !from.by_id.contains_key(&t.id)));
+        tables.retain(|t| ids.contains(&t.id));
+        tables.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        Ok(tables)
     }
 
     /// The newest publication on a branch's lineage: where its pending changes begin. Its commit is
@@ -210,14 +302,21 @@ impl Repository {
 
     /// The tables that a lineage holds rows of, by backend.
     pub(super) fn tables_by_backend(&self, layer: Layer) -> Vec<(String, Vec<Arc<TableDef>>)> {
-        let tables = self.tables();
-        let state = self.state();
+        let main = layer.lineage == LineageId::MAIN;
+        let tables: Vec<_> = {
+            let state = self.state();
+            // On a branch also those that it has dropped.
+            let held = |t: &&Arc<TableDef>| match main {
+                true => state.made(t.id).is_none() || state.is_on_main(t.id),
+                false => state.has_layer(layer.lineage, t.id),
+            };
+            state.all_tables().filter(held).cloned().collect()
+        };
         let mut groups = std::collections::BTreeMap::<String, Vec<Arc<TableDef>>>::new();
-        for table in tables.sorted() {
-            if layer.lineage == LineageId::MAIN || state.has_layer(layer.lineage, table.id) {
-                groups.entry(table.location.backend.clone()).or_default().push(table);
-            }
+        for table in tables {
+            groups.entry(table.location.backend.clone()).or_default().push(table);
         }
+        groups.values_mut().for_each(|tables| tables.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id))));
         groups.into_iter().collect()
     }
 }

@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use epoch_adapter::{Error, Result, RowChange, TableDef, TableId, TableStats, sqlstate};
+use epoch_adapter::{Error, LineageId, Result, RowChange, TableDef, TableId, TableStats, sqlstate};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use super::conflicts::Choice;
 use super::merge::{RowConflict, TableMerge, merge_table};
-use super::publish::{Draft, Outcome, Part, Publication, Published};
+use super::publish::{Draft, Outcome, Part, Publication, Published, SchemaChange};
 use super::resolve::Named;
+use super::schema::{SchemaMerge, Sides, merge_tables};
 use super::{Author, Checkout, CommitOptions, Committed, MergeOptions, Merged, Repository, Strategy};
 use crate::metadata::merges::{self, ConflictRow, WaitingMerge};
 use crate::metadata::refs::Branch;
@@ -36,8 +37,18 @@ enum Relation {
     Diverged(String),
 }
 
-/// The rows that change, by table, and those that conflict.
-type Plan = Vec<(Arc<TableDef>, TableMerge)>;
+/// What a merge does.
+struct Plan {
+    /// The rows that change, by table, and those that conflict.
+    tables: Vec<(Arc<TableDef>, TableMerge)>,
+    schema: SchemaChange,
+}
+
+/// What is to be published: rows by table, and which tables come and go.
+struct Changes {
+    rows: Vec<(Arc<TableDef>, Vec<RowChange>)>,
+    schema: SchemaChange,
+}
 
 impl Repository {
     /// Merges a ref into the checkout's branch. With conflicts nothing is applied: they wait on the
@@ -97,6 +108,12 @@ impl Repository {
             )
             .with_hint("Resolve them and use epoch_merge('--continue'), or epoch_merge('--abort')."));
         }
+        if !self.state().pending_tables(branch.lineage).is_empty() {
+            let message =
+                format!("branch \"{}\" has made or dropped tables that are not committed", branch.name);
+            return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .with_hint("Commit them first."));
+        }
         self.check_not_softly_reset(branch).await
     }
 
@@ -155,10 +172,14 @@ impl Repository {
         remembered: &Remembered,
     ) -> Result<Merged> {
         let (from, to) = (Named::Commit(branch.head.clone()), Named::Commit(theirs.to_owned()));
-        let mut changes = Vec::new();
+        let changed: HashSet<TableId> = self.tables_between(&from, &to).await?.iter().map(|t| t.id).collect();
+        let schema =
+            self.merge_schema(branch, [&from, &from, &to], [&HashSet::new(), &changed]).await?.change;
+        let mut rows = Vec::new();
         for table in self.tables_between(&from, &to).await? {
-            changes.push((table.clone(), self.changes_between(&table, &from, &to).await?));
+            rows.push((table.clone(), self.changes_of(branch, &schema, &table, &from, &to).await?));
         }
+        let changes = Changes { rows, schema };
         let pure = !options.no_ff && !options.squash;
         if options.dry_run {
             let what = if pure { "would fast-forward" } else { "would merge without conflicts" };
@@ -184,16 +205,15 @@ impl Repository {
         remembered: &Remembered,
         dry_run: bool,
     ) -> Result<Merged> {
-        let plan = self.plan(&merge, remembered.strategy).await?;
-        let conflicts: usize = plan.iter().map(|(_, m)| m.conflicts.len()).sum();
+        let plan = self.plan(branch, &merge, remembered.strategy).await?;
+        let conflicts: usize = plan.tables.iter().map(|(_, m)| m.conflicts.len()).sum();
         let conflicts = conflicts as i64;
         if dry_run {
-            let changes: Vec<_> = plan.into_iter().map(|(t, m)| (t, m.changes)).collect();
-            let message = format!("would merge: {}, conflicts: {conflicts}", counts(&changes));
+            let message = format!("would merge: {}, conflicts: {conflicts}", counts(&plan.into_changes()));
             return Ok(merged(&branch.head, false, conflicts, &message));
         }
         if conflicts > 0 {
-            let rows = plan.iter().flat_map(|(t, m)| m.conflicts.iter().map(|c| conflict_row(t, c)));
+            let rows = plan.tables.iter().flat_map(|(t, m)| m.conflicts.iter().map(|c| conflict_row(t, c)));
             let rows = rows.collect::<Result<Vec<_>>>()?;
             let mut tx = self.store().write().await?;
             merges::insert(&mut tx, &merge, &rows).await?;
@@ -203,7 +223,7 @@ impl Repository {
                 format!("{conflicts} conflicts: nothing was changed; resolve them, then continue the merge");
             return Ok(merged(&branch.head, false, conflicts, &message));
         }
-        let changes = plan.into_iter().map(|(t, m)| (t, m.changes)).collect();
+        let changes = plan.into_changes();
         let outcome = Outcome::New(draft(branch, &merge.theirs, remembered, None, None));
         let action = format!("merge {}", merge.source);
         let done = self.apply(lock, branch, changes, outcome, action, &remembered.author, false).await?;
@@ -212,26 +232,88 @@ impl Repository {
 
     /// What merging means for each table that the other side changed. The commits don't change, so
     /// this can be computed again at any time.
-    async fn plan(&self, merge: &WaitingMerge, strategy: Strategy) -> Result<Plan> {
+    async fn plan(&self, branch: &Branch, merge: &WaitingMerge, strategy: Strategy) -> Result<Plan> {
         let commit = |hash: &String| Named::Commit(hash.clone());
         let (base, ours, theirs) = (&commit(&merge.base), &commit(&merge.ours), &commit(&merge.theirs));
-        let changed: HashSet<TableId> = self.tables_between(base, ours).await?.iter().map(|t| t.id).collect();
-        let changed = &changed;
+        let ids = |tables: &[Arc<TableDef>]| tables.iter().map(|t| t.id).collect::<HashSet<TableId>>();
+        let changed = &ids(&self.tables_between(base, ours).await?);
         let tables = self.tables_between(base, theirs).await?;
-        stream::iter(tables)
+        let SchemaMerge { change, twins } =
+            self.merge_schema(branch, [base, ours, theirs], [changed, &ids(&tables)]).await?;
+        let there = self.tables_of_ref(ours).await?;
+        let (schema, twins) = (&change, &twins);
+        // What isn't there after the merge need not change.
+        let kept = tables.into_iter().filter(|t| {
+            there.by_id.contains_key(&t.id) || schema.added.contains(&t.id) || twins.contains_key(&t.id)
+        });
+        let tables = stream::iter(kept)
             .map(|table| async move {
+                let theirs = self.changes_of(branch, schema, &table, base, theirs).await?;
+                let table = match twins.get(&table.id) {
+                    Some(ours) => self.table_by_id(*ours)?,
+                    None => table,
+                };
                 let ours = if changed.contains(&table.id) {
                     self.changes_between(&table, base, ours).await?
                 } else {
                     vec![]
                 };
-                let theirs = self.changes_between(&table, base, theirs).await?;
                 let merged = merge_table(&table.schema, strategy, ours, theirs);
-                Ok((table, merged))
+                Ok::<_, Error>((table, merged))
             })
             .buffered(CONCURRENT)
             .try_collect()
-            .await
+            .await?;
+        Ok(Plan { tables, schema: change })
+    }
+
+    /// The changes that the other side brings to a table: of one that comes, from whatever the branch still
+    /// holds of it.
+    async fn changes_of(
+        &self,
+        branch: &Branch,
+        schema: &SchemaChange,
+        table: &TableDef,
+        from: &Named,
+        to: &Named,
+    ) -> Result<Vec<RowChange>> {
+        if schema.removed.contains(&table.id) {
+            // What it holds goes with it, so that no foreign key sees it any more.
+            let (at, _) = self.published(branch).await?;
+            return self.changes_to_nothing(at, table).await;
+        }
+        if schema.added.contains(&table.id) {
+            let (at, _) = self.published(branch).await?;
+            return self.changes_onto(at, to, table).await;
+        }
+        self.changes_between(table, from, to).await
+    }
+
+    /// Which tables come and go; `changed`: those whose rows ours and theirs changed. A merge into main makes
+    /// tables there, but drops none.
+    async fn merge_schema(
+        &self,
+        branch: &Branch,
+        [base, ours, theirs]: [&Named; 3],
+        [ours_changed, theirs_changed]: [&HashSet<TableId>; 2],
+    ) -> Result<SchemaMerge> {
+        let (base, ours) = (self.tables_of_ref(base).await?, self.tables_of_ref(ours).await?);
+        let theirs = self.tables_of_ref(theirs).await?;
+        let references = self.references().await?;
+        let merge = merge_tables(&Sides {
+            base: &base,
+            ours: &ours,
+            theirs: &theirs,
+            made: &|id| self.state().made(id).cloned(),
+            ours_changed: &|id| ours_changed.contains(&id),
+            theirs_changed: &|id| theirs_changed.contains(&id),
+            references: &references,
+        })?;
+        if branch.lineage == LineageId::MAIN && !merge.change.removed.is_empty() {
+            return Err(Error::unsupported("a merge into main that drops a table")
+                .with_hint("Drop it on main, and unregister it."));
+        }
+        Ok(merge)
     }
 
     /// Publishes changes of rows on top of a branch's head.
@@ -240,13 +322,21 @@ impl Repository {
         &self,
         lock: &OperationLock,
         branch: &Branch,
-        changes: Vec<(Arc<TableDef>, Vec<RowChange>)>,
+        changes: Changes,
         outcome: Outcome,
         action: String,
         author: &Author,
         forget_merge: bool,
     ) -> Result<Published> {
-        let parts = to_parts(changes);
+        let Changes { rows, schema } = changes;
+        let main = branch.lineage == LineageId::MAIN;
+        // Main's backend makes the tables themselves, rows or none.
+        let parts = to_parts(rows, if main { &schema.added } else { &[] });
+        if main && !schema.added.is_empty() && parts.len() > 1 {
+            return Err(Error::unsupported(
+                "a merge into main that makes tables and changes several backends",
+            ));
+        }
         if parts.len() > 1 {
             self.check_untouched(branch, &parts).await?;
         }
@@ -260,6 +350,7 @@ impl Repository {
             forget_merge,
             safety: None,
             undo: None,
+            schema,
         };
         let published = self.publish(lock, branch.lineage, publication).await?;
         published.ok_or_else(|| Error::internal("a merge published nothing"))
@@ -357,7 +448,7 @@ impl Repository {
                 "SELECT * FROM epoch.conflicts lists them; epoch_conflicts_resolve resolves them.",
             ));
         }
-        let plan = self.plan(merge, remembered.strategy).await?;
+        let plan = self.plan(branch, merge, remembered.strategy).await?;
         let changes = resolve_plan(plan, &choices)?;
         let outcome = Outcome::New(draft(branch, &merge.theirs, &remembered, author, message));
         let action = format!("merge {}", merge.source);
@@ -366,10 +457,18 @@ impl Repository {
     }
 }
 
+impl Plan {
+    /// The rows that merge.
+    fn into_changes(self) -> Changes {
+        let rows = self.tables.into_iter().map(|(t, m)| (t, m.changes)).collect();
+        Changes { rows, schema: self.schema }
+    }
+}
+
 /// Puts what was chosen in the place of the conflicts.
-fn resolve_plan(plan: Plan, choices: &[Choice]) -> Result<Vec<(Arc<TableDef>, Vec<RowChange>)>> {
+fn resolve_plan(plan: Plan, choices: &[Choice]) -> Result<Changes> {
     let mut changes = Vec::new();
-    for (table, merge) in plan {
+    for (table, merge) in plan.tables {
         let mut rows = merge.changes;
         for conflict in merge.conflicts {
             let choice = choices.iter().find(|c| c.table == table.id && c.conflict.key == conflict.key);
@@ -381,13 +480,13 @@ fn resolve_plan(plan: Plan, choices: &[Choice]) -> Result<Vec<(Arc<TableDef>, Ve
         }
         changes.push((table, rows));
     }
-    Ok(changes)
+    Ok(Changes { rows: changes, schema: plan.schema })
 }
 
-/// Groups changes by backend.
-pub(super) fn to_parts(changes: Vec<(Arc<TableDef>, Vec<RowChange>)>) -> Vec<Part> {
+/// Groups changes by backend; tables without any are left out, except for those in `keep`.
+pub(super) fn to_parts(changes: Vec<(Arc<TableDef>, Vec<RowChange>)>, keep: &[TableId]) -> Vec<Part> {
     let mut parts = BTreeMap::<String, Part>::new();
-    for (table, changes) in changes.into_iter().filter(|(_, c)| !c.is_empty()) {
+    for (table, changes) in changes.into_iter().filter(|(t, c)| !c.is_empty() || keep.contains(&t.id)) {
         let backend = table.location.backend.clone();
         let part = parts.entry(backend.clone()).or_insert(Part { backend, tables: vec![], changes: vec![] });
         part.tables.push(table.id);
@@ -441,16 +540,20 @@ fn merged(hash: &str, fast_forward: bool, conflicts: i64, message: &str) -> Merg
     Merged { hash: hash.to_owned(), fast_forward, conflicts, message: message.to_owned() }
 }
 
-fn counts(changes: &[(Arc<TableDef>, Vec<RowChange>)]) -> String {
+fn counts(changes: &Changes) -> String {
     let mut total = TableStats::default();
-    for change in changes.iter().flat_map(|(_, c)| c) {
+    for change in changes.rows.iter().flat_map(|(_, c)| c) {
         match change.kind() {
             epoch_adapter::ChangeKind::Added => total.added += 1,
             epoch_adapter::ChangeKind::Modified => total.modified += 1,
             epoch_adapter::ChangeKind::Removed => total.removed += 1,
         }
     }
-    format!("{} rows added, {} modified, {} removed", total.added, total.modified, total.removed)
+    let rows = format!("{} rows added, {} modified, {} removed", total.added, total.modified, total.removed);
+    match (changes.schema.added.len(), changes.schema.removed.len()) {
+        (0, 0) => rows,
+        (added, removed) => format!("{added} tables added, {removed} removed, {rows}"),
+    }
 }
 
 pub(super) fn no_merge(branch: &Branch) -> Error {

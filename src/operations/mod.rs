@@ -7,6 +7,7 @@ mod branches;
 mod commit;
 mod conflicts;
 mod diff;
+mod drafts;
 mod drift;
 mod failpoint;
 mod graph;
@@ -19,6 +20,7 @@ mod registration;
 mod reset;
 mod resolve;
 mod revision;
+mod schema;
 mod state;
 mod status;
 mod tags;
@@ -31,14 +33,14 @@ pub use types::*;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use dashmap::DashMap;
-use epoch_adapter::{Adapter, LineageId, Result, TableId};
+use epoch_adapter::{Adapter, At, LineageId, Result, TableDef, TableId};
 
 use crate::config::Config;
 use crate::metadata::commits;
 use crate::metadata::{OperationLock, Store};
 use crate::storage::Backends;
 use graph::Graph;
-use state::State;
+use state::{Spot, State};
 
 /// One repository: the commit graph and the backends its tables live on. Cheap to clone.
 #[derive(Clone)]
@@ -133,9 +135,35 @@ impl Repository {
         self.inner.backends.default_backend()
     }
 
-    /// A snapshot of the registered tables.
+    /// A snapshot of the tables of main.
     pub fn tables(&self) -> Arc<Tables> {
-        Arc::clone(&self.state().tables)
+        self.tables_at((LineageId::MAIN, At::Working))
+    }
+
+    /// A snapshot of the tables that there are for a checkout.
+    pub fn tables_on(&self, checkout: &Checkout) -> Arc<Tables> {
+        self.tables_at(match checkout.target {
+            Target::Branch { layer } => (layer.lineage, At::Working),
+            Target::Commit { layer, ordinal, .. } => (layer.lineage, At::Ordinal(ordinal)),
+        })
+    }
+
+    fn tables_at(&self, spot: Spot) -> Arc<Tables> {
+        let state = self.state();
+        // A lineage that isn't known shows what main has registered.
+        state.tables_at(spot).unwrap_or_else(|_| Arc::clone(&state.tables))
+    }
+
+    /// A table by the name that it has for a checkout, or had or will have on another branch: of several
+    /// such ones the newest.
+    pub fn find_table(&self, checkout: &Checkout, name: &str) -> Option<Arc<TableDef>> {
+        if let Some(table) = self.tables_on(checkout).find(name) {
+            return Some(Arc::clone(table));
+        }
+        let state = self.state();
+        let named =
+            state.all_tables().filter(|t| t.name.to_string() == name || format!("public.{}", t.name) == name);
+        named.max_by_key(|t| t.id).cloned()
     }
 
     fn store(&self) -> &Store {
@@ -190,6 +218,7 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &
     is_send(r.checkout("", None));
     is_send(r.commit(c, &CommitOptions::default()));
     is_send(r.merge(c, "", merge));
+    is_send(r.drop_tables(c, &[]));
     is_send(r.merge_continue(c, &Author::default(), None));
     is_send(r.reset(c, &ResetOptions::default()));
     is_send(r.register("", None, None));

@@ -1,6 +1,7 @@
 //! The one way in which a lineage gets a new ordinal: journal, seal on each backend, then one
 //! transaction on the metadata store that moves the head. `recover` does the same after a crash.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -16,7 +17,7 @@ use super::resolve::Named;
 use super::{Author, Repository};
 use crate::metadata::commits::{self, CommitTable, NewCommit};
 use crate::metadata::journal::{self, Entry};
-use crate::metadata::{OperationLock, Tx, merges, refs, to_json};
+use crate::metadata::{OperationLock, Tx, merges, refs, spans, tables, to_json};
 
 /// What is to be published: the journal's body.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,6 +37,19 @@ pub(super) struct Publication {
     pub(super) safety: Option<(String, String)>,
     /// Part of the backends failed for good: what others published is being taken back.
     pub(super) undo: Option<Ordinal>,
+    /// Which tables made on branches come or go with it.
+    #[serde(default)]
+    pub(super) schema: SchemaChange,
+}
+
+/// Tables made on branches that a publication brings to a lineage or takes from it. (A commit takes what is
+/// uncommitted.)
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct SchemaChange {
+    pub(super) added: Vec<TableId>,
+    pub(super) removed: Vec<TableId>,
+    /// What is uncommitted is forgotten.
+    pub(super) discard: bool,
 }
 
 /// What one backend does.
@@ -135,7 +149,7 @@ impl Repository {
 
     pub(super) async fn seal(&self, run: &Run, part: &Part) -> Result<Sealed> {
         let backend = self.inner.backends.require(&part.backend)?;
-        let (tables, changes) = self.resolve_part(part)?;
+        let (tables, changes) = self.resolve_part(run, part)?;
         let mode = if run.publication.all { SealMode::All } else { SealMode::Own };
         let sealing = backend.seal(&run.operation, &tables, run.layer, run.ordinal, &changes, mode);
         match sealing.await {
@@ -152,18 +166,23 @@ impl Repository {
         backend.sealed(operation).await
     }
 
-    fn resolve_part(&self, part: &Part) -> Result<(Vec<Arc<TableDef>>, Vec<TableChanges>)> {
-        let tables = part.tables.iter().map(|id| self.table_by_id(*id)).collect::<Result<_>>()?;
+    fn resolve_part(&self, run: &Run, part: &Part) -> Result<(Vec<Arc<TableDef>>, Vec<TableChanges>)> {
+        // Drafts that come to main are main's tables from here on.
+        let resolve = |id: &TableId| {
+            let table = self.table_by_id(*id)?;
+            Ok(if run.layer.is_main() { at_home(&table) } else { table })
+        };
+        let tables = part.tables.iter().map(resolve).collect::<Result<_>>()?;
         let changes = part
             .changes
             .iter()
-            .map(|(id, changes)| Ok(TableChanges { table: self.table_by_id(*id)?, changes: changes.clone() }))
+            .map(|(id, changes)| Ok(TableChanges { table: resolve(id)?, changes: changes.clone() }))
             .collect::<Result<_>>()?;
         Ok((tables, changes))
     }
 
     pub(super) fn table_by_id(&self, id: TableId) -> Result<Arc<TableDef>> {
-        self.tables().by_id.get(&id).cloned().ok_or_else(|| {
+        self.state().table(id).cloned().ok_or_else(|| {
             Error::new(sqlstate::UNDEFINED_TABLE, format!("table {} is not registered any more", id.0))
         })
     }
@@ -187,6 +206,7 @@ impl Repository {
         };
         let lineage = run.layer.lineage;
         self.make_safety_branch(&mut tx, run).await?;
+        self.publish_schema(&mut tx, run).await?;
         commits::add_position(&mut tx, lineage, run.ordinal, &hash).await?;
         let Publication { expected, author, action, .. } = publication;
         refs::move_head(&mut tx, lineage, expected, &hash, author, action).await?;
@@ -211,21 +231,96 @@ impl Repository {
         refs::log_move(tx, made, None, head, &run.publication.author, "branch: kept before a reset").await
     }
 
+    /// Says which tables made on branches the lineage shows from the new ordinal on.
+    async fn publish_schema(&self, tx: &mut Tx, run: &Run) -> Result<()> {
+        let (lineage, ordinal) = (run.layer.lineage, run.ordinal);
+        let Publication { all, schema, .. } = &run.publication;
+        if !self.state().pending_tables(lineage).is_empty() {
+            if *all {
+                spans::commit(tx, lineage, ordinal).await?;
+            } else if schema.discard {
+                spans::discard(tx, lineage).await?;
+            }
+        }
+        for (ids, shown) in [(&schema.added, true), (&schema.removed, false)] {
+            for id in ids {
+                spans::set(tx, lineage, ordinal, *id, shown).await?;
+            }
+        }
+        if lineage == LineageId::MAIN {
+            for id in &schema.added {
+                let made = self.state().made(*id).cloned();
+                let made = made.ok_or_else(|| Error::internal("a table of a merge is not known"))?;
+                tables::redefine(tx, &at_home(&made.table), &made.text).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// What the commit to be changed against its first parent.
     async fn tables_of(&self, run: &Run, sealed: Vec<Sealed>) -> Result<Vec<CommitTable>> {
         let Outcome::New(draft) = &run.publication.outcome else { return Ok(vec![]) };
+        let (after, defined) = self.defined_by(run, draft).await?;
         let sealed: Vec<_> = sealed.into_iter().flat_map(|s| s.tables).collect();
-        if draft.by_diff {
-            return self.tables_by_diff(run, draft, &sealed).await;
-        }
-        sealed
-            .into_iter()
-            .filter(|(_, stats, _)| stats.rows() > 0)
-            .map(|(table, stats, digest)| {
+        let mut tables: Vec<CommitTable> = if draft.by_diff {
+            self.tables_by_diff(run, draft, &sealed, &after).await?
+        } else {
+            let shown = sealed.into_iter().filter(|(id, stats, _)| stats.rows() > 0 && after.contains(id));
+            let entry = |(table, stats, digest)| {
                 let location = self.table_by_id(table)?.location.to_string();
                 Ok(CommitTable { table, location, stats, digest })
-            })
-            .collect()
+            };
+            shown.map(entry).collect::<Result<_>>()?
+        };
+        for (id, added) in defined {
+            self.note_definition(&mut tables, id, added)?;
+        }
+        Ok(tables)
+    }
+
+    /// The tables that the commit to be shows, and those made on branches of which the first parent says
+    /// otherwise, with whether they came.
+    async fn defined_by(&self, run: &Run, draft: &Draft) -> Result<(HashSet<TableId>, Vec<(TableId, bool)>)> {
+        let lineage = run.layer.lineage;
+        if !self.state().has_made() {
+            return Ok((self.state().tables.by_id.keys().copied().collect(), Vec::new()));
+        }
+        let spot = if run.publication.all {
+            (lineage, At::Working)
+        } else {
+            self.published(&self.live_branch(lineage, "")?).await?.0
+        };
+        let mut after: HashSet<TableId> = self.state().tables_at(spot)?.by_id.keys().copied().collect();
+        after.extend(&run.publication.schema.added);
+        after.retain(|id| !run.publication.schema.removed.contains(id));
+        let Some(parent) = draft.parents.first() else { return Ok((after, Vec::new())) };
+        let before = self.tables_of_ref(&Named::Commit(parent.clone())).await?;
+        let mut defined: Vec<(TableId, bool)> =
+            after.iter().filter(|id| !before.by_id.contains_key(id)).map(|id| (*id, true)).collect();
+        defined.extend(before.by_id.keys().filter(|id| !after.contains(id)).map(|id| (*id, false)));
+        // Registrations come and go without commits.
+        let state = self.state();
+        defined.retain(|(id, _)| state.made(*id).is_some());
+        defined.sort_unstable();
+        Ok((after, defined))
+    }
+
+    /// Makes a definition a part of what the commit says of a table.
+    fn note_definition(&self, tables: &mut Vec<CommitTable>, id: TableId, added: bool) -> Result<()> {
+        let made = self.state().made(id).cloned();
+        let made = made.ok_or_else(|| Error::internal("a table of a commit is not known"))?;
+        let found = tables.iter().position(|t| t.table == id);
+        let rows = found.map(|i| tables.remove(i));
+        let digest = rows.as_ref().map_or("", |t| t.digest.as_str());
+        let verb = if added { "create" } else { "drop" };
+        let text = to_json(&(verb, &made.text, digest))?;
+        tables.push(CommitTable {
+            table: id,
+            location: made.table.location.to_string(),
+            stats: rows.map(|t| t.stats).unwrap_or_default(),
+            digest: commits::hex(&Sha256::digest(text.as_bytes())),
+        });
+        Ok(())
     }
 
     async fn tables_by_diff(
@@ -233,6 +328,7 @@ impl Repository {
         run: &Run,
         draft: &Draft,
         sealed: &[(TableId, TableStats, String)],
+        after: &HashSet<TableId>,
     ) -> Result<Vec<CommitTable>> {
         let Some(parent) = draft.parents.first() else { return Ok(vec![]) };
         let from = Named::Commit(parent.clone());
@@ -246,9 +342,11 @@ impl Repository {
         let spots = self.spots(&from).await?;
         let (from, _) = self.state().nearest(&spots, &[to])?;
         let mut tables = Vec::new();
-        for id in ids {
+        for id in ids.into_iter().filter(|id| after.contains(id)) {
             let table = self.table_by_id(id)?;
-            let views = self.views_of_spots(from, to, id)?;
+            let shown_from = self.state().seen_from(from, id)?;
+            // The new ordinal shows it, though nothing says so yet.
+            let views = self.stored_views(shown_from, to, id)?;
             let changes: Vec<RowChange> =
                 futures::TryStreamExt::try_collect(self.diff_between(&table, &views).await?).await?;
             if !changes.is_empty() {
@@ -265,6 +363,14 @@ impl Repository {
         journal::close(&mut tx, operation).await?;
         tx.commit().await
     }
+}
+
+/// A table as main has it.
+fn at_home(table: &Arc<TableDef>) -> Arc<TableDef> {
+    if !table.location.is_draft() {
+        return Arc::clone(table);
+    }
+    Arc::new(TableDef { location: table.location.home(), ..TableDef::clone(table) })
 }
 
 /// The journal's text: changes only where several backends may have to be brought together.

@@ -3,7 +3,7 @@
 use epoch_adapter::{Error, Result, RowChange, SealMode, TableChanges, sqlstate};
 
 use super::Repository;
-use super::publish::{Part, Publication, Run, journal_body};
+use super::publish::{Part, Publication, Run, SchemaChange, journal_body};
 use crate::metadata::journal::{self, Entry};
 use crate::metadata::tables::{self, TableState};
 use crate::metadata::{OperationLock, refs};
@@ -16,7 +16,9 @@ impl Repository {
         if let Err(error) = self.recover(&lock).await {
             tracing::warn!(%error, "an operation that was interrupted could not be finished yet");
         }
-        self.reload().await
+        self.reload().await?;
+        self.sweep().await;
+        Ok(())
     }
 
     /// Finishes or undoes what the last holder of the lock left behind.
@@ -24,14 +26,18 @@ impl Repository {
         let mut tx = self.store().read().await?;
         let entries = journal::open(&mut tx).await?;
         let unfinished = tables::unfinished(&mut tx).await?;
+        let changing = tables::changing(&mut tx).await?;
         tx.commit().await?;
-        if entries.is_empty() && unfinished.is_empty() {
+        if entries.is_empty() && unfinished.is_empty() && changing.is_empty() {
             return Ok(());
         }
         self.reload().await?;
         for entry in entries {
             tracing::info!(operation = entry.operation, "recovering an interrupted operation");
             self.recover_entry(entry).await?;
+        }
+        for table in changing {
+            self.settle_change(&table).await?;
         }
         for table in unfinished {
             tracing::info!(table = %table.name, "removing what an interrupted registration left");
@@ -102,6 +108,7 @@ impl Repository {
     async fn start_undo(&self, mut run: Run) -> Result<()> {
         let mut tx = self.store().write().await?;
         tx.next_generation().await?;
+        run.publication.schema = SchemaChange::default();
         run.publication.undo = Some(refs::next_ordinal(&mut tx, run.layer.lineage).await?);
         journal::update(&mut tx, &run.operation, &journal_body(&run.publication)?).await?;
         tx.commit().await?;

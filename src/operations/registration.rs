@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use epoch_adapter::{
-    Adapter, Discovered, Error, LineageId, Location, Result, TableDef, TableId, TableName, sqlstate,
+    Adapter, At, Discovered, Error, LineageId, Location, Result, TableDef, TableId, TableName, sqlstate,
 };
 
 use super::resolve::Named;
@@ -125,12 +125,12 @@ impl Repository {
         key: Option<&[String]>,
     ) -> Result<Vec<Candidate>> {
         let tables = self.tables();
+        let taken: Vec<Location> = self.state().all_tables().map(|t| t.location.clone()).collect();
         let mut chosen = Vec::new();
         let mut reasons = Vec::new();
         for candidate in candidates {
             let name = &candidate.name;
-            let registered = tables.by_name.contains_key(name)
-                || tables.by_id.values().any(|t| t.location == candidate.found.location);
+            let registered = tables.by_name.contains_key(name) || taken.contains(&candidate.found.location);
             if registered && !several {
                 let message = format!("table \"{name}\" is already registered");
                 return Err(Error::new(sqlstate::DUPLICATE_OBJECT, message));
@@ -179,15 +179,71 @@ impl Repository {
     /// main, unless `force`.
     pub async fn unregister(&self, table: &str, force: bool) -> Result<Vec<Unregistered>> {
         let _lock = self.locked().await?;
-        let table = self.table(table)?;
+        let table = self.tables().find(table).cloned().ok_or_else(|| unknown(table))?;
+        let mut drafts = self.drafts_left_by(&table);
+        let children = self.children_of(&table).await?;
         if !force {
             self.check_unused(&table).await?;
+            self.check_drafts(&drafts)?;
+            check_unreferenced(&table, &children)?;
         }
+        drafts.extend(children);
+        // Tables that refer to others were made after them.
+        drafts.sort_by_key(|t| std::cmp::Reverse(t.id));
+        drafts.dedup_by_key(|t| t.id);
         let backend = self.inner.backends.require(&table.location.backend)?;
+        for draft in &drafts {
+            self.remove_table(draft).await?;
+        }
         self.set_table_state(table.id, TableState::Removing).await?;
         backend.uninstall(&table).await?;
         self.set_table_state(table.id, TableState::Removed).await?;
         Ok(vec![Unregistered { table_name: table.name.to_string(), status: "unregistered".to_owned() }])
+    }
+
+    /// The tables made on branches that would be the only ones left of ours on the backend: they go with the
+    /// last table of main.
+    fn drafts_left_by(&self, table: &TableDef) -> Vec<Arc<TableDef>> {
+        let state = self.state();
+        let here = |t: &&Arc<TableDef>| t.location.backend == table.location.backend && t.id != table.id;
+        let (drafts, others): (Vec<_>, Vec<_>) =
+            state.all_tables().filter(here).cloned().partition(|t| t.location.is_draft());
+        if others.is_empty() { drafts } else { Vec::new() }
+    }
+
+    /// The tables made on branches whose foreign keys lead to a table.
+    async fn children_of(&self, table: &TableDef) -> Result<Vec<Arc<TableDef>>> {
+        let references = self.references().await?;
+        let mut found = vec![table.id];
+        let mut at = 0;
+        while let Some(parent) = found.get(at).copied() {
+            let children = references.iter().filter(|(_, p)| *p == parent).map(|(c, _)| *c);
+            let new: Vec<TableId> = children.filter(|c| !found.contains(c)).collect();
+            found.extend(new);
+            at += 1;
+        }
+        found.iter().skip(1).map(|id| self.table_by_id(*id)).collect()
+    }
+
+    /// 55000 if a branch shows one of them.
+    fn check_drafts(&self, drafts: &[Arc<TableDef>]) -> Result<()> {
+        let state = self.state();
+        let mut holders = Vec::new();
+        for branch in state.branches() {
+            for table in drafts {
+                if state.shows((branch.lineage, At::Working), table.id)? {
+                    holders.push(format!("{} on {}", table.name, branch.name));
+                }
+            }
+        }
+        if holders.is_empty() {
+            return Ok(());
+        }
+        holders.sort();
+        let message = "branches have tables of their own, which would be lost with the last table of main";
+        Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_detail(format!("Tables: {}.", holders.join(", ")))
+            .with_hint("Merge or drop them first, or use -f to lose them."))
     }
 
     async fn check_unused(&self, table: &TableDef) -> Result<()> {
@@ -233,6 +289,20 @@ impl Repository {
         tx.commit().await?;
         self.reload().await
     }
+}
+
+/// 55000 if a table made on a branch refers to the table.
+fn check_unreferenced(table: &TableDef, children: &[Arc<TableDef>]) -> Result<()> {
+    let Some(child) = children.first() else { return Ok(()) };
+    let message =
+        format!("table \"{}\", which was made on a branch, refers to table \"{}\"", child.name, table.name);
+    Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .with_hint("Merge it first, or use -f to lose it."))
+}
+
+fn unknown(name: &str) -> Error {
+    Error::new(sqlstate::UNDEFINED_TABLE, format!("table \"{name}\" is not registered"))
+        .with_hint("SELECT * FROM epoch.tables lists the registered ones; epoch_register adds one.")
 }
 
 fn parse_name(text: &str) -> TableName {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{Error, Result, RowChange, TableDef, sqlstate};
+use epoch_adapter::{At, Error, LineageId, Result, RowChange, TableDef, sqlstate};
 
 use super::merging::to_parts;
-use super::publish::{Outcome, Publication};
+use super::publish::{Outcome, Publication, SchemaChange};
 use super::resolve::Named;
-use super::{Author, Checkout, Repository, ResetDone, ResetOptions};
+use super::{Author, Checkout, Defined, Repository, ResetDone, ResetOptions};
 use crate::metadata::refs::{self, Branch};
 use crate::metadata::{OperationLock, commits, now};
 
@@ -25,7 +25,7 @@ impl Repository {
                 let message = "one table cannot be reset to another commit";
                 return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
             }
-            return self.reset_table(&lock, &branch, &*self.table(table)?, &author).await;
+            return self.reset_table(&lock, &branch, &*self.table(checkout, table)?, &author).await;
         }
         let target = self.named(options.target.as_deref().unwrap_or("HEAD"), Some(checkout)).await?;
         let target = target.hash().to_owned();
@@ -45,6 +45,11 @@ impl Repository {
         author: &Author,
     ) -> Result<ResetDone> {
         self.check_not_softly_reset(branch).await?;
+        if self.state().pending_tables(branch.lineage).contains(&table.id) {
+            let message = format!("table \"{}\" was made or dropped since the last commit", table.name);
+            return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+                .with_hint("Drop the table, or use epoch_reset('--hard')."));
+        }
         for _ in 0..ATTEMPTS {
             let (working, head) = (Named::Working(branch.clone()), Named::Branch(branch.clone()));
             let changes = self.changes_between(table, &working, &head).await?;
@@ -110,6 +115,7 @@ impl Repository {
                     self.drop_pending(&branch, &published, target, author, keep.clone()).await?;
                 self.publish(lock, branch.lineage, publication).await.map(|_| published == target)
             };
+            self.sweep().await;
             match attempt {
                 Ok(true) => return Ok(done(target, safety, self.head_status(target).await?)),
                 Ok(false) => {}
@@ -145,10 +151,9 @@ impl Repository {
         author: &Author,
         keep: Option<(String, String)>,
     ) -> Result<Publication> {
-        let working = Named::Working(branch.clone());
-        let to = Named::Commit(published.to_owned());
-        let changes = self.changes_of_all(&working, &to).await?;
+        let changes = self.changes_of_all(branch, At::Working, published).await?;
         let mut publication = publication(branch, published, changes, "reset: hard", author);
+        publication.schema.discard = true;
         if published == target {
             publication.forget_merge = true;
             publication.safety = keep;
@@ -164,18 +169,53 @@ impl Repository {
         author: &Author,
         keep: Option<(String, String)>,
     ) -> Result<Publication> {
-        let (from, to) = (Named::Commit(published.to_owned()), Named::Commit(target.to_owned()));
-        let changes = self.changes_of_all(&from, &to).await?;
+        let (_, at) = self.published(branch).await?.0;
+        let changes = self.changes_of_all(branch, at, target).await?;
         let mut publication = publication(branch, target, changes, "reset: hard", author);
+        publication.schema = self.schema_to(branch, published, target).await?;
         publication.forget_merge = true;
         publication.safety = keep;
         Ok(publication)
     }
 
-    async fn changes_of_all(&self, from: &Named, to: &Named) -> Result<Vec<(Arc<TableDef>, Vec<RowChange>)>> {
+    /// The tables that come and go when a branch shows another commit.
+    async fn schema_to(&self, branch: &Branch, published: &str, target: &str) -> Result<SchemaChange> {
+        let (from, to) = (Named::Commit(published.to_owned()), Named::Commit(target.to_owned()));
+        let defined = self.defined_between(&from, &to).await?;
+        let of = |which: Defined| defined.iter().filter(|(_, d)| **d == which).map(|(id, _)| *id).collect();
+        let schema = SchemaChange { added: of(Defined::Added), removed: of(Defined::Removed), discard: true };
+        let none = schema.added.is_empty() && schema.removed.is_empty();
+        if branch.lineage == LineageId::MAIN && !none {
+            return Err(Error::unsupported("a reset of main over a merge that made tables")
+                .with_hint("Drop the tables on main, or reset a branch."));
+        }
+        Ok(schema)
+    }
+
+    /// The changes of rows that bring a branch from one of its states to a commit.
+    async fn changes_of_all(
+        &self,
+        branch: &Branch,
+        at: At,
+        to: &str,
+    ) -> Result<Vec<(Arc<TableDef>, Vec<RowChange>)>> {
+        let from = match at {
+            At::Working => Named::Working(branch.clone()),
+            At::Ordinal(_) => Named::Commit(self.published(branch).await?.1),
+        };
+        let to = Named::Commit(to.to_owned());
+        let there = self.tables_of_ref(&to).await?;
         let mut changes = Vec::new();
-        for table in self.tables_between(from, to).await? {
-            changes.push((table.clone(), self.changes_between(&table, from, to).await?));
+        for table in self.tables_between(&from, &to).await? {
+            let at = (branch.lineage, at);
+            let rows = if there.by_id.contains_key(&table.id) {
+                self.changes_onto(at, &to, &table).await?
+            } else if self.state().is_uncommitted(branch.lineage, table.id) {
+                continue; // it goes as a whole
+            } else {
+                self.changes_to_nothing(at, &table).await?
+            };
+            changes.push((table, rows));
         }
         Ok(changes)
     }
@@ -201,11 +241,12 @@ fn publication(
         author: author.name.clone(),
         expected: branch.head.clone(),
         all: false,
-        parts: to_parts(changes),
+        parts: to_parts(changes, &[]),
         outcome: Outcome::Existing(target.to_owned()),
         forget_merge: false,
         safety: None,
         undo: None,
+        schema: SchemaChange::default(),
     }
 }
 

@@ -2,13 +2,18 @@
 //! layers. Everything that planning a statement needs, without a round trip.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Segment, TableId, View};
 
 use super::Tables;
 use crate::metadata::refs::{self, Branch, Lineage};
+use crate::metadata::spans::{self, Span};
+use crate::metadata::tables::Stored;
 use crate::metadata::{Tx, tables};
+
+/// For how many spots it is remembered which tables there are.
+const MOST_SEEN: usize = 1_000;
 
 /// A place in the lineage tree.
 pub(super) type Spot = (LineageId, At);
@@ -24,6 +29,19 @@ pub(super) struct State {
     by_name: HashMap<String, LineageId>,
     lineages: HashMap<LineageId, Lineage>,
     layers: HashSet<(LineageId, TableId)>,
+    /// Tables made on branches, with the texts of their definitions.
+    made: HashMap<TableId, Made>,
+    spans: HashMap<LineageId, Vec<Span>>,
+    /// What [`State::tables_at`] said.
+    seen: Mutex<HashMap<Spot, Arc<Tables>>>,
+}
+
+/// A table made on a branch.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    pub(super) table: Arc<epoch_adapter::TableDef>,
+    /// Its definition.
+    pub(super) text: String,
 }
 
 /// What changed since a generation.
@@ -35,7 +53,9 @@ pub(super) struct Update {
     branches: Vec<Branch>,
     lineages: Vec<Lineage>,
     layers: Vec<(LineageId, TableId)>,
-    tables: Vec<(epoch_adapter::TableDef, bool)>,
+    tables: Vec<Stored>,
+    /// Read only if everything is.
+    spans: Vec<Span>,
 }
 
 impl State {
@@ -57,6 +77,7 @@ impl State {
             lineages: refs::lineages_since(tx, since).await?,
             layers: tables::layers_since(tx, since).await?,
             tables: tables::since(tx, since).await?,
+            spans: if whole { spans::all(tx).await? } else { Vec::new() },
         }))
     }
 
@@ -69,12 +90,18 @@ impl State {
             self.branches.clear();
             self.by_name.clear();
             self.layers.clear();
+            self.spans.clear();
+            for span in &update.spans {
+                self.spans.entry(span.lineage).or_default().push(*span);
+            }
         }
         if update.whole || !update.layers.is_empty() || !update.tables.is_empty() {
             self.plans += 1;
         }
         if update.whole || !update.tables.is_empty() {
+            self.made_after(&update);
             self.tables = Arc::new(self.tables_after(&update));
+            self.seen.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         }
         self.lineages.extend(update.lineages.into_iter().map(|l| (l.id, l)));
         self.layers.extend(update.layers);
@@ -87,17 +114,137 @@ impl State {
     }
 
     fn tables_after(&self, update: &Update) -> Tables {
-        let kept = if update.whole { HashMap::new() } else { self.tables.by_id.clone() };
-        let mut by_id = kept;
-        for (table, active) in &update.tables {
-            if *active {
-                by_id.insert(table.id, Arc::new(table.clone()));
+        let mut by_id = if update.whole { HashMap::new() } else { self.tables.by_id.clone() };
+        for stored in update.tables.iter().filter(|s| !s.made) {
+            if stored.active {
+                by_id.insert(stored.table.id, Arc::new(stored.table.clone()));
             } else {
-                by_id.remove(&table.id);
+                by_id.remove(&stored.table.id);
             }
         }
-        let by_name = by_id.values().map(|t| (t.name.clone(), Arc::clone(t))).collect();
-        Tables { by_name, by_id }
+        Tables::new(by_id)
+    }
+
+    fn made_after(&mut self, update: &Update) {
+        if update.whole {
+            self.made.clear();
+        }
+        for stored in update.tables.iter().filter(|s| s.made) {
+            if stored.active {
+                let text = stored.text.clone().unwrap_or_default();
+                let made = Made { table: Arc::new(stored.table.clone()), text };
+                self.made.insert(stored.table.id, made);
+            } else {
+                self.made.remove(&stored.table.id);
+            }
+        }
+    }
+
+    /// A table, whoever sees it.
+    pub(super) fn table(&self, id: TableId) -> Option<&Arc<epoch_adapter::TableDef>> {
+        self.made.get(&id).map(|made| &made.table).or_else(|| self.tables.by_id.get(&id))
+    }
+
+    /// All tables, whoever sees them.
+    pub(super) fn all_tables(&self) -> impl Iterator<Item = &Arc<epoch_adapter::TableDef>> {
+        self.tables.by_id.values().chain(self.made.values().map(|made| &made.table))
+    }
+
+    /// Whether any table was made on a branch.
+    pub(super) fn has_made(&self) -> bool {
+        !self.made.is_empty()
+    }
+
+    /// A table that was made on a branch.
+    pub(super) fn made(&self, id: TableId) -> Option<&Made> {
+        self.made.get(&id)
+    }
+
+    /// Tables made on branches that nobody sees, nor will see again.
+    pub(super) fn orphans(&self) -> Vec<Arc<epoch_adapter::TableDef>> {
+        let shown: HashSet<TableId> =
+            self.spans.values().flatten().filter(|s| s.shown).map(|s| s.table).collect();
+        let orphans = self.made.values().filter(|m| !shown.contains(&m.table.id));
+        let mut orphans: Vec<_> = orphans.map(|m| Arc::clone(&m.table)).collect();
+        // Tables that refer to others were made after them.
+        orphans.sort_by_key(|t| std::cmp::Reverse(t.id));
+        orphans
+    }
+
+    /// Whether a lineage has uncommitted changes of which tables there are.
+    pub(super) fn pending_tables(&self, lineage: LineageId) -> Vec<TableId> {
+        let spans = self.spans.get(&lineage).into_iter().flatten();
+        let pending = |s: &&Span| s.since == spans::PENDING || s.until == spans::PENDING;
+        let mut ids: Vec<_> = spans.filter(pending).map(|s| s.table).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// Whether a table made on a branch is known to a lineage by an uncommitted CREATE TABLE alone.
+    pub(super) fn is_uncommitted(&self, lineage: LineageId, table: TableId) -> bool {
+        let mut spans = self.spans.values().flatten().filter(|s| s.table == table && s.shown).peekable();
+        spans.peek().is_some() && spans.all(|s| s.lineage == lineage && s.since == spans::PENDING)
+    }
+
+    /// Whether a table made on a branch has come to main.
+    pub(super) fn is_on_main(&self, table: TableId) -> bool {
+        self.spans.get(&LineageId::MAIN).is_some_and(|s| s.iter().any(|s| s.table == table && s.shown))
+    }
+
+    /// Whether a table is there at a spot.
+    pub(super) fn shows(&self, spot: Spot, table: TableId) -> Result<bool> {
+        if !self.made.contains_key(&table) {
+            return Ok(self.tables.by_id.contains_key(&table));
+        }
+        for (lineage, at) in self.chain(spot)? {
+            let at = match at {
+                At::Working => spans::PENDING,
+                At::Ordinal(ordinal) => ordinal,
+            };
+            let found = self.spans.get(&lineage).into_iter().flatten();
+            if let Some(span) = found.into_iter().find(|s| s.table == table && s.holds(at)) {
+                return Ok(span.shown);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The tables that there are at a spot.
+    pub(super) fn tables_at(&self, spot: Spot) -> Result<Arc<Tables>> {
+        if self.made.is_empty() {
+            return Ok(Arc::clone(&self.tables));
+        }
+        let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = seen().get(&spot) {
+            return Ok(Arc::clone(known));
+        }
+        let mut by_id = self.tables.by_id.clone();
+        let mut absent = HashSet::new();
+        for made in self.made.values() {
+            if self.shows(spot, made.table.id)? {
+                // A registration on main that came later has no say on the branch.
+                by_id.retain(|_, t| t.name != made.table.name);
+                by_id.insert(made.table.id, Arc::clone(&made.table));
+            } else if !made.table.location.is_draft() {
+                absent.insert(made.table.location.clone());
+            }
+        }
+        let tables = Arc::new(Tables { absent, ..Tables::new(by_id) });
+        let mut seen = seen();
+        if seen.len() >= MOST_SEEN {
+            seen.clear();
+        }
+        seen.insert(spot, Arc::clone(&tables));
+        Ok(tables)
+    }
+
+    /// Where to read a table for a spot: a table that isn't there has no rows, as on main at its start.
+    pub(super) fn seen_from(&self, spot: Spot, table: TableId) -> Result<Spot> {
+        if !self.made.contains_key(&table) || self.shows(spot, table)? {
+            return Ok(spot);
+        }
+        Ok((LineageId::MAIN, At::Ordinal(0)))
     }
 
     pub(super) fn branch(&self, name: &str) -> Option<&Branch> {
@@ -134,6 +281,11 @@ impl State {
 
     /// What a reader of `table` sees at a spot: the nearest lineage that holds rows of it.
     pub(super) fn view(&self, spot: Spot, table: TableId) -> Result<View> {
+        self.stored_view(self.seen_from(spot, table)?, table)
+    }
+
+    /// As [`State::view`], whether the table is there or not.
+    pub(super) fn stored_view(&self, spot: Spot, table: TableId) -> Result<View> {
         let (mut lineage, mut at) = spot;
         while !self.has_layer(lineage, table) {
             let Some((parent, fork)) = self.fork(lineage)? else { break };
@@ -146,7 +298,8 @@ impl State {
     /// lineage between this one and main has one.
     pub(super) fn parent_view(&self, lineage: LineageId, table: TableId) -> Result<Option<View>> {
         let Some((parent, fork)) = self.fork(lineage)? else { return Ok(None) };
-        let view = self.view((parent, At::Ordinal(fork)), table)?;
+        // Also of a table that wasn't there any more: it may come again.
+        let view = self.stored_view((parent, At::Ordinal(fork)), table)?;
         Ok((!view.layer.is_main()).then_some(view))
     }
 
@@ -179,6 +332,11 @@ impl State {
 
     /// The history of `table` between two spots.
     pub(super) fn segments(&self, a: Spot, b: Spot, table: TableId) -> Result<Vec<Segment>> {
+        self.stored_segments(self.seen_from(a, table)?, self.seen_from(b, table)?, table)
+    }
+
+    /// As [`State::segments`], whether the table is there or not.
+    pub(super) fn stored_segments(&self, a: Spot, b: Spot, table: TableId) -> Result<Vec<Segment>> {
         let mut segments = self.path(a, b)?;
         segments.retain(|s| self.has_layer(s.lineage, table));
         Ok(segments)

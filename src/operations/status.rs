@@ -1,12 +1,13 @@
 //! What is uncommitted on a branch.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use epoch_adapter::{Result, TableId, TableStats};
+use epoch_adapter::{Result, TableDef, TableId, TableStats};
 use futures::TryStreamExt;
 
 use super::resolve::Named;
-use super::{Checkout, Repository, StatusEntry, Target};
+use super::{Checkout, Defined, Repository, StatusEntry, Target};
 use crate::metadata::merges;
 use crate::metadata::refs::Branch;
 
@@ -32,22 +33,38 @@ impl Repository {
             found.entry(table).or_default().1 = open;
         }
         tx.commit().await?;
-        let tables = self.tables();
-        let entries = tables.sorted().into_iter().filter_map(|table| {
-            let (stats, conflicts) = found.get(&table.id).copied()?;
+        let (head, working) = (Named::Branch(branch.clone()), Named::Working(branch.clone()));
+        let defined = self.defined_between(&head, &working).await?;
+        let mut tables = self.tables_on(checkout).sorted();
+        for id in defined.iter().filter(|(_, d)| **d == Defined::Removed).map(|(id, _)| *id) {
+            let table = self.table_by_id(id)?;
+            // What it held goes with it.
+            let stats = self.stats_between(&table, &head, &working).await?;
+            found.entry(id).or_default().0 = stats;
+            tables.push(table);
+        }
+        let entry = |table: Arc<TableDef>| {
+            let defined = defined.get(&table.id).copied().unwrap_or_default();
+            let known = found.get(&table.id).copied();
+            let (stats, conflicts) = known.or_else(|| (defined != Defined::Same).then(Default::default))?;
+            let change = match defined {
+                _ if conflicts > 0 => "conflict",
+                Defined::Same => "modified",
+                Defined::Added => "added",
+                Defined::Removed => "removed",
+            };
             Some(StatusEntry {
                 table_name: table.name.to_string(),
-                location: table.location.to_string(),
+                location: table.location.home().to_string(),
                 change: match drifted.get(&table.id) {
                     Some(reason) => format!("drift: {reason}"),
-                    None if conflicts > 0 => "conflict".to_owned(),
-                    None => "modified".to_owned(),
+                    None => change.to_owned(),
                 },
                 stats,
                 conflicts,
             })
-        });
-        Ok(entries.collect())
+        };
+        Ok(tables.into_iter().filter_map(entry).collect())
     }
 
     /// Changes between a branch's head and its working state: what is pending, except after a soft

@@ -1,23 +1,31 @@
 //! What the repository's operations take and return.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use epoch_adapter::{
-    Layer, LineageId, Ordinal, Row, Segment, TableDef, TableId, TableName, TableStats, Value, View,
+    Layer, LineageId, Location, Ordinal, Row, Segment, TableDef, TableId, TableName, TableStats, Value, View,
 };
 
-/// The registered tables at one generation.
+/// The versioned tables that there are for a checkout, at one generation.
 #[derive(Debug, Default)]
 pub struct Tables {
     /// By name on the proxy.
     pub by_name: HashMap<TableName, Arc<TableDef>>,
     /// By registration.
     pub by_id: HashMap<TableId, Arc<TableDef>>,
+    /// Where tables are that came to main by a merge and aren't there for the checkout.
+    pub absent: HashSet<Location>,
 }
 
 impl Tables {
+    /// These tables.
+    pub fn new(by_id: HashMap<TableId, Arc<TableDef>>) -> Self {
+        let by_name = by_id.values().map(|t| (t.name.clone(), Arc::clone(t))).collect();
+        Self { by_name, by_id, absent: HashSet::new() }
+    }
+
     /// Finds `users` (schema `public`) or `sales.users`, as `table_name` columns print names.
     pub fn find(&self, text: &str) -> Option<&Arc<TableDef>> {
         let (schema, name) = text.split_once('.').unwrap_or(("public", text));
@@ -207,7 +215,7 @@ pub struct StatusEntry {
     pub table_name: String,
     /// Where its rows are.
     pub location: String,
-    /// `modified`, or `conflict` while a merge waits.
+    /// `modified`; `added` or `removed` for a table that was made or dropped; `conflict` while a merge waits.
     pub change: String,
     /// Net counts of the uncommitted changes.
     pub stats: TableStats,
@@ -224,6 +232,20 @@ pub struct DiffStat {
     pub rows_unmodified: i64,
     /// The rest.
     pub stats: TableStats,
+    /// Whether only one side has the table.
+    pub defined: Defined,
+}
+
+/// Whether a table is there on both sides of a difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Defined {
+    /// It is.
+    #[default]
+    Same,
+    /// On the right side only.
+    Added,
+    /// On the left side only.
+    Removed,
 }
 
 /// How to commit.

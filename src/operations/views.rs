@@ -59,12 +59,12 @@ impl Repository {
     /// The tables that a write to `table` may change, too (a cascade), or must see as the branch does.
     /// A nested branch takes all that its parent holds on the backend: copying a layer inside the
     /// session's own transaction would wait for that transaction's lock.
-    async fn tied_to(&self, layer: Layer, table: &TableDef) -> Result<Vec<Arc<TableDef>>> {
+    pub(super) async fn tied_to(&self, layer: Layer, table: &TableDef) -> Result<Vec<Arc<TableDef>>> {
         let backend = self.inner.backends.require(&table.location.backend)?;
         let related = backend.related(table).await?;
         let state = self.state();
         let mut out = Vec::new();
-        for other in state.tables.sorted() {
+        for other in state.tables_at((layer.lineage, At::Working))?.sorted() {
             let same_backend = other.location.backend == table.location.backend && other.id != table.id;
             if same_backend
                 && (related.contains(&other.id) || state.parent_view(layer.lineage, other.id)?.is_some())
@@ -75,7 +75,7 @@ impl Repository {
         Ok(out)
     }
 
-    async fn make_layer(&self, layer: Layer, table: &TableDef) -> Result<()> {
+    pub(super) async fn make_layer(&self, layer: Layer, table: &TableDef) -> Result<()> {
         let slot = (layer.lineage, table.id);
         if self.state().has_layer(slot.0, slot.1) {
             return Ok(());

@@ -57,7 +57,7 @@ pub(super) async fn find(
     if entry.made.elapsed() > HOLDS {
         return Ok(None);
     }
-    let tables = ctx.repository.tables();
+    let tables = ctx.repository.tables(ctx.checkout);
     ctx.names.learn(&[&entry.statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
     if check::statement(ctx, &entry.statement).is_err() || shown(ctx, &entry.statement) != *entry.tables {
         return Ok(None);

@@ -112,7 +112,7 @@ pub(super) fn named_in(sql: &[u8]) -> bool {
 /// Puts the catalogs that a query reads without what is ours in the place of their names.
 pub(super) fn hide(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) {
     let statement = rewriter.statement;
-    if statement.kind != Kind::Query || registered(&ctx.repository.tables(), ctx.backend).is_empty() {
+    if statement.kind != Kind::Query || registered(ctx).is_empty() {
         return;
     }
     let Some(system) = system_columns(rewriter) else { return };

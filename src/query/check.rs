@@ -1,17 +1,20 @@
 //! What is refused before anything is rewritten: on a branch, whatever could read or write past it.
 
+use epoch_adapter::schema_of_draft;
 use epoch_adapter_postgres::layout;
 
 use super::errors::is_hidden;
 use super::names::{Meaning, internal, registered, runs_text};
-use super::parse::{Constant, Kind, Role, Statement, TableRef, Wrap};
+use super::parse::{Constant, Define, How, Kind, Role, Statement, TableRef, Wrap};
 use super::plan::Context;
 use super::{relations, views};
 use crate::{Error, Result, sqlstate};
 
 /// Refuses what the session may not do with `statement`.
 pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
-    for table in &statement.tables {
+    // A table to be made isn't there yet.
+    let made = usize::from(matches!(&statement.kind, Kind::Define(d) if matches!(d.how, How::Create { .. })));
+    for table in statement.tables.iter().skip(made) {
         ours(ctx, table)?;
     }
     settings(ctx, statement)?;
@@ -93,8 +96,7 @@ fn ours(ctx: &Context<'_>, table: &TableRef) -> Result<()> {
         };
     }
     let Some(base) = schema.strip_prefix("epoch_") else { return Ok(()) };
-    let tables = ctx.repository.tables();
-    if registered(&tables, ctx.backend).keys().any(|(s, _)| s == base) {
+    if registered(ctx).has_schema(base) || schema_of_draft(schema).is_some() {
         return Err(internal(&format!("{schema}.{}", table.name)));
     }
     Ok(())
@@ -188,15 +190,9 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
     let meaning = ctx.names.table(table);
     match (&statement.kind, &meaning, table.role) {
         (_, Meaning::Internal, _) => return Err(internal(&shown)),
-        (
-            Kind::Temporary(_),
-            Meaning::Temporary | Meaning::Missing | Meaning::Other { temporary: true, .. },
-            _,
-        ) => return Ok(()),
-        (Kind::Temporary(what), ..) => {
-            return Err(Error::unsupported(format!("{what} on a branch"))
-                .with_detail(format!("Table \"{shown}\" is not a temporary one.")));
-        }
+        // Looked at when it is planned.
+        (Kind::Define(_), _, Role::Parent) => return Ok(()),
+        (Kind::Define(define), ..) => return definition(ctx, define, &meaning, &shown),
         (_, Meaning::Registered(_), Role::Sampled) => {
             return Err(Error::unsupported("TABLESAMPLE of a registered table on a branch"));
         }
@@ -227,7 +223,9 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
             )));
         }
         // Not passed on: by then it may be a table of main that somebody has just made.
-        (_, Meaning::Missing, Role::Target) => return Err(missing(statement, table, &shown)),
+        (_, Meaning::Missing, Role::Target) | (_, Meaning::Elsewhere, _) => {
+            return Err(missing(statement, table, &shown));
+        }
         // Its query takes its place, and is checked then.
         (_, Meaning::Other { .. }, Role::Read) if views::definition(ctx, table).is_some() => {}
         (_, Meaning::Other { kind, reads, calls, .. }, _) => {
@@ -236,6 +234,26 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
         _ => {}
     }
     Ok(())
+}
+
+/// Data definition of temporary tables is the server's, that of tables made on a branch ours, that of main's
+/// tables isn't possible.
+fn definition(ctx: &Context<'_>, define: &Define, meaning: &Meaning, shown: &str) -> Result<()> {
+    if matches!(define.how, How::Create { .. }) {
+        return if ctx.checkout.is_branch() { Ok(()) } else { Err(read_only(define.what)) };
+    }
+    match (meaning, &define.how) {
+        (Meaning::Temporary | Meaning::Missing | Meaning::Other { temporary: true, .. }, _) => Ok(()),
+        (Meaning::Registered(table), how) if table.location.is_draft() => match how {
+            _ if !ctx.checkout.is_branch() => Err(read_only(define.what)),
+            How::Never(what) => Err(Error::unsupported(format!("{what} on a branch"))),
+            _ => Ok(()),
+        },
+        (Meaning::Elsewhere, How::Alter | How::DropTable { .. } | How::DropIndex { .. }) => Ok(()),
+        _ => Err(Error::unsupported(format!("{} on a branch", define.what)).with_detail(format!(
+            "Table \"{shown}\" is neither a temporary one nor one that was made on a branch."
+        ))),
+    }
 }
 
 /// As PostgreSQL says it; TRUNCATE and COPY don't say where.
@@ -260,9 +278,8 @@ fn reads_past(
         'm' => "materialized view",
         _ => "table",
     };
-    let tables = ctx.repository.tables();
-    let ours = registered(&tables, ctx.backend);
-    if let Some((_, name)) = reads.iter().find(|r| ours.contains_key(*r)) {
+    let ours = registered(ctx);
+    if let Some((_, name)) = reads.iter().find(|r| ours.contains(r) || ours.lacks(r)) {
         return Err(Error::unsupported(format!("{what} \"{shown}\" on a branch"))
             .with_detail(format!("It reads the registered table \"{name}\" and would show main's rows."))
             .with_hint("Write its query in the place of its name."));

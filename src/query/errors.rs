@@ -1,5 +1,6 @@
 //! Errors of the server on a branch, as they would read on the table itself.
 
+use epoch_adapter::schema_of_draft;
 use epoch_adapter_postgres::layout::{COPIED, LINEAGE};
 
 /// The parts of an ErrorResponse or NoticeResponse that may name objects of ours.
@@ -21,10 +22,13 @@ pub struct Fields {
 
 /// Takes our schemas and columns out of an error that arose on a branch.
 pub fn restore(fields: &mut Fields) {
-    if let Some(schema) = &mut fields.schema
-        && let Some(base) = schema.strip_prefix("epoch_")
-    {
-        *schema = base.to_owned();
+    if let Some(schema) = &mut fields.schema {
+        // Of a draft's base, of its overlay, of another overlay.
+        let overlaid = schema.strip_prefix("epoch_");
+        let draft = schema_of_draft(schema).or(overlaid.and_then(schema_of_draft));
+        if let Some(home) = draft.or(overlaid) {
+            *schema = home.to_owned();
+        }
     }
     fields.message =
         fields.message.replace("\"epoch_public.", "\"public.").replace("epoch_public.", "public.");
@@ -116,5 +120,10 @@ mod tests {
         let mut fields = Fields { schema: Some("epoch_sales".into()), ..Fields::default() };
         restore(&mut fields);
         assert_eq!(fields.schema.as_deref(), Some("sales"));
+        for schema in ["epoch_b7_sales", "epoch_epoch_b7_sales"] {
+            let mut fields = Fields { schema: Some(schema.into()), ..Fields::default() };
+            restore(&mut fields);
+            assert_eq!(fields.schema.as_deref(), Some("sales"));
+        }
     }
 }

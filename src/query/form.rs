@@ -66,6 +66,10 @@ pub(super) async fn choose(
         return Ok(Form::Selective);
     }
     let tokens = inner(sql, parsed, statement);
+    if tables.iter().any(|t| t.location.is_draft()) {
+        // The server doesn't know it by this name.
+        return Ok(guess(sql, tokens));
+    }
     let key = shape(ctx, sql, tokens, tables);
     if let Some(known) = CHOICES.get(&key)
         && known.1.elapsed() < HOLDS

@@ -18,6 +18,7 @@ mod cache;
 mod catalogs;
 mod check;
 mod constraints;
+mod define;
 mod execute;
 mod form;
 mod lift;
@@ -30,6 +31,7 @@ mod rewrite;
 mod snapshot;
 mod write;
 
+pub use define::{Action, Definition, is_reserved};
 pub use gate::{Gate, GateState, gate};
 pub use lift::Lifted;
 pub use names::{Catalog, NameCache};

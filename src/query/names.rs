@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use epoch_adapter::{TableDef, TableId};
+use epoch_adapter::{Location, TableDef, TableId};
 use epoch_adapter_postgres::layout;
 
 use asked::Asked;
@@ -17,6 +17,7 @@ use proof::Name;
 
 use super::execute::Prepared;
 use super::parse::{Statement, TableRef};
+use super::plan::Context;
 use crate::operations::Tables;
 use crate::{Error, Result, sqlstate};
 
@@ -69,6 +70,8 @@ pub enum Meaning {
     Internal,
     /// Nothing on this backend.
     Missing,
+    /// A table of main that isn't there for the session's ref.
+    Elsewhere,
 }
 
 /// What is wrong with calling a function on a branch; `None` if nothing is.
@@ -242,7 +245,9 @@ impl NameCache {
             for table in &statement.tables {
                 let key = (table.schema.clone(), table.name.clone());
                 // What wasn't there may have been made since.
-                let known = |(at, meaning): &(Instant, Meaning)| fresh(at) && *meaning != Meaning::Missing;
+                let known = |(at, meaning): &(Instant, Meaning)| {
+                    fresh(at) && !matches!(meaning, Meaning::Missing | Meaning::Elsewhere)
+                };
                 if !self.tables.get(&key).is_some_and(known) && !asked.tables.contains(&key) {
                     asked.tables.push(key);
                 }
@@ -273,7 +278,7 @@ impl NameCache {
         if asked.is_empty() {
             return Ok(());
         }
-        let ours = registered(tables, backend);
+        let ours = Ours::new(tables, backend);
         self.ask(&asked, &ours, now, catalog).await?;
         self.prove(&asked.functions, &ours, now, catalog).await
     }
@@ -285,7 +290,8 @@ impl NameCache {
         now: Instant,
         catalog: &mut dyn Catalog,
     ) -> Result<()> {
-        let rows = catalog.query(&asked.sql()).await?;
+        let rows = catalog.query(&asked.sql(ours.has_drafts())).await?;
+        let path = search_path(&rows)?;
         for key in &asked.functions {
             self.functions.insert(key.clone(), (now, Function::default()));
         }
@@ -296,7 +302,7 @@ impl NameCache {
             self.types.insert(name.clone(), (now, None));
         }
         for row in rows {
-            self.note(asked, &row, ours, now)?;
+            self.note(asked, &row, ours, &path, now)?;
         }
         Ok(())
     }
@@ -366,19 +372,27 @@ impl NameCache {
             && needs.types.iter().all(|t| self.types.get(t).is_some_and(|(_, v)| v.is_none()))
     }
 
-    fn note(&mut self, asked: &Asked, row: &[Option<String>], ours: &Ours, now: Instant) -> Result<()> {
+    fn note(
+        &mut self,
+        asked: &Asked,
+        row: &[Option<String>],
+        ours: &Ours,
+        path: &[String],
+        now: Instant,
+    ) -> Result<()> {
         let cell = |i: usize| row.get(i).and_then(Option::as_deref);
         let unexpected = || Error::internal("the server's catalog answered in an unexpected form");
         let index: usize = cell(1).and_then(|t| t.parse().ok()).ok_or_else(unexpected)?;
         match cell(0) {
             Some("t") => {
                 let key = asked.tables.get(index).ok_or_else(unexpected)?;
-                let meaning = meaning(row, ours)?;
+                let meaning = meaning(key, row, ours, path)?;
                 if let (Meaning::Registered(table), Some("p")) = (&meaning, cell(4)) {
                     self.partitioned.insert(table.id);
                 }
                 self.tables.insert(key.clone(), (now, meaning));
             }
+            Some("s") => {}
             Some("f") => {
                 let key = asked.functions.get(index).ok_or_else(unexpected)?;
                 let found =
@@ -413,30 +427,123 @@ impl NameCache {
 /// How far functions are followed.
 const DEEPEST: usize = 16;
 
-type Ours = HashMap<(String, String), Arc<TableDef>>;
+/// Schema and name of a relation.
+pub(super) type Place = (String, String);
 
-/// The registered tables of a PostgreSQL backend by schema and name.
-pub(super) fn registered(tables: &Tables, backend: &str) -> Ours {
-    let here = tables.by_id.values().filter(|t| t.location.backend == backend);
-    here.map(|t| (location(t), t.clone())).collect()
+/// The versioned tables of a PostgreSQL backend, by how its sessions name them.
+pub(super) struct Ours {
+    tables: HashMap<Place, Arc<TableDef>>,
+    /// Tables of main that aren't there for the session's ref.
+    absent: HashSet<Place>,
 }
 
-/// The schema and name of a registered table on its backend.
-pub(super) fn location(table: &TableDef) -> (String, String) {
-    let schema = table.location.schema.clone().unwrap_or_else(|| "public".to_owned());
-    (schema, table.location.table.clone())
+impl Ours {
+    pub fn new(tables: &Tables, backend: &str) -> Self {
+        let here = tables.by_id.values().filter(|t| t.location.backend == backend);
+        let absent = tables.absent.iter().filter(|l| l.backend == backend);
+        Self { tables: here.map(|t| (location(t), t.clone())).collect(), absent: absent.map(place).collect() }
+    }
+
+    pub fn get(&self, place: &Place) -> Option<&Arc<TableDef>> {
+        self.tables.get(place)
+    }
+
+    pub fn contains(&self, place: &Place) -> bool {
+        self.tables.contains_key(place)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tables.is_empty()
+    }
+
+    /// Whether it is a table of main that isn't there for the session's ref.
+    pub fn lacks(&self, place: &Place) -> bool {
+        self.absent.contains(place) && !self.contains(place)
+    }
+
+    /// Whether one of the tables is in this schema.
+    pub fn has_schema(&self, schema: &str) -> bool {
+        self.tables.keys().any(|(s, _)| s == schema)
+    }
+
+    /// A table made on a branch, which the server knows under another name.
+    fn draft(&self, place: &Place) -> Option<&Arc<TableDef>> {
+        self.tables.get(place).filter(|t| t.location.is_draft())
+    }
+
+    fn has_drafts(&self) -> bool {
+        self.tables.values().any(|t| t.location.is_draft())
+    }
 }
 
-fn meaning(row: &[Option<String>], ours: &Ours) -> Result<Meaning> {
+/// The versioned tables that there are for the session's ref.
+pub(super) fn registered(ctx: &Context<'_>) -> Ours {
+    Ours::new(&ctx.repository.tables(ctx.checkout), ctx.backend)
+}
+
+/// The schema and name of a versioned table, as sessions on its backend name it.
+pub(super) fn location(table: &TableDef) -> Place {
+    place(&table.location.home())
+}
+
+fn place(location: &Location) -> Place {
+    (location.schema.clone().unwrap_or_else(|| "public".to_owned()), location.table.clone())
+}
+
+/// The schemas in which names without one are looked for, if that was asked.
+fn search_path(rows: &[Vec<Option<String>>]) -> Result<Vec<String>> {
+    let row = rows.iter().find(|row| row.first().is_some_and(|kind| kind.as_deref() == Some("s")));
+    match row.and_then(|row| row.get(2)).and_then(Option::as_deref) {
+        None => Ok(Vec::new()),
+        Some(json) => serde_json::from_str(json).map_err(|e| {
+            Error::internal(format!("the server's catalog answered in an unexpected form: {e}"))
+        }),
+    }
+}
+
+/// The table made on a branch that a name means before what the server finds, if any.
+fn draft<'a>(
+    (schema, name): &(Option<String>, String),
+    found: Option<&str>,
+    ours: &'a Ours,
+    path: &[String],
+) -> Option<&'a Arc<TableDef>> {
+    if let Some(schema) = schema {
+        return ours.draft(&(schema.clone(), name.clone()));
+    }
+    for schema in path {
+        if let Some(table) = ours.draft(&(schema.clone(), name.clone())) {
+            return Some(table);
+        }
+        if found == Some(schema) {
+            return None;
+        }
+    }
+    None
+}
+
+fn meaning(
+    key: &(Option<String>, String),
+    row: &[Option<String>],
+    ours: &Ours,
+    path: &[String],
+) -> Result<Meaning> {
     let cell = |i: usize| row.get(i).and_then(Option::as_deref);
+    if let Some(table) = draft(key, cell(2), ours, path) {
+        return Ok(Meaning::Registered(table.clone()));
+    }
     let (Some(schema), Some(name)) = (cell(2), cell(3)) else { return Ok(Meaning::Missing) };
     let temporary = cell(5) == Some("t");
     // A temporary view may read, and write to, any table.
     if temporary && cell(4) != Some("v") {
         return Ok(Meaning::Temporary);
     }
-    if let Some(table) = ours.get(&(schema.to_owned(), name.to_owned())) {
+    let place = (schema.to_owned(), name.to_owned());
+    if let Some(table) = ours.get(&place) {
         return Ok(Meaning::Registered(table.clone()));
+    }
+    if ours.lacks(&place) {
+        return Ok(Meaning::Elsewhere);
     }
     if matches!(schema, "pg_catalog" | "information_schema" | "pg_toast") {
         return Ok(Meaning::System);

@@ -20,7 +20,8 @@ pub use relax::Relaxed;
 pub use scope::{ColumnUse, Scope, is_within};
 pub use simple::{Simple, simple};
 pub use statement::{
-    Conflict, Insert, Keyed, Kind, Merge, Modify, Nested, Select, Setting, Source, Star, When, Width, Wrap,
+    Conflict, Define, How, Insert, Keyed, Kind, Merge, Modify, Nested, Select, Setting, Source, Star, When,
+    Width, Wrap,
 };
 pub use walk::{Cte, FunctionRef, Role, Site, TableRef, Unnamed, With};
 

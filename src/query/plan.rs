@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use epoch_adapter::{Layer, TableDef, View};
 
+use super::define::{self, Definition};
 use super::lift::Lifted;
 use super::names::{Catalog, Meaning, NameCache};
 use super::parse::{self, Argument, Constant, Kind, Parsed, Setting, Statement, Wrap};
@@ -23,8 +24,10 @@ pub trait State: Send + Sync {
     fn name(&self) -> &str;
     /// As [`Repository::generation`].
     fn generation(&self) -> u64;
-    /// As [`Repository::tables`].
-    fn tables(&self) -> Arc<Tables>;
+    /// As [`Repository::tables_on`].
+    fn tables(&self, checkout: &Checkout) -> Arc<Tables>;
+    /// As [`Repository::find_table`].
+    fn find_table(&self, checkout: &Checkout, name: &str) -> Option<Arc<TableDef>>;
     /// As [`Repository::refresh`].
     async fn refresh(&self) -> Result<()>;
     /// As [`Repository::view`].
@@ -49,8 +52,11 @@ impl State for Repository {
     fn generation(&self) -> u64 {
         self.generation()
     }
-    fn tables(&self) -> Arc<Tables> {
-        self.tables()
+    fn tables(&self, checkout: &Checkout) -> Arc<Tables> {
+        self.tables_on(checkout)
+    }
+    fn find_table(&self, checkout: &Checkout, name: &str) -> Option<Arc<TableDef>> {
+        self.find_table(checkout, name)
     }
     async fn refresh(&self) -> Result<()> {
         self.refresh().await
@@ -101,6 +107,8 @@ pub enum Plan {
     Rewritten(Arc<Rewritten>),
     /// A lone call of one of our functions.
     Call(Call),
+    /// Data definition on a branch.
+    Define(Arc<Definition>),
     /// Concerns tables of several backends, or of another one.
     Federated {
         /// Its text.
@@ -225,8 +233,8 @@ pub async fn plan(ctx: &mut Context<'_>, catalog: &mut dyn Catalog, sql: &str) -
         return Ok(vec![plan]);
     }
     let parsed = parse::parse(sql)?;
-    let tables = ctx.repository.tables();
-    let count = planned_now(&parsed);
+    let tables = ctx.repository.tables(ctx.checkout);
+    let count = planned_now(&parsed, ctx.checkout.is_main());
     let now = parsed.statements.get(..count).unwrap_or_default();
     if needs_names(ctx, now, &tables) {
         let all: Vec<&Statement> = now.iter().collect();
@@ -258,9 +266,10 @@ pub fn plan_without_backend(sql: &str) -> Result<Vec<Plan>> {
 }
 
 /// How many statements can be planned before one of them runs.
-fn planned_now(parsed: &Parsed) -> usize {
+fn planned_now(parsed: &Parsed, main: bool) -> usize {
     let changes = |s: &Statement| match &s.kind {
-        Kind::Names | Kind::Temporary(_) => true,
+        Kind::Names => true,
+        Kind::Define(_) => !main,
         // Another checkout, or a registration.
         Kind::Call { .. } => true,
         Kind::Setting(setting) => !matches!(setting, Setting::Show(_)),
@@ -351,9 +360,9 @@ async fn one(
             ctx.names.unsettle();
             Ok(Plan::Relay { range })
         }
-        Kind::Temporary(_) if !ctx.checkout.is_main() => {
-            ctx.names.unsettle();
-            Ok(Plan::Relay { range })
+        Kind::Define(definition) if !ctx.checkout.is_main() => {
+            let alone = parsed.statements.len() == 1;
+            define::plan(ctx, catalog, sql, statement, definition, alone).await
         }
         Kind::Execute { name, arguments } => {
             execute::statement(ctx, catalog, sql, statement, name, arguments).await

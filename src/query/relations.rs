@@ -96,10 +96,6 @@ async fn at(ctx: &Context<'_>, function: &FunctionRef) -> Result<Option<String>>
     }
     let values = args(&function.arguments, ctx.parameters.unwrap_or_default());
     let [functions::Arg::Text(name), spec] = values.positional.as_slice() else { return Ok(None) };
-    let tables = ctx.repository.tables();
-    let Some(table) = tables.find(name).filter(|t| t.location.backend == ctx.backend) else {
-        return Ok(None);
-    };
     let spec = match spec {
         functions::Arg::Text(spec) => spec.as_str(),
         // Not bound yet: any ref shows the same columns.
@@ -107,11 +103,18 @@ async fn at(ctx: &Context<'_>, function: &FunctionRef) -> Result<Option<String>>
         _ => return Ok(None),
     };
     let checkout = ctx.repository.checkout(spec, Some(ctx.checkout)).await?;
-    let view = ctx.repository.view(&checkout, table)?;
-    if !view.is_plain() {
-        ctx.repository.sound(table).await?;
+    let there = ctx.repository.tables(&checkout).find(name).cloned();
+    let Some(table) = there.or_else(|| ctx.repository.find_table(ctx.checkout, name)) else {
+        return Ok(None);
+    };
+    if table.location.backend != ctx.backend {
+        return Ok(None);
     }
-    let shown = relation::selective(table, &view);
+    let view = ctx.repository.view(&checkout, &table)?;
+    if !view.is_plain() {
+        ctx.repository.sound(&table).await?;
+    }
+    let shown = relation::selective(&table, &view);
     let shown = if view.is_plain() { format!("(SELECT * FROM {shown})") } else { shown };
     Ok(Some(with_types(shown, function)))
 }

@@ -10,7 +10,7 @@ use epoch_adapter_postgres::relation;
 use super::form::{self, Form};
 use super::lift::{self, Lifted};
 use super::lock::{self, Locked};
-use super::names::{Catalog, Meaning};
+use super::names::{Catalog, Meaning, location};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten};
 use super::text::{Edits, compact_parameters};
@@ -230,7 +230,7 @@ impl Rewriter<'_> {
             let named = |t: &&TableRef| t.alias.is_none() && t.name == *table;
             let Some(found) = self.statement.tables.iter().find(|t| {
                 let here = match ctx.names.table(t) {
-                    Meaning::Registered(d) => d.location.schema.as_deref() == Some(schema),
+                    Meaning::Registered(d) => location(&d).0 == *schema,
                     _ if catalogs::schema(ctx, t) == Some(schema.as_str()) => true,
                     _ => t.schema.as_ref() == Some(schema) && views::definition(ctx, t).is_some(),
                 };

@@ -64,9 +64,7 @@ impl Fake {
             ),
             table(3, "lite", "events", vec![column("id", "bigint")]),
         ];
-        let by_name = all.iter().map(|t| (t.name.clone(), t.clone())).collect();
-        let by_id = all.iter().map(|t| (t.id, t.clone())).collect();
-        Self { tables: Arc::new(Tables { by_name, by_id }) }
+        Self { tables: Arc::new(Tables::new(all.iter().map(|t| (t.id, t.clone())).collect())) }
     }
 }
 
@@ -78,8 +76,11 @@ impl State for Fake {
     fn generation(&self) -> u64 {
         1
     }
-    fn tables(&self) -> Arc<Tables> {
+    fn tables(&self, _: &Checkout) -> Arc<Tables> {
         self.tables.clone()
+    }
+    fn find_table(&self, _: &Checkout, name: &str) -> Option<Arc<TableDef>> {
+        self.tables.find(name).cloned()
     }
     async fn refresh(&self) -> Result<()> {
         Ok(())
@@ -272,7 +273,7 @@ pub(super) fn shortened(sql: &str) -> String {
     use epoch_adapter_postgres::relation::{self, Claim};
     let state = Fake::new();
     let mut sql = sql.to_owned();
-    for table in state.tables().by_id.values() {
+    for table in state.tables(&main_branch()).by_id.values() {
         let name = &table.name.name;
         let (branch, commit) = (branch(), commit());
         for (checkout, tag) in [(&branch, "branch"), (&commit, "commit")] {
@@ -317,6 +318,7 @@ fn shown(plan: &Plan, sql: &str) -> String {
     match plan {
         Plan::Relay { range } => format!("relay {}", &sql[range.clone()]),
         Plan::Federated { range } => format!("federated {}", &sql[range.clone()]),
+        Plan::Define(definition) => format!("{:?}", definition.action),
         Plan::Rest { range } => format!("rest {}", &sql[range.clone()]),
         Plan::Setting { setting, .. } => format!("{setting:?}"),
         Plan::Call(call) => format!("call {} {:?} {:?}", call.name, call.args(&[]), call.columns),

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::form::Form;
-use super::names::{Catalog, Meaning, registered};
+use super::names::{Catalog, Meaning, Place, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
@@ -22,8 +22,9 @@ pub(super) fn definition(ctx: &Context<'_>, table: &TableRef) -> Option<String> 
     }
     match ctx.names.table(table) {
         Meaning::Other { kind: 'v', reads, definition: Some(definition), .. } => {
-            let ours = registered(&ctx.repository.tables(), ctx.backend);
-            reads.iter().any(|name| ours.contains_key(name)).then_some(definition)
+            let ours = registered(ctx);
+            let read = |name: &Place| ours.contains(name) || ours.lacks(name);
+            reads.iter().any(read).then_some(definition)
         }
         _ => None,
     }
@@ -31,7 +32,7 @@ pub(super) fn definition(ctx: &Context<'_>, table: &TableRef) -> Option<String> 
 
 /// The registered tables that the views of a statement read.
 pub(super) fn tables(ctx: &Context<'_>, statement: &Statement) -> Vec<Arc<TableDef>> {
-    let ours = registered(&ctx.repository.tables(), ctx.backend);
+    let ours = registered(ctx);
     let views = statement.tables.iter().filter(|table| definition(ctx, table).is_some());
     let reads = views.flat_map(|table| match ctx.names.table(table) {
         Meaning::Other { reads, .. } => reads,
@@ -87,7 +88,7 @@ fn inline<'a>(
         let [statement] = parsed.statements.as_slice() else {
             return Err(Error::new(sqlstate::INTERNAL_ERROR, "the query of a view is not one statement"));
         };
-        let tables = ctx.repository.tables();
+        let tables = ctx.repository.tables(ctx.checkout);
         ctx.names.learn(&[statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
         check::statement(ctx, statement)?;
         if !statement.locking.is_empty() {

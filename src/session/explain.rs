@@ -92,6 +92,9 @@ impl Explainer<'_> {
             }
             Plan::Call(call) => all.push(self.part("version control", None, text(call.range))),
             Plan::Setting { range, .. } => all.push(self.part("session", None, text(range))),
+            Plan::Define(definition) => {
+                all.push(self.part("version control", backend, text(definition.range.clone())))
+            }
             Plan::Federated { range } | Plan::Rest { range } => {
                 all.push(self.part("later", None, text(range)))
             }

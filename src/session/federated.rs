@@ -229,7 +229,9 @@ impl Federated {
         Ok(Arc::new(match plan {
             Plan::Call(call) => LocalStatement::Call(call),
             Plan::Setting { range, setting } => LocalStatement::Setting(setting, text(range).to_owned()),
-            Plan::Rewritten(_) => return Err(Error::internal("a rewritten statement without a backend")),
+            Plan::Rewritten(_) | Plan::Define(_) => {
+                return Err(Error::internal("a statement for PostgreSQL without such a backend"));
+            }
             Plan::Relay { range } | Plan::Federated { range } | Plan::Rest { range } => {
                 let prepare = self.engine.prepare(&self.seat.checkout, text(range), types).boxed();
                 LocalStatement::Federated(prepare.await?)
@@ -258,6 +260,7 @@ impl Federated {
                 (Done::federated(outcome), Effect::Switch(initial))
             }
             LocalStatement::Setting(setting, _) => seat.set(setting, in_transaction).boxed().await?,
+            LocalStatement::Define(definition, _) => return Err(Error::unsupported(definition.tag)),
             LocalStatement::Federated(prepared) => {
                 let run = engine.execute(&seat.checkout, prepared, &portal.params, &portal.formats).boxed();
                 let mut done = Done::federated(uncancelled(&seat.live, run).await??);
@@ -395,6 +398,7 @@ impl Explain for Explainer<'_> {
                 Plan::Call(call) => ("version control", call.range),
                 Plan::Setting { range, .. } => ("session", range),
                 Plan::Rewritten(rewritten) => ("native", rewritten.range.clone()),
+                Plan::Define(definition) => ("native", definition.range.clone()),
                 Plan::Relay { range } | Plan::Federated { range } | Plan::Rest { range } => {
                     ("federated", range)
                 }

@@ -8,7 +8,7 @@ use futures::StreamExt;
 
 use super::registry::Live;
 use crate::federation::{Outcome, Params, Prepared, RowStream, Tag};
-use crate::query::{Call, Setting};
+use crate::query::{Call, Definition, Setting};
 use crate::wire::encode::{self, Severity};
 use crate::wire::startup::lost;
 use crate::wire::value::{self, Type};
@@ -22,6 +22,8 @@ pub enum LocalStatement {
     Setting(Setting, String),
     /// A statement of the federated route.
     Federated(Prepared),
+    /// Data definition on a branch, with its text.
+    Define(Arc<Definition>, String),
 }
 
 impl LocalStatement {
@@ -32,7 +34,7 @@ impl LocalStatement {
             Self::Call(call) => {
                 (0..call.parameters()).map(|i| given(i).unwrap_or(Type::Text.oid())).collect()
             }
-            Self::Setting(..) => Vec::new(),
+            Self::Setting(..) | Self::Define(..) => Vec::new(),
             Self::Federated(prepared) => {
                 prepared.parameters().iter().map(postgres_types::Type::oid).collect()
             }

@@ -154,6 +154,16 @@ impl Planner {
         self.names.version()
     }
 
+    /// The name of the session's backend.
+    pub fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// Names may mean something else from now on.
+    pub fn forget_names(&mut self) {
+        self.names.invalidate();
+    }
+
     /// No transaction is open any more.
     pub fn settle(&mut self) {
         self.names.settle();
@@ -239,7 +249,7 @@ pub(super) fn columns(
         LocalStatement::Setting(Setting::Show(name), _) => {
             Some(vec![Field::new(name, crate::wire::value::Type::Text)])
         }
-        LocalStatement::Setting(..) => None,
+        LocalStatement::Setting(..) | LocalStatement::Define(..) => None,
         LocalStatement::Federated(prepared) => {
             prepared.columns().map(|columns| columns.iter().map(Field::federated).collect())
         }
@@ -319,6 +329,10 @@ impl Native {
                     let sql = text.get(range.clone()).unwrap_or_default().to_owned();
                     (Route::Local(Arc::new(LocalStatement::Setting(setting, sql))), range)
                 }
+                Plan::Define(definition) => {
+                    let range = definition.range.clone();
+                    (Route::Local(Arc::new(LocalStatement::Define(definition, text.to_owned()))), range)
+                }
                 Plan::Federated { range } => {
                     let sql = text.get(range.clone()).unwrap_or_default();
                     match engine.prepare(&seat.checkout, sql, types).boxed().await {
@@ -367,6 +381,7 @@ impl Native {
                 let result = self.planner.seat.set(setting, in_transaction).boxed().await;
                 self.take_effect(result).await
             }
+            LocalStatement::Define(definition, text) => self.define(definition, text).await,
             LocalStatement::Federated(prepared) => {
                 if self.pipe.status != Status::Idle && prepared.columns().is_none() {
                     return Ok(Err(Error::unsupported(

@@ -93,6 +93,13 @@ impl Error {
         constraint, with_constraint;
     }
 
+    /// Replaces the primary message.
+    #[must_use]
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// Where in the statement the error is, in characters from 1.
     pub fn position(&self) -> Option<usize> {
         self.0.position

@@ -15,6 +15,7 @@
 #![warn(missing_docs)]
 
 mod change;
+mod draft;
 mod error;
 mod location;
 mod predicate;
@@ -25,8 +26,9 @@ mod view;
 pub mod sqlstate;
 
 pub use change::{ChangeKind, RowChange, RowWrite, SealMode, Sealed, TableChanges, TableStats};
+pub use draft::{Definition, DraftChange, Piece, Statement};
 pub use error::{Error, Result};
-pub use location::{BackendKind, Location};
+pub use location::{BackendKind, Location, schema_of_draft};
 pub use predicate::{Comparison, Predicate};
 pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema};
 pub use value::{Row, Value};
@@ -100,6 +102,33 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// of our objects with it: the database is as it was before the first registration.
     async fn uninstall(&self, table: &TableDef) -> Result<()>;
 
+    /// Makes or changes a draft, a table that exists on branches only (see [`Location::draft`]), in one
+    /// transaction: runs the client's own statement on it, then installs what a versioned table has. Only
+    /// `layer` may hold rows of it, none of them committed. Returns what the table is now. An error's position is
+    /// one in the client's statement. The default
+    /// refuses (0A000).
+    async fn define(&self, table: &TableDef, layer: Layer, change: &DraftChange) -> Result<Definition> {
+        let _ = (table, layer, change);
+        Err(Error::unsupported(format!("data definition on a branch of a {} backend", self.kind())))
+    }
+
+    /// Empties what `layer` holds of a draft that was dropped there, so that nothing else sees its rows.
+    async fn clear(&self, table: &TableDef, layer: Layer) -> Result<()> {
+        let _ = (table, layer);
+        Ok(())
+    }
+
+    /// The foreign keys of drafts: which table refers to which. The default has none.
+    async fn references(&self) -> Result<Vec<(TableId, TableId)>> {
+        Ok(Vec::new())
+    }
+
+    /// What a draft is now; `None` if it isn't there. The default has no drafts.
+    async fn definition(&self, table: &TableDef) -> Result<Option<Definition>> {
+        let _ = table;
+        Ok(None)
+    }
+
     /// Makes sure that `layer` exists for `table`, so that rows can be written to it: records the
     /// lineage and, for a nested branch, copies what `parent` (the parent's own layer as of the
     /// fork) holds over the base. Idempotent, durable when it returns, safe under concurrent calls.
@@ -135,7 +164,8 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// first key that differs, nothing applied), then moves pending work into the ordinal as `mode`
     /// says. Exact under concurrent writers: contains what was committed in the backend when it
     /// ran, what is in flight falls into the next one. Repeating it with the same `operation`
-    /// returns the first run's result and changes nothing.
+    /// returns the first run's result and changes nothing. On main, a draft whose changes are given
+    /// under its home's definition first becomes the table there.
     async fn seal(
         &self,
         operation: &str,

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, sqlstate};
+use crate::{Error, TableId, TableName, sqlstate};
 
 /// The kinds of backend that there are adapters for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,6 +43,52 @@ pub struct Location {
     pub schema: Option<String>,
     /// The table's name in the backend, as stored there (no quoting); may hold `*` in a pattern.
     pub table: String,
+}
+
+/// The longest name of a schema whose drafts' schemas still have names that PostgreSQL keeps whole.
+const LONGEST_SCHEMA: usize = 40;
+
+impl Location {
+    /// Where a table made on a branch of a PostgreSQL backend is kept until a merge brings it to main: in a
+    /// schema of its own, which no other table of this name can be in. 0A000 if the schema's name is too
+    /// long for that.
+    pub fn draft(backend: &str, id: TableId, name: &TableName) -> Result<Self, Error> {
+        if name.schema.len() > LONGEST_SCHEMA {
+            return Err(Error::unsupported(format!(
+                "a table on a branch in schema \"{}\", whose name has more than {LONGEST_SCHEMA} bytes",
+                name.schema
+            )));
+        }
+        Ok(Self {
+            kind: BackendKind::PostgreSql,
+            backend: backend.to_owned(),
+            schema: Some(format!("{DRAFT}{}_{}", id.0, name.schema)),
+            table: name.name.clone(),
+        })
+    }
+
+    /// Whether this is the place of a table that exists on branches only.
+    pub fn is_draft(&self) -> bool {
+        self.schema.as_deref().is_some_and(|schema| schema_of_draft(schema).is_some())
+    }
+
+    /// The place that a draft gets on main, and by which sessions on its branches name it; of any other
+    /// table, its place.
+    #[must_use]
+    pub fn home(&self) -> Self {
+        let schema = self.schema.as_deref();
+        let home = schema.and_then(schema_of_draft).or(schema);
+        Self { schema: home.map(str::to_owned), ..self.clone() }
+    }
+}
+
+/// What the names of drafts' schemas begin with.
+const DRAFT: &str = "epoch_b";
+
+/// The schema that the tables of a draft's schema belong to; `None` if it isn't one.
+pub fn schema_of_draft(schema: &str) -> Option<&str> {
+    let (id, home) = schema.strip_prefix(DRAFT)?.split_once('_')?;
+    (!id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) && !home.is_empty()).then_some(home)
 }
 
 impl fmt::Display for Location {
@@ -86,5 +132,33 @@ impl FromStr for Location {
             return Err(bad());
         }
         Ok(Self { kind, backend: backend.to_owned(), schema, table: table.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_draft_knows_its_home() {
+        let name = TableName { schema: "odd_b1".to_owned(), name: "users".to_owned() };
+        let draft = Location::draft("crm", TableId(12), &name);
+        assert_eq!(
+            draft.as_ref().map(ToString::to_string).ok().as_deref(),
+            Some("postgresql://crm/epoch_b12_odd_b1.users")
+        );
+        assert_eq!(draft.as_ref().map(Location::is_draft).ok(), Some(true));
+        assert_eq!(
+            draft.map(|d| d.home().to_string()).ok().as_deref(),
+            Some("postgresql://crm/odd_b1.users")
+        );
+        assert_eq!(schema_of_draft("epoch_public"), None);
+        assert_eq!(schema_of_draft("epoch_b_public"), None);
+        assert_eq!(schema_of_draft("epoch_bx_public"), None);
+        let long = TableName { schema: "s".repeat(41), name: "users".to_owned() };
+        assert_eq!(
+            Location::draft("crm", TableId(1), &long).map_err(|e| e.code().to_owned()),
+            Err("0A000".to_owned())
+        );
     }
 }

@@ -290,11 +290,13 @@ async fn parents_first<'a>(tx: &Tx, changes: &[&'a TableChanges]) -> Result<Vec<
     let mut parents: HashMap<usize, BTreeSet<usize>> = HashMap::new();
     if changes.len() > 1 {
         let tables = join(changes.iter().enumerate(), ", ", |(i, c)| {
-            format!("({i}, {}::regclass)", crate::layout::literal(&base(&c.table)))
+            format!("({i}, {}::regclass, 'parent_{}')", crate::layout::literal(&base(&c.table)), c.table.id.0)
         });
         let sql = format!(
-            "WITH t (i, oid) AS (VALUES {tables}) SELECT c.i, p.i FROM pg_constraint k \
-             JOIN t c ON c.oid = k.conrelid JOIN t p ON p.oid = k.confrelid WHERE k.contype = 'f' AND c.i <> p.i"
+            "WITH t (i, oid, stand_in) AS (VALUES {tables}) SELECT c.i, p.i FROM pg_constraint k \
+             JOIN pg_class r ON r.oid = k.confrelid JOIN t c ON c.oid = k.conrelid \
+             JOIN t p ON p.oid = k.confrelid OR (p.stand_in = r.relname AND {}) WHERE k.contype = 'f' AND c.i <> p.i",
+            crate::stand_in::STANDS_IN
         );
         for row in texts(tx, &sql).await? {
             let mut numbers = row.into_iter().flatten().filter_map(|n| n.parse::<usize>().ok());

@@ -19,6 +19,8 @@ pub(crate) async fn discover(client: &Object, backend: &str, pattern: &str) -> R
         None => ("public", pattern),
     };
     let tables = list(client, &like(schema), &like(table)).await?;
+    // Drafts can be described, they aren't to be found.
+    let tables = tables.into_iter().filter(|t| !t.schema.starts_with("epoch_"));
     let discovered = |t: Listed| Discovered {
         location: Location {
             kind: BackendKind::PostgreSql,
@@ -29,7 +31,7 @@ pub(crate) async fn discover(client: &Object, backend: &str, pattern: &str) -> R
         key: t.key,
         reason: t.reason,
     };
-    Ok(tables.into_iter().map(discovered).collect())
+    Ok(tables.map(discovered).collect())
 }
 
 /// A `*` pattern as a LIKE pattern.

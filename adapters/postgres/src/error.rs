@@ -1,6 +1,6 @@
 //! Errors of the driver and the server as ours.
 
-use epoch_adapter::{Error, sqlstate};
+use epoch_adapter::{Error, schema_of_draft, sqlstate};
 use tokio_postgres::error::{DbError, ErrorPosition};
 
 /// Maps an error of the driver. Server errors keep SQLSTATE, texts and fields.
@@ -73,9 +73,14 @@ fn server(db: &DbError) -> Error {
 /// An error that the server raised about an overlay table, as it would read about the base: its
 /// schema, and a DETAIL without our hidden columns.
 pub fn present(error: Error) -> Error {
+    // The base of a draft has no columns of ours.
+    if let Some(home) = error.schema().and_then(schema_of_draft).map(str::to_owned) {
+        return error.with_schema(home);
+    }
     let Some(schema) = error.schema().and_then(|s| s.strip_prefix("epoch_")).map(str::to_owned) else {
         return error;
     };
+    let schema = schema_of_draft(&schema).map(str::to_owned).unwrap_or(schema);
     let detail = error.detail().and_then(present_detail);
     let error = error.with_schema(schema);
     match detail {
@@ -132,6 +137,19 @@ mod tests {
             "Key (a)=(1) conflicts with existing key (a)=(2)."
         );
         assert_eq!(present_detail("Array value must start with \"{\"."), None);
+    }
+
+    #[test]
+    fn errors_about_drafts_name_their_home() {
+        let detail = "Failing row contains (1, a, b, 7, f).";
+        let error = Error::new("23514", "x").with_detail(detail);
+        let base = present(error.clone().with_schema("epoch_b2_sales"));
+        assert_eq!((base.schema(), base.detail()), (Some("sales"), Some(detail)));
+        let overlay = present(error.with_schema("epoch_epoch_b2_sales"));
+        assert_eq!(
+            (overlay.schema(), overlay.detail()),
+            (Some("sales"), Some("Failing row contains (1, a, b)."))
+        );
     }
 
     #[test]

@@ -24,8 +24,13 @@ pub(crate) async fn install(tx: Tx, table: &TableDef) -> Result<()> {
     tx.finish(done).await
 }
 
-async fn install_in(client: &Object, table: &TableDef) -> Result<()> {
-    client.batch_execute(INSTALL_LOCK).await.map_err(pg)?;
+/// Until the transaction ends, nobody else installs or removes anything.
+pub(crate) async fn lock(client: &Object) -> Result<()> {
+    client.batch_execute(INSTALL_LOCK).await.map_err(pg)
+}
+
+pub(crate) async fn install_in(client: &Object, table: &TableDef) -> Result<()> {
+    lock(client).await?;
     if registered(client, table).await? {
         return Ok(());
     }
@@ -34,12 +39,18 @@ async fn install_in(client: &Object, table: &TableDef) -> Result<()> {
     client.batch_execute(&lock).await.map_err(pg)?;
     client.batch_execute(&tables(table)).await.map_err(pg)?;
     client.batch_execute(&defaults(client, table).await?).await.map_err(pg)?;
-    let indexes = indexes(client, table).await?;
-    for statement in index_statements(table, &indexes)? {
+    for statement in index_statements(table, &indexes(client, table).await?)? {
         client.batch_execute(&statement).await.map_err(pg)?;
     }
+    guards(client, table).await
+}
+
+/// The triggers on base and overlay, and their functions.
+pub(crate) async fn guards(client: &Object, table: &TableDef) -> Result<()> {
+    let indexes = indexes(client, table).await?;
     let partitioned = partitions::is_partitioned(client, table).await?;
-    let script = capture::script(table, partitioned) + &claim(table) + &crate::constraints::unique(table, &indexes);
+    let script =
+        capture::script(table, partitioned) + &claim(table) + &crate::constraints::unique(table, &indexes);
     client.batch_execute(&script).await.map_err(pg)?;
     if partitioned {
         partitions::install(client, table).await?;
@@ -47,11 +58,17 @@ async fn install_in(client: &Object, table: &TableDef) -> Result<()> {
     crate::foreign_keys::refresh(client, table).await
 }
 
+/// Makes what all versioned tables share, if it isn't there.
+pub(crate) async fn shared_part(client: &Object) -> Result<()> {
+    if has_shared_part(client).await? {
+        return Ok(());
+    }
+    client.batch_execute(SCHEMA_SQL).await.map_err(pg)
+}
+
 /// Makes the shared part if need be; whether this table is there already, after entering it.
 async fn registered(client: &Object, table: &TableDef) -> Result<bool> {
-    if !shared_part(client).await? {
-        client.batch_execute(SCHEMA_SQL).await.map_err(pg)?;
-    }
+    shared_part(client).await?;
     let schema = table.location.schema.as_deref().unwrap_or("public");
     let name = &table.location.table;
     let rows = client
@@ -85,7 +102,7 @@ async fn registered(client: &Object, table: &TableDef) -> Result<bool> {
 }
 
 /// Whether the schema `epoch` is there; 42P06 if it is somebody else's.
-async fn shared_part(client: &Object) -> Result<bool> {
+async fn has_shared_part(client: &Object) -> Result<bool> {
     let row = client
         .query_one(
             "SELECT to_regnamespace('epoch') IS NOT NULL, to_regclass('epoch.registered') IS NOT NULL",
@@ -292,18 +309,32 @@ pub(crate) async fn uninstall(tx: Tx, table: &TableDef) -> Result<()> {
     tx.finish(done).await
 }
 
-async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
-    client.batch_execute(INSTALL_LOCK).await.map_err(pg)?;
-    if !shared_part(client).await? {
-        return Ok(());
-    }
+/// Drops what belongs to the table alone; false if there is nothing.
+pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool> {
     crate::foreign_keys::remove(client, table).await?;
     let removed =
         client.execute("DELETE FROM epoch.registered WHERE id = $1", &[&table.id.0]).await.map_err(pg)?;
     if removed == 0 {
+        return Ok(false);
+    }
+    drop_triggers(client, table).await?;
+    let script = format!(
+        "DROP TABLE IF EXISTS {}, {}, {}; DELETE FROM epoch.layer WHERE table_id = {id}; DELETE FROM epoch.partition WHERE table_id = {id}",
+        overlay(table),
+        mask(table),
+        history(table),
+        id = table.id.0
+    );
+    client.batch_execute(&script).await.map_err(pg)?;
+    Ok(true)
+}
+
+async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
+    lock(client).await?;
+    if !has_shared_part(client).await? || !take_away(client, table).await? {
         return Ok(());
     }
-    client.batch_execute(&drop_script(client, table).await?).await.map_err(pg)?;
+    crate::draft::drop_base(client, table).await?;
     // Children of this table look at the live one from now on.
     crate::foreign_keys::refresh(client, table).await?;
     let schema = literal(table.location.schema.as_deref().unwrap_or("public"));
@@ -331,44 +362,29 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     Ok(())
 }
 
-async fn drop_script(client: &Object, table: &TableDef) -> Result<String> {
+/// Drops our triggers on the base, its partitions and the overlay, and all functions of the table's.
+pub(crate) async fn drop_triggers(client: &Object, table: &TableDef) -> Result<()> {
     let id = table.id.0;
     // Wherever they are: the table may have been renamed, a partition detached.
     let rows = client
         .query(
-            "SELECT DISTINCT quote_ident(t.tgname), quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+            "SELECT DISTINCT 1, format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname)
              FROM pg_trigger f JOIN pg_proc p ON p.oid = f.tgfoid
              JOIN pg_trigger t ON t.tgrelid = f.tgrelid
              JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE p.pronamespace = 'epoch'::regnamespace AND p.proname ~ $1
-             AND t.tgname LIKE 'zz\\_epoch\\_%' AND NOT t.tgisinternal AND t.tgparentid = 0",
-            &[&format!("^capture_{id}_")],
+             AND t.tgname LIKE 'zz\\_epoch\\_%' AND NOT t.tgisinternal AND t.tgparentid = 0
+             UNION ALL
+             SELECT 2, format('DROP FUNCTION %s', p.oid::regprocedure) FROM pg_proc p
+             WHERE p.pronamespace = 'epoch'::regnamespace AND p.proname ~ $2 ORDER BY 1",
+            &[&format!("^(capture|overlay)_{id}_"), &format!("^[a-z]+_{id}_")],
         )
         .await
         .map_err(pg)?;
     let mut script = String::new();
     for row in &rows {
-        let (trigger, relation): (String, String) =
-            (row.try_get(0).map_err(pg)?, row.try_get(1).map_err(pg)?);
-        script += &format!("DROP TRIGGER {trigger} ON {relation};\n");
+        let statement: String = row.try_get(1).map_err(pg)?;
+        script += &format!("{statement};\n");
     }
-    script += &format!(
-        "DROP TABLE IF EXISTS {}, {}, {};\nDELETE FROM epoch.layer WHERE table_id = {id};\nDELETE FROM epoch.partition WHERE table_id = {id};\n",
-        overlay(table),
-        mask(table),
-        history(table)
-    );
-    let functions = client
-        .query(
-            "SELECT p.oid::regprocedure::text FROM pg_proc p WHERE p.pronamespace = 'epoch'::regnamespace
-             AND p.proname ~ $1",
-            &[&format!("^[a-z]+_{id}_")],
-        )
-        .await
-        .map_err(pg)?;
-    for row in &functions {
-        let function: String = row.try_get(0).map_err(pg)?;
-        script += &format!("DROP FUNCTION {function};\n");
-    }
-    Ok(script)
+    client.batch_execute(&script).await.map_err(pg)
 }

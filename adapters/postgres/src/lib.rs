@@ -9,6 +9,7 @@ mod catalog;
 mod connect;
 mod constraints;
 mod diff;
+mod draft;
 mod drift;
 mod error;
 mod foreign_keys;
@@ -23,6 +24,7 @@ pub mod relation;
 mod rows;
 mod scan;
 mod seal;
+mod stand_in;
 mod stream;
 mod text;
 mod transaction;
@@ -31,6 +33,7 @@ mod types;
 
 pub use diff::diff_sql;
 pub use error::{present, present_detail};
+pub use stand_in::FOREIGN_KEYS;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -38,9 +41,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
-    Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Location, Ordinal,
-    Predicate, Result, Scan, SealMode, Sealed, Segment, TableChanges, TableDef, TableId, TableSchema,
-    TableStats, Transaction, View, sqlstate,
+    Adapter, BackendKind, BatchStream, ChangeStream, Definition, Discovered, DraftChange, Error, Health,
+    Layer, Location, Ordinal, Predicate, Result, Scan, SealMode, Sealed, Segment, TableChanges, TableDef,
+    TableId, TableSchema, TableStats, Transaction, View, sqlstate,
 };
 
 use crate::error::pg;
@@ -124,6 +127,26 @@ impl Adapter for PostgresAdapter {
 
     async fn uninstall(&self, table: &TableDef) -> Result<()> {
         install::uninstall(Tx::begin_ddl(&self.pool, &self.name).await?, table).await
+    }
+
+    async fn define(&self, table: &TableDef, layer: Layer, change: &DraftChange) -> Result<Definition> {
+        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        let done = draft::define(&tx, table, layer, change).await;
+        tx.finish(done).await
+    }
+
+    async fn clear(&self, table: &TableDef, layer: Layer) -> Result<()> {
+        let tx = self.tx().await?;
+        let done = draft::clear(&tx, table, layer).await;
+        tx.finish(done).await
+    }
+
+    async fn references(&self) -> Result<Vec<(TableId, TableId)>> {
+        stand_in::references(&self.client().await?).await
+    }
+
+    async fn definition(&self, table: &TableDef) -> Result<Option<Definition>> {
+        draft::definition(&self.client().await?, table).await
     }
 
     async fn ensure_layer(&self, table: &TableDef, layer: Layer, parent: Option<&View>) -> Result<()> {

@@ -12,7 +12,7 @@ use crate::layout::{PENDING, history};
 use crate::pending::{current, with_pending};
 use crate::text::{columns, fill, join, key, same_key};
 use crate::tx::{Tx, texts};
-use crate::{apply, drift};
+use crate::{apply, draft, drift};
 
 const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
 
@@ -43,6 +43,9 @@ pub(crate) async fn seal(
     tx.batch_execute(&lock).await.map_err(pg)?;
     if let Some(first) = sealed(tx, operation).await? {
         return Ok(Outcome::Sealed(first));
+    }
+    if layer.is_main() {
+        draft::bring_home(tx, changes).await?;
     }
     let concerned = if layer.is_main() {
         tables.to_vec()

@@ -75,7 +75,7 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn new(planner: &Planner) -> Self {
-        let tables = planner.repository.tables().sorted();
+        let tables = planner.repository.tables_on(&planner.checkout).sorted();
         let mut schemas = vec![
             (PG_CATALOG, "pg_catalog".to_owned()),
             (PUBLIC, "public".to_owned()),

@@ -59,9 +59,15 @@ impl Asked {
     }
 
     /// One query for all of them. The first column says what a row is about, the second the index of the
-    /// name in its list.
-    pub(super) fn sql(&self) -> String {
+    /// name in its list. `path`: whether to ask for the search path, too.
+    pub(super) fn sql(&self, path: bool) -> String {
         let mut parts = Vec::new();
+        if path && !self.tables.is_empty() {
+            parts.push(
+                "SELECT 's', '0', pg_catalog.to_json(pg_catalog.current_schemas(true))::text, NULL, NULL, NULL, NULL, NULL, NULL"
+                    .to_owned(),
+            );
+        }
         if !self.tables.is_empty() {
             parts.push(self.tables_sql());
         }

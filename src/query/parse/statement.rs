@@ -78,8 +78,8 @@ pub enum Kind {
     Pass,
     /// As [`Kind::Pass`], and changes what names mean.
     Names,
-    /// Is fine if every table in it is temporary.
-    Temporary(&'static str),
+    /// Data definition: of temporary tables the server's, of tables made on a branch ours.
+    Define(Define),
     /// EXECUTE of a prepared statement.
     Execute {
         /// Its name.
@@ -89,6 +89,39 @@ pub enum Kind {
     },
     /// Has no rewrite; the construct's name.
     Refused(String),
+}
+
+/// Data definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Define {
+    /// What it is called, and its command tag.
+    pub what: &'static str,
+    /// What it does.
+    pub how: How,
+}
+
+/// What data definition does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum How {
+    /// CREATE TABLE of the first table.
+    Create {
+        /// IF NOT EXISTS.
+        if_not_exists: bool,
+    },
+    /// Changes the only table.
+    Alter,
+    /// DROP TABLE.
+    DropTable {
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// DROP INDEX of the only relation.
+    DropIndex {
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// Something that a branch can't do to its own tables, by name.
+    Never(String),
 }
 
 /// A statement about settings that the session answers itself.

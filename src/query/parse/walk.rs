@@ -23,6 +23,8 @@ pub enum Role {
     Target,
     /// Named by a utility statement.
     Named,
+    /// The parent of a foreign key that is made.
+    Parent,
 }
 
 /// A table's name in a statement.
@@ -537,7 +539,7 @@ impl<'s> Walker<'s> {
     }
 
     /// The index of the last token of `a.b.c` that starts at token `first`.
-    fn dotted(&self, first: usize) -> Option<usize> {
+    pub fn dotted(&self, first: usize) -> Option<usize> {
         let tokens = &self.tokens.list;
         tokens.get(first).filter(|t| t.is_name())?;
         let mut last = first;

@@ -75,8 +75,11 @@ impl State for Real {
     fn generation(&self) -> u64 {
         1
     }
-    fn tables(&self) -> Arc<Tables> {
+    fn tables(&self, _: &Checkout) -> Arc<Tables> {
         self.tables.clone()
+    }
+    fn find_table(&self, _: &Checkout, name: &str) -> Option<Arc<TableDef>> {
+        self.tables.find(name).cloned()
     }
     async fn refresh(&self) -> Result<()> {
         Ok(())

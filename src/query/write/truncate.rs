@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{Layer, TableDef};
+use epoch_adapter::{Layer, TableDef, schema_of_draft};
 use epoch_adapter_postgres::layout::{LINEAGE, base, literal, overlay, quote};
 use epoch_adapter_postgres::relation;
 
@@ -86,24 +86,27 @@ async fn references(catalog: &mut dyn Catalog, tables: &[Arc<TableDef>]) -> Resu
         .map(|t| format!("({}::pg_catalog.regclass::pg_catalog.oid)", literal(&base(t))))
         .collect();
     let sql = format!(
-        "WITH RECURSIVE w(oid) AS (VALUES {} UNION SELECT k.conrelid FROM w JOIN pg_catalog.pg_constraint k ON k.confrelid = w.oid AND k.contype = 'f') \
-         SELECT cn.nspname, c.relname, pn.nspname, p.relname FROM w JOIN pg_catalog.pg_constraint k ON k.confrelid = w.oid AND k.contype = 'f' \
+        "WITH RECURSIVE k(conrelid, confrelid) AS ({}), \
+         w(oid) AS (VALUES {} UNION SELECT k.conrelid FROM w JOIN k ON k.confrelid = w.oid) \
+         SELECT cn.nspname, c.relname, pn.nspname, p.relname FROM w JOIN k ON k.confrelid = w.oid \
          JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace \
          JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace \
-         WHERE c.oid <> p.oid AND k.conparentid = 0",
+         WHERE c.oid <> p.oid",
+        epoch_adapter_postgres::FOREIGN_KEYS,
         oids.join(", ")
     );
     let rows = catalog.query(&sql).await?;
     let cell = |row: &[Option<String>], i: usize| row.get(i).cloned().flatten().unwrap_or_default();
-    let one = |row: &Vec<Option<String>>| Reference {
-        child: (cell(row, 0), cell(row, 1)),
-        parent: (cell(row, 2), cell(row, 3)),
+    let place = |row: &[Option<String>], i: usize| {
+        let schema = cell(row, i);
+        (schema_of_draft(&schema).unwrap_or(&schema).to_owned(), cell(row, i + 1))
     };
+    let one = |row: &Vec<Option<String>>| Reference { child: place(row, 0), parent: place(row, 2) };
     Ok(rows.iter().map(one).collect())
 }
 
 fn add_children(ctx: &Context<'_>, listed: &mut Vec<Arc<TableDef>>, references: &[Reference]) -> Result<()> {
-    let ours = registered(&ctx.repository.tables(), ctx.backend);
+    let ours = registered(ctx);
     for reference in references {
         let Some(child) = ours.get(&reference.child) else {
             return Err(Error::unsupported(format!(

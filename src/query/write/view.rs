@@ -68,7 +68,7 @@ impl<'a> View<'a> {
     ) -> Result<Option<Self>> {
         let (parsed, simple) = (parse::parse(definition)?, parse::simple(definition));
         let ([query], Some(simple)) = (parsed.statements.as_slice(), simple) else { return Ok(None) };
-        let tables = ctx.repository.tables();
+        let tables = ctx.repository.tables(ctx.checkout);
         ctx.names.learn(&[query], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
         check::statement(ctx, query)?;
         let [source] = query.tables.as_slice() else { return Ok(None) };

@@ -118,3 +118,22 @@ COMMENT ON TABLE parent IS 'leaked'
 COMMENT ON COLUMN parent.n IS 'leaked'
 SECURITY LABEL ON TABLE parent IS 'x'
 IMPORT FOREIGN SCHEMA x FROM SERVER y INTO public
+-- tables that are made on the branch
+CREATE TABLE made (id serial PRIMARY KEY, v text UNIQUE, n int DEFAULT 5 CHECK (n > 0))
+INSERT INTO made (v) VALUES ('a'), ('b')
+CREATE TABLE made_like (LIKE parent INCLUDING ALL)
+CREATE TABLE other.made (id int PRIMARY KEY)
+ALTER TABLE made ADD COLUMN extra timestamptz DEFAULT now()
+CREATE UNIQUE INDEX made_extra ON made (extra, v)
+COMMENT ON TABLE made IS 'x'
+COMMENT ON COLUMN made.v IS 'x'
+COMMENT ON TABLE parent IS 'x'
+ALTER TABLE made ADD FOREIGN KEY (id) REFERENCES parent
+ALTER TABLE made SET SCHEMA other
+ALTER TABLE made OWNER TO postgres
+DROP INDEX made_extra
+TRUNCATE made
+TRUNCATE made, parent CASCADE
+DROP TABLE made, parent
+DROP TABLE made
+DROP TABLE IF EXISTS made_like, parent

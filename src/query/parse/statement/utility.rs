@@ -7,11 +7,13 @@ use pg_raw_parse::{Node, nodes};
 
 use super::super::call::{Constant, arguments, constant};
 use super::super::walk::Role;
-use super::{Describer, Kind, Setting, Wrap, is_ours};
+use super::{Define, Describer, How, Kind, Setting, Wrap, is_ours};
 
+const OBJECT_COLUMN: u32 = nodes::ObjectType::OBJECT_COLUMN;
 const OBJECT_INDEX: u32 = nodes::ObjectType::OBJECT_INDEX;
 const OBJECT_SEQUENCE: u32 = nodes::ObjectType::OBJECT_SEQUENCE;
 const OBJECT_TABLE: u32 = nodes::ObjectType::OBJECT_TABLE;
+const OBJECT_TABCONSTRAINT: u32 = nodes::ObjectType::OBJECT_TABCONSTRAINT;
 const OBJECT_VIEW: u32 = nodes::ObjectType::OBJECT_VIEW;
 
 impl Describer<'_, '_> {
@@ -151,7 +153,7 @@ impl Describer<'_, '_> {
         }
     }
 
-    /// DDL is possible on temporary tables only.
+    /// DDL is possible on temporary tables, and on those that are made on a branch.
     fn data_definition(&mut self, node: Node<'_>) -> Kind {
         match node {
             Node::CreateStmt(create) if create.relation().is_some_and(is_temporary) => {
@@ -166,21 +168,24 @@ impl Describer<'_, '_> {
                 }
             }
             Node::CreateSeqStmt(create) if create.sequence().is_some_and(is_temporary) => Kind::Names,
+            Node::CreateStmt(create) => self.create_table(create),
             Node::IndexStmt(index) => {
                 index.index_params().iter().for_each(|e| self.walker.node(e.expr()));
                 self.walker.node(index.where_clause());
-                self.named(index.relation(), "CREATE INDEX")
+                let how = never(index.concurrent, "CREATE INDEX CONCURRENTLY");
+                self.named(index.relation(), "CREATE INDEX", how)
             }
-            Node::AlterTableStmt(alter) if alter.objtype == OBJECT_TABLE => {
-                for command in alter.cmds().iter() {
-                    if let Node::AlterTableCmd(command) = command {
-                        self.walker.definition(command.def());
-                    }
-                }
-                self.named(alter.relation(), "ALTER TABLE")
-            }
+            Node::AlterTableStmt(alter) if alter.objtype == OBJECT_TABLE => self.alter_table(alter),
             Node::RenameStmt(rename) if rename.relation().is_some() => {
-                self.named(rename.relation(), "ALTER … RENAME")
+                let column = rename.rename_type == OBJECT_COLUMN && rename.relation_type == OBJECT_TABLE;
+                let fits = column || rename.rename_type == OBJECT_TABCONSTRAINT;
+                let how = never(!fits, "ALTER … RENAME of a table or an index");
+                self.named(rename.relation(), "ALTER TABLE", how)
+            }
+            Node::CommentStmt(comment)
+                if matches!(comment.objtype, OBJECT_TABLE | OBJECT_COLUMN) && self.commented(comment) =>
+            {
+                Kind::Define(Define { what: "COMMENT", how: How::Alter })
             }
             Node::TruncateStmt(truncate) => {
                 for table in truncate.relations().iter() {
@@ -205,11 +210,105 @@ impl Describer<'_, '_> {
         }
     }
 
-    fn named(&mut self, table: Option<&nodes::RangeVar>, what: &'static str) -> Kind {
+    /// A table of the client's. (Temporary ones don't come here.)
+    fn create_table(&mut self, create: &nodes::CreateStmt) -> Kind {
+        let what = "CREATE TABLE";
+        let plain = create.inh_relations().is_empty()
+            && create.partbound().is_none()
+            && create.partspec().is_none()
+            && create.of_typename().is_none();
+        if !plain {
+            return Kind::Refused("CREATE TABLE with INHERITS, OF or PARTITION".to_owned());
+        }
+        let Some(table) = create.relation() else { return Kind::Refused(what.to_owned()) };
+        self.walker.table(table, Role::Named);
+        for element in create.table_elts().iter() {
+            if let Node::TableLikeClause(like) = element
+                && let Some(source) = like.relation()
+            {
+                self.walker.table(source, Role::Named);
+            }
+            self.parents(element);
+            self.walker.definition(element);
+        }
+        Kind::Define(Define { what, how: How::Create { if_not_exists: create.if_not_exists } })
+    }
+
+    fn alter_table(&mut self, alter: &nodes::AlterTableStmt) -> Kind {
+        let mut how = How::Alter;
+        for command in alter.cmds().iter() {
+            let Node::AlterTableCmd(command) = command else { continue };
+            self.walker.definition(command.def());
+            if !is_alterable(command.subtype) {
+                how = How::Never("this form of ALTER TABLE".to_owned());
+            }
+        }
+        let kind = self.named(alter.relation(), "ALTER TABLE", how);
+        for command in alter.cmds().iter() {
+            if let Node::AlterTableCmd(command) = command {
+                self.parents(command.def());
+            }
+        }
+        kind
+    }
+
+    /// Notes the tables that the foreign keys of a column or constraint refer to.
+    fn parents(&mut self, node: Node<'_>) {
+        match node {
+            Node::ColumnDef(column) => column.constraints().iter().for_each(|c| self.parents(c)),
+            Node::Constraint(constraint) => {
+                if let Some(parent) = constraint.pktable() {
+                    self.walker.table(parent, Role::Parent);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Notes the table of COMMENT ON TABLE or COLUMN, whose name has no position in the tree.
+    fn commented(&mut self, comment: &nodes::CommentStmt) -> bool {
+        let (sql, tokens) = (self.walker.sql, self.walker.tokens);
+        let on = tokens.at(self.range.start) + 1;
+        let first = on + 2;
+        let place = tokens.get(on).filter(|t| t.is_word(sql, "on")).and(self.walker.dotted(first));
+        let Some(mut last) = place else { return false };
+        let object = match comment.objtype {
+            OBJECT_COLUMN => {
+                // The column and its dot.
+                last = last.saturating_sub(2);
+                let mut parts = comment.object().as_node_list().map(names).unwrap_or_default();
+                parts.pop();
+                parts
+            }
+            _ => comment.object().as_node_list().map(names).unwrap_or_default(),
+        };
+        let (Some(start), Some(end)) = (tokens.get(first), tokens.get(last)) else { return false };
+        self.note(object, start.start..end.end)
+    }
+
+    /// Notes a table by the parts of its name.
+    fn note(&mut self, mut parts: Vec<String>, range: std::ops::Range<usize>) -> bool {
+        let Some(name) = parts.pop() else { return false };
+        self.walker.tables.push(super::super::TableRef {
+            catalog: None,
+            schema: parts.pop(),
+            name,
+            range,
+            position: 1,
+            alias: None,
+            role: Role::Named,
+            command: false,
+            level: 0,
+            only: false,
+        });
+        true
+    }
+
+    fn named(&mut self, table: Option<&nodes::RangeVar>, what: &'static str, how: How) -> Kind {
         match table {
             Some(table) => {
                 self.walker.table(table, Role::Named);
-                Kind::Temporary(what)
+                Kind::Define(Define { what, how })
             }
             None => Kind::Refused(what.to_owned()),
         }
@@ -222,22 +321,20 @@ impl Describer<'_, '_> {
             return Kind::Refused(self.construct());
         }
         for object in drop.objects().iter() {
-            let mut parts = object.as_node_list().map(names).unwrap_or_default();
-            let Some(name) = parts.pop() else { return Kind::Refused(self.construct()) };
-            self.walker.tables.push(super::super::TableRef {
-                catalog: None,
-                schema: parts.pop(),
-                name,
-                range: self.range.start..self.range.start,
-                position: 1,
-                alias: None,
-                role: Role::Named,
-                command: false,
-                level: 0,
-                only: false,
-            });
+            let parts = object.as_node_list().map(names).unwrap_or_default();
+            if !self.note(parts, self.range.start..self.range.start) {
+                return Kind::Refused(self.construct());
+            }
         }
-        Kind::Temporary("DROP")
+        let if_exists = drop.missing_ok;
+        let (what, how) = match drop.remove_type {
+            OBJECT_TABLE => ("DROP TABLE", How::DropTable { if_exists }),
+            OBJECT_INDEX if drop.objects().len() == 1 && !drop.concurrent => {
+                ("DROP INDEX", How::DropIndex { if_exists })
+            }
+            _ => ("DROP", How::Never(self.construct())),
+        };
+        Kind::Define(Define { what, how })
     }
 
     /// The command as a person would name it: its first word, and the object's kind of DDL.
@@ -257,6 +354,36 @@ impl Describer<'_, '_> {
         };
         words.into_iter().take(take).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// What can't be done, if it is asked for.
+fn never(unfit: bool, what: &str) -> How {
+    if unfit { How::Never(what.to_owned()) } else { How::Alter }
+}
+
+/// The forms of ALTER TABLE that concern one table's columns, constraints and indexes.
+fn is_alterable(subtype: nodes::AlterTableType::Type) -> bool {
+    use nodes::AlterTableType as Form;
+    matches!(
+        subtype,
+        Form::AT_AddColumn
+            | Form::AT_ColumnDefault
+            | Form::AT_DropNotNull
+            | Form::AT_SetNotNull
+            | Form::AT_DropExpression
+            | Form::AT_SetStatistics
+            | Form::AT_SetStorage
+            | Form::AT_DropColumn
+            | Form::AT_AddConstraint
+            | Form::AT_ValidateConstraint
+            | Form::AT_DropConstraint
+            | Form::AT_AlterColumnType
+            | Form::AT_SetRelOptions
+            | Form::AT_ResetRelOptions
+            | Form::AT_AddIdentity
+            | Form::AT_SetIdentity
+            | Form::AT_DropIdentity
+    )
 }
 
 /// Whether a name that is about to be created is a temporary one.

@@ -1,0 +1,45 @@
+use std::sync::Arc;
+
+use crate::{TableDef, TableSchema};
+
+/// What a table made on a branch is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// Its columns and key.
+    pub schema: TableSchema,
+    /// Everything that two definitions may differ in, as text: columns, constraints, indexes, comments. Two
+    /// tables of one name with equal texts were defined alike.
+    pub text: String,
+}
+
+/// A part of a client's statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Piece {
+    /// The client's text.
+    Text(String),
+    /// The table, where the client's text has a name of so many characters.
+    Own(usize),
+    /// A table that a foreign key refers to, in place of a name.
+    Parent(Arc<TableDef>, usize),
+    /// Anything else in place of a name.
+    Other(String, usize),
+}
+
+/// A statement of the client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// Its parts, in order.
+    pub pieces: Vec<Piece>,
+    /// Settings of the client's session that the meaning of the text depends on, and their values.
+    pub settings: Vec<(String, String)>,
+}
+
+/// How a draft comes to be, or changes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DraftChange {
+    /// CREATE TABLE.
+    Create(Statement),
+    /// Anything else. The statement runs on the table with the rows that the layer holds, so that what it
+    /// demands of rows is checked.
+    Alter(Statement),
+}

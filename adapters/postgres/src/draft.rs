@@ -1,0 +1,246 @@
+//! Drafts: tables that exist on branches only.
+//!
+//! A draft's base is a real, empty table in a schema of its own (see [`Location::draft`]), with an overlay,
+//! a mask and a history as every versioned table has them. So reads, writes, commits and diffs need to
+//! know nothing of it. A merge into main moves the base to where the table belongs.
+
+use deadpool_postgres::Object;
+use epoch_adapter::{
+    Definition, DraftChange, Error, Layer, Location, Piece, Result, Statement, TableChanges, TableDef,
+    sqlstate,
+};
+
+use crate::error::pg;
+use crate::layout::{LINEAGE_SETTING, base, literal, overlay, overlay_schema, quote};
+use crate::stand_in::{self, stand_in};
+use crate::text::{join, writable};
+use crate::tx::{Tx, texts};
+use crate::{catalog, install, layer};
+
+const DEFINITION_SQL: &str = include_str!("../../../sql/postgres/definition.sql");
+
+/// The rows of a draft while its tables are made anew.
+const ROWS: &str = "pg_temp.epoch_rows";
+
+/// See [`epoch_adapter::Adapter::define`].
+pub(crate) async fn define(
+    tx: &Tx,
+    table: &TableDef,
+    layer: Layer,
+    change: &DraftChange,
+) -> Result<Definition> {
+    install::lock(tx).await?;
+    match change {
+        DraftChange::Create(statement) => {
+            install::shared_part(tx).await?;
+            let schema = format!("CREATE SCHEMA {}", quote(schema(table)));
+            tx.batch_execute(&schema).await.map_err(pg)?;
+            stand_in::make(tx, table, statement).await?;
+            run(tx, table, statement).await?;
+            let found = described(tx, table).await?;
+            install::install_in(tx, &found.0).await?;
+            layer::record(tx, layer).await?;
+            Ok(found.1)
+        }
+        DraftChange::Alter(statement) => alter(tx, table, layer, statement).await,
+    }
+}
+
+/// Puts the layer's rows into the base, where the statement finds them as on any table, and makes our
+/// tables anew from what came out.
+async fn alter(tx: &Tx, table: &TableDef, layer: Layer, statement: &Statement) -> Result<Definition> {
+    let (base, lineage) = (base(table), layer.lineage.0);
+    // Nobody else writes to it from here on.
+    tx.batch_execute(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", overlay(table))).await.map_err(pg)?;
+    stand_in::make(tx, table, statement).await?;
+    stand_in::check_keys(tx, table, layer, statement).await?;
+    install::drop_triggers(tx, table).await?;
+    let columns = writable(table, "");
+    let fill = format!(
+        "INSERT INTO {base} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM {} WHERE epoch_lineage = {lineage}",
+        overlay(table)
+    );
+    tx.batch_execute(&fill).await.map_err(pg)?;
+    install::take_away(tx, table).await?;
+    run(tx, table, statement).await?;
+    let (table, definition) = described(tx, table).await?;
+    stand_in::check_children(tx, &table).await?;
+    let columns = writable(&table, "");
+    let save = format!("CREATE TEMPORARY TABLE epoch_rows ON COMMIT DROP AS TABLE {base}; TRUNCATE {base}");
+    tx.batch_execute(&save).await.map_err(pg)?;
+    install::install_in(tx, &table).await?;
+    let back = format!(
+        "INSERT INTO {} ({columns}, epoch_lineage) SELECT {columns}, {lineage} FROM {ROWS}",
+        overlay(&table)
+    );
+    tx.batch_execute(&back).await.map_err(pg)?;
+    Ok(definition)
+}
+
+/// Runs the client's statement under the client's settings. With a lineage, so that whatever it calls can't write
+/// to a table of main (see guard.sql).
+async fn run(tx: &Tx, table: &TableDef, statement: &Statement) -> Result<()> {
+    let set = |value: &dyn Fn(&str) -> String| {
+        let one = |(name, v): &(String, String)| {
+            format!("pg_catalog.set_config({}, {}, true)", literal(name), value(v))
+        };
+        let guard = (LINEAGE_SETTING.to_owned(), "0".to_owned());
+        format!("SELECT {}", join(statement.settings.iter().chain([&guard]), ", ", one))
+    };
+    tx.batch_execute(&set(&|v| literal(v))).await.map_err(pg)?;
+    let sql = join(&statement.pieces, "", |piece| spelled(table, piece).0);
+    tx.batch_execute(&sql).await.map_err(|e| restored(pg(e), table, statement))?;
+    // What follows is ours.
+    tx.batch_execute(&set(&|_| "NULL".to_owned())).await.map_err(pg)
+}
+
+/// A piece in the text that runs, and how long it is in the client's.
+fn spelled(table: &TableDef, piece: &Piece) -> (String, usize) {
+    match piece {
+        Piece::Text(text) => (text.clone(), text.chars().count()),
+        Piece::Own(width) => (base(table), *width),
+        Piece::Parent(parent, width) => (stand_in(table, parent), *width),
+        Piece::Other(sql, width) => (sql.clone(), *width),
+    }
+}
+
+/// An error as the client's statement would have it.
+fn restored(error: Error, table: &TableDef, statement: &Statement) -> Error {
+    let mut message = error.message().to_owned();
+    for piece in &statement.pieces {
+        if let Piece::Parent(parent, _) = piece {
+            message = message
+                .replace(&format!("\"parent_{}\"", parent.id.0), &format!("\"{}\"", parent.location.table));
+        }
+    }
+    let error = error.with_message(message);
+    let Some(position) = error.position() else { return error };
+    let (mut ours, mut theirs) = (1, 1);
+    for piece in &statement.pieces {
+        let (sql, width) = spelled(table, piece);
+        let length = sql.chars().count();
+        if position < ours + length {
+            let inside = if matches!(piece, Piece::Text(_)) { position - ours } else { 0 };
+            return error.with_position(theirs + inside);
+        }
+        (ours, theirs) = (ours + length, theirs + width);
+    }
+    error.with_position(theirs)
+}
+
+/// The table as the server has it now. What can't be versioned is refused.
+async fn described(client: &Object, table: &TableDef) -> Result<(TableDef, Definition)> {
+    let schema = catalog::describe(client, &table.location, None).await?;
+    let text = text(client, &table.location).await?.unwrap_or_default();
+    let table = TableDef { schema: schema.clone(), ..table.clone() };
+    Ok((table, Definition { schema, text }))
+}
+
+/// See [`epoch_adapter::Adapter::definition`].
+pub(crate) async fn definition(client: &Object, table: &TableDef) -> Result<Option<Definition>> {
+    match text(client, &table.location).await? {
+        None => Ok(None),
+        Some(_) => described(client, table).await.map(|(_, definition)| Some(definition)),
+    }
+}
+
+/// The text of a definition, as it reads at home.
+async fn text(client: &Object, location: &Location) -> Result<Option<String>> {
+    let schema = location.schema.as_deref().unwrap_or("public");
+    let row = client.query_opt(DEFINITION_SQL, &[&schema, &location.table]).await.map_err(pg)?;
+    let Some(row) = row else { return Ok(None) };
+    let text: String = row.try_get(0).map_err(pg)?;
+    let home = location.home().schema.unwrap_or_default();
+    // Stand-ins first: their schema's name has the other's in it.
+    let text = text.replace(&format!("epoch_{schema}."), "");
+    Ok(Some(text.replace(schema, &home)))
+}
+
+/// Drafts among the tables of a merge into main become tables there.
+pub(crate) async fn bring_home(tx: &Tx, changes: &[TableChanges]) -> Result<()> {
+    let mut moved = Vec::new();
+    for change in changes {
+        let table = &change.table;
+        let sql = format!("SELECT schema_name FROM epoch.registered WHERE id = {}", table.id.0);
+        let Some(place) = texts(tx, &sql).await?.into_iter().flatten().flatten().next() else { continue };
+        let draft = Location { schema: Some(place), ..table.location.clone() };
+        if draft.is_draft() && draft.home() == table.location {
+            moved.push((TableDef { location: draft, ..TableDef::clone(table) }, table));
+        }
+    }
+    if moved.is_empty() {
+        return Ok(());
+    }
+    // Who waits for such a lock keeps out all others.
+    tx.batch_execute("SET LOCAL lock_timeout = '15s'").await.map_err(pg)?;
+    install::lock(tx).await?;
+    let mut keys = Vec::new();
+    for (draft, home) in &moved {
+        keys.extend(stand_in::foreign_keys(tx, draft).await?);
+        move_home(tx, draft, home).await?;
+    }
+    for key in keys {
+        key.add(tx).await?;
+    }
+    for (_, home) in &moved {
+        install::guards(tx, home).await?;
+    }
+    tx.batch_execute("SET LOCAL lock_timeout = DEFAULT").await.map_err(pg)
+}
+
+async fn move_home(tx: &Tx, draft: &TableDef, home: &TableDef) -> Result<()> {
+    let schema = schema(home);
+    // Everything that names the base or the overlay is made anew.
+    crate::foreign_keys::remove(tx, draft).await?;
+    install::drop_triggers(tx, draft).await?;
+    stand_in::remove(tx, draft).await?;
+    let script = format!(
+        "CREATE SCHEMA IF NOT EXISTS {overlays}; \
+         ALTER TABLE {overlay} SET SCHEMA {overlays}; \
+         ALTER TABLE {base} SET SCHEMA {schema}; \
+         DROP SCHEMA {drafts}; DROP SCHEMA {draft_overlays}; \
+         UPDATE epoch.registered SET schema_name = {name} WHERE id = {id}",
+        overlays = quote(&overlay_schema(home)),
+        overlay = overlay(draft),
+        base = base(draft),
+        schema = quote(schema),
+        drafts = quote(self::schema(draft)),
+        draft_overlays = quote(&overlay_schema(draft)),
+        name = literal(schema),
+        id = home.id.0,
+    );
+    tx.batch_execute(&script).await.map_err(|e| taken(pg(e), home))
+}
+
+/// See [`epoch_adapter::Adapter::clear`].
+pub(crate) async fn clear(tx: &Tx, table: &TableDef, layer: Layer) -> Result<()> {
+    let sql = format!("DELETE FROM {} WHERE epoch_lineage = {}", overlay(table), layer.lineage.0);
+    tx.batch_execute(&sql).await.map_err(pg)
+}
+
+/// A name on main that the draft's table, or something of it, would have.
+fn taken(error: Error, home: &TableDef) -> Error {
+    const TAKEN: [&str; 2] = ["42P07", sqlstate::DUPLICATE_OBJECT];
+    match TAKEN.into_iter().find(|code| *code == error.code()) {
+        None => error,
+        Some(code) => Error::new(code, format!("table \"{}\" cannot be created on main", home.name))
+            .with_detail(error.message()),
+    }
+}
+
+fn schema(table: &TableDef) -> &str {
+    table.location.schema.as_deref().unwrap_or("public")
+}
+
+/// Drops the base of a draft, with its schema.
+pub(crate) async fn drop_base(client: &Object, table: &TableDef) -> Result<()> {
+    if !table.location.is_draft() {
+        return Ok(());
+    }
+    let script = format!(
+        "DROP SCHEMA IF EXISTS {} CASCADE; DROP SCHEMA IF EXISTS {} CASCADE",
+        quote(&overlay_schema(table)),
+        quote(schema(table))
+    );
+    client.batch_execute(&script).await.map_err(pg)
+}

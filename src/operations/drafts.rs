@@ -1,0 +1,211 @@
+//! Tables that are made, changed and dropped on branches.
+//!
+//! A table made on a branch is a registration of its own, which `metadata::spans` show to some lineages only. As
+//! long as one branch alone has it, uncommitted, it may be changed; a committed definition never changes.
+
+use std::sync::Arc;
+
+use epoch_adapter::{
+    DraftChange, Error, Layer, LineageId, Result, Statement, TableDef, TableId, TableName, sqlstate,
+};
+
+use super::failpoint::{TABLE_DEFINED, hit};
+use super::{Checkout, Repository, Tables};
+use crate::metadata::tables::{self, TableState};
+use crate::metadata::{refs::Branch, spans};
+
+impl Repository {
+    /// Makes a table on the checkout's branch: CREATE TABLE. 42P07 if the branch has one of this name.
+    pub async fn create_table(
+        &self,
+        checkout: &Checkout,
+        backend: &str,
+        name: &TableName,
+        statement: Statement,
+    ) -> Result<()> {
+        let _lock = self.locked().await?;
+        let (branch, layer) = self.definable(checkout)?;
+        if self.tables_on(checkout).by_name.contains_key(name) {
+            return Err(exists(name));
+        }
+        let adapter = self.inner.backends.require(backend)?;
+        let mut tx = self.store().write().await?;
+        let draft = tables::insert_draft(&mut tx, backend, name, branch.lineage).await?;
+        tx.commit().await?;
+        let definition = match adapter.define(&draft, layer, &DraftChange::Create(statement)).await {
+            Ok(definition) => definition,
+            Err(error) => {
+                // If this fails too, the next operation does it.
+                if adapter.uninstall(&draft).await.is_ok() {
+                    self.set_table_state(draft.id, TableState::Removed).await?;
+                }
+                return Err(error);
+            }
+        };
+        hit(TABLE_DEFINED);
+        let table = TableDef { schema: definition.schema, ..draft };
+        let mut tx = self.store().write().await?;
+        tables::redefine(&mut tx, &table, &definition.text).await?;
+        tables::add_layer(&mut tx, branch.lineage, table.id).await?;
+        spans::set(&mut tx, branch.lineage, spans::PENDING, table.id, true).await?;
+        tx.commit().await?;
+        self.reload().await?;
+        self.layers_of_parents(layer, &table).await
+    }
+
+    /// Makes the layers of the tables that a draft's foreign keys see. (It has its own from the start.)
+    async fn layers_of_parents(&self, layer: Layer, table: &TableDef) -> Result<()> {
+        let adapter = self.inner.backends.require(&table.location.backend)?;
+        if adapter.references().await?.iter().any(|(child, _)| *child == table.id) {
+            for other in self.tied_to(layer, table).await? {
+                self.make_layer(layer, &other).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes a table that was made on the checkout's branch and isn't committed yet. 0A000 if it is.
+    pub async fn alter_table(
+        &self,
+        checkout: &Checkout,
+        table: TableId,
+        what: &str,
+        statement: Statement,
+    ) -> Result<()> {
+        let _lock = self.locked().await?;
+        let (branch, layer) = self.definable(checkout)?;
+        let table = self.table_by_id(table)?;
+        if !self.state().is_uncommitted(branch.lineage, table.id) {
+            return Err(Error::unsupported(format!("{what} on a branch, of a table that is in a commit"))
+                .with_detail(format!("Table \"{}\" is in a commit, which never changes.", table.name)));
+        }
+        let adapter = self.inner.backends.require(&table.location.backend)?;
+        self.set_table_state(table.id, TableState::Changing).await?;
+        let definition = match adapter.define(&table, layer, &DraftChange::Alter(statement)).await {
+            Ok(definition) => definition,
+            Err(error) => {
+                self.settle_change(&table).await?;
+                return Err(error);
+            }
+        };
+        hit(TABLE_DEFINED);
+        let table = TableDef { schema: definition.schema, ..TableDef::clone(&table) };
+        let mut tx = self.store().write().await?;
+        tables::redefine(&mut tx, &table, &definition.text).await?;
+        tx.commit().await?;
+        self.reload().await?;
+        self.layers_of_parents(layer, &table).await
+    }
+
+    /// Notes what a draft is whose change may have been made or not.
+    pub(super) async fn settle_change(&self, table: &TableDef) -> Result<()> {
+        let adapter = self.inner.backends.require(&table.location.backend)?;
+        let Some(definition) = adapter.definition(table).await? else {
+            return Err(Error::internal(format!("table \"{}\" is gone from its backend", table.name)));
+        };
+        let table = TableDef { schema: definition.schema, ..table.clone() };
+        let mut tx = self.store().write().await?;
+        tables::redefine(&mut tx, &table, &definition.text).await?;
+        tx.commit().await?;
+        self.reload().await
+    }
+
+    /// Drops tables that were made on a branch from the checkout's. 0A000 for tables of main.
+    pub async fn drop_tables(&self, checkout: &Checkout, ids: &[TableId]) -> Result<()> {
+        let _lock = self.locked().await?;
+        let (branch, layer) = self.definable(checkout)?;
+        let visible = self.tables_on(checkout);
+        for id in ids {
+            let table = visible.by_id.get(id).ok_or_else(|| {
+                Error::new(sqlstate::UNDEFINED_TABLE, "the table was dropped by another session")
+            })?;
+            if self.state().made(*id).is_none() || self.state().is_on_main(*id) {
+                return Err(Error::unsupported("DROP TABLE of a table of main on a branch")
+                    .with_detail(format!("Table \"{}\" is one of main's.", table.name)));
+            }
+        }
+        self.check_children(&visible, ids).await?;
+        let mut tx = self.store().write().await?;
+        for id in ids {
+            spans::set(&mut tx, branch.lineage, spans::PENDING, *id, false).await?;
+        }
+        tx.commit().await?;
+        self.reload().await?;
+        self.sweep().await;
+        for id in ids {
+            let table = self.state().table(*id).cloned();
+            if let Some(table) = table.filter(|t| self.state().has_layer(layer.lineage, t.id)) {
+                self.inner.backends.require(&table.location.backend)?.clear(&table, layer).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// 2BP01 if a table that stays refers to one that goes.
+    async fn check_children(&self, visible: &Tables, ids: &[TableId]) -> Result<()> {
+        for (child, parent) in self.references().await? {
+            if let (true, false, Some(child), Some(parent)) = (
+                ids.contains(&parent),
+                ids.contains(&child),
+                visible.by_id.get(&child),
+                visible.by_id.get(&parent),
+            ) {
+                let message =
+                    format!("cannot drop table {} because other objects depend on it", parent.location.table);
+                return Err(Error::new("2BP01", message)
+                    .with_detail(format!("A foreign key of table {} depends on it.", child.location.table)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The foreign keys of tables made on branches, on all backends: which table refers to which.
+    pub(super) async fn references(&self) -> Result<Vec<(TableId, TableId)>> {
+        let mut all = Vec::new();
+        if self.state().has_made() {
+            for backend in self.backends() {
+                all.extend(backend.references().await?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The branch of a checkout, on which tables can be defined: any but main, where the backend does it.
+    fn definable(&self, checkout: &Checkout) -> Result<(Branch, Layer)> {
+        let branch = self.head_branch(Some(checkout))?;
+        if branch.lineage == LineageId::MAIN {
+            return Err(Error::internal("data definition on main is the backend's own"));
+        }
+        let layer = self.state().layer(branch.lineage)?;
+        Ok((branch, layer))
+    }
+
+    /// Whether the checkout's branch alone has a table, uncommitted.
+    pub fn is_uncommitted(&self, checkout: &Checkout, table: TableId) -> bool {
+        let super::Target::Branch { layer } = checkout.target else { return false };
+        self.state().is_uncommitted(layer.lineage, table)
+    }
+
+    /// Removes tables made on branches that no ref nor commit can show any more. What can't be removed now is
+    /// tried again after the next such operation.
+    pub(super) async fn sweep(&self) {
+        let orphans = self.state().orphans();
+        for table in orphans {
+            if let Err(error) = self.remove_table(&table).await {
+                tracing::warn!(table = %table.name, %error, "a dropped table could not be removed yet");
+            }
+        }
+    }
+
+    pub(super) async fn remove_table(&self, table: &Arc<TableDef>) -> Result<()> {
+        let backend = self.inner.backends.require(&table.location.backend)?;
+        self.set_table_state(table.id, TableState::Removing).await?;
+        backend.uninstall(table).await?;
+        self.set_table_state(table.id, TableState::Removed).await
+    }
+}
+
+/// 42P07, as PostgreSQL says it.
+pub(super) fn exists(name: &TableName) -> Error {
+    Error::new("42P07", format!("relation \"{}\" already exists", name.name))
+}

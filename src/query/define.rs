@@ -1,0 +1,264 @@
+//! Data definition on a branch: what is passed on, because it concerns the session's temporary tables, and
+//! what the repository does to tables made on the branch.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use epoch_adapter::{Piece, Statement as Text, TableDef};
+use epoch_adapter_postgres::layout::{self, base, literal, quote};
+
+use super::names::{Catalog, Meaning};
+use super::parse::{Define, How, Role, Statement, TableRef};
+use super::plan::{Context, Plan};
+use crate::{Error, Result, sqlstate};
+
+/// Data definition that the repository does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition {
+    /// Where it is in the client's text.
+    pub range: Range<usize>,
+    /// Its command tag.
+    pub tag: &'static str,
+    /// What is done.
+    pub action: Action,
+}
+
+/// What data definition does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Makes a table.
+    Create {
+        /// The schema, if it is written.
+        schema: Option<String>,
+        /// The name.
+        name: String,
+        /// IF NOT EXISTS.
+        if_not_exists: bool,
+        /// The statement.
+        text: Text,
+    },
+    /// Changes a table.
+    Alter {
+        /// The table's registration.
+        table: epoch_adapter::TableId,
+        /// The statement.
+        text: Text,
+    },
+    /// Drops tables.
+    Drop {
+        /// Their registrations.
+        tables: Vec<epoch_adapter::TableId>,
+        /// What isn't there, with IF EXISTS.
+        missing: Vec<String>,
+    },
+}
+
+/// Plans data definition. `alone`: the text has no other statement.
+pub(super) async fn plan(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    sql: &str,
+    statement: &Statement,
+    define: &Define,
+    alone: bool,
+) -> Result<Plan> {
+    let action = match &define.how {
+        How::Create { if_not_exists } => Some(create(ctx, sql, statement, *if_not_exists)?),
+        How::DropIndex { if_exists } => drop_index(ctx, catalog, statement, *if_exists).await?,
+        How::DropTable { if_exists } => drop_tables(ctx, statement, *if_exists)?,
+        How::Alter => alter(ctx, sql, statement)?,
+        How::Never(_) => None,
+    };
+    let range = statement.range.clone();
+    let Some(action) = action else {
+        ctx.names.unsettle();
+        return Ok(Plan::Relay { range });
+    };
+    if !alone {
+        return Err(Error::unsupported(format!(
+            "{} together with other statements in one string on a branch",
+            define.what
+        ))
+        .with_hint("Send it alone: it takes effect at once."));
+    }
+    Ok(Plan::Define(Arc::new(Definition { range, tag: define.what, action })))
+}
+
+fn create(ctx: &Context<'_>, sql: &str, statement: &Statement, if_not_exists: bool) -> Result<Action> {
+    let Some((table, others)) = statement.tables.split_first() else {
+        return Err(Error::internal("CREATE TABLE without a table"));
+    };
+    let mut names = vec![(table.range.clone(), Piece::Own(width(sql, table)))];
+    for other in others {
+        let piece = if other.role == Role::Parent {
+            parent(ctx, sql, table, None, other)
+        } else {
+            source(ctx, sql, other)
+        };
+        names.extend(piece?.map(|piece| (other.range.clone(), piece)));
+    }
+    Ok(Action::Create {
+        schema: table.schema.clone(),
+        name: table.name.clone(),
+        if_not_exists,
+        text: Text { pieces: pieces(sql, &statement.range, names), settings: Vec::new() },
+    })
+}
+
+/// How many characters a name has in the text.
+fn width(sql: &str, table: &TableRef) -> usize {
+    sql.get(table.range.clone()).unwrap_or_default().chars().count()
+}
+
+/// The statement with pieces in the place of names.
+fn pieces(sql: &str, range: &Range<usize>, mut names: Vec<(Range<usize>, Piece)>) -> Vec<Piece> {
+    names.sort_by_key(|(range, _)| range.start);
+    let mut out = Vec::new();
+    let mut at = range.start;
+    let text = |range: Range<usize>| Piece::Text(sql.get(range).unwrap_or_default().to_owned());
+    for (name, piece) in names {
+        out.push(text(at..name.start));
+        out.push(piece);
+        at = name.end;
+    }
+    out.push(text(at..range.end));
+    out
+}
+
+/// The table of LIKE; `None` if its name is good as it is.
+fn source(ctx: &Context<'_>, sql: &str, table: &TableRef) -> Result<Option<Piece>> {
+    match ctx.names.table(table) {
+        Meaning::Registered(def) => Ok(Some(Piece::Other(base(&def), width(sql, table)))),
+        Meaning::Temporary => Err(Error::unsupported("CREATE TABLE … LIKE a temporary table on a branch")),
+        Meaning::Missing | Meaning::Elsewhere => Err(missing("relation", table)),
+        Meaning::System | Meaning::Other { .. } | Meaning::Internal => Ok(None),
+    }
+}
+
+/// The parent of a foreign key of `child`, which is `def` if it is there already.
+fn parent(
+    ctx: &Context<'_>,
+    sql: &str,
+    child: &TableRef,
+    def: Option<&TableDef>,
+    table: &TableRef,
+) -> Result<Option<Piece>> {
+    let width = width(sql, table);
+    let new = def.is_none() && table.name == child.name && table.schema == child.schema;
+    match ctx.names.table(table) {
+        _ if new => Ok(Some(Piece::Own(width))),
+        Meaning::Registered(parent) if def.is_some_and(|d| d.id == parent.id) => Ok(Some(Piece::Own(width))),
+        Meaning::Registered(parent) => Ok(Some(Piece::Parent(parent, width))),
+        Meaning::Missing | Meaning::Elsewhere => Err(missing("relation", table)),
+        _ => Err(Error::unsupported(format!(
+            "a foreign key to \"{}\", which is not versioned, on a branch",
+            table.name
+        ))),
+    }
+}
+
+/// `None` for a temporary table.
+fn alter(ctx: &Context<'_>, sql: &str, statement: &Statement) -> Result<Option<Action>> {
+    let Some((table, parents)) = statement.tables.split_first() else { return Ok(None) };
+    let def = match ctx.names.table(table) {
+        Meaning::Registered(def) => def,
+        Meaning::Missing | Meaning::Elsewhere => return Err(missing("relation", table)),
+        _ => return Ok(None),
+    };
+    let mut names = vec![(table.range.clone(), Piece::Own(width(sql, table)))];
+    for other in parents {
+        let piece = parent(ctx, sql, table, Some(&def), other)?;
+        names.extend(piece.map(|piece| (other.range.clone(), piece)));
+    }
+    let text = Text { pieces: pieces(sql, &statement.range, names), settings: Vec::new() };
+    Ok(Some(Action::Alter { table: def.id, text }))
+}
+
+/// `None` if all are temporary.
+fn drop_tables(ctx: &Context<'_>, statement: &Statement, if_exists: bool) -> Result<Option<Action>> {
+    let mut tables = Vec::new();
+    let mut absent = Vec::new();
+    let mut temporary = false;
+    for table in &statement.tables {
+        match ctx.names.table(table) {
+            Meaning::Registered(def) => tables.push(def.id),
+            Meaning::Missing | Meaning::Elsewhere if if_exists => absent.push(table.name.clone()),
+            Meaning::Missing | Meaning::Elsewhere => return Err(missing("table", table)),
+            _ => temporary = true,
+        }
+    }
+    if temporary {
+        if tables.is_empty() && absent.is_empty() {
+            return Ok(None);
+        }
+        return Err(Error::unsupported("DROP TABLE of temporary and other tables together on a branch"));
+    }
+    tables.dedup();
+    Ok(Some(Action::Drop { tables, missing: absent }))
+}
+
+/// An index has the name of its own; `None` for one of a temporary table.
+async fn drop_index(
+    ctx: &Context<'_>,
+    catalog: &mut dyn Catalog,
+    statement: &Statement,
+    if_exists: bool,
+) -> Result<Option<Action>> {
+    let Some(index) = statement.tables.first() else { return Ok(None) };
+    if ctx.names.table(index) == Meaning::Temporary {
+        return Ok(None);
+    }
+    let tables = ctx.repository.tables(ctx.checkout);
+    let schema = index.schema.as_deref();
+    let drafts: Vec<&Arc<TableDef>> = tables
+        .by_id
+        .values()
+        .filter(|t| t.location.backend == ctx.backend && t.location.is_draft())
+        .filter(|t| schema.is_none() || t.location.home().schema.as_deref() == schema)
+        .collect();
+    let found = if drafts.is_empty() { None } else { with_index(catalog, &drafts, &index.name).await? };
+    let Some(table) = found else {
+        if if_exists {
+            return Ok(Some(Action::Drop { tables: Vec::new(), missing: vec![index.name.clone()] }));
+        }
+        let message = format!("index \"{}\" does not exist", index.name);
+        return Err(Error::new(sqlstate::UNDEFINED_OBJECT, message));
+    };
+    let schema = table.location.schema.as_deref().unwrap_or_default();
+    let drop = format!("DROP INDEX {}.{}", quote(schema), quote(&index.name));
+    let text = Text { pieces: vec![Piece::Other(drop, 0)], settings: Vec::new() };
+    Ok(Some(Action::Alter { table: table.id, text }))
+}
+
+/// The table that has an index of this name.
+async fn with_index<'a>(
+    catalog: &mut dyn Catalog,
+    tables: &[&'a Arc<TableDef>],
+    index: &str,
+) -> Result<Option<&'a Arc<TableDef>>> {
+    let schema = |t: &&Arc<TableDef>| t.location.schema.clone().unwrap_or_default();
+    let schemas: Vec<String> = tables.iter().map(|t| literal(&schema(t))).collect();
+    let sql = format!(
+        "SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind = 'i' AND c.relname = {} AND n.nspname IN ({})",
+        literal(index),
+        schemas.join(", ")
+    );
+    let rows = catalog.query(&sql).await?;
+    let found = rows.first().and_then(|row| row.first()).cloned().flatten();
+    Ok(found.and_then(|found| tables.iter().find(|t| schema(t) == found).copied()))
+}
+
+/// As PostgreSQL says it.
+fn missing(what: &str, table: &TableRef) -> Error {
+    let shown = table.schema.as_deref().map_or_else(|| table.name.clone(), |s| format!("{s}.{}", table.name));
+    Error::new(sqlstate::UNDEFINED_TABLE, format!("{what} \"{shown}\" does not exist"))
+}
+
+/// Whether a schema is PostgreSQL's own, or ours.
+pub fn is_reserved(schema: &str) -> bool {
+    schema.starts_with("pg_")
+        || schema == "information_schema"
+        || schema == layout::SCHEMA
+        || schema.starts_with("epoch_")
+}

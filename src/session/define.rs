@@ -1,0 +1,189 @@
+//! Data definition on a branch, which the repository does at once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use epoch_adapter::{Error, Location, Result, Statement as Text, TableName, sqlstate};
+use futures::FutureExt;
+
+use super::local::Done;
+use super::native::Native;
+use crate::query::{Action, Definition};
+use crate::wire::encode::Status;
+
+/// Settings that the meaning of a definition's text may depend on.
+const SETTINGS: &[&str] = &[
+    "search_path",
+    "DateStyle",
+    "IntervalStyle",
+    "TimeZone",
+    "timezone_abbreviations",
+    "array_nulls",
+    "backslash_quote",
+    "bytea_output",
+    "check_function_bodies",
+    "default_table_access_method",
+    "default_tablespace",
+    "default_text_search_config",
+    "default_toast_compression",
+    "extra_float_digits",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "standard_conforming_strings",
+    "transform_null_equals",
+    "xmloption",
+];
+
+/// What the session is, as the server says it.
+struct Setting {
+    settings: Vec<(String, String)>,
+    schema: Option<String>,
+    /// The schema is there.
+    found: bool,
+    may_create: bool,
+    /// The server has a relation of the name.
+    taken: bool,
+}
+
+impl Native {
+    /// The inner error is the client's.
+    pub(super) async fn define(&mut self, definition: &Arc<Definition>, text: &str) -> Result<Result<Done>> {
+        if self.pipe.status != Status::Idle || self.pipe.batch {
+            return Ok(Err(Error::unsupported(format!(
+                "{} inside a transaction block on a branch",
+                definition.tag
+            ))
+            .with_hint("Do it outside of one: it takes effect at once.")));
+        }
+        let (schema, name) = match &definition.action {
+            Action::Create { schema, name, .. } => (schema.as_deref(), name.as_str()),
+            _ => (None, ""),
+        };
+        let setting = match self.setting(definition.tag, schema, name).await? {
+            Ok(setting) => setting,
+            Err(error) => return Ok(Err(error)),
+        };
+        let done = self.run_definition(definition, text, setting).boxed().await;
+        self.planner.forget_names();
+        Ok(done)
+    }
+
+    async fn run_definition(
+        &mut self,
+        definition: &Definition,
+        text: &str,
+        setting: Setting,
+    ) -> Result<Done> {
+        let seat = &self.planner.seat;
+        let repository = &seat.shared.repository;
+        let mut done = Done::command(definition.tag);
+        let settings = setting.settings.clone();
+        let with = |text: &Text| Text { settings, ..text.clone() };
+        match &definition.action {
+            Action::Create { name, if_not_exists, text: create, .. } => {
+                let backend = self.planner.backend();
+                // What came to main by a merge may not be there on this branch.
+                let absent = &repository.tables_on(&seat.checkout).absent;
+                let made = match place(&setting, name, backend, absent) {
+                    Ok(place) => repository.create_table(&seat.checkout, backend, &place, with(create)).await,
+                    Err(error) => Err(error),
+                };
+                let exists = format!("relation \"{name}\" already exists");
+                match made {
+                    Err(error) if *if_not_exists && error.message() == exists => {
+                        done.notices.push(Error::new("42P07", format!("{exists}, skipping")));
+                    }
+                    Err(error) => return Err(positioned(error, definition, text)),
+                    Ok(()) => {}
+                }
+            }
+            Action::Alter { table, text: alter } => {
+                let altered =
+                    repository.alter_table(&seat.checkout, *table, definition.tag, with(alter)).await;
+                altered.map_err(|error| positioned(error, definition, text))?;
+            }
+            Action::Drop { tables, missing } => {
+                if !tables.is_empty() {
+                    repository.drop_tables(&seat.checkout, tables).await?;
+                }
+                let kind = if definition.tag == "DROP INDEX" { "index" } else { "table" };
+                for name in missing {
+                    let text = format!("{kind} \"{name}\" does not exist, skipping");
+                    done.notices.push(Error::new("00000", text));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// Asks the server about the session. `schema`, `name`: of a table to be made.
+    async fn setting(&mut self, command: &str, schema: Option<&str>, name: &str) -> Result<Result<Setting>> {
+        use epoch_adapter_postgres::layout::literal;
+        let names: Vec<String> = SETTINGS.iter().map(|s| literal(s)).collect();
+        let sql = format!(
+            "SELECT (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(s.name, s.setting)) FROM pg_catalog.pg_settings s \
+                 WHERE s.name IN ({})), n.s, p.oid IS NOT NULL, coalesce(pg_catalog.has_schema_privilege(p.oid, 'CREATE'), false), \
+             EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = p.oid AND c.relname = {}), \
+             pg_catalog.current_setting('transaction_read_only') = 'on', current_user = session_user \
+             FROM (SELECT coalesce({}, pg_catalog.current_schema()::text)) n(s) LEFT JOIN pg_catalog.pg_namespace p ON p.nspname = n.s",
+            names.join(", "),
+            literal(name),
+            schema.map_or_else(|| "NULL::text".to_owned(), literal),
+        );
+        let row = match self.pipe.ask(&sql).await? {
+            Ok(rows) => rows.into_iter().next().unwrap_or_default(),
+            Err(error) => return Ok(Err(error)),
+        };
+        let cell = |i: usize| row.get(i).cloned().flatten();
+        let is = |i: usize| cell(i).as_deref() == Some("t");
+        if is(5) {
+            let message = format!("cannot execute {command} in a read-only transaction");
+            return Ok(Err(Error::new(sqlstate::READ_ONLY_SQL_TRANSACTION, message)));
+        }
+        if !is(6) {
+            return Ok(Err(Error::unsupported(format!("{command} under another role on a branch"))
+                .with_hint("RESET ROLE first.")));
+        }
+        let settings = cell(0).map(|json| serde_json::from_str(&json)).transpose();
+        let settings = settings.map_err(|e| Error::internal(format!("settings of the server: {e}")));
+        Ok(settings.map(|settings| Setting {
+            settings: settings.unwrap_or_default(),
+            schema: cell(1),
+            found: is(2),
+            may_create: is(3),
+            taken: is(4),
+        }))
+    }
+}
+
+/// Where a table is made; PostgreSQL's own errors if it can't be.
+fn place(setting: &Setting, name: &str, backend: &str, absent: &HashSet<Location>) -> Result<TableName> {
+    let Some(schema) = &setting.schema else {
+        return Err(Error::new("3F000", "no schema has been selected to create in"));
+    };
+    if !setting.found {
+        return Err(Error::new("3F000", format!("schema \"{schema}\" does not exist")));
+    }
+    if crate::query::is_reserved(schema) || !setting.may_create {
+        return Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for schema {schema}"),
+        ));
+    }
+    let place = TableName { schema: schema.clone(), name: name.to_owned() };
+    let same = |l: &Location| l.backend == backend && l.schema.as_ref() == Some(schema) && l.table == name;
+    if setting.taken && !absent.iter().any(same) {
+        return Err(Error::new("42P07", format!("relation \"{name}\" already exists")));
+    }
+    Ok(place)
+}
+
+/// An error's position in the client's text, of which the definition is a part.
+fn positioned(error: Error, definition: &Definition, text: &str) -> Error {
+    let before = text.get(..definition.range.start).unwrap_or_default().chars().count();
+    match error.position() {
+        Some(position) => error.with_position(before + position),
+        None => error,
+    }
+}
