@@ -366,3 +366,31 @@ async fn tag(client: &Client, sql: &str) -> u64 {
 async fn number(client: &Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).await.unwrap().get(0)
 }
+
+#[tokio::test]
+async fn an_error_at_commit_takes_the_place_of_the_tag_of_a_kept_write() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let main = proxy.client().await;
+    main.batch_execute(
+        "CREATE TABLE seats (id int PRIMARY KEY, place int, CONSTRAINT seats_place_key UNIQUE (place) DEFERRABLE INITIALLY DEFERRED);
+         INSERT INTO seats SELECT i, i FROM generate_series(1, 20) i",
+    )
+    .await
+    .unwrap();
+    main.query("SELECT * FROM epoch_register('seats')", &[]).await.unwrap();
+    main.query("SELECT * FROM epoch_branch('late')", &[]).await.unwrap();
+    let mut raw = Raw::open(&proxy.address.to_string(), "tester", "shop/late").await;
+    for id in 1..=4 {
+        raw.send(&[query(&format!("UPDATE seats SET place = 15 WHERE id = {id}"))]).await;
+        let messages = raw.until(b'Z').await;
+        assert_eq!(
+            (shape(&messages).as_str(), sqlstate(&messages).as_deref()),
+            ("EZ", Some("23505")),
+            "{id}"
+        );
+        let text = messages.iter().map(|(_, b)| String::from_utf8_lossy(b).into_owned()).collect::<String>();
+        assert!(!text.contains("epoch"), "{text}");
+    }
+    proxy.end().await;
+}

@@ -148,6 +148,11 @@ impl Repository {
         })
     }
 
+    /// All tables, those made on branches too.
+    pub fn every_table(&self) -> Vec<Arc<TableDef>> {
+        self.state().all_tables().cloned().collect()
+    }
+
     fn tables_at(&self, spot: Spot) -> Arc<Tables> {
         let state = self.state();
         // A lineage that isn't known shows what main has registered.

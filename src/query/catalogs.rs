@@ -5,7 +5,9 @@
 //! look-ups by oid or name stay index scans. Catalogs that no client lists by themselves (pg_attribute,
 //! pg_index …) stay as they are; what lists their rows joins one that is here.
 
-use super::names::{Meaning, registered};
+use epoch_adapter_postgres::layout::{SCHEMA, literal, overlay_schema};
+
+use super::names::Meaning;
 use super::parse::{Kind, Role, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
@@ -112,7 +114,11 @@ pub(super) fn named_in(sql: &[u8]) -> bool {
 /// Puts the catalogs that a query reads without what is ours in the place of their names.
 pub(super) fn hide(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) {
     let statement = rewriter.statement;
-    if statement.kind != Kind::Query || registered(ctx).is_empty() {
+    if statement.kind != Kind::Query {
+        return;
+    }
+    let schemas = schemas_of_ours(ctx);
+    if schemas.is_empty() {
         return;
     }
     let Some(system) = system_columns(rewriter) else { return };
@@ -121,7 +127,8 @@ pub(super) fn hide(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) {
         // A view has no system columns.
         let view = schema == INFORMATION_SCHEMA || owner == Owner::Schema("schemaname");
         let system = if view { "" } else { system.as_str() };
-        let shown = format!("(SELECT {system}* FROM {schema}.{} WHERE {})", table.name, condition(owner));
+        let shown =
+            format!("(SELECT {system}* FROM {schema}.{} WHERE {})", table.name, condition(owner, &schemas));
         rewriter.put(table, &shown);
     }
 }
@@ -139,12 +146,27 @@ fn system_columns(rewriter: &Rewriter<'_>) -> Option<String> {
     Some(used.iter().map(|name| format!("{name}, ")).collect())
 }
 
-fn condition(owner: Owner) -> String {
-    let foreign = |column: &str| {
-        format!(
-            "NOT ({column}::pg_catalog.text OPERATOR(pg_catalog.=) 'epoch' OR pg_catalog.starts_with({column}::pg_catalog.text, 'epoch_'))"
-        )
-    };
+/// The schemas that hold objects of ours, quoted; none if nothing is registered. (A schema of the user's whose
+/// name begins alike isn't one.)
+fn schemas_of_ours(ctx: &Context<'_>) -> Vec<String> {
+    let mut schemas = Vec::new();
+    for table in ctx.repository.every_table().iter().filter(|t| t.location.backend == ctx.backend) {
+        schemas.push(literal(&overlay_schema(table)));
+        if let Some(own) = table.location.schema.as_deref().filter(|_| table.location.is_draft()) {
+            schemas.push(literal(own));
+        }
+    }
+    if !schemas.is_empty() {
+        schemas.push(literal(SCHEMA));
+    }
+    schemas.sort();
+    schemas.dedup();
+    schemas
+}
+
+fn condition(owner: Owner, schemas: &[String]) -> String {
+    let list = format!("(ARRAY[{}]::pg_catalog.text[])", schemas.join(", "));
+    let foreign = |column: &str| format!("{column}::pg_catalog.text OPERATOR(pg_catalog.<>) ALL {list}");
     let theirs = |column: &str| format!("NOT pg_catalog.starts_with({column}::pg_catalog.text, 'zz_epoch_')");
     match owner {
         Owner::Schema(column) => foreign(column),
@@ -152,7 +174,7 @@ fn condition(owner: Owner) -> String {
         Owner::TriggerOf(schema, column) => format!("{} AND {}", foreign(schema), theirs(column)),
         Owner::Namespace(column) => format!(
             "{column} OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT epoch_n.oid FROM pg_catalog.pg_namespace epoch_n \
-             WHERE epoch_n.nspname OPERATOR(pg_catalog.=) 'epoch' OR pg_catalog.starts_with(epoch_n.nspname::pg_catalog.text, 'epoch_')))"
+             WHERE epoch_n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) ANY {list}))"
         ),
     }
 }

@@ -452,10 +452,6 @@ impl Ours {
         self.tables.contains_key(place)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.tables.is_empty()
-    }
-
     /// Whether it is a table of main that isn't there for the session's ref.
     pub fn lacks(&self, place: &Place) -> bool {
         self.absent.contains(place) && !self.contains(place)

@@ -26,6 +26,8 @@ pub trait State: Send + Sync {
     fn generation(&self) -> u64;
     /// As [`Repository::tables_on`].
     fn tables(&self, checkout: &Checkout) -> Arc<Tables>;
+    /// As [`Repository::every_table`].
+    fn every_table(&self) -> Vec<Arc<TableDef>>;
     /// As [`Repository::find_table`].
     fn find_table(&self, checkout: &Checkout, name: &str) -> Option<Arc<TableDef>>;
     /// As [`Repository::refresh`].
@@ -54,6 +56,9 @@ impl State for Repository {
     }
     fn tables(&self, checkout: &Checkout) -> Arc<Tables> {
         self.tables_on(checkout)
+    }
+    fn every_table(&self) -> Vec<Arc<TableDef>> {
+        self.every_table()
     }
     fn find_table(&self, checkout: &Checkout, name: &str) -> Option<Arc<TableDef>> {
         self.find_table(checkout, name)

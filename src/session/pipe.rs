@@ -55,6 +55,9 @@ pub enum To {
     Client,
     /// The client's, with errors translated.
     Restored(Restore),
+    /// As [`To::Restored`], but CommandComplete waits for the Sync's ReadyForQuery: an error at commit takes
+    /// its place, as where the client's statement is a Query.
+    Last(Restore),
     /// As [`To::Restored`], with another command tag.
     Tagged(&'static str, Restore),
     /// Of a Query that holds more than the client's statement.
@@ -154,6 +157,8 @@ pub struct Pipe {
     pub prepared: Vec<u64>,
     /// ParameterDescriptions that were asked for.
     pub types: Vec<(u64, Vec<u32>)>,
+    /// The CommandComplete of a [`To::Last`].
+    held: Vec<u8>,
     captured: Vec<Vec<Option<String>>>,
     capture_error: Option<Error>,
     server_rest: usize,
@@ -188,6 +193,7 @@ impl Pipe {
             deallocated: false,
             prepared: Vec::new(),
             types: Vec::new(),
+            held: Vec::new(),
             captured: Vec::new(),
             capture_error: None,
             server_rest: 0,
@@ -324,7 +330,7 @@ impl Pipe {
     /// Whether ordinary messages go to the client now.
     fn is_shown(&self) -> bool {
         match self.queue.front().map(|e| &e.to) {
-            None | Some(To::Client | To::Restored(_) | To::Tagged(..) | To::Instead(_)) => true,
+            None | Some(To::Client | To::Restored(_) | To::Last(_) | To::Tagged(..) | To::Instead(_)) => true,
             Some(To::Steps(steps)) => steps.replies.front() != Some(&Reply::Ours),
             Some(_) => false,
         }
@@ -357,7 +363,11 @@ impl Pipe {
                 Ok(())
             }
             b'C' | b'I' | b's' | b'1' | b'2' | b'3' | b'n' | b'T' => {
+                let last = tag == b'C' && matches!(self.queue.front(), Some(Expect { to: To::Last(_), .. }));
                 match self.tag().filter(|_| tag == b'C') {
+                    _ if last => {
+                        self.held = self.server.input.get(..size).unwrap_or_default().to_vec();
+                    }
                     Some(ours) => encode::command_complete(self.client.output.tail(), ours),
                     None if self.is_shown() => self.show(size),
                     None => {}
@@ -427,6 +437,10 @@ impl Pipe {
         self.copy_in = false;
         self.settled |= self.status == Status::Idle;
         self.failed = std::mem::take(&mut self.failing);
+        let held = std::mem::take(&mut self.held);
+        if !self.failed {
+            self.client.output.push(&held);
+        }
         let shown = match self.queue.front().map(|e| &e.to) {
             Some(To::Steps(steps)) => steps.last || self.failed,
             Some(To::Silent | To::Capture) => false,
@@ -476,7 +490,11 @@ impl Pipe {
                 return Ok(());
             }
             Some(
-                To::Restored(restore) | To::Tagged(_, restore) | To::Ours(restore) | To::Prepared(_, restore),
+                To::Restored(restore)
+                | To::Last(restore)
+                | To::Tagged(_, restore)
+                | To::Ours(restore)
+                | To::Prepared(_, restore),
             ) => Some(restore),
             Some(To::Steps(steps)) => {
                 let mut fields = Fields::new(frame)?;

@@ -140,8 +140,8 @@ impl Native {
         if lifted.returns {
             self.pipe.expect(Kind::Describe, To::Client);
         }
-        self.pipe.expect(Kind::Execute, To::Restored(restore));
-        self.pipe.expect(Kind::Sync, To::Client);
+        self.pipe.expect(Kind::Execute, To::Last(restore.clone()));
+        self.pipe.expect(Kind::Sync, To::Restored(restore));
         Ok(true)
     }
 

@@ -78,6 +78,9 @@ impl State for Real {
     fn tables(&self, _: &Checkout) -> Arc<Tables> {
         self.tables.clone()
     }
+    fn every_table(&self) -> Vec<Arc<TableDef>> {
+        self.tables.by_id.values().cloned().collect()
+    }
     fn find_table(&self, _: &Checkout, name: &str) -> Option<Arc<TableDef>> {
         self.tables.find(name).cloned()
     }
