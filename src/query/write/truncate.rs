@@ -91,7 +91,7 @@ async fn references(catalog: &mut dyn Catalog, tables: &[Arc<TableDef>]) -> Resu
          SELECT cn.nspname, c.relname, pn.nspname, p.relname FROM w JOIN k ON k.confrelid = w.oid \
          JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace \
          JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace \
-         WHERE c.oid <> p.oid",
+         WHERE c.oid <> p.oid ORDER BY c.oid",
         epoch_adapter_postgres::FOREIGN_KEYS,
         oids.join(", ")
     );
