@@ -121,13 +121,23 @@ async fn has_shared_part(client: &Object) -> Result<bool> {
 fn tables(table: &TableDef) -> String {
     let typed =
         |c: &epoch_adapter::Column| format!("b.{name}::{} AS {name}", c.pg_type, name = quote(&c.name));
-    let pages = |target: &str| fill(PAGES_SQL, &[("target", &literal(target))]);
+    let pages = |target: &str, columns: &str, values: &str| {
+        let name = literal(target);
+        fill(
+            PAGES_SQL,
+            &[("target", target), ("target_name", &name), ("columns", columns), ("values", values)],
+        )
+    };
+    let of_history = pages(
+        &history(table),
+        ", epoch_existed, epoch_seq, epoch_xid, epoch_from, epoch_to, epoch_depth",
+        ", false, 0, NULL, 0, 0, 0",
+    );
     fill(
         TABLES_SQL,
         &[
-            ("history_pages", &pages(&history(table))),
-            ("mask_pages", &pages(&mask(table))),
-            ("overlay_pages", &pages(&overlay(table))),
+            ("history_pages", &of_history),
+            ("mask_pages", &pages(&mask(table), "", "")),
             ("overlay_schema", &quote(&overlay_schema(table))),
             ("overlay", &overlay(table)),
             ("history", &history(table)),

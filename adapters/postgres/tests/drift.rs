@@ -77,7 +77,7 @@ async fn a_detached_partition_is_not_captured() {
     client.batch_execute(PARTS).await.unwrap();
     db.register("t", 1).await;
     client.batch_execute("ALTER TABLE t DETACH PARTITION t1; UPDATE t1 SET v = 'x'; INSERT INTO t1 VALUES (99, 'y'); TRUNCATE t1").await.unwrap();
-    assert_eq!(one(&client, "SELECT count(*) FROM epoch.history_1").await, "0");
+    assert_eq!(one(&client, "SELECT count(*) FROM epoch.history_1 WHERE epoch_lineage > 0").await, "0");
     db.drop().await;
 }
 
