@@ -188,13 +188,14 @@ fn killed_at_random() {
     let mut world = world();
     let (mut acknowledged, mut commits) = (0i64, 1usize);
     for _ in 0..6 {
+        // Before the clock runs: a proxy that is gone can't be connected to.
+        let mut conn: Conn = world.proxy.connect("x");
         let pid = world.proxy.pid().to_string();
         let delay = Duration::from_millis(rand::rng().random_range(5..250));
         let killer = std::thread::spawn(move || {
             std::thread::sleep(delay);
             let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
         });
-        let mut conn: Conn = world.proxy.connect("x");
         let mut last = (acknowledged, commits);
         while last.0 < acknowledged + 100_000 {
             match send(

@@ -10,10 +10,10 @@ async fn drift(setup: &str, script: &str) -> Option<Vec<String>> {
     let client = db.client().await;
     client.batch_execute(setup).await.unwrap();
     let table = db.register("t", 1).await;
-    assert_eq!(db.adapter.drift(&[table.clone()]).await.unwrap(), vec![], "fresh");
+    assert_eq!(db.adapter.drift(std::slice::from_ref(&table)).await.unwrap(), vec![], "fresh");
     client.batch_execute(script).await.unwrap_or_else(|e| panic!("{script}: {e:?}"));
-    let found = db.adapter.drift(&[table.clone()]).await.unwrap();
-    let seal = db.adapter.seal("op", &[table.clone()], Layer::MAIN, 1, &[], SealMode::All).await;
+    let found = db.adapter.drift(std::slice::from_ref(&table)).await.unwrap();
+    let seal = db.adapter.seal("op", std::slice::from_ref(&table), Layer::MAIN, 1, &[], SealMode::All).await;
     if found.is_empty() {
         seal.unwrap();
     } else {
@@ -114,7 +114,7 @@ async fn a_table_that_a_subscription_fills() {
         ))
         .await
         .unwrap();
-    let found = db.adapter.drift(&[table.clone()]).await.unwrap();
+    let found = db.adapter.drift(std::slice::from_ref(&table)).await.unwrap();
     assert_eq!(found, vec![(table.id, "a subscription writes to it".to_owned())]);
     let reason = db.adapter.discover("t").await.unwrap()[0].reason.clone().unwrap();
     assert!(reason.contains("subscription"), "{reason}");

@@ -34,7 +34,7 @@ async fn check(setup: &str, script: &str) {
     let table = db.register("t", 1).await;
     let before = db.rows(&table, View::MAIN).await;
     client.batch_execute(script).await.unwrap_or_else(|e| panic!("{script}: {e:?}"));
-    assert_eq!(db.adapter.drift(&[table.clone()]).await.unwrap(), vec![], "{script}");
+    assert_eq!(db.adapter.drift(std::slice::from_ref(&table)).await.unwrap(), vec![], "{script}");
     settle(&db, &table, &before, script).await;
     db.adapter.uninstall(&table).await.unwrap();
     let left = "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'epoch%') + (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'zz_epoch%')";
@@ -126,13 +126,13 @@ async fn a_branch_of_a_partitioned_table_is_one_table() {
     assert_eq!(branch, expected);
     assert_ne!(main, fork);
     // What the branch changed is applied to the table itself, rows that move included.
-    db.seal(&[table.clone()], BRANCH, 1).await;
-    db.seal(&[table.clone()], Layer::MAIN, 1).await;
+    db.seal(std::slice::from_ref(&table), BRANCH, 1).await;
+    db.seal(std::slice::from_ref(&table), Layer::MAIN, 1).await;
     let changes = db.diff(&table, main_at(0), at(BRANCH, 1), &[segment(7, 0, At::Ordinal(1))]).await;
     let mine: Vec<_> =
         changes.into_iter().filter(|c| c.key != row(&["2", "2"]) && c.key != row(&["3", "3"])).collect();
     let merge = TableChanges { table: table.clone(), changes: mine };
-    db.adapter.seal("merge", &[table.clone()], Layer::MAIN, 2, &[merge], SealMode::Own).await.unwrap();
+    db.adapter.seal("merge", std::slice::from_ref(&table), Layer::MAIN, 2, &[merge], SealMode::Own).await.unwrap();
     assert_eq!(
         one(&client, "SELECT tableoid::regclass || ' ' || v FROM t WHERE id = 2 AND p = 5").await,
         "td v2"
@@ -156,7 +156,7 @@ async fn a_commit_adopts_partitions_first() {
         )
         .await
         .unwrap();
-    let sealed = db.seal(&[table.clone()], Layer::MAIN, 1).await;
+    let sealed = db.seal(std::slice::from_ref(&table), Layer::MAIN, 1).await;
     assert_eq!((sealed.tables[0].1.added, sealed.tables[0].1.rows()), (3, 3));
     assert_eq!(db.rows(&table, main_at(0)).await, before);
     // From now on it is as the others.
