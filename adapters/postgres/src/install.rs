@@ -128,10 +128,11 @@ fn tables(table: &TableDef) -> String {
             &[("target", target), ("target_name", &name), ("columns", columns), ("values", values)],
         )
     };
+    // As images of rows that were there, so that the partial indexes have entries too.
     let of_history = pages(
         &history(table),
         ", epoch_existed, epoch_seq, epoch_xid, epoch_from, epoch_to, epoch_depth",
-        ", false, 0, NULL, 0, 0, 0",
+        ", true, 0, NULL, 0, 0, 0",
     );
     fill(
         TABLES_SQL,

@@ -132,7 +132,10 @@ async fn a_branch_of_a_partitioned_table_is_one_table() {
     let mine: Vec<_> =
         changes.into_iter().filter(|c| c.key != row(&["2", "2"]) && c.key != row(&["3", "3"])).collect();
     let merge = TableChanges { table: table.clone(), changes: mine };
-    db.adapter.seal("merge", std::slice::from_ref(&table), Layer::MAIN, 2, &[merge], SealMode::Own).await.unwrap();
+    db.adapter
+        .seal("merge", std::slice::from_ref(&table), Layer::MAIN, 2, &[merge], SealMode::Own)
+        .await
+        .unwrap();
     assert_eq!(
         one(&client, "SELECT tableoid::regclass || ' ' || v FROM t WHERE id = 2 AND p = 5").await,
         "td v2"

@@ -161,10 +161,10 @@ impl<'a> Found<'_, 'a> {
 
     fn item(&mut self, item: Node<'a>) {
         match item {
-            Node::RangeVar(table) => {
-                if self.is_meant(table.alias().and_then(|a| a.aliasname()).or(table.relname())) {
-                    self.tables.push(table.location);
-                }
+            Node::RangeVar(table)
+                if self.is_meant(table.alias().and_then(|a| a.aliasname()).or(table.relname())) =>
+            {
+                self.tables.push(table.location);
             }
             Node::RangeTableSample(sample) => self.item(sample.relation()),
             Node::RangeSubselect(sub) => {

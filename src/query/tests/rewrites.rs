@@ -182,9 +182,9 @@ async fn queues_copy_up_what_they_take() {
             rewritten(&branch(), &format!("UPDATE users SET balance = 1 WHERE id = ({})", queue(end))).await;
         assert_eq!(whole, format!("{prelude} [] ;; {}", update(&format!("id = ({})", locked(end)))), "{end}");
         for from in [
-            format!("WITH q AS (#) UPDATE users SET balance = 1 FROM q WHERE q.id = users.id"),
-            format!("UPDATE users SET balance = 1 FROM (#) q WHERE q.id = users.id"),
-            format!("WITH q AS (#) DELETE FROM users WHERE id = ANY (ARRAY(SELECT q.id FROM q))"),
+            "WITH q AS (#) UPDATE users SET balance = 1 FROM q WHERE q.id = users.id".to_owned(),
+            "UPDATE users SET balance = 1 FROM (#) q WHERE q.id = users.id".to_owned(),
+            "WITH q AS (#) DELETE FROM users WHERE id = ANY (ARRAY(SELECT q.id FROM q))".to_owned(),
         ] {
             let whole = rewritten(&branch(), &from.replace('#', &queue(end))).await;
             assert_eq!(whole.split(" ;; ").count(), 2, "the target has been copied up: {whole}");
