@@ -38,7 +38,7 @@ fn prepare(servers: &Servers, proxy: &Proxy, options: &Options) {
          CREATE TABLE plain (LIKE record INCLUDING ALL); INSERT INTO plain SELECT * FROM record; \
          CREATE TABLE bulk (id bigint PRIMARY KEY, name text NOT NULL, score int NOT NULL); CREATE TABLE bulk_plain (LIKE bulk INCLUDING ALL)",
         fields.join(", "),
-        vec!["repeat('x', 100)"; 10].join(", ")
+        ["repeat('x', 100)"; 10].join(", ")
     ));
     ["VACUUM ANALYZE record", "VACUUM ANALYZE plain"].iter().for_each(|sql| drop(direct.exec(sql)));
     let mut main = proxy.connect("main");

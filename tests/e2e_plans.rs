@@ -56,7 +56,7 @@ impl Shape {
             let (param, after) = rest.split_at(rest.find(end).expect("a parameter ends") + end.len() - 1);
             parts.push(before);
             params.push(param);
-            sql = &after[1..];
+            sql = after.get(1..).unwrap_or_default();
         }
         parts.push(sql);
         Self { name, loose, parts, params }
