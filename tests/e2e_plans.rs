@@ -204,8 +204,6 @@ impl World {
     /// `b` has changes, some of them committed; `n` is a branch off it without any of its own.
     fn new() -> Self {
         let shop = Fixture::registered(SETUP);
-        // As it is found by who looks after the server at night: tables of ours that are empty so far.
-        shop.direct().exec("VACUUM ANALYZE");
         let mut branch = shop.branch("b");
         branch.exec(ON_THE_BRANCH);
         branch.exec("SELECT * FROM epoch_commit('changes')");
