@@ -73,6 +73,24 @@ pub(super) async fn rows(
     Ok(())
 }
 
+/// A sub-select that locks its first rows is evaluated once, whatever the plan: the inner side of a nested loop
+/// would lock others each time, and more than its LIMIT. What the planner expects of a branch makes such plans likely.
+pub(super) fn once(rewriter: &mut Rewriter<'_>) {
+    let statement = rewriter.statement;
+    let tokens = &rewriter.parsed.tokens;
+    for select in statement.locking.iter().filter_map(|l| l.select.as_ref()).filter(|s| s.most.is_some()) {
+        let at = tokens.at(select.range.start);
+        let before = |n: usize| at.checked_sub(n).and_then(|i| tokens.get(i));
+        let inside = before(1).is_some_and(|t| t.is_symbol(b'('));
+        let is = |word: &str| before(2).is_some_and(|t| t.is_word(rewriter.sql, word));
+        // A query of WITH is evaluated once as it is.
+        if inside && !is("as") && !is("materialized") {
+            rewriter.edits.insert(select.range.start, "WITH epoch_once AS MATERIALIZED (");
+            rewriter.edits.insert(select.range.end, ") SELECT * FROM epoch_once");
+        }
+    }
+}
+
 /// One query that locks rows.
 struct Query<'q, 'c> {
     ctx: &'q Context<'c>,

@@ -93,6 +93,7 @@ async fn on_branch(
         write::truncate::tables(ctx, catalog, rewriter, cascade, restart).await?;
     }
     write::cursor::declare(ctx, rewriter);
+    lock::once(rewriter);
     Ok(())
 }
 

@@ -155,7 +155,13 @@ async fn queues_copy_up_what_they_take() {
     let new = keyed("email = 'new'") + " ORDER BY id\n";
     let queue = |end: &str| format!("SELECT id FROM users WHERE email = 'new' ORDER BY id {end}");
     let locked = |end: &str| {
-        own(&format!("SELECT id FROM <own users> AS \"users\" WHERE email = 'new' ORDER BY id {end}"))
+        let query =
+            own(&format!("SELECT id FROM <own users> AS \"users\" WHERE email = 'new' ORDER BY id {end}"));
+        // One with a LIMIT is evaluated once.
+        match end.starts_with("LIMIT ALL") {
+            true => query,
+            false => format!("WITH epoch_once AS MATERIALIZED ({query}) SELECT * FROM epoch_once"),
+        }
     };
     let update = |condition: &str| {
         format!(
