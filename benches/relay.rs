@@ -13,7 +13,7 @@ use crate::servers::Servers;
 
 pub struct Run {
     pub tps: f64,
-    latency: Samples,
+    pub latency: Samples,
 }
 
 pub fn run(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Report) {
@@ -33,7 +33,7 @@ pub fn run(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Rep
     for (script, flag) in [("select only", Some("-S")), ("TPC-B", None)] {
         for mode in ["simple", "extended", "prepared"] {
             for clients in [1, 16] {
-                let bench = |target: &Target| pgbench(target, flag, mode, clients, options);
+                let bench = |target: &Target| pgbench(target, Script::BuiltIn(flag), mode, clients, options);
                 let direct = bench(&servers.postgres);
                 let bouncer = servers.pgbouncer.as_ref().map(&bench);
                 let epoch = bench(&proxy.target("main"));
@@ -70,16 +70,32 @@ pub fn login(target: &Target) -> Vec<String> {
     vec!["-h".into(), host.clone(), "-p".into(), port.to_string(), "-U".into(), user.clone(), dbname.clone()]
 }
 
-/// Runs pgbench for some seconds; `flag`: its built-in script, TPC-B if there is none.
-pub fn pgbench(target: &Target, flag: Option<&str>, mode: &str, clients: u32, options: &Options) -> Run {
+/// What pgbench runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Script {
+    /// Built in: by its flag; TPC-B if there is none.
+    BuiltIn(Option<&'static str>),
+    /// The text of one.
+    Own(&'static str),
+}
+
+/// Runs pgbench for some seconds.
+pub fn pgbench(target: &Target, script: Script, mode: &str, clients: u32, options: &Options) -> Run {
     let dir = tempfile::tempdir().unwrap();
     let seconds = options.size(4, 2).to_string();
     let clients = clients.to_string();
     let threads = if clients == "1" { "1" } else { "2" };
+    let flags = match script {
+        Script::BuiltIn(flag) => flag.map(str::to_owned).into_iter().collect(),
+        Script::Own(text) => {
+            std::fs::write(dir.path().join("script.sql"), text).unwrap();
+            vec!["-f".to_owned(), "script.sql".to_owned()]
+        }
+    };
     let output = Command::new(tool("pgbench"))
         .current_dir(dir.path())
         .args(["-n", "-l", "-T", &seconds, "-M", mode, "-c", &clients, "-j", threads])
-        .args(flag)
+        .args(flags)
         .args(login(target))
         .output()
         .unwrap();
@@ -87,8 +103,9 @@ pub fn pgbench(target: &Target, flag: Option<&str>, mode: &str, clients: u32, op
     assert!(output.status.success(), "pgbench: {text}{}", String::from_utf8_lossy(&output.stderr));
     let tps = text.lines().find_map(|l| l.strip_prefix("tps = ")).and_then(|l| l.split_whitespace().next());
     let mut micros = Vec::new();
-    for entry in std::fs::read_dir(dir.path()).unwrap() {
-        let log = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    let logs = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    for path in logs.filter(|path| !path.ends_with("script.sql")) {
+        let log = std::fs::read_to_string(path).unwrap();
         micros
             .extend(log.lines().filter_map(|l| l.split(' ').nth(2)?.parse().ok()).map(Duration::from_micros));
     }

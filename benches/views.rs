@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::Options;
-use crate::common::conn::Conn;
+use crate::common::conn::{Conn, Target};
 use crate::common::proxy::Proxy;
 use crate::measure::{Pace, ms, race, ratio, time, times};
+use crate::relay::{Script, pgbench};
 use crate::report::Report;
 use crate::servers::Servers;
 
@@ -114,6 +115,69 @@ pub fn reads(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut R
         for query in &QUERIES {
             one_read(&mut direct, servers, proxy, query, &overlays, drift, n, options, report);
         }
+        by_pgbench(servers, proxy, &overlays, drift, options, report);
+    }
+}
+
+/// What PostgreSQL's own client program sees of the two statements that have an aim.
+fn by_pgbench(
+    servers: &Servers,
+    proxy: &Proxy,
+    overlays: &[u32],
+    drift: u32,
+    options: &Options,
+    report: &mut Report,
+) {
+    const SCRIPTS: [(&str, &str, &str); 4] = [
+        (
+            "point read",
+            "\\set id random(1, 1000000)\nSELECT * FROM users WHERE id = :id;",
+            "\\set id random(1, 100000)\nSELECT * FROM users WHERE id = :id;",
+        ),
+        (
+            "selective join",
+            "\\set id random(1, 1000000)\nSELECT o.id, o.total, u.name FROM orders o JOIN users u ON u.id = o.user_id WHERE o.id = :id;",
+            "\\set id random(1, 100000)\nSELECT o.id, o.total, u.name FROM orders o JOIN users u ON u.id = o.user_id WHERE o.id = :id;",
+        ),
+        (
+            "range, LIMIT 50",
+            "\\set id random(1, 1000000)\nSELECT id, name FROM users WHERE id > :id ORDER BY id LIMIT 50;",
+            "\\set id random(1, 100000)\nSELECT id, name FROM users WHERE id > :id ORDER BY id LIMIT 50;",
+        ),
+        (
+            "latest 20",
+            "SELECT id, created FROM users ORDER BY created DESC LIMIT 20;",
+            "SELECT id, created FROM users ORDER BY created DESC LIMIT 20;",
+        ),
+    ];
+    report.table(
+        &format!("Reads on a branch by pgbench, main moved {drift} rows since the fork"),
+        "p50 of the plain table in ms; PgBouncer, main and branches with overlays of 0, 100 and 10,000 rows as multiples of it.",
+        &["statement", "plain", "pgbouncer", "main", "overlay 0", "100", "10,000"],
+    );
+    for (name, full, quick) in SCRIPTS {
+        let script = Script::Own(if options.quick { quick } else { full });
+        for (mode, clients) in [("prepared", 1), ("extended", 1), ("simple", 1), ("prepared", 16)] {
+            let p50 = |target: &Target| pgbench(target, script, mode, clients, options).latency.p50();
+            let plain = p50(&servers.postgres);
+            let branches = overlays.iter().map(|o| ratio(p50(&proxy.target(&format!("o{o}"))), plain));
+            let branches: Vec<f64> = branches.collect();
+            if clients == 1 && ["point read", "selective join"].contains(&name) {
+                let most = branches.iter().copied().fold(0.0, f64::max);
+                let text = format!(
+                    "{name} within 2x by pgbench ({mode}, main moved {drift}, any overlay): {}",
+                    times(most)
+                );
+                report.aim(most <= 2.0, text);
+            }
+            let mut cells =
+                vec![format!("{name}, {mode}, {clients} client{}", if clients == 1 { "" } else { "s" })];
+            cells.push(ms(plain));
+            cells.push(servers.pgbouncer.as_ref().map_or("-".to_owned(), |b| times(ratio(p50(b), plain))));
+            cells.push(times(ratio(p50(&proxy.target("main")), plain)));
+            cells.extend(branches.into_iter().map(times));
+            report.row(cells);
+        }
     }
 }
 
@@ -148,7 +212,7 @@ fn one_read(
             report.aim(
                 *factor <= 2.0,
                 format!(
-                    "{} within 2x (overlay {overlay}, main moved {drift}): {} (main through us {}, the plain table through PgBouncer {bouncer})",
+                    "{} within 2x, in a row (overlay {overlay}, main moved {drift}): {} (main through us {}, the plain table through PgBouncer {bouncer})",
                     query.name,
                     times(*factor),
                     times(factors[0])

@@ -10,7 +10,7 @@ use crate::common::conn::{self, Conn};
 use crate::common::proxy::Proxy;
 use crate::common::psql::tool;
 use crate::measure::{Pace, drain, ms, race, ratio, time, times};
-use crate::relay::{login, pgbench};
+use crate::relay::{Script, login, pgbench};
 use crate::report::Report;
 use crate::servers::Servers;
 
@@ -268,7 +268,11 @@ fn capture(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Rep
         &["clients", "without", "with", "ratio"],
     );
     let clients = [1, 16];
-    let tps = || clients.map(|clients| pgbench(&servers.postgres, None, "prepared", clients, options).tps);
+    let tps = || {
+        clients.map(|clients| {
+            pgbench(&servers.postgres, Script::BuiltIn(None), "prepared", clients, options).tps
+        })
+    };
     let without = tps();
     let mut main = proxy.connect("main");
     for table in ["accounts", "branches", "tellers"] {

@@ -264,9 +264,28 @@ impl Parts {
             of("epoch_b"),
             images(table, MAIN, self.main)
         ));
-        let not = without_image(MAIN, self.main);
-        arms.push(format!("SELECT {} FROM {} epoch_b WHERE {not}{unmasked}", of("epoch_b"), base(table)));
+        arms.push(format!(
+            "SELECT {} FROM {} epoch_b WHERE {}",
+            of("epoch_b"),
+            base(table),
+            self.not_below(table)
+        ));
         format!("({})", arms.join(" UNION ALL "))
+    }
+
+    /// That a base row `epoch_b` has neither an image nor is masked. One anti-join over all such keys: a
+    /// second one costs as much again for every row of the base.
+    fn not_below(&self, table: &TableDef) -> String {
+        let key = names(table.schema.key_columns().map(|c| &c.name), "");
+        let mut gone = format!(
+            "SELECT {key} FROM {} WHERE epoch_lineage = {MAIN} AND epoch_to > {}",
+            history(table),
+            self.main
+        );
+        if let Some(lineage) = self.mask {
+            gone += &format!(" UNION ALL SELECT {key} FROM {} WHERE epoch_lineage = {lineage}", mask(table));
+        }
+        format!("NOT EXISTS (SELECT 1 FROM ({gone}) epoch_h WHERE {})", same_key(table, "epoch_h", "epoch_b"))
     }
 }
 
