@@ -166,8 +166,12 @@ impl Repository {
             return Some(Arc::clone(table));
         }
         let state = self.state();
-        let named =
-            state.all_tables().filter(|t| t.name.to_string() == name || format!("public.{}", t.name) == name);
+        let quoted = epoch_adapter::TableName::from_sql(name);
+        let named = state.all_tables().filter(|t| {
+            t.name.to_string() == name
+                || format!("public.{}", t.name) == name
+                || quoted.as_ref() == Some(&t.name)
+        });
         named.max_by_key(|t| t.id).cloned()
     }
 

@@ -26,10 +26,12 @@ impl Tables {
         Self { by_name, by_id, absent: HashSet::new() }
     }
 
-    /// Finds `users` (schema `public`) or `sales.users`, as `table_name` columns print names.
+    /// Finds `users` (schema `public`) or `sales.users`, as `table_name` columns print names; else as SQL
+    /// has them, `"Odd.Name"` or `Users`.
     pub fn find(&self, text: &str) -> Option<&Arc<TableDef>> {
         let (schema, name) = text.split_once('.').unwrap_or(("public", text));
-        self.by_name.get(&TableName { schema: schema.to_owned(), name: name.to_owned() })
+        let printed = TableName { schema: schema.to_owned(), name: name.to_owned() };
+        self.by_name.get(&printed).or_else(|| self.by_name.get(&TableName::from_sql(text)?))
     }
 
     /// All tables, sorted by name.

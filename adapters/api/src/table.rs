@@ -24,6 +24,38 @@ impl TableName {
     pub fn public(name: impl Into<String>) -> Self {
         Self { schema: "public".to_owned(), name: name.into() }
     }
+
+    /// Reads a name as SQL has it: `users`, `Sales.Users` (lower case is meant), `"Odd ""Name"""`,
+    /// `"a.b"."c"`. `None` if it isn't one.
+    pub fn from_sql(text: &str) -> Option<Self> {
+        let (first, rest) = identifier(text.trim())?;
+        if rest.is_empty() {
+            return Some(Self::public(first));
+        }
+        let (name, rest) = identifier(rest.strip_prefix('.')?)?;
+        rest.is_empty().then_some(Self { schema: first, name })
+    }
+}
+
+/// The identifier that a text begins with, and what follows it.
+fn identifier(text: &str) -> Option<(String, &str)> {
+    let Some(mut rest) = text.strip_prefix('"') else {
+        let end = text.find(['.', '"']).unwrap_or(text.len());
+        let (name, rest) = text.split_at(end);
+        return (!name.is_empty()).then(|| (name.to_ascii_lowercase(), rest));
+    };
+    let mut name = String::new();
+    loop {
+        let (part, after) = rest.split_once('"')?;
+        name += part;
+        match after.strip_prefix('"') {
+            Some(after) => {
+                name.push('"');
+                rest = after;
+            }
+            None => return (!name.is_empty()).then_some((name, after)),
+        }
+    }
 }
 
 /// `users`, or `sales.users` outside schema `public`: the form of `table_name` in every result.
@@ -114,4 +146,22 @@ pub struct Discovered {
     pub key: Vec<String>,
     /// Why it can't be registered as it is; `None` if it can.
     pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_sql_writes_them() {
+        let name =
+            |schema: &str, name: &str| Some(TableName { schema: schema.to_owned(), name: name.to_owned() });
+        assert_eq!(TableName::from_sql("Users"), name("public", "users"));
+        assert_eq!(TableName::from_sql("Sales.Users"), name("sales", "users"));
+        assert_eq!(TableName::from_sql("\"Odd \"\"Name\"\"\""), name("public", "Odd \"Name\""));
+        assert_eq!(TableName::from_sql("\"a.b\".\"C\""), name("a.b", "C"));
+        for text in ["", "\"", "\"\"", "a.", ".a", "a.b.c", "\"a\"b", "a\"b\"", "\"a"] {
+            assert_eq!(TableName::from_sql(text), None, "{text}");
+        }
+    }
 }
