@@ -1,6 +1,7 @@
 -- What all versioned tables of a database share.
 CREATE SCHEMA epoch;
-COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables';
+-- The number is layout.rs's, and is looked at before anything else of ours is.
+COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout {{layout}}';
 
 -- Branch lineages that hold rows here, and the ordinal of main below them. Main (1) isn't listed.
 CREATE TABLE epoch.lineage (id int8 PRIMARY KEY, base int8 NOT NULL);

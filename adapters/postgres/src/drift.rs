@@ -28,6 +28,10 @@ pub(crate) async fn look(client: &Object, tables: &[Arc<TableDef>]) -> Result<Fo
     if tables.is_empty() {
         return Ok(found);
     }
+    if let Some(reason) = crate::install::other_layout(client).await? {
+        found.drifted = tables.iter().map(|t| (t.id, reason.clone())).collect();
+        return Ok(found);
+    }
     let ids: Vec<i64> = tables.iter().map(|t| t.id.0).collect();
     let schemas: Vec<&str> =
         tables.iter().map(|t| t.location.schema.as_deref().unwrap_or("public")).collect();

@@ -4,7 +4,9 @@ use deadpool_postgres::Object;
 use epoch_adapter::{Error, Result, TableDef, sqlstate};
 
 use crate::error::pg;
-use crate::layout::{SCHEMA, base, claim_function, history, literal, mask, overlay, overlay_schema, quote};
+use crate::layout::{
+    LAYOUT, SCHEMA, base, claim_function, history, literal, mask, overlay, overlay_schema, quote,
+};
 use crate::text::{fill, join, key};
 use crate::tx::Tx;
 use crate::{capture, partitions};
@@ -61,9 +63,32 @@ pub(crate) async fn guards(client: &Object, table: &TableDef) -> Result<()> {
 /// Makes what all versioned tables share, if it isn't there.
 pub(crate) async fn shared_part(client: &Object) -> Result<()> {
     if has_shared_part(client).await? {
-        return Ok(());
+        return match other_layout(client).await? {
+            None => Ok(()),
+            Some(reason) => Err(Error::new(
+                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the tables of this database were registered by another version of Horizon Epoch",
+            )
+            .with_detail(format!("The {reason}."))
+            .with_hint("Unregister them all, then register them again.")),
+        };
     }
-    client.batch_execute(SCHEMA_SQL).await.map_err(pg)
+    let script = fill(SCHEMA_SQL, &[("layout", &LAYOUT.to_string())]);
+    client.batch_execute(&script).await.map_err(pg)
+}
+
+/// What is different if another version of ours prepared the database.
+pub(crate) async fn other_layout(client: &Object) -> Result<Option<String>> {
+    const COMMENT: &str = "SELECT substring(d.description FROM 'layout ([0-9]+)$') FROM pg_namespace n
+        LEFT JOIN pg_description d ON d.objoid = n.oid AND d.classoid = 'pg_namespace'::regclass WHERE n.nspname = 'epoch'";
+    let statement = client.prepare_cached(COMMENT).await.map_err(pg)?;
+    let Some(row) = client.query_opt(&statement, &[]).await.map_err(pg)? else { return Ok(None) };
+    let found: Option<String> = row.try_get(0).map_err(pg)?;
+    if found.as_deref() == Some(LAYOUT.to_string().as_str()) {
+        return Ok(None);
+    }
+    let found = found.map_or_else(|| "an older layout".to_owned(), |found| format!("layout {found}"));
+    Ok(Some(format!("history has {found}, this version works with layout {LAYOUT}")))
 }
 
 /// Makes the shared part if need be; whether this table is there already, after entering it.
@@ -330,7 +355,11 @@ pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool>
     }
     drop_triggers(client, table).await?;
     let script = format!(
-        "DROP TABLE IF EXISTS {}, {}, {}; DELETE FROM epoch.layer WHERE table_id = {id}; DELETE FROM epoch.partition WHERE table_id = {id}",
+        "DROP TABLE IF EXISTS {}, {}, {}; DELETE FROM epoch.layer WHERE table_id = {id};
+         DO $epoch$ BEGIN
+             -- Older layouts have none.
+             IF to_regclass('epoch.partition') IS NOT NULL THEN DELETE FROM epoch.partition WHERE table_id = {id}; END IF;
+         END $epoch$",
         overlay(table),
         mask(table),
         history(table),
@@ -364,7 +393,7 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     if all == 0 {
         client
             .batch_execute(
-                "DROP TABLE epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.seal; DROP SEQUENCE epoch.seq;
+                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.seal; DROP SEQUENCE epoch.seq;
                  DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse(); DROP SCHEMA epoch",
             )
             .await

@@ -57,6 +57,8 @@ reported! {
     a_column_widened: PLAIN, "ALTER TABLE t ALTER v TYPE varchar(20)" => "column \"v\" has the type character varying(20), no longer character varying(10)";
     a_key_that_is_none: PLAIN, "ALTER TABLE t DROP CONSTRAINT t_pkey" => "the key (id) is no longer unique";
     a_key_of_two_odd_columns: "CREATE TABLE t (\"a \"\"\\{,}\" int, b int, UNIQUE (b, \"a \"\"\\{,}\"), PRIMARY KEY (\"a \"\"\\{,}\", b))", "ALTER TABLE t ADD c int" => "column \"c\" was added";
+    another_versions_layout: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout 0'" => "history has layout 0, this version works with layout 3";
+    a_layout_from_before_they_had_numbers: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables'; DROP TABLE epoch.partition" => "history has an older layout, this version works with layout 3";
     the_table_dropped: PLAIN, "DROP TABLE t" => "the table was dropped or renamed";
     the_table_renamed: PLAIN, "ALTER TABLE t RENAME TO u" => "the table was dropped or renamed";
     another_table_of_its_name: PLAIN, "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v varchar(10), n int)" => "trigger zz_epoch_delete of public.t is missing";
@@ -126,5 +128,29 @@ async fn a_table_that_a_subscription_fills() {
         .await
         .unwrap();
     assert_eq!(db.adapter.drift(&[table]).await.unwrap(), vec![]);
+    db.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_registered_beside_another_versions_tables() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    client
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)")
+        .await
+        .unwrap();
+    let table = db.register("t", 1).await;
+    client
+        .batch_execute("COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables'")
+        .await
+        .unwrap();
+    let location = Location { table: "u".to_owned(), ..table.location.clone() };
+    let schema = db.adapter.describe(&location, None).await.unwrap();
+    let other = TableDef { id: TableId(2), name: TableName::public("u"), location, schema };
+    let error = db.adapter.install(&other).await.unwrap_err();
+    assert_eq!(error.code(), "55000", "{error}");
+    assert_eq!(error.detail(), Some("The history has an older layout, this version works with layout 3."));
+    db.adapter.uninstall(&table).await.unwrap();
+    db.adapter.install(&other).await.unwrap();
     db.drop().await;
 }
