@@ -11,22 +11,23 @@
 -- The last image of a key tells whether this transaction has one: the row lock keeps others out.
 -- Without enable_seqscan = off, a plan made while the history is empty reads all of it for every row.
 CREATE FUNCTION {{fn}}_old() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+#variable_conflict use_column
 DECLARE
-    depth int := pg_trigger_depth();
-    setting text := 'epoch.' || TG_ARGV[0] || '_' || (depth - 1);
-    mark text := current_setting(setting, true);
+    epoch_v_depth int := pg_trigger_depth();
+    epoch_v_setting text := 'epoch.' || TG_ARGV[0] || '_' || (epoch_v_depth - 1);
+    epoch_v_mark text := current_setting(epoch_v_setting, true);
 BEGIN
-    IF mark IS NULL OR mark = '' THEN -- queued by a cascade: noted one level deeper
-        setting := 'epoch.' || TG_ARGV[0] || '_' || depth;
-        mark := coalesce(nullif(current_setting(setting, true), ''), currval('epoch.seq')::text);
+    IF epoch_v_mark IS NULL OR epoch_v_mark = '' THEN -- queued by a cascade: noted one level deeper
+        epoch_v_setting := 'epoch.' || TG_ARGV[0] || '_' || epoch_v_depth;
+        epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), currval('epoch.seq')::text);
     END IF;
-    PERFORM set_config(setting, '', true);
+    PERFORM set_config(epoch_v_setting, '', true);
     {{partitions}}
-    IF currval('epoch.seq') > mark::int8 THEN
+    IF currval('epoch.seq') > epoch_v_mark::int8 THEN
         DELETE FROM {{history}} h USING {{rows_old}} o
         WHERE h.epoch_lineage = {{lineage_o}} AND {{match_o}} AND h.epoch_to = 9223372036854775807
-            AND h.epoch_seq > mark::int8 AND h.epoch_xid = pg_current_xact_id()
-            AND (h.epoch_depth > depth OR (h.epoch_depth = depth AND NOT h.epoch_existed));
+            AND h.epoch_seq > epoch_v_mark::int8 AND h.epoch_xid = pg_current_xact_id()
+            AND (h.epoch_depth > epoch_v_depth OR (h.epoch_depth = epoch_v_depth AND NOT h.epoch_existed));
     END IF;
     INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed)
     SELECT {{lineage_o}}, {{columns_o}}, true FROM {{rows_old}} o
@@ -50,21 +51,22 @@ BEGIN
 END $epoch$;
 
 CREATE FUNCTION {{fn}}_new() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+#variable_conflict use_column
 DECLARE
-    depth int := pg_trigger_depth();
-    setting text := 'epoch.' || TG_ARGV[0] || '_' || (depth - 1);
-    mark text := current_setting(setting, true);
+    epoch_v_depth int := pg_trigger_depth();
+    epoch_v_setting text := 'epoch.' || TG_ARGV[0] || '_' || (epoch_v_depth - 1);
+    epoch_v_mark text := current_setting(epoch_v_setting, true);
 BEGIN
-    IF mark IS NULL OR mark = '' THEN
-        setting := 'epoch.' || TG_ARGV[0] || '_' || depth;
-        mark := coalesce(nullif(current_setting(setting, true), ''), currval('epoch.seq')::text);
+    IF epoch_v_mark IS NULL OR epoch_v_mark = '' THEN
+        epoch_v_setting := 'epoch.' || TG_ARGV[0] || '_' || epoch_v_depth;
+        epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), currval('epoch.seq')::text);
     END IF;
-    PERFORM set_config(setting, '', true);
+    PERFORM set_config(epoch_v_setting, '', true);
     {{partitions}}
-    IF currval('epoch.seq') > mark::int8 THEN
+    IF currval('epoch.seq') > epoch_v_mark::int8 THEN
         DELETE FROM {{history}} h USING {{rows_new}} n
         WHERE {{own_n}} AND h.epoch_lineage = {{lineage_n}} AND {{match_n}} AND h.epoch_to = 9223372036854775807
-            AND h.epoch_seq > mark::int8 AND h.epoch_xid = pg_current_xact_id() AND h.epoch_depth > depth;
+            AND h.epoch_seq > epoch_v_mark::int8 AND h.epoch_xid = pg_current_xact_id() AND h.epoch_depth > epoch_v_depth;
     END IF;
     INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed)
     SELECT {{lineage_n}}, {{key_n}}, false FROM {{rows_new}} n

@@ -1,6 +1,7 @@
 -- Enters a key into the mask of a branch: true if it wasn't there. While another transaction is entering
 -- it, that is waited for, or the key is left to it, or the caller fails as NOWAIT does.
 CREATE FUNCTION {{fn}}(policy text, lineage int8, {{key_types}}) RETURNS bool LANGUAGE plpgsql AS $epoch$
+#variable_conflict use_column
 DECLARE
     patience text := current_setting('lock_timeout');
     entered bool;

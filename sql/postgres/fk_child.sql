@@ -1,12 +1,13 @@
 -- {{message}}: the parent must be there for the branch.
 CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $epoch$
+#variable_conflict use_column
 DECLARE
-    hit record;
+    epoch_v_hit record;
 BEGIN
     -- Excludes a concurrent delete or re-key of parents on this branch.
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('epoch.fk.' || n.epoch_l || '.{{parent_id}}', 0))
         FROM (SELECT DISTINCT epoch_lineage AS epoch_l FROM {{rows}}) n;
-    SELECT {{values}} INTO hit
+    SELECT {{values}} INTO epoch_v_hit
     FROM (SELECT epoch_lineage AS epoch_l, {{child_columns}} FROM {{rows}} WHERE {{own}} OFFSET 0) n
     LEFT JOIN epoch.lineage e ON e.id = n.epoch_l
     WHERE NOT ({{parent_exists}})

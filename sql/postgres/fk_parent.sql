@@ -1,14 +1,15 @@
 -- The parent's side of {{constraint}} on branches.
 CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $epoch$
+#variable_conflict use_column
 DECLARE
-    hit record;
-    v_lineage int8;
-    v_base int8;
+    epoch_v_hit record;
+    epoch_v_lineage int8;
+    epoch_v_base int8;
 BEGIN
-    FOR v_lineage, v_base IN
+    FOR epoch_v_lineage, epoch_v_base IN
         SELECT DISTINCT o.epoch_lineage, e.base FROM {{rows}} o JOIN epoch.lineage e ON e.id = o.epoch_lineage
     LOOP
-        PERFORM pg_advisory_xact_lock(hashtextextended('epoch.fk.' || v_lineage || '.{{parent_id}}', 0));
+        PERFORM pg_advisory_xact_lock(hashtextextended('epoch.fk.' || epoch_v_lineage || '.{{parent_id}}', 0));
         {{action}}
     END LOOP;
     RETURN NULL;

@@ -7,6 +7,7 @@
 -- for new partitions first. So a row that has no pending image yet was attached: it wasn't there.
 -- Depth 0: the triggers of a statement that names the table itself come later, and leave these alone.
 CREATE FUNCTION epoch.capture_{{id}}_fresh() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+#variable_conflict use_column
 BEGIN
     -- As guard.sql, which such a partition doesn't have either.
     IF current_setting('epoch.lineage', true) <> '' THEN
@@ -34,6 +35,7 @@ CREATE TRIGGER zz_epoch_fresh AFTER INSERT OR UPDATE OR DELETE ON {{base}} FOR E
 -- tables hold it, but not those of a MERGE that has no DELETE or no INSERT: then there is no mark of a
 -- statement that would have captured it. Depth 1000: an UPDATE's own trigger knows better.
 CREATE FUNCTION epoch.capture_{{id}}_moved() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+#variable_conflict use_column
 BEGIN
     IF TG_OP = 'DELETE' THEN
         INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed)

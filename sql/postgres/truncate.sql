@@ -1,5 +1,6 @@
 -- TRUNCATE of the base: before-images of all rows. On an overlay, which branches share, it is refused.
 CREATE FUNCTION epoch.capture_{{id}}_truncate() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $epoch$
+#variable_conflict use_column
 BEGIN
     {{still_ours}}
     -- Of a partitioned table each partition has the trigger, so the name isn't always the same.
@@ -12,6 +13,7 @@ BEGIN
 END $epoch$;
 
 CREATE FUNCTION epoch.overlay_{{id}}_truncate() RETURNS trigger LANGUAGE plpgsql AS $epoch$
+#variable_conflict use_column
 BEGIN
     RAISE feature_not_supported USING MESSAGE = 'TRUNCATE on a branch is not supported', HINT = 'Use DELETE.';
 END $epoch$;

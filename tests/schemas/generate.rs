@@ -122,14 +122,13 @@ fn table(rng: &mut StdRng, number: usize, parent: Option<&Table>) -> Table {
     let name = quote(["t0", "Odd \"Name\"", "order", "t3"].get(number).copied().unwrap_or(&plain));
     let key = rng.random_range(1..=2);
     let mut columns = Vec::new();
-    for i in 0..key {
+    for _ in 0..key {
         let kind = *[Kind::Int, Kind::BigInt, Kind::Text, Kind::Date, Kind::Numeric].choose(rng).unwrap();
-        columns.push(Column { name: quote(&format!("k{i}")), kind, generated: false });
+        columns.push(Column { name: odd_name(rng, &columns), kind, generated: false });
     }
-    for i in 0..rng.random_range(2..=4usize) {
+    for _ in 0..rng.random_range(2..=4usize) {
         let kind = *Kind::ALL.choose(rng).unwrap();
-        let name = ["a", "B b", "select", "d"].get(i).copied().unwrap_or("e");
-        columns.push(Column { name: quote(name), kind, generated: false });
+        columns.push(Column { name: odd_name(rng, &columns), kind, generated: false });
     }
     let mut lines = Vec::new();
     let mut unique: Vec<usize> = (0..key).collect();
@@ -184,6 +183,64 @@ fn table(rng: &mut StdRng, number: usize, parent: Option<&Table>) -> Table {
     Table { name, columns, key, definition, unique }
 }
 
+/// Names that generated SQL could take for its own: aliases, variables of triggers, keywords.
+const NAMES: [&str; 44] = [
+    "id",
+    "B b",
+    "select",
+    "a",
+    "b",
+    "c",
+    "d",
+    "e",
+    "f",
+    "g",
+    "h",
+    "i",
+    "k",
+    "l",
+    "m",
+    "n",
+    "o",
+    "p",
+    "r",
+    "s",
+    "t",
+    "u",
+    "x",
+    "y",
+    "a0",
+    "b0",
+    "c0",
+    "u0",
+    "mark",
+    "depth",
+    "setting",
+    "hit",
+    "v_lineage",
+    "v_base",
+    "new",
+    "old",
+    "key",
+    "lineage",
+    "ordinal",
+    "row",
+    "value",
+    "existed",
+    "found",
+    "do \"so\"",
+];
+
+/// One that the table doesn't have yet.
+fn odd_name(rng: &mut StdRng, columns: &[Column]) -> String {
+    loop {
+        let name = quote(NAMES.choose(rng).unwrap());
+        if columns.iter().all(|c| c.name != name) {
+            return name;
+        }
+    }
+}
+
 fn numbers_of(columns: &[Column]) -> Vec<String> {
     columns.iter().filter(|c| c.kind.is_number()).map(|c| c.name.clone()).collect()
 }
@@ -192,7 +249,7 @@ fn numbers_of(columns: &[Column]) -> Vec<String> {
 fn reference(rng: &mut StdRng, columns: &mut Vec<Column>, lines: &mut Vec<String>, parent: &Table) -> String {
     let mut own = Vec::new();
     for (i, column) in parent.columns.iter().take(parent.key).enumerate() {
-        let name = quote(&format!("p{i}"));
+        let name = quote(&format!("ref{i}"));
         let default =
             if rng.random_bool(0.3) { format!(" DEFAULT {}", column.kind.value(rng)) } else { String::new() };
         lines.push(format!("{name} {}{default}", column.kind.sql()));
@@ -219,12 +276,104 @@ pub struct Statement {
 
 pub fn write(rng: &mut StdRng, tables: &[Table]) -> Statement {
     let table = tables.choose(rng).unwrap();
-    match rng.random_range(0..10) {
-        0..4 => insert(rng, table),
-        4..7 => update(rng, table, tables),
-        7 | 8 => delete(rng, table, tables),
-        _ => copy_of_rows(rng, table),
+    match rng.random_range(0..24) {
+        0..8 => insert(rng, table),
+        8..14 => update(rng, table, tables),
+        14..17 => delete(rng, table, tables),
+        17 => copy_of_rows(rng, table),
+        18 => delete_using(rng, table, tables),
+        19 => from_a_query(rng, table, tables),
+        20 => merge(rng, table),
+        21 => with(rng, table, tables),
+        22 => lock(rng, table),
+        _ => truncate(rng, table),
     }
+}
+
+fn delete_using(rng: &mut StdRng, table: &Table, tables: &[Table]) -> Statement {
+    let other = tables.choose(rng).unwrap();
+    let column = table.columns.choose(rng).unwrap();
+    let same = other.columns.iter().find(|c| c.kind == column.kind);
+    let joined = same.map_or_else(|| "false".to_owned(), |s| format!("x.{} = y.{}", column.name, s.name));
+    let sql = format!(
+        "DELETE FROM {} x USING {} y WHERE {joined} AND y.{} = {} RETURNING x.*",
+        table.name,
+        other.name,
+        other.columns[0].name,
+        other.columns[0].kind.value(rng)
+    );
+    // A row that is joined twice is returned once, and nobody says with which.
+    Statement { sql, single: false }
+}
+
+/// A column of many rows set to what a query says.
+fn from_a_query(rng: &mut StdRng, table: &Table, tables: &[Table]) -> Statement {
+    let free: Vec<&Column> = table
+        .columns
+        .iter()
+        .enumerate()
+        .filter(|(i, c)| !c.generated && !table.unique.contains(i))
+        .map(|(_, c)| c)
+        .collect();
+    let Some(column) = free.choose(rng) else { return delete(rng, table, tables) };
+    let other = tables.choose(rng).unwrap();
+    let same = other.columns.iter().find(|c| c.kind == column.kind);
+    let value = match same {
+        Some(same) => {
+            format!("(SELECT y.{0} FROM {1} y ORDER BY y.{0} DESC NULLS LAST LIMIT 1)", same.name, other.name)
+        }
+        None => cell(rng, column),
+    };
+    let sql = format!("UPDATE {} x SET {} = {value} RETURNING x.{}", table.name, column.name, column.name);
+    Statement { sql, single: false }
+}
+
+fn merge(rng: &mut StdRng, table: &Table) -> Statement {
+    let columns: Vec<&Column> = table.columns.iter().filter(|c| !c.generated).collect();
+    let values: Vec<String> =
+        columns.iter().map(|c| format!("{}::{}", c.kind.value(rng), c.kind.sql())).collect();
+    let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+    let on: Vec<String> = table.key_names().iter().map(|k| format!("x.{k} = s.{k}")).collect();
+    let set: Vec<String> = names.iter().skip(table.key).map(|n| format!("{n} = s.{n}")).collect();
+    let matched =
+        if rng.random_bool(0.3) { "DELETE".to_owned() } else { format!("UPDATE SET {}", set.join(", ")) };
+    let sources: Vec<String> = names.iter().map(|n| format!("s.{n}")).collect();
+    let sql = format!(
+        "MERGE INTO {} x USING (VALUES ({})) s ({}) ON {} WHEN MATCHED THEN {matched} WHEN NOT MATCHED THEN INSERT ({}) VALUES ({})",
+        table.name,
+        values.join(", "),
+        names.join(", "),
+        on.join(" AND "),
+        names.join(", "),
+        sources.join(", ")
+    );
+    Statement { sql, single: true }
+}
+
+/// What a data-modifying WITH returns is read, beside the table as it was.
+fn with(rng: &mut StdRng, table: &Table, tables: &[Table]) -> Statement {
+    let inner = if rng.random_bool(0.5) { delete(rng, table, tables) } else { update(rng, table, tables) };
+    let other = tables.choose(rng).unwrap();
+    let sql = format!(
+        "WITH w AS ({}) SELECT (SELECT count(*) FROM w), (SELECT count(*) FROM {}), (SELECT count(*) FROM {})",
+        inner.sql, table.name, other.name
+    );
+    Statement { sql, single: inner.single }
+}
+
+fn lock(rng: &mut StdRng, table: &Table) -> Statement {
+    let level = ["UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE"].choose(rng).unwrap();
+    let sql = format!("SELECT * FROM {} WHERE {} FOR {level}", table.name, by_key(rng, table));
+    Statement { sql, single: true }
+}
+
+fn truncate(rng: &mut StdRng, table: &Table) -> Statement {
+    let sql = match rng.random_range(0..8) {
+        0 => format!("TRUNCATE {}", table.name),
+        1 => format!("TRUNCATE {} CASCADE", table.name),
+        _ => format!("SELECT count(*) FROM {}", table.name),
+    };
+    Statement { sql, single: false }
 }
 
 fn insert(rng: &mut StdRng, table: &Table) -> Statement {

@@ -74,7 +74,7 @@ async fn updates(tx: &Tx, layer: Layer, ordered: &[&TableChanges]) -> Result<()>
 
 async fn inserts(tx: &Tx, layer: Layer, ordered: &[&TableChanges]) -> Result<()> {
     for change in ordered {
-        insert(tx, &Target::new(&change.table, layer), "s.a AND NOT s.b").await?;
+        insert(tx, &Target::new(&change.table, layer), "s.epoch_a AND NOT s.epoch_b").await?;
     }
     Ok(())
 }
@@ -101,7 +101,8 @@ impl<'a> Target<'a> {
 }
 
 /// The temporary table that holds the changes of a table: `n, b, a` (position; whether the row is
-/// there before and after), the key, `b0…`, `a0…`.
+/// there before and after), the key, `b0…`, `a0…`; all but the key's with `epoch_` in front, because a key
+/// may have any name.
 fn staged(table: &TableDef) -> String {
     format!("pg_temp.epoch_changes_{}", table.id.0)
 }
@@ -109,11 +110,13 @@ fn staged(table: &TableDef) -> String {
 async fn load(tx: &Tx, change: &TableChanges) -> Result<()> {
     let table = &change.table;
     let cells = |prefix: &str| {
-        join(table.schema.columns.iter().enumerate(), ", ", |(i, c)| format!("{prefix}{i} {}", c.pg_type))
+        join(table.schema.columns.iter().enumerate(), ", ", |(i, c)| {
+            format!("epoch_{prefix}{i} {}", c.pg_type)
+        })
     };
     let keys = join(table.schema.key_columns(), ", ", |c| format!("{} {}", quote(&c.name), c.pg_type));
     let create = format!(
-        "CREATE TEMPORARY TABLE epoch_changes_{} (n int8, b bool, a bool, {keys}, {}, {}) ON COMMIT DROP",
+        "CREATE TEMPORARY TABLE epoch_changes_{} (epoch_n int8, epoch_b bool, epoch_a bool, {keys}, {}, {}) ON COMMIT DROP",
         table.id.0,
         cells("b"),
         cells("a")
@@ -177,10 +180,10 @@ async fn compare(tx: &Tx, target: &Target<'_>) -> Result<()> {
     );
     tx.batch_execute(&lock).await.map_err(pg)?;
     let row = join(&table.schema.columns, ", ", |c| format!("t.{}", quote(&c.name)));
-    let before = join(0..table.schema.columns.len(), ", ", |i| format!("s.b{i}"));
+    let before = join(0..table.schema.columns.len(), ", ", |i| format!("s.epoch_b{i}"));
     let find = format!(
         "SELECT {} FROM {staged} s LEFT JOIN LATERAL (SELECT ROW({row})::text AS epoch_row FROM {name} t WHERE {}{} OFFSET 0) t ON true \
-         WHERE t.epoch_row IS DISTINCT FROM CASE WHEN s.b THEN ROW({before})::text END ORDER BY s.n LIMIT 1",
+         WHERE t.epoch_row IS DISTINCT FROM CASE WHEN s.epoch_b THEN ROW({before})::text END ORDER BY s.epoch_n LIMIT 1",
         key(table, "s."),
         same_key(table, "t", "s"),
         target.lineage
@@ -201,7 +204,7 @@ async fn compare(tx: &Tx, target: &Target<'_>) -> Result<()> {
 
 async fn delete(tx: &Tx, target: &Target<'_>) -> Result<()> {
     let sql = format!(
-        "DELETE FROM {} t USING {} s WHERE {}{} AND NOT s.a",
+        "DELETE FROM {} t USING {} s WHERE {}{} AND NOT s.epoch_a",
         target.name,
         staged(target.table),
         same_key(target.table, "t", "s"),
@@ -226,12 +229,12 @@ fn changed_columns(change: &TableChanges) -> Vec<usize> {
 /// and inserted instead, which the server refuses if something refers to them.
 async fn update(tx: &Tx, target: &Target<'_>, columns: &[usize]) -> Result<()> {
     let settable = columns.iter().filter_map(|&i| target.table.schema.columns.get(i).map(|c| (i, c)));
-    let set = join(settable, ", ", |(i, c)| format!("{} = s.a{i}", quote(&c.name)));
+    let set = join(settable, ", ", |(i, c)| format!("{} = s.epoch_a{i}", quote(&c.name)));
     if set.is_empty() {
         return Ok(());
     }
     let sql = format!(
-        "UPDATE {} t SET {set} FROM {} s WHERE {}{} AND s.a AND s.b",
+        "UPDATE {} t SET {set} FROM {} s WHERE {}{} AND s.epoch_a AND s.epoch_b",
         target.name,
         staged(target.table),
         same_key(target.table, "t", "s"),
@@ -249,26 +252,26 @@ async fn update(tx: &Tx, target: &Target<'_>, columns: &[usize]) -> Result<()> {
         return Err(error);
     }
     let sql = format!(
-        "DELETE FROM {} t USING {} s WHERE {}{} AND s.a AND s.b",
+        "DELETE FROM {} t USING {} s WHERE {}{} AND s.epoch_a AND s.epoch_b",
         target.name,
         staged(target.table),
         same_key(target.table, "t", "s"),
         target.lineage
     );
     tx.batch_execute(&sql).await.map_err(pg)?;
-    insert(tx, target, "s.a AND s.b").await
+    insert(tx, target, "s.epoch_a AND s.epoch_b").await
 }
 
 async fn insert(tx: &Tx, target: &Target<'_>, which: &str) -> Result<()> {
     let table = target.table;
     let values = table.schema.columns.iter().enumerate().filter(|(_, c)| !c.generated);
-    let values = join(values, ", ", |(i, _)| format!("s.a{i}"));
+    let values = join(values, ", ", |(i, _)| format!("s.epoch_a{i}"));
     let (hidden, lineage) = match target.layer.is_main() {
         true => (String::new(), String::new()),
         false => (", epoch_lineage".to_owned(), format!(", {}", target.layer.lineage.0)),
     };
     let sql = format!(
-        "INSERT INTO {} ({}{hidden}) OVERRIDING SYSTEM VALUE SELECT {values}{lineage} FROM {} s WHERE {which} ORDER BY s.n",
+        "INSERT INTO {} ({}{hidden}) OVERRIDING SYSTEM VALUE SELECT {values}{lineage} FROM {} s WHERE {which} ORDER BY s.epoch_n",
         target.name,
         writable(table, ""),
         staged(table)

@@ -96,7 +96,7 @@ fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
     let key = format!("Key ({})=(", index.shown.join(", "));
     let values = |prefix: &str| {
         join(0..index.parts.len(), " || ', ' || ", |i| {
-            let value = format!("hit.epoch_{prefix}{i}");
+            let value = format!("epoch_v_hit.epoch_{prefix}{i}");
             format!("CASE WHEN {value} IS NULL THEN 'null' ELSE format('%s', {value}) END")
         })
     };

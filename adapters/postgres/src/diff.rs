@@ -14,17 +14,17 @@ use crate::text::{join, key};
 pub fn diff_sql(table: &TableDef, from: &View, to: &View, segments: &[Segment]) -> String {
     let columns = &table.schema.columns;
     let sides = join(columns.iter().enumerate(), ", ", |(i, c)| {
-        format!("d.f{i} AS {}", quote(&format!("from_{}", c.name)))
+        format!("d.epoch_f{i} AS {}", quote(&format!("from_{}", c.name)))
     }) + ", "
         + &join(columns.iter().enumerate(), ", ", |(i, c)| {
-            format!("d.t{i} AS {}", quote(&format!("to_{}", c.name)))
+            format!("d.epoch_t{i} AS {}", quote(&format!("to_{}", c.name)))
         });
     let changed = join(columns.iter().enumerate(), ", ", |(i, c)| {
         format!("CASE WHEN {} THEN {} END", cell_differs(i), literal(&c.name))
     });
     format!(
-        "(SELECT CASE WHEN NOT d.f THEN 'added' WHEN NOT d.t THEN 'removed' ELSE 'modified' END::pg_catalog.text AS diff_type, {sides}, \
-         CASE WHEN d.f AND d.t THEN pg_catalog.array_remove(ARRAY[{changed}]::pg_catalog.text[], NULL) END AS changed_columns \
+        "(SELECT CASE WHEN NOT d.epoch_f THEN 'added' WHEN NOT d.epoch_t THEN 'removed' ELSE 'modified' END::pg_catalog.text AS diff_type, {sides}, \
+         CASE WHEN d.epoch_f AND d.epoch_t THEN pg_catalog.array_remove(ARRAY[{changed}]::pg_catalog.text[], NULL) END AS changed_columns \
          FROM {} d WHERE {})",
         both_sides(table, from, to, segments),
         differs(table)
@@ -41,9 +41,9 @@ pub(crate) async fn diff(
 ) -> Result<ChangeStream> {
     let width = table.schema.columns.len();
     let sql = format!(
-        "SELECT d.f, d.t, {}, {} FROM {} d WHERE {} ORDER BY {}",
-        join(0..width, ", ", |i| format!("d.f{i}")),
-        join(0..width, ", ", |i| format!("d.t{i}")),
+        "SELECT d.epoch_f, d.epoch_t, {}, {} FROM {} d WHERE {} ORDER BY {}",
+        join(0..width, ", ", |i| format!("d.epoch_f{i}")),
+        join(0..width, ", ", |i| format!("d.epoch_t{i}")),
         both_sides(table, from, to, segments),
         differs(table),
         key(table, "d.")
@@ -73,8 +73,8 @@ pub(crate) async fn stat(
 ) -> Result<TableStats> {
     let cells = join(0..table.schema.columns.len(), " + ", |i| format!("({})::int", cell_differs(i)));
     let sql = format!(
-        "SELECT count(*) FILTER (WHERE NOT d.f), count(*) FILTER (WHERE d.f AND d.t), count(*) FILTER (WHERE NOT d.t), \
-         coalesce(sum({cells}) FILTER (WHERE d.f AND d.t), 0)::int8 FROM {} d WHERE {}",
+        "SELECT count(*) FILTER (WHERE NOT d.epoch_f), count(*) FILTER (WHERE d.epoch_f AND d.epoch_t), count(*) FILTER (WHERE NOT d.epoch_t), \
+         coalesce(sum({cells}) FILTER (WHERE d.epoch_f AND d.epoch_t), 0)::int8 FROM {} d WHERE {}",
         both_sides(table, from, to, segments),
         differs(table)
     );
@@ -88,18 +88,18 @@ pub(crate) fn counts(row: &[Option<String>]) -> TableStats {
     TableStats { added: number(0), modified: number(1), removed: number(2), cells: number(3) }
 }
 
-/// A sub-select with the key, `f` and `t` (whether the row is there on a side), and both sides'
-/// columns as `f0…`, `t0…`.
+/// A sub-select with the key, `epoch_f` and `epoch_t` (whether the row is there on a side), and both sides'
+/// columns as `epoch_f0…`, `epoch_t0…`.
 fn both_sides(table: &TableDef, from: &View, to: &View, segments: &[Segment]) -> String {
     let (f, t) = (Lookup::new(table, *from, "f_"), Lookup::new(table, *to, "t_"));
     let side = |lookup: &Lookup<'_>, prefix: &str| {
         join(table.schema.columns.iter().enumerate(), ", ", |(i, c)| {
-            format!("{} AS {prefix}{i}", lookup.column(c))
+            format!("{} AS epoch_{prefix}{i}", lookup.column(c))
         })
     };
     // OFFSET 0: each expression is worked out once, though it is used several times above.
     format!(
-        "(SELECT {}, {} AS f, {} AS t, {}, {} FROM ({}) k{}{} OFFSET 0)",
+        "(SELECT {}, {} AS epoch_f, {} AS epoch_t, {}, {} FROM ({}) k{}{} OFFSET 0)",
         key(table, "k."),
         f.exists(),
         t.exists(),
@@ -134,15 +134,17 @@ fn touched(table: &TableDef, segments: &[Segment]) -> String {
 }
 
 fn cell_differs(i: usize) -> String {
-    format!("NOT (ROW(d.f{i})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(d.t{i})::pg_catalog.record)")
+    format!(
+        "NOT (ROW(d.epoch_f{i})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(d.epoch_t{i})::pg_catalog.record)"
+    )
 }
 
 /// Rows are compared as they are stored: 1.0 and 1.00, or 'a' and 'A' of a case-blind type, differ,
 /// and types without an equality operator can be compared.
 fn differs(table: &TableDef) -> String {
-    let row = |prefix: &str| join(0..table.schema.columns.len(), ", ", |i| format!("d.{prefix}{i}"));
+    let row = |prefix: &str| join(0..table.schema.columns.len(), ", ", |i| format!("d.epoch_{prefix}{i}"));
     format!(
-        "(d.f <> d.t OR (d.f AND NOT (ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record)))",
+        "(d.epoch_f <> d.epoch_t OR (d.epoch_f AND NOT (ROW({})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({})::pg_catalog.record)))",
         row("f"),
         row("t")
     )

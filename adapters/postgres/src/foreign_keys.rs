@@ -204,11 +204,11 @@ impl ForeignKey {
         let detail = format!(
             "{} || {} || {}",
             literal(&format!("Key ({})=(", self.columns.join(", "))),
-            join(0..width, " || ', ' || ", |i| format!("format('%s', hit.epoch_u{i})")),
+            join(0..width, " || ', ' || ", |i| format!("format('%s', epoch_v_hit.epoch_u{i})")),
             literal(&format!(") is not present in table \"{}\".", self.parent_name.1))
         );
         let detail = if self.full {
-            let mixed = join(0..width, " OR ", |i| format!("hit.epoch_u{i} IS NULL"));
+            let mixed = join(0..width, " OR ", |i| format!("epoch_v_hit.epoch_u{i} IS NULL"));
             format!(
                 "CASE WHEN {mixed} THEN 'MATCH FULL does not allow mixing of null and nonnull key values.' ELSE {detail} END"
             )
@@ -339,24 +339,25 @@ impl ForeignKey {
         let value = |i: usize| format!("o.{}", self.referenced.get(i).map(|c| quote(c)).unwrap_or_default());
         let child_of = |alias: &str| self.joined("o", alias);
         let child_exists = format!(
-            "EXISTS (SELECT FROM {} c WHERE c.epoch_lineage = v_lineage AND {} OFFSET 0) OR {}",
+            "EXISTS (SELECT FROM {} c WHERE c.epoch_lineage = epoch_v_lineage AND {} OFFSET 0) OR {}",
             overlay(&self.child),
             child_of("c"),
-            below(&self.child, "v_lineage", "v_base", &child_of("b"))
+            below(&self.child, "epoch_v_lineage", "epoch_v_base", &child_of("b"))
         );
         let replaced = if action == "r" {
             "false".to_owned()
         } else {
-            self.visible_parent(parent, "v_lineage", "v_base", value)
+            self.visible_parent(parent, "epoch_v_lineage", "epoch_v_base", value)
         };
         let message = format!(
             "update or delete on table \"{}\" violates foreign key constraint \"{}\" on table \"{}\"",
             parent.location.table, self.name, self.child.location.table
         );
-        let values =
-            join(self.referenced.iter(), " || ', ' || ", |c| format!("format('%s', hit.{})", quote(c)));
+        let values = join(self.referenced.iter(), " || ', ' || ", |c| {
+            format!("format('%s', epoch_v_hit.{})", quote(c))
+        });
         format!(
-            "SELECT o.* INTO hit FROM {rows} o WHERE o.epoch_lineage = v_lineage AND ({child_exists}) AND NOT ({replaced}) LIMIT 1;
+            "SELECT o.* INTO epoch_v_hit FROM {rows} o WHERE o.epoch_lineage = epoch_v_lineage AND ({child_exists}) AND NOT ({replaced}) LIMIT 1;
         IF FOUND THEN
             RAISE foreign_key_violation USING MESSAGE = {}, DETAIL = {} || {values} || {},
                 SCHEMA = {}, TABLE = {}, CONSTRAINT = {};
@@ -374,19 +375,19 @@ impl ForeignKey {
     fn follow(&self, rows: &str, action: &str, update: bool) -> String {
         let child = &self.child;
         let candidates = format!(
-            "SELECT {keys} FROM {rows} o JOIN {base} b ON {same} WHERE o.epoch_lineage = v_lineage
-             UNION SELECT {keys} FROM {rows} o JOIN {history} b ON b.epoch_lineage = 1 AND b.epoch_existed AND b.epoch_to > v_base AND {same}
-             WHERE o.epoch_lineage = v_lineage",
+            "SELECT {keys} FROM {rows} o JOIN {base} b ON {same} WHERE o.epoch_lineage = epoch_v_lineage
+             UNION SELECT {keys} FROM {rows} o JOIN {history} b ON b.epoch_lineage = 1 AND b.epoch_existed AND b.epoch_to > epoch_v_base AND {same}
+             WHERE o.epoch_lineage = epoch_v_lineage",
             keys = key(child, "b."),
             base = base(child),
             history = history(child),
             same = self.joined("o", "b")
         );
         let up = layer::copy_up(child, VARIABLES, &candidates)
-            .replace(&VARIABLES.lineage.0.to_string(), "v_lineage")
-            .replace(&VARIABLES.base.to_string(), "v_base");
+            .replace(&VARIABLES.lineage.0.to_string(), "epoch_v_lineage")
+            .replace(&VARIABLES.base.to_string(), "epoch_v_base");
         let of_branch = format!(
-            "c.epoch_lineage = v_lineage AND o.epoch_lineage = v_lineage AND {}",
+            "c.epoch_lineage = epoch_v_lineage AND o.epoch_lineage = epoch_v_lineage AND {}",
             self.joined("o", "c")
         );
         let overlay = overlay(child);

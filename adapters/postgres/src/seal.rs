@@ -133,7 +133,8 @@ fn statement(table: &TableDef, layer: Layer, ordinal: Ordinal, snapshot: &str, m
         let name = crate::layout::quote(&c.name);
         format!("CASE WHEN l.epoch_existed IS NULL THEN b.{name} ELSE l.{name} END")
     };
-    let after = join(table.schema.columns.iter().enumerate(), ", ", |(i, c)| format!("{} AS a{i}", image(c)));
+    let after =
+        join(table.schema.columns.iter().enumerate(), ", ", |(i, c)| format!("{} AS epoch_a{i}", image(c)));
     let width = table.schema.columns.len();
     fill(
         SEAL_SQL,
@@ -153,7 +154,7 @@ fn statement(table: &TableDef, layer: Layer, ordinal: Ordinal, snapshot: &str, m
             ("match_w", &same_key(table, "w", "f")),
             ("current", &current(table, layer, "f")),
             ("after", &after),
-            ("after_n", &join(0..width, ", ", |i| format!("n.a{i}"))),
+            ("after_n", &join(0..width, ", ", |i| format!("n.epoch_a{i}"))),
         ],
     )
 }
