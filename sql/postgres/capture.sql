@@ -1,4 +1,4 @@
--- Capture of before-images of {{target}}: the functions of capture_triggers.sql.
+-- Capture of before-images: the functions of capture_triggers.sql.
 --
 -- The true before-image of a key in a transaction is the one of the statement that *started* first,
 -- but AFTER triggers of nested statements (a user's trigger that writes the same table) fire before

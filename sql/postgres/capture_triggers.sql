@@ -1,4 +1,4 @@
--- Triggers of {{target}} that capture what statements which name it change.
+-- Triggers that capture what statements which name it change.
 CREATE TRIGGER zz_epoch_mark_insert BEFORE INSERT ON {{target}} FOR EACH STATEMENT
     WHEN (set_config('epoch.{{marks}}i_' || pg_trigger_depth(), nextval('epoch.seq')::text, true) IS NULL{{also_insert}})
     EXECUTE FUNCTION epoch.nothing();

@@ -1,4 +1,4 @@
--- {{message}}: the parent must be there for the branch.
+-- A foreign key on branches: the parent must be there.
 CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $epoch$
 #variable_conflict use_column
 DECLARE

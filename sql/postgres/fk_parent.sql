@@ -1,4 +1,4 @@
--- The parent's side of {{constraint}} on branches.
+-- The parent's side of a foreign key on branches.
 CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $epoch$
 #variable_conflict use_column
 DECLARE

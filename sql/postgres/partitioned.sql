@@ -1,4 +1,4 @@
--- Row triggers of {{base}}, a partitioned table. PostgreSQL gives every partition its own copy.
+-- Row triggers of a partitioned table. PostgreSQL gives every partition its own copy.
 --
 -- The first captures changes of partitions that were made or attached since the last look: a statement
 -- that names such a partition fires none of the triggers of capture_triggers.sql. Partitions that have

@@ -1,4 +1,4 @@
--- Before-images of {table}, whoever writes. One pending image per key is enough: writers of a SQLite
+-- Before-images of a table, whoever writes. One pending image per key is enough: writers of a SQLite
 -- file take turns, and a seal takes its turn among them. The conditions are written as WHEN, not as
 -- INSERT OR IGNORE, because the conflict clause of the outer statement would override that.
 -- A pending image starts where the key's last image ends.

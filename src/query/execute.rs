@@ -22,6 +22,8 @@ use crate::{Error, Result};
 pub(super) struct Prepared {
     /// What it was made for.
     state: String,
+    /// The version of what names meant then.
+    pub names: u64,
     /// The client's PREPARE.
     text: String,
     /// What the server got.
@@ -58,7 +60,7 @@ pub(super) fn note(
         Some(rewritten) => (rewritten.sql.clone(), std::mem::take(&mut rewritten.prelude)),
         None => (text.clone(), Vec::new()),
     };
-    let prepared = Prepared { state: state(ctx), text, sql: sent, prelude, confirmed: false };
+    let prepared = Prepared { state: state(ctx), names: 0, text, sql: sent, prelude, confirmed: false };
     ctx.names.prepare(name, prepared);
 }
 
@@ -74,7 +76,7 @@ pub(super) async fn statement(
     let relay = Plan::Relay { range: statement.range.clone() };
     match ctx.names.prepared(name) {
         [] if ctx.checkout.is_main() => return Ok(relay),
-        [one] if one.confirmed && one.state == state(ctx) && one.prelude.is_empty() => return Ok(relay),
+        [one] if one.confirmed && is_current(ctx, one) && one.prelude.is_empty() => return Ok(relay),
         _ => {}
     }
     // The server says that there is none.
@@ -93,8 +95,8 @@ pub(super) async fn statement(
         Some(prepared) => prepared,
         None => on_main(name, &known.text)?,
     };
-    if prepared.state != state(ctx) {
-        prepared = again(ctx, catalog, name, prepared.text).await?;
+    if !is_current(ctx, &prepared) {
+        prepared = again(ctx, catalog, name, prepared).await?;
         known = ask(catalog, name).await?.ok_or_else(|| Error::internal("a statement was not prepared"))?;
     }
     let before = match statement.wrap {
@@ -145,6 +147,7 @@ fn on_main(name: &str, text: &str) -> Result<Prepared> {
     })?;
     Ok(Prepared {
         state: String::new(),
+        names: 0,
         text: text.to_owned(),
         sql: text.to_owned(),
         prelude: Vec::new(),
@@ -152,13 +155,19 @@ fn on_main(name: &str, text: &str) -> Result<Prepared> {
     })
 }
 
-/// Prepares a statement again, for what the session is on now.
+/// Whether names mean what they meant when a statement was prepared, on the same ref.
+fn is_current(ctx: &Context<'_>, prepared: &Prepared) -> bool {
+    prepared.state == state(ctx) && prepared.names == ctx.names.version() && !ctx.names.is_fragile()
+}
+
+/// Prepares a statement again, for what the session is on and names mean now, if that makes a difference.
 async fn again(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     name: &str,
-    text: String,
+    before: Prepared,
 ) -> Result<Prepared> {
+    let Prepared { text, sql: had, state: made_for, .. } = before;
     let plans = planned(ctx, catalog, &text).await?;
     let (sql, prelude) = match plans.as_slice() {
         [Plan::Rewritten(rewritten)] => (
@@ -168,9 +177,13 @@ async fn again(
         [Plan::Relay { .. }] => (text.clone(), Vec::new()),
         _ => return Err(Error::unsupported("this prepared statement on what the session is on now")),
     };
-    catalog.query(&format!("DEALLOCATE {}", quote(name))).await?;
-    catalog.query(&sql).await?;
-    Ok(Prepared { state: state(ctx), text, sql, prelude, confirmed: false })
+    // On main the server looks names up itself, so only there what it has may be something else by the same text.
+    if sql != had || made_for.is_empty() {
+        catalog.query(&format!("DEALLOCATE {}", quote(name))).await?;
+        catalog.query(&sql).await?;
+    }
+    let names = ctx.names.version();
+    Ok(Prepared { state: state(ctx), names, text, sql, prelude, confirmed: false })
 }
 
 /// Boxed, because planning an EXECUTE may come to this.

@@ -122,6 +122,12 @@ impl NameCache {
         self.types.clear();
     }
 
+    /// Whether names may mean something else when the open transaction, or a part of it, ends. Then what was
+    /// planned holds for no later execution.
+    pub fn is_fragile(&self) -> bool {
+        self.fragile
+    }
+
     /// Changes when names may mean something else.
     pub fn version(&self) -> u64 {
         self.version
@@ -156,8 +162,9 @@ impl NameCache {
 
     /// A statement is being prepared, unless the server refuses it. Plans of its EXECUTE don't hold
     /// any more.
-    pub(super) fn prepare(&mut self, name: &str, prepared: Prepared) {
+    pub(super) fn prepare(&mut self, name: &str, mut prepared: Prepared) {
         self.version += 1;
+        prepared.names = self.version;
         let same = self.prepared.entry(name.to_owned()).or_default();
         if same.len() == MOST_PREPARED {
             same.remove(0);
@@ -244,9 +251,11 @@ impl NameCache {
         for statement in statements {
             for table in &statement.tables {
                 let key = (table.schema.clone(), table.name.clone());
-                // What wasn't there may have been made since.
-                let known = |(at, meaning): &(Instant, Meaning)| {
-                    fresh(at) && !matches!(meaning, Meaning::Missing | Meaning::Elsewhere)
+                // What wasn't there may have been made since; what hides a versioned table may have gone.
+                let known = |(at, meaning): &(Instant, Meaning)| match meaning {
+                    Meaning::Registered(_) => fresh(at),
+                    Meaning::Missing | Meaning::Elsewhere => false,
+                    _ => fresh(at) && !tables.by_id.values().any(|t| t.location.table == table.name),
                 };
                 if !self.tables.get(&key).is_some_and(known) && !asked.tables.contains(&key) {
                     asked.tables.push(key);

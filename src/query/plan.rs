@@ -237,7 +237,12 @@ pub async fn plan(ctx: &mut Context<'_>, catalog: &mut dyn Catalog, sql: &str) -
     if let Some(plan) = cache::find(ctx, catalog, sql).await? {
         return Ok(vec![plan]);
     }
-    let parsed = parse::parse(sql)?;
+    let parsed = match parse::parse(sql) {
+        Ok(parsed) => parsed,
+        // Whether it can be understood is the server's business there.
+        Err(_) if ctx.checkout.is_main() => return Ok(vec![Plan::Relay { range: 0..sql.len() }]),
+        Err(error) => return Err(error),
+    };
     let tables = ctx.repository.tables(ctx.checkout);
     let count = planned_now(&parsed, ctx.checkout.is_main());
     let now = parsed.statements.get(..count).unwrap_or_default();
@@ -274,7 +279,8 @@ pub fn plan_without_backend(sql: &str) -> Result<Vec<Plan>> {
 fn planned_now(parsed: &Parsed, main: bool) -> usize {
     let changes = |s: &Statement| match &s.kind {
         Kind::Names => true,
-        Kind::Define(_) => !main,
+        // What a temporary table hid is seen again.
+        Kind::Ends | Kind::Define(_) => !main,
         // Another checkout, or a registration.
         Kind::Call { .. } => true,
         Kind::Setting(setting) => !matches!(setting, Setting::Show(_)),
@@ -363,6 +369,12 @@ async fn one(
         Kind::Pass => Ok(Plan::Relay { range }),
         Kind::Names => {
             ctx.names.unsettle();
+            Ok(Plan::Relay { range })
+        }
+        Kind::Ends => {
+            if ctx.names.is_fragile() {
+                ctx.names.unsettle();
+            }
             Ok(Plan::Relay { range })
         }
         Kind::Define(definition) if !ctx.checkout.is_main() => {

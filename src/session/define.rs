@@ -125,7 +125,9 @@ impl Native {
             "SELECT (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(s.name, s.setting)) FROM pg_catalog.pg_settings s \
                  WHERE s.name IN ({})), n.s, p.oid IS NOT NULL, coalesce(pg_catalog.has_schema_privilege(p.oid, 'CREATE'), false), \
              EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = p.oid AND c.relname = {}), \
-             pg_catalog.current_setting('transaction_read_only') = 'on', current_user = session_user \
+             pg_catalog.current_setting('transaction_read_only') = 'on', \
+             coalesce((SELECT a.usesysid FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a) \
+                 = (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user), false) \
              FROM (SELECT coalesce({}, pg_catalog.current_schema()::text)) n(s) LEFT JOIN pg_catalog.pg_namespace p ON p.nspname = n.s",
             names.join(", "),
             literal(name),
@@ -143,7 +145,7 @@ impl Native {
         }
         if !is(6) {
             return Ok(Err(Error::unsupported(format!("{command} under another role on a branch"))
-                .with_hint("RESET ROLE first.")));
+                .with_hint("RESET ROLE or RESET SESSION AUTHORIZATION first.")));
         }
         let settings = cell(0).map(|json| serde_json::from_str(&json)).transpose();
         let settings = settings.map_err(|e| Error::internal(format!("settings of the server: {e}")));

@@ -123,7 +123,7 @@ impl Native {
             self.tags.remove(portal);
         }
         match statements.get(name) {
-            Some(s) if s.route.is_relay() && s.stamp == planner.stamp() => {}
+            Some(s) if s.route.is_relay() && s.stamp == planner.stamp() && !planner.is_fragile() => {}
             None if planner.is_relaying() => {}
             None => {
                 // What the server knows under this name was prepared behind our back.
@@ -196,7 +196,7 @@ impl Native {
         let (name, stamp) = (bind.statement, self.planner.stamp());
         let Some(statement) = self.statements.get(name) else { return Ok(false) };
         let late = matches!(&statement.route, Route::Rewritten(r) if r.late);
-        if statement.stamp == stamp && !late {
+        if statement.stamp == stamp && !late && !self.planner.is_fragile() {
             return Ok(true);
         }
         let (sql, types) = (statement.sql.clone(), statement.types.clone());

@@ -149,6 +149,11 @@ impl Planner {
         (self.seat.stamp(), self.names.version(), age)
     }
 
+    /// As [`NameCache::is_fragile`] says; on main the server looks names up itself.
+    pub fn is_fragile(&self) -> bool {
+        !self.is_relaying() && self.names.is_fragile()
+    }
+
     /// As [`NameCache::version`] says.
     pub fn names_version(&self) -> u64 {
         self.names.version()

@@ -39,7 +39,7 @@ ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_unique_insert, ENABLE ALW
 fn function(table: &TableDef, event: &str, indexes: &[&Index], rows: &str, own: &str) -> String {
     let checks = join(indexes, "", |index| check(table, index, rows, own));
     let id = table.id.0.to_string();
-    fill(UNIQUE_SQL, &[("overlay", &overlay(table)), ("id", &id), ("event", event), ("checks", &checks)])
+    fill(UNIQUE_SQL, &[("id", &id), ("event", event), ("checks", &checks)])
 }
 
 /// A key that may be checked at the end of the transaction: a constraint trigger of its own, which

@@ -219,7 +219,6 @@ impl ForeignKey {
             CHILD_SQL,
             &[
                 ("fn", name),
-                ("message", &self.name.replace('\n', " ")),
                 ("parent_id", &self.parent.as_ref().map_or(0, |p| p.id.0).to_string()),
                 ("rows", rows),
                 ("own", own),
@@ -324,13 +323,7 @@ impl ForeignKey {
         };
         fill(
             PARENT_SQL,
-            &[
-                ("constraint", &self.name.replace('\n', " ")),
-                ("fn", name),
-                ("rows", rows),
-                ("parent_id", &parent.id.0.to_string()),
-                ("action", &body),
-            ],
+            &[("fn", name), ("rows", rows), ("parent_id", &parent.id.0.to_string()), ("action", &body)],
         )
     }
 

@@ -5,8 +5,18 @@ use epoch_adapter::{TableDef, Value};
 use crate::layout::{literal, quote};
 use crate::types::split_modifier;
 
-/// Fills `{{name}}` in a template.
+/// What bodies of functions are quoted with in templates.
+const QUOTE: &str = "$epoch$";
+
+/// Fills `{{name}}` in a template. No place is in a comment, which a name with a line break would end; bodies
+/// are quoted with what no value has in it.
 pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
+    let taken = |quote: &str| values.iter().any(|(_, value)| value.contains(quote));
+    let requoted = taken(QUOTE).then(|| {
+        let quote = (1..).map(|n| format!("$epoch_{n}$")).find(|quote| !taken(quote));
+        template.replace(QUOTE, &quote.unwrap_or_default())
+    });
+    let template = requoted.as_deref().unwrap_or(template);
     let mut out = String::with_capacity(template.len() * 2);
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
@@ -99,5 +109,34 @@ mod tests {
     #[test]
     fn templates_are_filled() {
         assert_eq!(fill("a {{x}} b {{y}}{{x}}", &[("x", "1"), ("y", "{{x}}")]), "a 1 b {{x}}1");
+    }
+}
+
+#[cfg(test)]
+mod templates {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_line_break_in_a_name_ends_no_comment_of_a_template() {
+        for folder in ["postgres", "sqlite"] {
+            let path = format!("{}/../../sql/{folder}", env!("CARGO_MANIFEST_DIR"));
+            for entry in std::fs::read_dir(path).unwrap() {
+                let path = entry.unwrap().path();
+                let text = std::fs::read_to_string(&path).unwrap();
+                for line in text.lines() {
+                    let comment = line.split_once("--").map(|(_, comment)| comment).unwrap_or_default();
+                    assert!(!comment.contains('{'), "{}: {line}", path.display());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_with_the_quote_of_bodies_stays_in_the_body() {
+        let template = "AS $epoch$ {{name}} $epoch$; DO $epoch$ x $epoch$";
+        let filled = fill(template, &[("name", "\"a$epoch$b$epoch_1$\"")]);
+        assert_eq!(filled, "AS $epoch_2$ \"a$epoch$b$epoch_1$\" $epoch_2$; DO $epoch_2$ x $epoch_2$");
+        assert_eq!(fill(template, &[("name", "a")]), "AS $epoch$ a $epoch$; DO $epoch$ x $epoch$");
     }
 }

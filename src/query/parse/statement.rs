@@ -78,6 +78,8 @@ pub enum Kind {
     Pass,
     /// As [`Kind::Pass`], and changes what names mean.
     Names,
+    /// Ends a transaction, or goes back in it: names mean again what they meant before.
+    Ends,
     /// Data definition: of temporary tables the server's, of tables made on a branch ours.
     Define(Define),
     /// EXECUTE of a prepared statement.

@@ -19,6 +19,7 @@ const OBJECT_VIEW: u32 = nodes::ObjectType::OBJECT_VIEW;
 impl Describer<'_, '_> {
     pub(super) fn utility(&mut self, node: Node<'_>) -> Kind {
         match node {
+            Node::TransactionStmt(transaction) if ends(transaction.kind) => Kind::Ends,
             Node::TransactionStmt(_)
             | Node::FetchStmt(_)
             | Node::ClosePortalStmt(_)
@@ -238,8 +239,10 @@ impl Describer<'_, '_> {
         let mut how = How::Alter;
         for command in alter.cmds().iter() {
             let Node::AlterTableCmd(command) = command else { continue };
-            self.walker.definition(command.def());
-            if !is_alterable(command.subtype) {
+            if is_alterable(command.subtype) {
+                self.walker.definition(command.def());
+            } else {
+                // What these are about, the walk need not know.
                 how = How::Never("this form of ALTER TABLE".to_owned());
             }
         }
@@ -383,6 +386,18 @@ fn is_alterable(subtype: nodes::AlterTableType::Type) -> bool {
             | Form::AT_AddIdentity
             | Form::AT_SetIdentity
             | Form::AT_DropIdentity
+    )
+}
+
+/// Whether a statement ends a transaction (or a part of it).
+fn ends(kind: nodes::TransactionStmtKind::Type) -> bool {
+    use nodes::TransactionStmtKind as Statement;
+    matches!(
+        kind,
+        Statement::TRANS_STMT_COMMIT
+            | Statement::TRANS_STMT_ROLLBACK
+            | Statement::TRANS_STMT_ROLLBACK_TO
+            | Statement::TRANS_STMT_PREPARE
     )
 }
 
