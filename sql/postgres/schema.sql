@@ -12,6 +12,8 @@ CREATE TABLE epoch.registered (id int8 PRIMARY KEY, schema_name text NOT NULL, t
 CREATE TABLE epoch.partition (table_id int8, relation oid, name text NOT NULL, PRIMARY KEY (table_id, relation));
 -- Layers of nested branches that are copied from their parent's.
 CREATE TABLE epoch.layer (lineage int8, table_id int8, PRIMARY KEY (lineage, table_id));
+-- When a branch got another version of a table, in the place of this one.
+CREATE TABLE epoch.replaced (lineage int8, table_id int8, at timestamptz NOT NULL, PRIMARY KEY (lineage, table_id));
 -- Operations that took place: makes a repeated seal return the first one's result.
 CREATE TABLE epoch.seal (operation text PRIMARY KEY, lineage int8 NOT NULL, ordinal int8 NOT NULL, result jsonb NOT NULL,
     UNIQUE (lineage, ordinal));
@@ -30,4 +32,15 @@ BEGIN
         MESSAGE = format('writing to table "%s" of main from a branch', TG_TABLE_NAME),
         DETAIL = 'A function, cast, domain or trigger that the statement calls writes to the table itself.',
         HINT = 'Do it on main, or write the change out as a statement of its own.';
+END $$;
+
+-- A statement that was planned before its branch got another version of the table, and waited for a lock since, must
+-- not write to this one.
+CREATE FUNCTION epoch.refuse_replaced() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM epoch.replaced r WHERE r.table_id = TG_ARGV[0]::int8 AND r.at + interval '1 second' > statement_timestamp()
+            AND r.lineage = nullif(current_setting('epoch.lineage', true), '')::int8) THEN
+        RAISE serialization_failure USING MESSAGE = format('table "%s" was altered by another session', TG_TABLE_NAME), HINT = 'Retry.';
+    END IF;
+    RETURN NULL;
 END $$;

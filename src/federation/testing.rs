@@ -44,5 +44,7 @@ pub(crate) fn table(name: &str, columns: &[&str]) -> Arc<TableDef> {
             table: name.into(),
         },
         schema: TableSchema { columns: columns.iter().map(column).collect(), key },
+        revision: None,
+        source: None,
     })
 }

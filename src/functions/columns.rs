@@ -23,7 +23,7 @@ fn of_tables(session: &Session<'_>, function: &Function, args: &Parsed) -> Resul
     match function.name {
         "epoch_at" => Ok(at(&*table(session, &args.required("table")?)?)),
         "epoch_diff" => match super::diff::table_of(args) {
-            Some(name) => Ok(diff(&*table(session, &name)?)),
+            Some(name) => Ok(diff(&*super::diff::version(session, args, &name)?)),
             None => Ok(fixed(DIFF_OF_ALL)),
         },
         "epoch_conflicts" => match args.text("table") {

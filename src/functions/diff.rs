@@ -25,6 +25,18 @@ pub(super) fn table_of(args: &Parsed) -> Option<String> {
     }
 }
 
+/// The table that is compared: of its versions the newest that one of the refs has.
+pub(super) fn version(session: &Session<'_>, args: &Parsed, name: &str) -> Result<Arc<TableDef>> {
+    let mut refs = Vec::new();
+    for text in [args.text("from"), args.text("to")].into_iter().flatten() {
+        refs.extend(text.split("..").map(|side| side.trim_start_matches('.').to_owned()));
+    }
+    match session.repository.find_version(session.checkout, &refs, name) {
+        Some(table) => Ok(table),
+        None => columns::table(session, name),
+    }
+}
+
 fn is_range(text: &str) -> bool {
     text.contains("..")
 }
@@ -60,7 +72,7 @@ pub(super) async fn diff(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
     let range = range(session, args).await?;
     match table_of(args) {
         Some(name) => {
-            let table = columns::table(session, &name)?;
+            let table = version(session, args, &name)?;
             changes(session, &range, &table, of_one).await
         }
         None => {
@@ -148,7 +160,7 @@ pub(super) async fn summary(session: &Session<'_>, args: &Parsed) -> Result<Rows
             Some(d.table.location.home().to_string()),
             Some(
                 match d.defined {
-                    Defined::Same => "modified",
+                    Defined::Same | Defined::Altered => "modified",
                     Defined::Added => "added",
                     Defined::Removed => "removed",
                 }

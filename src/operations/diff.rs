@@ -18,7 +18,9 @@ use crate::metadata::refs::Branch;
 const CONCURRENT: usize = 8;
 
 impl Repository {
-    /// The views of `table` at two refs and the history between them. `WORKING` is a ref.
+    /// The views of `table` at two refs and the history between them. `WORKING` is a ref. 55000 if a table of this
+    /// name that refs have isn't this one: it was dropped and made again, was made on two branches, or is a
+    /// newer version.
     pub async fn diff_views(
         &self,
         checkout: &Checkout,
@@ -28,29 +30,42 @@ impl Repository {
     ) -> Result<DiffViews> {
         let (from, to) = self.two(checkout, from, to).await?;
         self.check_same(&[&to, &from], table).await?;
-        self.views_between(&from, &to, table).await
+        let views = self.views_between(&from, &to, table).await?;
+        match &views.versions {
+            Some(pair) if pair.shape.id != table.id => Err(other_table(table)),
+            _ => Ok(views),
+        }
     }
 
-    /// 55000 if a table of this name that refs have isn't this one: it was dropped and made again, or was
-    /// made on two branches.
     async fn check_same(&self, refs: &[&Named], table: &TableDef) -> Result<()> {
         if !self.state().has_made() {
             return Ok(());
         }
-        let mut others = Vec::new();
+        let mut others = false;
         for named in refs {
             let tables = self.tables_of_ref(named).await?;
-            if tables.by_id.contains_key(&table.id) {
+            if tables.by_id.keys().any(|id| self.state().are_versions(*id, table.id)) {
                 return Ok(());
             }
-            others.extend(tables.by_name.get(&table.name).map(|t| t.id));
+            others |= tables.by_name.contains_key(&table.name);
         }
-        if others.is_empty() {
-            return Ok(());
+        if others { Err(other_table(table)) } else { Ok(()) }
+    }
+
+    /// As [`Repository::find_table`]; of several versions of the table that the refs (those that are branches)
+    /// have, the newest.
+    pub fn find_version(&self, checkout: &Checkout, refs: &[String], name: &str) -> Option<Arc<TableDef>> {
+        let mut found = self.find_table(checkout, name)?;
+        let state = self.state();
+        for branch in refs.iter().filter_map(|name| state.branch(name)) {
+            let Ok(tables) = state.tables_at((branch.lineage, At::Working)) else { continue };
+            if let Some(other) = tables.find(name)
+                && state.is_made_from(other.id, found.id)
+            {
+                found = Arc::clone(other);
+            }
         }
-        let message = format!("table \"{}\" of these refs is not the one that the session has", table.name);
-        Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-            .with_hint("Check out one of the refs first."))
+        Some(found)
     }
 
     /// The rows that differ between two refs.
@@ -78,7 +93,7 @@ impl Repository {
             Some(name) => {
                 let table = self.table(checkout, name)?;
                 self.check_same(&[&to, &from], &table).await?;
-                vec![table]
+                vec![self.newest_between(&from, &to, &table).await?]
             }
             None => self.tables_between(&from, &to).await?,
         };
@@ -135,22 +150,19 @@ impl Repository {
         let (from, to) = (self.spots(from).await?, self.spots(to).await?);
         let state = self.state();
         let (from, to) = state.nearest(&from, &to)?;
-        Ok(DiffViews {
-            from: state.view(from, table.id)?,
-            to: state.view(to, table.id)?,
-            segments: state.segments(from, to, table.id)?,
-        })
+        state.compare(from, to, table.id)
+    }
+
+    /// Of the versions of a table that two refs have, the newest.
+    async fn newest_between(&self, from: &Named, to: &Named, table: &Arc<TableDef>) -> Result<Arc<TableDef>> {
+        let views = self.views_between(from, to, table).await?;
+        Ok(views.versions.map_or_else(|| Arc::clone(table), |pair| pair.shape))
     }
 
     /// The views of a table at two spots, whether it is there or not: what a lineage holds of one that was
     /// dropped stays, and is what changes are applied to.
     pub(super) fn stored_views(&self, from: Spot, to: Spot, table: TableId) -> Result<DiffViews> {
-        let state = self.state();
-        Ok(DiffViews {
-            from: state.stored_view(from, table)?,
-            to: state.stored_view(to, table)?,
-            segments: state.stored_segments(from, to, table)?,
-        })
+        self.state().compare_versions((from, table), (to, table), table)
     }
 
     /// The changes that bring what a branch's lineage holds of a table, at one of its spots, to what a ref shows.
@@ -180,29 +192,50 @@ impl Repository {
         self.state().tables_at(spot)
     }
 
-    /// The tables made on branches that only one of two refs has.
+    /// The tables that only one of two refs has: those that the left one lacks, then those that the right one lacks.
+    pub(super) async fn apart(&self, from: &Named, to: &Named) -> Result<[Vec<TableId>; 2]> {
+        if !self.state().has_made() {
+            return Ok([Vec::new(), Vec::new()]);
+        }
+        let (from, to) = (self.tables_of_ref(from).await?, self.tables_of_ref(to).await?);
+        let only = |a: &Tables, b: &Tables| -> Vec<TableId> {
+            a.by_id.keys().filter(|id| !b.by_id.contains_key(id)).copied().collect()
+        };
+        Ok([only(&to, &from), only(&from, &to)])
+    }
+
+    /// The tables that two refs don't both have alike.
     pub(super) async fn defined_between(
         &self,
         from: &Named,
         to: &Named,
     ) -> Result<HashMap<TableId, Defined>> {
-        if !self.state().has_made() {
-            return Ok(HashMap::new());
-        }
-        let (from, to) = (self.tables_of_ref(from).await?, self.tables_of_ref(to).await?);
-        let added = to.by_id.keys().filter(|id| !from.by_id.contains_key(id)).map(|id| (*id, Defined::Added));
-        let removed =
-            from.by_id.keys().filter(|id| !to.by_id.contains_key(id)).map(|id| (*id, Defined::Removed));
+        let [added, removed] = self.apart(from, to).await?;
         let state = self.state();
-        Ok(added.chain(removed).filter(|(id, _)| state.made(*id).is_some()).collect())
+        let mut defined: HashMap<TableId, Defined> = HashMap::new();
+        for id in &added {
+            match removed.iter().find(|other| state.are_versions(*id, **other)) {
+                Some(other) => defined.insert(*id.max(other), Defined::Altered),
+                None => defined.insert(*id, Defined::Added),
+            };
+        }
+        for id in removed {
+            if !added.iter().any(|other| state.are_versions(id, *other)) {
+                defined.insert(id, Defined::Removed);
+            }
+        }
+        Ok(defined)
     }
 
     pub(super) async fn diff_between(&self, table: &TableDef, views: &DiffViews) -> Result<ChangeStream> {
-        if views.segments.is_empty() {
+        if views.is_same() {
             return Ok(stream::empty().boxed());
         }
         self.sound(table).await?;
         let backend = self.inner.backends.require(&table.location.backend)?;
+        if let Some(pair) = &views.versions {
+            return backend.diff_versions(pair).await;
+        }
         backend.diff(table, &views.from, &views.to, &views.segments).await
     }
 
@@ -213,11 +246,14 @@ impl Repository {
         to: &Named,
     ) -> Result<TableStats> {
         let views = self.views_between(from, to, table).await?;
-        if views.segments.is_empty() {
+        if views.is_same() {
             return Ok(TableStats::default());
         }
         self.sound(table).await?;
         let backend = self.inner.backends.require(&table.location.backend)?;
+        if let Some(pair) = &views.versions {
+            return backend.diff_versions_stat(pair).await;
+        }
         backend.diff_stat(table, &views.from, &views.to, &views.segments).await
     }
 
@@ -232,8 +268,21 @@ impl Repository {
         self.diff_between(table, &views).await?.try_collect().await
     }
 
-    /// The tables that may differ between two refs, by name.
+    /// The tables that may differ between two refs, by name; of several versions of one the newest.
     pub(super) async fn tables_between(&self, from: &Named, to: &Named) -> Result<Vec<Arc<TableDef>>> {
+        let mut tables = self.versions_between(from, to).await?;
+        let state = self.state();
+        let older: HashSet<TableId> = tables
+            .iter()
+            .filter(|t| tables.iter().any(|other| state.is_made_from(other.id, t.id)))
+            .map(|t| t.id)
+            .collect();
+        tables.retain(|t| !older.contains(&t.id));
+        Ok(tables)
+    }
+
+    /// As [`Repository::tables_between`], with all versions that one of the refs has.
+    pub(super) async fn versions_between(&self, from: &Named, to: &Named) -> Result<Vec<Arc<TableDef>>> {
         let mut ids = HashSet::new();
         let mut ends = Vec::new();
         for side in [from, to] {
@@ -260,7 +309,8 @@ impl Repository {
         let (from, to) = (self.tables_of_ref(from).await?, self.tables_of_ref(to).await?);
         let mut tables = from.sorted();
         tables.extend(to.sorted().into_iter().filter(|t| !from.by_id.contains_key(&t.id)));
-        tables.retain(|t| ids.contains(&t.id));
+        let state = self.state();
+        tables.retain(|t| ids.contains(&t.id) || ids.iter().any(|id| state.are_versions(*id, t.id)));
         tables.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
         Ok(tables)
     }
@@ -319,4 +369,11 @@ impl Repository {
         groups.values_mut().for_each(|tables| tables.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id))));
         groups.into_iter().collect()
     }
+}
+
+/// 55000
+fn other_table(table: &TableDef) -> Error {
+    let message = format!("table \"{}\" of these refs is not the one that the session has", table.name);
+    Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .with_hint("Check out one of the refs first.")
 }

@@ -1,7 +1,8 @@
 //! Tables that are made, changed and dropped on branches.
 //!
 //! A table made on a branch is a registration of its own, which `metadata::spans` show to some lineages only. As
-//! long as one branch alone has it, uncommitted, it may be changed; a committed definition never changes.
+//! long as one branch alone has it, uncommitted, it is changed in place; a committed definition never changes: what
+//! alters it, or a table of main, makes a revision (`revisions`).
 
 use std::sync::Arc;
 
@@ -64,20 +65,13 @@ impl Repository {
         Ok(())
     }
 
-    /// Changes a table that was made on the checkout's branch and isn't committed yet. 0A000 if it is.
-    pub async fn alter_table(
-        &self,
-        checkout: &Checkout,
-        table: TableId,
-        what: &str,
-        statement: Statement,
-    ) -> Result<()> {
+    /// Changes a table on the checkout's branch: ALTER TABLE and the like.
+    pub async fn alter_table(&self, checkout: &Checkout, table: TableId, statement: Statement) -> Result<()> {
         let _lock = self.locked().await?;
         let (branch, layer) = self.definable(checkout)?;
-        let table = self.table_by_id(table)?;
-        if !self.state().is_uncommitted(branch.lineage, table.id) {
-            return Err(Error::unsupported(format!("{what} on a branch, of a table that is in a commit"))
-                .with_detail(format!("Table \"{}\" is in a commit, which never changes.", table.name)));
+        let table = self.tables_on(checkout).by_id.get(&table).cloned().ok_or_else(gone)?;
+        if table.revision.is_some() || !self.state().is_uncommitted(branch.lineage, table.id) {
+            return self.revise_table(layer, &table, statement).await;
         }
         let adapter = self.inner.backends.require(&table.location.backend)?;
         self.set_table_state(table.id, TableState::Changing).await?;
@@ -110,19 +104,13 @@ impl Repository {
         self.reload().await
     }
 
-    /// Drops tables that were made on a branch from the checkout's. 0A000 for tables of main.
+    /// Drops tables from the checkout's branch.
     pub async fn drop_tables(&self, checkout: &Checkout, ids: &[TableId]) -> Result<()> {
         let _lock = self.locked().await?;
         let (branch, layer) = self.definable(checkout)?;
         let visible = self.tables_on(checkout);
-        for id in ids {
-            let table = visible.by_id.get(id).ok_or_else(|| {
-                Error::new(sqlstate::UNDEFINED_TABLE, "the table was dropped by another session")
-            })?;
-            if self.state().made(*id).is_none() || self.state().is_on_main(*id) {
-                return Err(Error::unsupported("DROP TABLE of a table of main on a branch")
-                    .with_detail(format!("Table \"{}\" is one of main's.", table.name)));
-            }
+        if ids.iter().any(|id| !visible.by_id.contains_key(id)) {
+            return Err(gone());
         }
         self.check_children(&visible, ids).await?;
         let mut tx = self.store().write().await?;
@@ -133,8 +121,10 @@ impl Repository {
         self.reload().await?;
         self.sweep().await;
         for id in ids {
-            let table = self.state().table(*id).cloned();
-            if let Some(table) = table.filter(|t| self.state().has_layer(layer.lineage, t.id)) {
+            // What a branch holds of main's tables stays, as it was.
+            let table = self.state().made(*id).map(|made| Arc::clone(&made.table));
+            let table = table.filter(|t| t.revision.is_none() && self.state().has_layer(layer.lineage, t.id));
+            if let Some(table) = table {
                 self.inner.backends.require(&table.location.backend)?.clear(&table, layer).await?;
             }
         }
@@ -203,6 +193,12 @@ impl Repository {
         backend.uninstall(table).await?;
         self.set_table_state(table.id, TableState::Removed).await
     }
+}
+
+/// 42P01, where another session was faster.
+fn gone() -> Error {
+    Error::new(sqlstate::UNDEFINED_TABLE, "the table was dropped or changed by another session")
+        .with_hint("Retry.")
 }
 
 /// 42P07, as PostgreSQL says it.

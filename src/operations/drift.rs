@@ -32,7 +32,7 @@ impl Repository {
             return Ok(());
         }
         let drifted = self.look(backend).await?;
-        let reason = drifted.get(&table.id).cloned();
+        let reason = drifted.get(&of_main(table)).cloned();
         self.inner.looked.insert(backend.clone(), Looked { at: Instant::now(), drifted });
         match reason {
             Some(reason) => Err(Error::drifted(&table.name.to_string(), &reason)),
@@ -42,7 +42,7 @@ impl Repository {
 
     fn known_sound(&self, backend: &str, table: &TableDef) -> bool {
         let looked = self.inner.looked.get(backend);
-        looked.is_some_and(|l| l.at.elapsed() < HOLDS && !l.drifted.contains_key(&table.id))
+        looked.is_some_and(|l| l.at.elapsed() < HOLDS && !l.drifted.contains_key(&of_main(table)))
     }
 
     /// All tables that drifted, and how.
@@ -63,4 +63,9 @@ impl Repository {
         let found = self.inner.backends.require(backend)?.drift(&tables).await?;
         Ok(found.into_iter().collect())
     }
+}
+
+/// The table of main whose rows a table has.
+fn of_main(table: &TableDef) -> TableId {
+    table.source.as_ref().map_or(table.id, |source| source.table)
 }

@@ -1,6 +1,6 @@
 //! Merging one commit into a branch.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{Error, LineageId, Result, RowChange, TableDef, TableId, TableStats, sqlstate};
@@ -42,12 +42,16 @@ struct Plan {
     /// The rows that change, by table, and those that conflict.
     tables: Vec<(Arc<TableDef>, TableMerge)>,
     schema: SchemaChange,
+    /// As [`SchemaMerge::altered`].
+    altered: HashMap<TableId, TableId>,
 }
 
 /// What is to be published: rows by table, and which tables come and go.
 struct Changes {
     rows: Vec<(Arc<TableDef>, Vec<RowChange>)>,
     schema: SchemaChange,
+    /// As [`SchemaMerge::altered`].
+    altered: HashMap<TableId, TableId>,
 }
 
 impl Repository {
@@ -179,7 +183,8 @@ impl Repository {
         for table in self.tables_between(&from, &to).await? {
             rows.push((table.clone(), self.changes_of(branch, &schema, &table, &from, &to).await?));
         }
-        let changes = Changes { rows, schema };
+        // The changes of a table that was altered begin with what the branch holds of the new version.
+        let changes = Changes { rows, schema, altered: HashMap::new() };
         let pure = !options.no_ff && !options.squash;
         if options.dry_run {
             let what = if pure { "would fast-forward" } else { "would merge without conflicts" };
@@ -238,33 +243,56 @@ impl Repository {
         let ids = |tables: &[Arc<TableDef>]| tables.iter().map(|t| t.id).collect::<HashSet<TableId>>();
         let changed = &ids(&self.tables_between(base, ours).await?);
         let tables = self.tables_between(base, theirs).await?;
-        let SchemaMerge { change, twins } =
+        let SchemaMerge { change, twins, altered } =
             self.merge_schema(branch, [base, ours, theirs], [changed, &ids(&tables)]).await?;
         let there = self.tables_of_ref(ours).await?;
-        let (schema, twins) = (&change, &twins);
+        let (schema, twins, altered) = (&change, &twins, &altered);
         // What isn't there after the merge need not change.
-        let kept = tables.into_iter().filter(|t| {
-            there.by_id.contains_key(&t.id) || schema.added.contains(&t.id) || twins.contains_key(&t.id)
+        let kept = tables.into_iter().filter_map(|t| {
+            let newer = || there.by_id.values().find(|o| self.state().is_made_from(o.id, t.id)).cloned();
+            let stays =
+                there.by_id.contains_key(&t.id) || schema.added.contains(&t.id) || twins.contains_key(&t.id);
+            if stays { Some(t) } else { newer() }
         });
         let tables = stream::iter(kept)
             .map(|table| async move {
-                let theirs = self.changes_of(branch, schema, &table, base, theirs).await?;
+                let theirs = match altered.contains_key(&table.id) {
+                    true => self.changes_between(&table, base, theirs).await?,
+                    false => self.changes_of(branch, schema, &table, base, theirs).await?,
+                };
                 let table = match twins.get(&table.id) {
                     Some(ours) => self.table_by_id(*ours)?,
                     None => table,
                 };
-                let ours = if changed.contains(&table.id) {
+                let known = |id: &TableId| self.state().are_versions(*id, table.id);
+                let ours = if changed.iter().any(known) {
                     self.changes_between(&table, base, ours).await?
                 } else {
                     vec![]
                 };
+                self.check_not_written_anew(&table, !theirs.is_empty())?;
                 let merged = merge_table(&table.schema, strategy, ours, theirs);
                 Ok::<_, Error>((table, merged))
             })
             .buffered(CONCURRENT)
             .try_collect()
             .await?;
-        Ok(Plan { tables, schema: change })
+        Ok(Plan { tables, schema: change.clone(), altered: altered.clone() })
+    }
+
+    /// 0A000 for rows of a table that was written anew on a branch: what they are in its columns isn't known of rows
+    /// that others changed.
+    fn check_not_written_anew(&self, table: &TableDef, changes: bool) -> Result<()> {
+        let whole =
+            self.state().versions(table.id).iter().any(|t| t.revision.as_ref().is_some_and(|r| r.whole));
+        if !whole || !changes {
+            return Ok(());
+        }
+        Err(Error::unsupported(format!(
+            "merging rows into table \"{}\", whose rows were written anew",
+            table.name
+        ))
+        .with_detail("A change of the table on a branch worked out a value for each of its rows."))
     }
 
     /// The changes that the other side brings to a table: of one that comes, from whatever the branch still
@@ -305,10 +333,19 @@ impl Repository {
             ours: &ours,
             theirs: &theirs,
             made: &|id| self.state().made(id).cloned(),
+            made_from: &|a, b| self.state().is_made_from(a, b),
+            first: &|id| self.state().versions(id).last().map_or(id, |t| t.id),
             ours_changed: &|id| ours_changed.contains(&id),
             theirs_changed: &|id| theirs_changed.contains(&id),
             references: &references,
         })?;
+        if branch.lineage == LineageId::MAIN && !merge.altered.is_empty() {
+            return Err(Error::unsupported("a merge into main that alters a table")
+                .with_hint("Alter it on main, and merge main into the branch."));
+        }
+        for table in merge.altered.keys() {
+            self.check_not_written_anew(&*self.table_by_id(*table)?, true)?;
+        }
         if branch.lineage == LineageId::MAIN && !merge.change.removed.is_empty() {
             return Err(Error::unsupported("a merge into main that drops a table")
                 .with_hint("Drop it on main, and unregister it."));
@@ -328,7 +365,10 @@ impl Repository {
         author: &Author,
         forget_merge: bool,
     ) -> Result<Published> {
-        let Changes { rows, schema } = changes;
+        let Changes { mut rows, schema, altered } = changes;
+        for (table, ours) in altered {
+            self.convert(branch, (table, ours), &mut rows).await?;
+        }
         let main = branch.lineage == LineageId::MAIN;
         // Main's backend makes the tables themselves, rows or none.
         let parts = to_parts(rows, if main { &schema.added } else { &[] });
@@ -354,6 +394,25 @@ impl Repository {
         };
         let published = self.publish(lock, branch.lineage, publication).await?;
         published.ok_or_else(|| Error::internal("a merge published nothing"))
+    }
+
+    /// A branch gets a newer version of a table: the changes begin with what it holds of that version, which is
+    /// main's part or what an ancestor held, and bring its own rows along.
+    async fn convert(
+        &self,
+        branch: &Branch,
+        (table, ours): (TableId, TableId),
+        rows: &mut Vec<(Arc<TableDef>, Vec<RowChange>)>,
+    ) -> Result<()> {
+        let (at, _) = self.published(branch).await?;
+        let views = self.state().compare_versions((at, table), (at, ours), table)?;
+        let def = self.table_by_id(table)?;
+        let own: Vec<RowChange> = self.diff_between(&def, &views).await?.try_collect().await?;
+        match rows.iter_mut().find(|(t, _)| t.id == table) {
+            Some((_, changes)) => *changes = one_after_another(own, std::mem::take(changes)),
+            None => rows.push((def, own)),
+        }
+        Ok(())
     }
 
     /// 55000 if the working state differs from the head in a row to be changed. With several
@@ -461,7 +520,7 @@ impl Plan {
     /// The rows that merge.
     fn into_changes(self) -> Changes {
         let rows = self.tables.into_iter().map(|(t, m)| (t, m.changes)).collect();
-        Changes { rows, schema: self.schema }
+        Changes { rows, schema: self.schema, altered: self.altered }
     }
 }
 
@@ -480,7 +539,19 @@ fn resolve_plan(plan: Plan, choices: &[Choice]) -> Result<Changes> {
         }
         changes.push((table, rows));
     }
-    Ok(Changes { rows: changes, schema: plan.schema })
+    Ok(Changes { rows: changes, schema: plan.schema, altered: plan.altered })
+}
+
+/// Changes that follow others, as one.
+fn one_after_another(first: Vec<RowChange>, then: Vec<RowChange>) -> Vec<RowChange> {
+    let mut all: BTreeMap<_, RowChange> = first.into_iter().map(|c| (c.key.clone(), c)).collect();
+    for change in then {
+        let before = all.remove(&change.key).map_or(change.before, |first| first.before);
+        if before != change.after {
+            all.insert(change.key.clone(), RowChange { before, ..change });
+        }
+    }
+    all.into_values().collect()
 }
 
 /// Groups changes by backend; tables without any are left out, except for those in `keep`.

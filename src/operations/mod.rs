@@ -20,11 +20,13 @@ mod registration;
 mod reset;
 mod resolve;
 mod revision;
+mod revisions;
 mod schema;
 mod state;
 mod status;
 mod tags;
 mod types;
+mod versions;
 mod views;
 
 pub use failpoint::FAIL_POINTS;

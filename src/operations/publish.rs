@@ -61,6 +61,15 @@ pub(super) struct Part {
     pub(super) changes: Vec<(TableId, Vec<RowChange>)>,
 }
 
+/// What a commit says of a definition.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Create,
+    /// It has another version than before.
+    Alter,
+    Drop,
+}
+
 /// Where the head moves.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Outcome {
@@ -263,7 +272,7 @@ impl Repository {
         let (after, defined) = self.defined_by(run, draft).await?;
         let sealed: Vec<_> = sealed.into_iter().flat_map(|s| s.tables).collect();
         let mut tables: Vec<CommitTable> = if draft.by_diff {
-            self.tables_by_diff(run, draft, &sealed, &after).await?
+            self.tables_by_diff(run, draft, &sealed, (&after, &defined)).await?
         } else {
             let shown = sealed.into_iter().filter(|(id, stats, _)| stats.rows() > 0 && after.contains(id));
             let entry = |(table, stats, digest)| {
@@ -272,15 +281,18 @@ impl Repository {
             };
             shown.map(entry).collect::<Result<_>>()?
         };
-        for (id, added) in defined {
-            self.note_definition(&mut tables, id, added)?;
+        for (id, change) in defined {
+            self.note_definition(&mut tables, id, change)?;
         }
         Ok(tables)
     }
 
-    /// The tables that the commit to be shows, and those made on branches of which the first parent says
-    /// otherwise, with whether they came.
-    async fn defined_by(&self, run: &Run, draft: &Draft) -> Result<(HashSet<TableId>, Vec<(TableId, bool)>)> {
+    /// The tables that the commit to be shows, and those of which the first parent says otherwise.
+    async fn defined_by(
+        &self,
+        run: &Run,
+        draft: &Draft,
+    ) -> Result<(HashSet<TableId>, Vec<(TableId, Change)>)> {
         let lineage = run.layer.lineage;
         if !self.state().has_made() {
             return Ok((self.state().tables.by_id.keys().copied().collect(), Vec::new()));
@@ -295,28 +307,38 @@ impl Repository {
         after.retain(|id| !run.publication.schema.removed.contains(id));
         let Some(parent) = draft.parents.first() else { return Ok((after, Vec::new())) };
         let before = self.tables_of_ref(&Named::Commit(parent.clone())).await?;
-        let mut defined: Vec<(TableId, bool)> =
-            after.iter().filter(|id| !before.by_id.contains_key(id)).map(|id| (*id, true)).collect();
-        defined.extend(before.by_id.keys().filter(|id| !after.contains(id)).map(|id| (*id, false)));
-        // Registrations come and go without commits.
+        let mut defined: Vec<(TableId, Change)> = Vec::new();
         let state = self.state();
-        defined.retain(|(id, _)| state.made(*id).is_some());
-        defined.sort_unstable();
+        let gone: Vec<TableId> = before.by_id.keys().filter(|id| !after.contains(id)).copied().collect();
+        let new: Vec<TableId> = after.iter().filter(|id| !before.by_id.contains_key(id)).copied().collect();
+        for id in &new {
+            let altered = gone.iter().any(|other| state.are_versions(*id, *other));
+            defined.push((*id, if altered { Change::Alter } else { Change::Create }));
+        }
+        for id in gone.iter().filter(|id| !new.iter().any(|other| state.are_versions(**id, *other))) {
+            defined.push((*id, Change::Drop));
+        }
+        defined.sort_unstable_by_key(|(id, _)| *id);
         Ok((after, defined))
     }
 
     /// Makes a definition a part of what the commit says of a table.
-    fn note_definition(&self, tables: &mut Vec<CommitTable>, id: TableId, added: bool) -> Result<()> {
-        let made = self.state().made(id).cloned();
-        let made = made.ok_or_else(|| Error::internal("a table of a commit is not known"))?;
+    fn note_definition(&self, tables: &mut Vec<CommitTable>, id: TableId, change: Change) -> Result<()> {
+        let table = self.table_by_id(id)?;
+        // Of a table of main it isn't known.
+        let definition = self.state().made(id).map(|made| made.text.clone()).unwrap_or_default();
         let found = tables.iter().position(|t| t.table == id);
         let rows = found.map(|i| tables.remove(i));
         let digest = rows.as_ref().map_or("", |t| t.digest.as_str());
-        let verb = if added { "create" } else { "drop" };
-        let text = to_json(&(verb, &made.text, digest))?;
+        let verb = match change {
+            Change::Create => "create",
+            Change::Alter => "alter",
+            Change::Drop => "drop",
+        };
+        let text = to_json(&(verb, &definition, digest))?;
         tables.push(CommitTable {
             table: id,
-            location: made.table.location.to_string(),
+            location: table.location.to_string(),
             stats: rows.map(|t| t.stats).unwrap_or_default(),
             digest: commits::hex(&Sha256::digest(text.as_bytes())),
         });
@@ -328,7 +350,7 @@ impl Repository {
         run: &Run,
         draft: &Draft,
         sealed: &[(TableId, TableStats, String)],
-        after: &HashSet<TableId>,
+        (after, defined): (&HashSet<TableId>, &[(TableId, Change)]),
     ) -> Result<Vec<CommitTable>> {
         let Some(parent) = draft.parents.first() else { return Ok(vec![]) };
         let from = Named::Commit(parent.clone());
@@ -336,6 +358,7 @@ impl Repository {
         let published = Named::Commit(self.published(&branch).await?.1);
         let mut ids: Vec<_> = self.tables_between(&from, &published).await?.iter().map(|t| t.id).collect();
         ids.extend(sealed.iter().map(|(id, _, _)| *id));
+        ids.extend(defined.iter().filter(|(_, change)| matches!(change, Change::Alter)).map(|(id, _)| *id));
         ids.sort_unstable();
         ids.dedup();
         let to = (run.layer.lineage, At::Ordinal(run.ordinal));
@@ -344,9 +367,8 @@ impl Repository {
         let mut tables = Vec::new();
         for id in ids.into_iter().filter(|id| after.contains(id)) {
             let table = self.table_by_id(id)?;
-            let shown_from = self.state().seen_from(from, id)?;
             // The new ordinal shows it, though nothing says so yet.
-            let views = self.stored_views(shown_from, to, id)?;
+            let views = self.state().compare_shown(from, (to, id))?;
             let changes: Vec<RowChange> =
                 futures::TryStreamExt::try_collect(self.diff_between(&table, &views).await?).await?;
             if !changes.is_empty() {

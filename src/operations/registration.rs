@@ -159,7 +159,8 @@ impl Repository {
     async fn register_one(&self, candidate: Candidate, key: Option<&[String]>) -> Result<Registered> {
         let Candidate { name, backend, found } = candidate;
         let schema = backend.describe(&found.location, key).await?;
-        let draft = TableDef { id: TableId(0), name, location: found.location, schema };
+        let draft =
+            TableDef { id: TableId(0), name, location: found.location, schema, revision: None, source: None };
         let mut tx = self.store().write().await?;
         let table = tables::insert(&mut tx, &draft).await?;
         tx.commit().await?;
@@ -181,6 +182,7 @@ impl Repository {
         let _lock = self.locked().await?;
         let table = self.tables().find(table).cloned().ok_or_else(|| unknown(table))?;
         let mut drafts = self.drafts_left_by(&table);
+        drafts.extend(self.revisions_of(&table));
         let children = self.children_of(&table).await?;
         if !force {
             self.check_unused(&table).await?;
@@ -240,7 +242,8 @@ impl Repository {
             return Ok(());
         }
         holders.sort();
-        let message = "branches have tables of their own, which would be lost with the last table of main";
+        let message =
+            "branches have tables, or versions of tables, of their own, which would be lost with this table";
         Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
             .with_detail(format!("Tables: {}.", holders.join(", ")))
             .with_hint("Merge or drop them first, or use -f to lose them."))

@@ -7,7 +7,7 @@ use epoch_adapter::{At, Error, LineageId, Result, RowChange, TableDef, sqlstate}
 use super::merging::to_parts;
 use super::publish::{Outcome, Publication, SchemaChange};
 use super::resolve::Named;
-use super::{Author, Checkout, Defined, Repository, ResetDone, ResetOptions};
+use super::{Author, Checkout, Repository, ResetDone, ResetOptions};
 use crate::metadata::refs::{self, Branch};
 use crate::metadata::{OperationLock, commits, now};
 
@@ -46,7 +46,8 @@ impl Repository {
     ) -> Result<ResetDone> {
         self.check_not_softly_reset(branch).await?;
         if self.state().pending_tables(branch.lineage).contains(&table.id) {
-            let message = format!("table \"{}\" was made or dropped since the last commit", table.name);
+            let message =
+                format!("table \"{}\" was made, altered or dropped since the last commit", table.name);
             return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
                 .with_hint("Drop the table, or use epoch_reset('--hard')."));
         }
@@ -181,13 +182,12 @@ impl Repository {
     /// The tables that come and go when a branch shows another commit.
     async fn schema_to(&self, branch: &Branch, published: &str, target: &str) -> Result<SchemaChange> {
         let (from, to) = (Named::Commit(published.to_owned()), Named::Commit(target.to_owned()));
-        let defined = self.defined_between(&from, &to).await?;
-        let of = |which: Defined| defined.iter().filter(|(_, d)| **d == which).map(|(id, _)| *id).collect();
-        let schema = SchemaChange { added: of(Defined::Added), removed: of(Defined::Removed), discard: true };
+        let [added, removed] = self.apart(&from, &to).await?;
+        let schema = SchemaChange { added, removed, discard: true };
         let none = schema.added.is_empty() && schema.removed.is_empty();
         if branch.lineage == LineageId::MAIN && !none {
-            return Err(Error::unsupported("a reset of main over a merge that made tables")
-                .with_hint("Drop the tables on main, or reset a branch."));
+            return Err(Error::unsupported("a reset of main over a merge that made or altered tables")
+                .with_hint("Change the tables on main, or reset a branch."));
         }
         Ok(schema)
     }
@@ -206,12 +206,14 @@ impl Repository {
         let to = Named::Commit(to.to_owned());
         let there = self.tables_of_ref(&to).await?;
         let mut changes = Vec::new();
-        for table in self.tables_between(&from, &to).await? {
+        for table in self.versions_between(&from, &to).await? {
             let at = (branch.lineage, at);
             let rows = if there.by_id.contains_key(&table.id) {
                 self.changes_onto(at, &to, &table).await?
             } else if self.state().is_uncommitted(branch.lineage, table.id) {
                 continue; // it goes as a whole
+            } else if self.state().made(table.id).is_none() || table.revision.is_some() {
+                continue; // its rows are main's
             } else {
                 self.changes_to_nothing(at, &table).await?
             };

@@ -1,7 +1,6 @@
 //! Merging which tables there are.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use epoch_adapter::{Error, Result, TableDef, TableId, sqlstate};
 
@@ -16,6 +15,10 @@ pub(super) struct Sides<'a> {
     pub(super) theirs: &'a Tables,
     /// Tables made on branches.
     pub(super) made: &'a dyn Fn(TableId) -> Option<Made>,
+    /// Whether the first table was made from the second one, an older version.
+    pub(super) made_from: &'a dyn Fn(TableId, TableId) -> bool,
+    /// The first version of a table.
+    pub(super) first: &'a dyn Fn(TableId) -> TableId,
     /// Whether a side changed rows of a table since the base.
     pub(super) ours_changed: &'a dyn Fn(TableId) -> bool,
     pub(super) theirs_changed: &'a dyn Fn(TableId) -> bool,
@@ -29,40 +32,53 @@ pub(super) struct SchemaMerge {
     pub(super) change: SchemaChange,
     /// Tables that both sides made alike: theirs, and ours that takes their rows.
     pub(super) twins: HashMap<TableId, TableId>,
+    /// Tables of which theirs has a newer version, and ours that it takes the place of.
+    pub(super) altered: HashMap<TableId, TableId>,
+}
+
+/// What becomes of one table of theirs that ours doesn't have.
+enum Fate {
+    Added,
+    /// It is ours already, in the same or a newer version.
+    Ours,
+    Altered(TableId),
+    Twin(TableId),
+    Conflict(&'static str),
 }
 
 /// Judges tables by name: 55000 with every table that can't be merged in the DETAIL.
 pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
     let mut merge = SchemaMerge::default();
     let mut conflicts = Vec::new();
-    for table in made(sides, sides.theirs) {
-        let (id, name) = (table.id, &table.name);
-        if sides.ours.by_id.contains_key(&id) {
+    for table in sides.theirs.sorted() {
+        if sides.ours.by_id.contains_key(&table.id) {
             continue;
         }
-        if sides.base.by_id.contains_key(&id) {
-            if (sides.theirs_changed)(id) {
-                conflicts.push(format!("table \"{name}\": dropped on one side, changed on the other"));
+        match fate(sides, &table) {
+            Fate::Ours => {}
+            Fate::Added => merge.change.added.push(table.id),
+            Fate::Altered(ours) => {
+                merge.change.added.push(table.id);
+                merge.change.removed.push(ours);
+                merge.altered.insert(table.id, ours);
             }
-            continue;
-        }
-        match sides.ours.by_name.get(name) {
-            None => merge.change.added.push(id),
-            Some(ours) if alike(sides, ours, &table) => {
-                merge.twins.insert(id, ours.id);
+            Fate::Twin(ours) => {
+                merge.twins.insert(table.id, ours);
             }
-            Some(_) => conflicts.push(format!("table \"{name}\": made differently on both sides")),
+            Fate::Conflict(what) => conflicts.push(format!("table \"{}\": {what}", table.name)),
         }
     }
-    for table in made(sides, sides.base) {
-        let id = table.id;
-        if sides.theirs.by_id.contains_key(&id) || !sides.ours.by_id.contains_key(&id) {
+    for table in sides.base.sorted() {
+        let Some(ours) = sides.version(sides.ours, table.id) else { continue };
+        if sides.version(sides.theirs, table.id).is_some() {
             continue;
         }
-        if (sides.ours_changed)(id) {
+        if ours != table.id {
+            conflicts.push(format!("table \"{}\": dropped on one side, altered on the other", table.name));
+        } else if (sides.ours_changed)(table.id) {
             conflicts.push(format!("table \"{}\": dropped on one side, changed on the other", table.name));
         } else {
-            merge.change.removed.push(id);
+            merge.change.removed.push(table.id);
         }
     }
     conflicts.extend(dangling(sides, &merge.change));
@@ -71,7 +87,43 @@ pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
     }
     Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the merge has schema conflicts")
         .with_detail(conflicts.join("; "))
-        .with_hint("Drop or rename the table on one of the branches, commit, and merge again."))
+        .with_hint("Drop, rename or alter the table on one of the branches, commit, and merge again."))
+}
+
+fn fate(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
+    let id = theirs.id;
+    match (sides.version(sides.base, id), sides.version(sides.ours, id)) {
+        // Ours altered it, theirs didn't.
+        (Some(base), Some(_)) if base == id => Fate::Ours,
+        (_, Some(ours)) if (sides.made_from)(id, ours) => Fate::Altered(ours),
+        (_, Some(ours)) if (sides.made_from)(ours, id) => Fate::Ours,
+        (_, Some(ours)) => match sides.ours.by_id.get(&ours) {
+            Some(ours) if alike(sides, ours, theirs) => Fate::Twin(ours.id),
+            _ => Fate::Conflict("altered differently on both sides"),
+        },
+        (Some(base), None) if base != id => Fate::Conflict("dropped on one side, altered on the other"),
+        (Some(_), None) if (sides.theirs_changed)(id) => {
+            Fate::Conflict("dropped on one side, changed on the other")
+        }
+        (Some(_), None) => Fate::Ours,
+        (None, None) => match sides.ours.by_name.get(&theirs.name) {
+            None => Fate::Added,
+            Some(ours) if alike(sides, ours, theirs) => Fate::Twin(ours.id),
+            Some(_) => Fate::Conflict("made differently on both sides"),
+        },
+    }
+}
+
+impl Sides<'_> {
+    /// The version of a table that a side has: the same, an older or a newer one, or one that was made from the
+    /// same.
+    fn version(&self, of: &Tables, table: TableId) -> Option<TableId> {
+        if of.by_id.contains_key(&table) {
+            return Some(table);
+        }
+        let first = (self.first)(table);
+        of.by_id.keys().copied().find(|id| (self.first)(*id) == first)
+    }
 }
 
 /// Foreign keys whose parent would be gone.
@@ -90,11 +142,6 @@ fn dangling(sides: &Sides<'_>, change: &SchemaChange) -> Vec<String> {
     .collect()
 }
 
-/// The tables of a side that were made on branches, by name.
-fn made(sides: &Sides<'_>, of: &Tables) -> Vec<Arc<TableDef>> {
-    of.sorted().into_iter().filter(|t| (sides.made)(t.id).is_some()).collect()
-}
-
 /// Whether two tables were made on branches of one backend with the same definition.
 fn alike(sides: &Sides<'_>, ours: &TableDef, theirs: &TableDef) -> bool {
     let same = (sides.made)(ours.id).zip((sides.made)(theirs.id)).is_some_and(|(a, b)| a.text == b.text);
@@ -104,16 +151,20 @@ fn alike(sides: &Sides<'_>, ours: &TableDef, theirs: &TableDef) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::Arc;
+
     use epoch_adapter::{Location, TableName, TableSchema};
 
     use super::*;
 
-    /// Tables by number: those of one tens digit have one name, odd ones one text, even ones another.
+    /// Tables by number: those of one tens digit have one name, odd ones one text, even ones another. Those that end
+    /// in 5 to 9 are versions of the one that ends in 4.
     fn table(id: i64) -> Made {
         let name = TableName::public(format!("t{}", id / 10));
         let location = Location::draft("crm", TableId(id), &name).unwrap();
         let schema = TableSchema { columns: vec![], key: vec![] };
-        let table = Arc::new(TableDef { id: TableId(id), name, location, schema });
+        let table =
+            Arc::new(TableDef { id: TableId(id), name, location, schema, revision: None, source: None });
         Made { table, text: (id % 2).to_string() }
     }
 
@@ -129,6 +180,8 @@ mod tests {
             ours: &tables(ours),
             theirs: &tables(theirs),
             made: &|id| Some(table(id.0)),
+            made_from: &|a, b| a.0 % 10 >= 5 && b.0 == a.0 / 10 * 10 + 4,
+            first: &|id| if id.0 % 10 >= 4 { TableId(id.0 / 10 * 10 + 4) } else { id },
             ours_changed: &|id| of_ours.contains(&id.0),
             theirs_changed: &|id| of_theirs.contains(&id.0),
             references: &[(TableId(30), TableId(20))],
@@ -151,6 +204,25 @@ mod tests {
         assert_eq!(merge(&[10], &[], &[], NONE).unwrap(), SchemaMerge::default());
         assert_eq!(merge(&[], &[10], &[10], NONE).unwrap(), SchemaMerge::default());
         assert_eq!(merge(&[10], &[10], &[20], [&[], &[20]]).unwrap().change, change(&[20], &[10]));
+    }
+
+    #[test]
+    fn one_side_alters_a_table() {
+        let merged = merge(&[14], &[14], &[15], [&[14], &[14]]).unwrap();
+        assert_eq!(merged.change, change(&[15], &[14]));
+        assert_eq!(merged.altered, HashMap::from([(TableId(15), TableId(14))]));
+        assert_eq!(merge(&[14], &[15], &[14], [&[14], &[14]]).unwrap(), SchemaMerge::default());
+        // The same on both sides, and then different things.
+        let merged = merge(&[14], &[15], &[17], NONE).unwrap();
+        assert_eq!(merged.twins, HashMap::from([(TableId(17), TableId(15))]));
+        for (ours, theirs, what) in [
+            (&[15][..], &[16][..], "altered differently on both sides"),
+            (&[], &[15], "dropped on one side, altered on the other"),
+            (&[15], &[], "dropped on one side, altered on the other"),
+        ] {
+            let error = merge(&[14], ours, theirs, NONE).unwrap_err();
+            assert_eq!(error.detail(), Some(format!("table \"t1\": {what}").as_str()));
+        }
     }
 
     #[test]

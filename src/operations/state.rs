@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Segment, TableId, View};
+use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Segment, Source, TableDef, TableId, View};
 
 use super::Tables;
 use crate::metadata::refs::{self, Branch, Lineage};
@@ -101,6 +101,7 @@ impl State {
         if update.whole || !update.tables.is_empty() {
             self.made_after(&update);
             self.tables = Arc::new(self.tables_after(&update));
+            self.find_sources();
             self.seen.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         }
         self.lineages.extend(update.lineages.into_iter().map(|l| (l.id, l)));
@@ -140,6 +141,22 @@ impl State {
         }
     }
 
+    /// Says of each revision where its rows on main are now.
+    fn find_sources(&mut self) {
+        let mut revisions: Vec<TableId> =
+            self.made.values().filter(|m| m.table.revision.is_some()).map(|m| m.table.id).collect();
+        // Versions before come first.
+        revisions.sort_unstable();
+        for id in revisions {
+            let Some(table) = self.made.get(&id).map(|m| Arc::clone(&m.table)) else { continue };
+            let older = table.revision.as_ref().and_then(|r| Some((self.table(r.of)?, r)));
+            let source = older.map(|(older, revision)| Source::of(older, &revision.columns));
+            if let Some(made) = self.made.get_mut(&id).filter(|m| m.table.source != source) {
+                made.table = Arc::new(TableDef { source, ..TableDef::clone(&table) });
+            }
+        }
+    }
+
     /// A table, whoever sees it.
     pub(super) fn table(&self, id: TableId) -> Option<&Arc<epoch_adapter::TableDef>> {
         self.made.get(&id).map(|made| &made.table).or_else(|| self.tables.by_id.get(&id))
@@ -150,9 +167,9 @@ impl State {
         self.tables.by_id.values().chain(self.made.values().map(|made| &made.table))
     }
 
-    /// Whether any table was made on a branch.
+    /// Whether branches may differ in which tables there are.
     pub(super) fn has_made(&self) -> bool {
-        !self.made.is_empty()
+        !self.made.is_empty() || !self.spans.is_empty()
     }
 
     /// A table that was made on a branch.
@@ -194,9 +211,6 @@ impl State {
 
     /// Whether a table is there at a spot.
     pub(super) fn shows(&self, spot: Spot, table: TableId) -> Result<bool> {
-        if !self.made.contains_key(&table) {
-            return Ok(self.tables.by_id.contains_key(&table));
-        }
         for (lineage, at) in self.chain(spot)? {
             let at = match at {
                 At::Working => spans::PENDING,
@@ -207,12 +221,13 @@ impl State {
                 return Ok(span.shown);
             }
         }
-        Ok(false)
+        // What main has registered is there unless a lineage says otherwise.
+        Ok(!self.made.contains_key(&table) && self.tables.by_id.contains_key(&table))
     }
 
     /// The tables that there are at a spot.
     pub(super) fn tables_at(&self, spot: Spot) -> Result<Arc<Tables>> {
-        if self.made.is_empty() {
+        if !self.has_made() {
             return Ok(Arc::clone(&self.tables));
         }
         let seen = || self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,6 +236,15 @@ impl State {
         }
         let mut by_id = self.tables.by_id.clone();
         let mut absent = HashSet::new();
+        for id in self.spans.values().flatten().map(|s| s.table).collect::<HashSet<_>>() {
+            // Tables of main that a lineage has dropped, or has another version of.
+            if by_id.contains_key(&id)
+                && !self.shows(spot, id)?
+                && let Some(table) = by_id.remove(&id)
+            {
+                absent.insert(table.location.home());
+            }
+        }
         for made in self.made.values() {
             if self.shows(spot, made.table.id)? {
                 // A registration on main that came later has no say on the branch.

@@ -52,6 +52,7 @@ impl Repository {
                 Defined::Same => "modified",
                 Defined::Added => "added",
                 Defined::Removed => "removed",
+                Defined::Altered => "altered",
             };
             Some(StatusEntry {
                 table_name: table.name.to_string(),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use epoch_adapter::{
-    Layer, LineageId, Location, Ordinal, Row, Segment, TableDef, TableId, TableName, TableStats, Value, View,
+    Layer, LineageId, Location, Ordinal, Pair, Row, Segment, TableDef, TableId, TableName, TableStats, Value,
+    View,
 };
 
 /// The versioned tables that there are for a checkout, at one generation.
@@ -90,6 +91,8 @@ pub struct DiffViews {
     pub to: View,
     /// History to look at.
     pub segments: Vec<Segment>,
+    /// If these are different versions of the table, or versions that branches made: how they are compared.
+    pub versions: Option<Box<Pair>>,
 }
 
 /// Who commits.
@@ -248,6 +251,8 @@ pub enum Defined {
     Added,
     /// On the left side only.
     Removed,
+    /// Each side has a version of its own.
+    Altered,
 }
 
 /// How to commit.

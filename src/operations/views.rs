@@ -25,12 +25,12 @@ impl Repository {
         }
     }
 
-    /// Whether the layer that a view of `table` shows began as a copy of another branch's. It was made in a
+    /// Whether the layer that a view of `table` shows began as a copy, of another branch's or of another version of the table. It was made in a
     /// transaction of its own; an older snapshot has nothing of it.
     pub fn is_copy(&self, view: &View, table: &TableDef) -> Result<bool> {
         let (state, lineage) = (self.state(), view.layer.lineage);
         let holds = !view.layer.is_main() && state.has_layer(lineage, table.id);
-        Ok(holds && state.parent_view(lineage, table.id)?.is_some())
+        Ok(holds && (table.revision.is_some() || state.parent_view(lineage, table.id)?.is_some()))
     }
 
     /// Makes the layer of `table` writable on the checkout's branch. 25006 unless it is a branch.

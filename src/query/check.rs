@@ -236,23 +236,23 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
     Ok(())
 }
 
-/// Data definition of temporary tables is the server's, that of tables made on a branch ours, that of main's
-/// tables isn't possible.
+/// Data definition of temporary tables is the server's, that of versioned tables ours; that of others isn't possible.
 fn definition(ctx: &Context<'_>, define: &Define, meaning: &Meaning, shown: &str) -> Result<()> {
     if matches!(define.how, How::Create { .. }) {
         return if ctx.checkout.is_branch() { Ok(()) } else { Err(read_only(define.what)) };
     }
     match (meaning, &define.how) {
         (Meaning::Temporary | Meaning::Missing | Meaning::Other { temporary: true, .. }, _) => Ok(()),
-        (Meaning::Registered(table), how) if table.location.is_draft() => match how {
+        (Meaning::Registered(_), how) => match how {
             _ if !ctx.checkout.is_branch() => Err(read_only(define.what)),
             How::Never(what) => Err(Error::unsupported(format!("{what} on a branch"))),
             _ => Ok(()),
         },
+        // An index has the name of its own.
+        (Meaning::Other { kind: 'i', .. }, How::DropIndex { .. }) if ctx.checkout.is_branch() => Ok(()),
         (Meaning::Elsewhere, How::Alter | How::DropTable { .. } | How::DropIndex { .. }) => Ok(()),
-        _ => Err(Error::unsupported(format!("{} on a branch", define.what)).with_detail(format!(
-            "Table \"{shown}\" is neither a temporary one nor one that was made on a branch."
-        ))),
+        _ => Err(Error::unsupported(format!("{} on a branch", define.what))
+            .with_detail(format!("Table \"{shown}\" is neither a temporary one nor a versioned one."))),
     }
 }
 

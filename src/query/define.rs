@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use epoch_adapter::{Piece, Statement as Text, TableDef};
-use epoch_adapter_postgres::layout::{self, base, literal, quote};
+use epoch_adapter_postgres::layout::{self, base, literal};
 
 use super::names::{Catalog, Meaning};
 use super::parse::{Define, How, Role, Statement, TableRef};
@@ -65,7 +65,7 @@ pub(super) async fn plan(
     let action = match &define.how {
         How::Create { if_not_exists } => Some(create(ctx, sql, statement, *if_not_exists)?),
         How::DropIndex { if_exists } => drop_index(ctx, catalog, statement, *if_exists).await?,
-        How::DropTable { if_exists } => drop_tables(ctx, statement, *if_exists)?,
+        How::DropTable { if_exists } => drop_tables(ctx, catalog, statement, *if_exists).await?,
         How::Alter => alter(ctx, sql, statement)?,
         How::Never(_) => None,
     };
@@ -148,6 +148,10 @@ fn parent(
     match ctx.names.table(table) {
         _ if new => Ok(Some(Piece::Own(width))),
         Meaning::Registered(parent) if def.is_some_and(|d| d.id == parent.id) => Ok(Some(Piece::Own(width))),
+        Meaning::Registered(parent) if parent.revision.is_some() => Err(Error::unsupported(format!(
+            "a foreign key to \"{}\", which was altered on a branch, on a branch",
+            table.name
+        ))),
         Meaning::Registered(parent) => Ok(Some(Piece::Parent(parent, width))),
         Meaning::Missing | Meaning::Elsewhere => Err(missing("relation", table)),
         _ => Err(Error::unsupported(format!(
@@ -175,13 +179,22 @@ fn alter(ctx: &Context<'_>, sql: &str, statement: &Statement) -> Result<Option<A
 }
 
 /// `None` if all are temporary.
-fn drop_tables(ctx: &Context<'_>, statement: &Statement, if_exists: bool) -> Result<Option<Action>> {
+async fn drop_tables(
+    ctx: &Context<'_>,
+    catalog: &mut dyn Catalog,
+    statement: &Statement,
+    if_exists: bool,
+) -> Result<Option<Action>> {
     let mut tables = Vec::new();
+    let mut of_main = Vec::new();
     let mut absent = Vec::new();
     let mut temporary = false;
     for table in &statement.tables {
         match ctx.names.table(table) {
-            Meaning::Registered(def) => tables.push(def.id),
+            Meaning::Registered(def) => {
+                tables.push(def.id);
+                of_main.extend((!def.location.is_draft()).then_some(def));
+            }
             Meaning::Missing | Meaning::Elsewhere if if_exists => absent.push(table.name.clone()),
             Meaning::Missing | Meaning::Elsewhere => return Err(missing("table", table)),
             _ => temporary = true,
@@ -194,7 +207,29 @@ fn drop_tables(ctx: &Context<'_>, statement: &Statement, if_exists: bool) -> Res
         return Err(Error::unsupported("DROP TABLE of temporary and other tables together on a branch"));
     }
     tables.dedup();
+    refuse_keys(catalog, &of_main).await?;
     Ok(Some(Action::Drop { tables, missing: absent }))
+}
+
+/// 0A000 for tables of main with foreign keys: a branch has no place where it would note that one is gone.
+async fn refuse_keys(catalog: &mut dyn Catalog, tables: &[Arc<TableDef>]) -> Result<()> {
+    if tables.is_empty() {
+        return Ok(());
+    }
+    let oids: Vec<String> = tables
+        .iter()
+        .map(|t| format!("{}::pg_catalog.regclass::pg_catalog.oid", literal(&base(t))))
+        .collect();
+    let sql = format!(
+        "SELECT c.relname FROM ({}) k(conrelid, confrelid) JOIN pg_catalog.pg_class c ON c.oid = ANY (ARRAY[k.conrelid, k.confrelid]) \
+         WHERE c.oid IN ({}) LIMIT 1",
+        epoch_adapter_postgres::FOREIGN_KEYS,
+        oids.join(", ")
+    );
+    let rows = catalog.query(&sql).await?;
+    let Some(name) = rows.first().and_then(|row| row.first()).cloned().flatten() else { return Ok(()) };
+    Err(Error::unsupported("dropping a table of main that has or is the target of foreign keys on a branch")
+        .with_detail(format!("Table \"{name}\" is one.")))
 }
 
 /// An index has the name of its own; `None` for one of a temporary table.
@@ -210,24 +245,27 @@ async fn drop_index(
     }
     let tables = ctx.repository.tables(ctx.checkout);
     let schema = index.schema.as_deref();
-    let drafts: Vec<&Arc<TableDef>> = tables
+    let here: Vec<&Arc<TableDef>> = tables
         .by_id
         .values()
-        .filter(|t| t.location.backend == ctx.backend && t.location.is_draft())
+        .filter(|t| t.location.backend == ctx.backend)
         .filter(|t| schema.is_none() || t.location.home().schema.as_deref() == schema)
         .collect();
-    let found = if drafts.is_empty() { None } else { with_index(catalog, &drafts, &index.name).await? };
+    let found = if here.is_empty() { None } else { with_index(catalog, &here, &index.name).await? };
     let Some(table) = found else {
+        if let Meaning::Other { kind: 'i', .. } = ctx.names.table(index)
+            && !here.iter().any(|t| t.revision.is_some())
+        {
+            return Err(Error::unsupported("DROP INDEX of a table that is not versioned on a branch"));
+        }
         if if_exists {
             return Ok(Some(Action::Drop { tables: Vec::new(), missing: vec![index.name.clone()] }));
         }
         let message = format!("index \"{}\" does not exist", index.name);
         return Err(Error::new(sqlstate::UNDEFINED_OBJECT, message));
     };
-    let schema = table.location.schema.as_deref().unwrap_or_default();
-    let drop = format!("DROP INDEX {}.{}", quote(schema), quote(&index.name));
-    let text = Text { pieces: vec![Piece::Other(drop, 0)], settings: Vec::new() };
-    Ok(Some(Action::Alter { table: table.id, text }))
+    let pieces = vec![Piece::Text("DROP INDEX ".to_owned()), Piece::Beside(index.name.clone())];
+    Ok(Some(Action::Alter { table: table.id, text: Text { pieces, settings: Vec::new() } }))
 }
 
 /// The table that has an index of this name.
@@ -236,17 +274,18 @@ async fn with_index<'a>(
     tables: &[&'a Arc<TableDef>],
     index: &str,
 ) -> Result<Option<&'a Arc<TableDef>>> {
-    let schema = |t: &&Arc<TableDef>| t.location.schema.clone().unwrap_or_default();
-    let schemas: Vec<String> = tables.iter().map(|t| literal(&schema(t))).collect();
+    let places: Vec<String> = tables.iter().map(|t| literal(&base(t))).collect();
     let sql = format!(
-        "SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind = 'i' AND c.relname = {} AND n.nspname IN ({})",
-        literal(index),
-        schemas.join(", ")
+        "SELECT t.n FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) WITH ORDINALITY t (place, n) \
+         JOIN pg_catalog.pg_index i ON i.indrelid = pg_catalog.to_regclass(t.place)::pg_catalog.oid \
+         JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
+         WHERE c.relname = {} ORDER BY pg_catalog.array_position(pg_catalog.current_schemas(true), (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace)), t.n",
+        places.join(", "),
+        literal(index)
     );
     let rows = catalog.query(&sql).await?;
     let found = rows.first().and_then(|row| row.first()).cloned().flatten();
-    Ok(found.and_then(|found| tables.iter().find(|t| schema(t) == found).copied()))
+    Ok(found.and_then(|n| n.parse::<usize>().ok()).and_then(|n| tables.get(n.checked_sub(1)?)).copied())
 }
 
 /// As PostgreSQL says it.

@@ -42,6 +42,8 @@ fn table(id: i64, backend: &str, name: &str, columns: Vec<Column>) -> Arc<TableD
         name: TableName::public(name),
         location: Location { kind, backend: backend.into(), schema, table: name.into() },
         schema: TableSchema { columns, key: vec![0] },
+        revision: None,
+        source: None,
     })
 }
 

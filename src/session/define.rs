@@ -99,8 +99,7 @@ impl Native {
                 }
             }
             Action::Alter { table, text: alter } => {
-                let altered =
-                    repository.alter_table(&seat.checkout, *table, definition.tag, with(alter)).await;
+                let altered = repository.alter_table(&seat.checkout, *table, with(alter)).await;
                 altered.map_err(|error| positioned(error, definition, text))?;
             }
             Action::Drop { tables, missing } => {

@@ -225,7 +225,7 @@ impl Native {
         // While it reads a COPY, the server ignores it.
         if !self.pipe.copy_in {
             self.pipe.skipping = false;
-            self.pipe.expect(Kind::Sync, To::Client);
+            self.pipe.expect(Kind::Sync, self.planner.restore().map_or(To::Client, To::Restored));
         }
         if self.pipe.status == Status::Idle {
             self.portals.clear();

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{TableDef, TableSchema};
+use crate::{Revision, TableDef, TableSchema, View};
 
 /// What a table made on a branch is.
 #[derive(Debug, Clone, PartialEq)]
@@ -10,6 +10,8 @@ pub struct Definition {
     /// Everything that two definitions may differ in, as text: columns, constraints, indexes, comments. Two
     /// tables of one name with equal texts were defined alike.
     pub text: String,
+    /// Of a revision, how it comes from the version before.
+    pub revision: Option<Revision>,
 }
 
 /// A part of a client's statement.
@@ -21,6 +23,8 @@ pub enum Piece {
     Own(usize),
     /// A table that a foreign key refers to, in place of a name.
     Parent(Arc<TableDef>, usize),
+    /// Something in the table's schema, by its name.
+    Beside(String),
     /// Anything else in place of a name.
     Other(String, usize),
 }
@@ -42,4 +46,14 @@ pub enum DraftChange {
     /// Anything else. The statement runs on the table with the rows that the layer holds, so that what it
     /// demands of rows is checked.
     Alter(Statement),
+    /// Makes a new version of a table that stays as it is for everybody else. `view` is what the branch sees
+    /// of it; what the statement demands of rows is checked over that.
+    Revise {
+        /// The version before.
+        of: Arc<TableDef>,
+        /// The branch's working state of it, in the branch's own layer.
+        view: View,
+        /// The statement.
+        statement: Statement,
+    },
 }

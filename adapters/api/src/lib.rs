@@ -19,6 +19,7 @@ mod draft;
 mod error;
 mod location;
 mod predicate;
+mod revision;
 mod table;
 mod value;
 mod view;
@@ -30,6 +31,7 @@ pub use draft::{Definition, DraftChange, Piece, Statement};
 pub use error::{Error, Result};
 pub use location::{BackendKind, Location, schema_of_draft};
 pub use predicate::{Comparison, Predicate};
+pub use revision::{Origin, Pair, Part, Replay, Revision, Side, Source, Touched, compose};
 pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema};
 pub use value::{Row, Value};
 pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
@@ -197,6 +199,19 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         to: &View,
         segments: &[Segment],
     ) -> Result<TableStats>;
+
+    /// As [`Adapter::diff`], of two versions of a table: rows have the columns of [`Pair::shape`]. The default
+    /// refuses (0A000).
+    async fn diff_versions(&self, pair: &Pair) -> Result<ChangeStream> {
+        let _ = pair;
+        Err(Error::unsupported(format!("comparing versions of a table of a {} backend", self.kind())))
+    }
+
+    /// Counts of what [`Adapter::diff_versions`] would return.
+    async fn diff_versions_stat(&self, pair: &Pair) -> Result<TableStats> {
+        let _ = pair;
+        Err(Error::unsupported(format!("comparing versions of a table of a {} backend", self.kind())))
+    }
 
     /// Tables that somebody changed past us, so that their history has gaps or their columns aren't
     /// those of the registration, each with what was changed (a clause, as for a DETAIL). What can be

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::Location;
+use crate::{Location, Revision, Source};
 
 /// A registration's number; unique in a repository, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -135,6 +135,12 @@ pub struct TableDef {
     pub location: Location,
     /// Columns and key.
     pub schema: TableSchema,
+    /// Of a version of another table, how it comes from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// Of such a version, where its rows on main are. Not stored: the first version may move.
+    #[serde(skip)]
+    pub source: Option<Source>,
 }
 
 /// A table that a backend has, as `epoch_discover` lists it.

@@ -1,7 +1,10 @@
 //! What differs between two views, from the keys that history says were touched between them.
 
 use deadpool_postgres::Object;
-use epoch_adapter::{At, ChangeStream, Result, Row, RowChange, Segment, TableDef, TableStats, Value, View};
+use epoch_adapter::{
+    At, ChangeStream, LineageId, Pair, Result, Row, RowChange, Segment, Side, TableDef, TableStats, Value,
+    View,
+};
 use futures::StreamExt;
 
 use crate::layout::{history, literal, quote};
@@ -9,11 +12,52 @@ use crate::rows::Lookup;
 use crate::stream::{self, Source};
 use crate::text::{join, key};
 
+/// What is compared: two sides of one table, or of two versions of it.
+struct Sides<'a> {
+    /// The table whose columns the rows have.
+    shape: &'a TableDef,
+    from: Lookup<'a>,
+    to: Lookup<'a>,
+    /// The keys to look at, a query.
+    touched: String,
+}
+
+impl<'a> Sides<'a> {
+    fn new(table: &'a TableDef, from: &View, to: &View, segments: &[Segment]) -> Self {
+        let key: Vec<String> = table.schema.key_names();
+        Self {
+            shape: table,
+            from: Lookup::new(table, *from, "f_"),
+            to: Lookup::new(table, *to, "t_"),
+            touched: touched(table, &[(table, key.as_slice(), segments)]),
+        }
+    }
+
+    fn of(pair: &'a Pair) -> Self {
+        let shape = &*pair.shape;
+        let lookup = |side: &'a Side, prefix: &'static str| {
+            Lookup::new(&side.table, side.view, prefix).seen_as(side.columns.as_deref().map(|c| (shape, c)))
+        };
+        let parts: Vec<_> =
+            pair.touched.iter().map(|t| (&*t.table, t.key.as_slice(), t.segments.as_slice())).collect();
+        Self {
+            shape,
+            from: lookup(&pair.from, "f_"),
+            to: lookup(&pair.to, "t_"),
+            touched: touched(shape, &parts),
+        }
+    }
+}
+
 /// A sub-select (without alias) of the rows that differ, in no particular order: `diff_type text`,
 /// `"from_<column>"…`, `"to_<column>"…`, `changed_columns text[]` (NULL unless modified).
 pub fn diff_sql(table: &TableDef, from: &View, to: &View, segments: &[Segment]) -> String {
-    let columns = &table.schema.columns;
-    let sides = join(columns.iter().enumerate(), ", ", |(i, c)| {
+    relation(&Sides::new(table, from, to, segments))
+}
+
+fn relation(sides: &Sides<'_>) -> String {
+    let columns = &sides.shape.schema.columns;
+    let both = join(columns.iter().enumerate(), ", ", |(i, c)| {
         format!("d.epoch_f{i} AS {}", quote(&format!("from_{}", c.name)))
     }) + ", "
         + &join(columns.iter().enumerate(), ", ", |(i, c)| {
@@ -23,11 +67,11 @@ pub fn diff_sql(table: &TableDef, from: &View, to: &View, segments: &[Segment]) 
         format!("CASE WHEN {} THEN {} END", cell_differs(i), literal(&c.name))
     });
     format!(
-        "(SELECT CASE WHEN NOT d.epoch_f THEN 'added' WHEN NOT d.epoch_t THEN 'removed' ELSE 'modified' END::pg_catalog.text AS diff_type, {sides}, \
+        "(SELECT CASE WHEN NOT d.epoch_f THEN 'added' WHEN NOT d.epoch_t THEN 'removed' ELSE 'modified' END::pg_catalog.text AS diff_type, {both}, \
          CASE WHEN d.epoch_f AND d.epoch_t THEN pg_catalog.array_remove(ARRAY[{changed}]::pg_catalog.text[], NULL) END AS changed_columns \
          FROM {} d WHERE {})",
-        both_sides(table, from, to, segments),
-        differs(table)
+        both_sides(sides),
+        differs(sides.shape)
     )
 }
 
@@ -39,16 +83,25 @@ pub(crate) async fn diff(
     to: &View,
     segments: &[Segment],
 ) -> Result<ChangeStream> {
-    let width = table.schema.columns.len();
+    changes(source, &Sides::new(table, from, to, segments)).await
+}
+
+/// As [`diff`], of two versions of a table.
+pub(crate) async fn diff_versions(source: Source<'_>, pair: &Pair) -> Result<ChangeStream> {
+    changes(source, &Sides::of(pair)).await
+}
+
+async fn changes(source: Source<'_>, sides: &Sides<'_>) -> Result<ChangeStream> {
+    let width = sides.shape.schema.columns.len();
     let sql = format!(
         "SELECT d.epoch_f, d.epoch_t, {}, {} FROM {} d WHERE {} ORDER BY {}",
         join(0..width, ", ", |i| format!("d.epoch_f{i}")),
         join(0..width, ", ", |i| format!("d.epoch_t{i}")),
-        both_sides(table, from, to, segments),
-        differs(table),
-        key(table, "d.")
+        both_sides(sides),
+        differs(sides.shape),
+        key(sides.shape, "d.")
     );
-    let schema = table.schema.clone();
+    let schema = sides.shape.schema.clone();
     let rows = stream::rows(source, &sql).await?;
     let change = move |cells: Vec<Option<String>>| -> RowChange {
         let mut cells = cells.into_iter();
@@ -71,12 +124,21 @@ pub(crate) async fn stat(
     to: &View,
     segments: &[Segment],
 ) -> Result<TableStats> {
-    let cells = join(0..table.schema.columns.len(), " + ", |i| format!("({})::int", cell_differs(i)));
+    count(client, &Sides::new(table, from, to, segments)).await
+}
+
+/// Counts of what [`diff_versions`] gives.
+pub(crate) async fn stat_versions(client: &Object, pair: &Pair) -> Result<TableStats> {
+    count(client, &Sides::of(pair)).await
+}
+
+async fn count(client: &Object, sides: &Sides<'_>) -> Result<TableStats> {
+    let cells = join(0..sides.shape.schema.columns.len(), " + ", |i| format!("({})::int", cell_differs(i)));
     let sql = format!(
         "SELECT count(*) FILTER (WHERE NOT d.epoch_f), count(*) FILTER (WHERE d.epoch_f AND d.epoch_t), count(*) FILTER (WHERE NOT d.epoch_t), \
          coalesce(sum({cells}) FILTER (WHERE d.epoch_f AND d.epoch_t), 0)::int8 FROM {} d WHERE {}",
-        both_sides(table, from, to, segments),
-        differs(table)
+        both_sides(sides),
+        differs(sides.shape)
     );
     let rows = crate::tx::texts(client, &sql).await?;
     Ok(rows.first().map(|row| counts(row)).unwrap_or_default())
@@ -90,47 +152,59 @@ pub(crate) fn counts(row: &[Option<String>]) -> TableStats {
 
 /// A sub-select with the key, `epoch_f` and `epoch_t` (whether the row is there on a side), and both sides'
 /// columns as `epoch_f0…`, `epoch_t0…`.
-fn both_sides(table: &TableDef, from: &View, to: &View, segments: &[Segment]) -> String {
-    let (f, t) = (Lookup::new(table, *from, "f_"), Lookup::new(table, *to, "t_"));
+fn both_sides(sides: &Sides<'_>) -> String {
+    let Sides { shape, from: f, to: t, touched } = sides;
     let side = |lookup: &Lookup<'_>, prefix: &str| {
-        join(table.schema.columns.iter().enumerate(), ", ", |(i, c)| {
-            format!("{} AS epoch_{prefix}{i}", lookup.column(c))
+        join(shape.schema.columns.iter().enumerate(), ", ", |(i, c)| {
+            format!("{} AS epoch_{prefix}{i}", lookup.shown(i, c))
         })
     };
     // OFFSET 0: each expression is worked out once, though it is used several times above.
     format!(
-        "(SELECT {}, {} AS epoch_f, {} AS epoch_t, {}, {} FROM ({}) k{}{} OFFSET 0)",
-        key(table, "k."),
+        "(SELECT {}, {} AS epoch_f, {} AS epoch_t, {}, {} FROM ({touched}) k{}{} OFFSET 0)",
+        key(shape, "k."),
         f.exists(),
         t.exists(),
-        side(&f, "f"),
-        side(&t, "t"),
-        touched(table, segments),
+        side(f, "f"),
+        side(t, "t"),
         f.joins("k"),
         t.joins("k")
     )
 }
 
-/// The keys that the segments touch.
-fn touched(table: &TableDef, segments: &[Segment]) -> String {
-    let keys = key(table, "h.");
-    if segments.is_empty() {
-        return format!("SELECT {keys} FROM {} h WHERE false", history(table));
+/// The keys that the segments of tables touch, under the names that `shape` has for them. With each table come
+/// its names.
+fn touched(shape: &TableDef, tables: &[(&TableDef, &[String], &[Segment])]) -> String {
+    let mut arms = Vec::new();
+    for (table, key, segments) in tables {
+        let keys = join(key.iter().zip(shape.schema.key_columns()), ", ", |(name, column)| {
+            if *name == column.name {
+                format!("h.{}", quote(name))
+            } else {
+                format!("h.{} AS {}", quote(name), quote(&column.name))
+            }
+        });
+        // A commit's images end at its ordinal; pending ones have the highest end.
+        arms.extend(segments.iter().map(|s| {
+            let upto = match s.upto {
+                At::Working => String::new(),
+                At::Ordinal(ordinal) => format!(" AND h.epoch_to <= {ordinal}"),
+            };
+            let history = match s.lineage {
+                LineageId::MAIN => crate::of_main::images(table),
+                _ => history(table),
+            };
+            format!(
+                "SELECT {keys} FROM {history} h WHERE h.epoch_lineage = {} AND h.epoch_to > {}{upto} AND h.epoch_seq > 0",
+                s.lineage.0, s.after
+            )
+        }));
     }
-    // A commit's images end at its ordinal; pending ones have the highest end.
-    let arms = join(segments, " UNION ", |s| {
-        let upto = match s.upto {
-            At::Working => String::new(),
-            At::Ordinal(ordinal) => format!(" AND h.epoch_to <= {ordinal}"),
-        };
-        format!(
-            "SELECT {keys} FROM {} h WHERE h.epoch_lineage = {} AND h.epoch_to > {}{upto} AND h.epoch_seq > 0",
-            history(table),
-            s.lineage.0,
-            s.after
-        )
-    });
-    if segments.len() > 1 { arms } else { format!("SELECT DISTINCT {}", arms.trim_start_matches("SELECT ")) }
+    match arms.as_slice() {
+        [] => format!("SELECT {} FROM {} h WHERE false", key(shape, "h."), history(shape)),
+        [one] => format!("SELECT DISTINCT {}", one.trim_start_matches("SELECT ")),
+        _ => arms.join(" UNION "),
+    }
 }
 
 fn cell_differs(i: usize) -> String {

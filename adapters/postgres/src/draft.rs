@@ -15,7 +15,7 @@ use crate::layout::{LINEAGE_SETTING, base, literal, overlay, overlay_schema, quo
 use crate::stand_in::{self, stand_in};
 use crate::text::{join, writable};
 use crate::tx::{Tx, texts};
-use crate::{catalog, install, layer};
+use crate::{catalog, install, layer, revise};
 
 const DEFINITION_SQL: &str = include_str!("../../../sql/postgres/definition.sql");
 
@@ -43,6 +43,10 @@ pub(crate) async fn define(
             Ok(found.1)
         }
         DraftChange::Alter(statement) => alter(tx, table, layer, statement).await,
+        DraftChange::Revise { of, view, statement } => {
+            install::shared_part(tx).await?;
+            revise::revise(tx, table, layer, (of, view), statement).await
+        }
     }
 }
 
@@ -79,7 +83,7 @@ async fn alter(tx: &Tx, table: &TableDef, layer: Layer, statement: &Statement) -
 
 /// Runs the client's statement under the client's settings. With a lineage, so that whatever it calls can't write
 /// to a table of main (see guard.sql).
-async fn run(tx: &Tx, table: &TableDef, statement: &Statement) -> Result<()> {
+pub(crate) async fn run(tx: &Tx, table: &TableDef, statement: &Statement) -> Result<()> {
     let set = |value: &dyn Fn(&str) -> String| {
         let one = |(name, v): &(String, String)| {
             format!("pg_catalog.set_config({}, {}, true)", literal(name), value(v))
@@ -100,6 +104,7 @@ fn spelled(table: &TableDef, piece: &Piece) -> (String, usize) {
         Piece::Text(text) => (text.clone(), text.chars().count()),
         Piece::Own(width) => (base(table), *width),
         Piece::Parent(parent, width) => (stand_in(table, parent), *width),
+        Piece::Beside(name) => (format!("{}.{}", quote(schema(table)), quote(name)), 0),
         Piece::Other(sql, width) => (sql.clone(), *width),
     }
 }
@@ -133,7 +138,7 @@ async fn described(client: &Object, table: &TableDef) -> Result<(TableDef, Defin
     let schema = catalog::describe(client, &table.location, None).await?;
     let text = text(client, &table.location).await?.unwrap_or_default();
     let table = TableDef { schema: schema.clone(), ..table.clone() };
-    Ok((table, Definition { schema, text }))
+    Ok((table, Definition { schema, text, revision: None }))
 }
 
 /// See [`epoch_adapter::Adapter::definition`].
@@ -145,7 +150,7 @@ pub(crate) async fn definition(client: &Object, table: &TableDef) -> Result<Opti
 }
 
 /// The text of a definition, as it reads at home.
-async fn text(client: &Object, location: &Location) -> Result<Option<String>> {
+pub(crate) async fn text(client: &Object, location: &Location) -> Result<Option<String>> {
     let schema = location.schema.as_deref().unwrap_or("public");
     let row = client.query_opt(DEFINITION_SQL, &[&schema, &location.table]).await.map_err(pg)?;
     let Some(row) = row else { return Ok(None) };

@@ -7,7 +7,8 @@ use epoch_adapter::{
 
 use crate::error::pg;
 use crate::layer;
-use crate::layout::{base, history, literal, mask, overlay, quote};
+use crate::layout::{base, literal, mask, overlay, quote};
+use crate::of_main;
 use crate::text::{fill, join, key, same_key};
 
 const KEYS_SQL: &str = include_str!("../../../sql/postgres/foreign_keys.sql");
@@ -129,6 +130,8 @@ async fn definition(
             table,
         },
         schema: TableSchema { columns, key },
+        revision: None,
+        source: None,
     })
 }
 
@@ -372,8 +375,8 @@ impl ForeignKey {
              UNION SELECT {keys} FROM {rows} o JOIN {history} b ON b.epoch_lineage = 1 AND b.epoch_existed AND b.epoch_to > epoch_v_base AND {same}
              WHERE o.epoch_lineage = epoch_v_lineage",
             keys = key(child, "b."),
-            base = base(child),
-            history = history(child),
+            base = of_main::rows(child),
+            history = of_main::images(child),
             same = self.joined("o", "b")
         );
         let up = layer::copy_up(child, VARIABLES, &candidates)
@@ -426,18 +429,18 @@ pub(crate) fn below_rows(
     );
     let image = format!(
         "SELECT FROM {} g WHERE g.epoch_lineage = 1 AND {} AND g.epoch_to > {ordinal}",
-        history(table),
+        of_main::images(table),
         same_key(table, "g", "b")
     );
     [
         format!(
             "SELECT {columns} FROM {} b WHERE {same} AND {unmasked} AND NOT EXISTS ({image} OFFSET 0)",
-            base(table)
+            of_main::rows(table)
         ),
         format!(
             "SELECT {columns} FROM {} b WHERE b.epoch_lineage = 1 AND b.epoch_existed AND b.epoch_to > {ordinal} AND {same}
             AND {unmasked} AND NOT EXISTS ({image} AND (g.epoch_to, g.epoch_seq) < (b.epoch_to, b.epoch_seq) OFFSET 0)",
-            history(table)
+            of_main::images(table)
         ),
     ]
 }

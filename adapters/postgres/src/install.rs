@@ -191,6 +191,7 @@ async fn defaults(client: &Object, table: &TableDef) -> Result<String> {
     let mut script = String::new();
     for row in &rows {
         let (column, sequence): (String, String) = (row.try_get(0).map_err(pg)?, row.try_get(1).map_err(pg)?);
+        let sequence = main_sequence(client, table, &column).await?.unwrap_or(sequence);
         script += &format!(
             "ALTER TABLE {} ALTER {} SET DEFAULT nextval({}::regclass);\n",
             overlay(table),
@@ -199,6 +200,19 @@ async fn defaults(client: &Object, table: &TableDef) -> Result<String> {
         );
     }
     Ok(script)
+}
+
+/// The sequence that a column of a revision draws from on main, if it is a column of main's table.
+async fn main_sequence(client: &Object, table: &TableDef, column: &str) -> Result<Option<String>> {
+    let origin = table
+        .source
+        .as_ref()
+        .zip(table.schema.index_of(column))
+        .and_then(|(s, i)| s.columns.get(i).map(|origin| (s, origin)));
+    let Some((source, epoch_adapter::Origin::Column { name, .. })) = origin else { return Ok(None) };
+    let place = crate::of_main::place(source);
+    let row = client.query_one("SELECT pg_get_serial_sequence($1, $2)", &[&place, name]).await.map_err(pg)?;
+    row.try_get(0).map_err(pg)
 }
 
 /// An index of the base.
@@ -227,7 +241,7 @@ pub(crate) struct Index {
     pub exclusion: Option<String>,
 }
 
-async fn indexes(client: &Object, table: &TableDef) -> Result<Vec<Index>> {
+pub(crate) async fn indexes(client: &Object, table: &TableDef) -> Result<Vec<Index>> {
     let schema = table.location.schema.as_deref().unwrap_or("public");
     let rows = client.query(INDEXES_SQL, &[&schema, &table.location.table]).await.map_err(pg)?;
     let read = |row: &tokio_postgres::Row| -> Result<Index> {
@@ -359,6 +373,7 @@ pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool>
          DO $epoch$ BEGIN
              -- Older layouts have none.
              IF to_regclass('epoch.partition') IS NOT NULL THEN DELETE FROM epoch.partition WHERE table_id = {id}; END IF;
+             IF to_regclass('epoch.replaced') IS NOT NULL THEN DELETE FROM epoch.replaced WHERE table_id = {id}; END IF;
          END $epoch$",
         overlay(table),
         mask(table),
@@ -393,8 +408,9 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     if all == 0 {
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.seal; DROP SEQUENCE epoch.seq;
-                 DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse(); DROP SCHEMA epoch",
+                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.seal;
+                 DROP SEQUENCE epoch.seq; DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();
+                 DROP FUNCTION IF EXISTS epoch.refuse_replaced(); DROP SCHEMA epoch",
             )
             .await
             .map_err(pg)?;

@@ -17,6 +17,15 @@ pub(crate) async fn record(tx: &Tx, layer: Layer) -> Result<()> {
     tx.batch_execute(&sql).await.map_err(pg)
 }
 
+/// Says that a layer has begun.
+pub(crate) async fn note(tx: &Tx, table: &TableDef, layer: Layer) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO epoch.layer (lineage, table_id) VALUES ({}, {}) ON CONFLICT DO NOTHING",
+        layer.lineage.0, table.id.0
+    );
+    tx.batch_execute(&sql).await.map_err(pg)
+}
+
 /// Copies the parent's layer as of the fork, once. Runs in one snapshot.
 pub(crate) async fn copy_parent(tx: &Tx, table: &TableDef, layer: Layer, parent: &View) -> Result<()> {
     let lineage = layer.lineage.0;

@@ -16,11 +16,14 @@ mod foreign_keys;
 mod install;
 mod layer;
 pub mod layout;
+
+mod of_main;
 mod parse;
 mod partitions;
 mod pending;
 mod predicate;
 pub mod relation;
+mod revise;
 mod rows;
 mod scan;
 mod seal;
@@ -42,8 +45,8 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Definition, Discovered, DraftChange, Error, Health,
-    Layer, Location, Ordinal, Predicate, Result, Scan, SealMode, Sealed, Segment, TableChanges, TableDef,
-    TableId, TableSchema, TableStats, Transaction, View, sqlstate,
+    Layer, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode, Sealed, Segment, TableChanges,
+    TableDef, TableId, TableSchema, TableStats, Transaction, View, sqlstate,
 };
 
 use crate::error::pg;
@@ -160,6 +163,8 @@ impl Adapter for PostgresAdapter {
             };
             let done = match layer::record(&tx, layer).await {
                 Ok(()) => match parent {
+                    // Its rows may come with a merge; a snapshot that is older doesn't see them.
+                    None if table.revision.is_some() => layer::note(&tx, table, layer).await,
                     None => Ok(()),
                     Some(parent) => layer::copy_parent(&tx, table, layer, parent).await,
                 },
@@ -250,6 +255,14 @@ impl Adapter for PostgresAdapter {
         segments: &[Segment],
     ) -> Result<TableStats> {
         diff::stat(&self.client().await?, table, from, to, segments).await
+    }
+
+    async fn diff_versions(&self, pair: &Pair) -> Result<ChangeStream> {
+        diff::diff_versions(Source::Own(Box::new(self.client().await?)), pair).await
+    }
+
+    async fn diff_versions_stat(&self, pair: &Pair) -> Result<TableStats> {
+        diff::stat_versions(&self.client().await?, pair).await
     }
 
     async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {

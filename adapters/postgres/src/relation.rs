@@ -12,7 +12,8 @@
 
 use epoch_adapter::{At, Layer, LineageId, TableDef, View};
 
-use crate::layout::{PENDING, base, claim_function, history, mask, overlay, quote};
+use crate::layout::{PENDING, claim_function, history, mask, overlay, quote};
+use crate::of_main;
 
 const MAIN: i64 = LineageId::MAIN.0;
 
@@ -20,7 +21,7 @@ const MAIN: i64 = LineageId::MAIN.0;
 /// working state.
 pub fn selective(table: &TableDef, view: &View) -> String {
     if view.is_plain() {
-        return base(table);
+        return of_main::rows(table);
     }
     Parts::of(view).selective(table, &columns(table))
 }
@@ -28,7 +29,7 @@ pub fn selective(table: &TableDef, view: &View) -> String {
 /// The relation of `view` for statements that read much of the table.
 pub fn scanning(table: &TableDef, view: &View) -> String {
     if view.is_plain() {
-        return base(table);
+        return of_main::rows(table);
     }
     Parts::of(view).scanning(table, &columns(table))
 }
@@ -147,7 +148,8 @@ impl Parts {
             let names = ["ol", "hl", "of", "ot", "hf", "ht", "sq", "ex", "m", "b", "o"];
             let tags: Vec<_> =
                 tags.iter().zip(names).map(|(tag, name)| format!("{tag} AS epoch_{name}")).collect();
-            format!("SELECT {list}, {} FROM {relation}", tags.join(", "))
+            let alias = if relation.starts_with('(') { " epoch_a" } else { "" };
+            format!("SELECT {list}, {} FROM {relation}{alias}", tags.join(", "))
         };
         let own =
             self.own.map_or_else(|| "0::bigint".to_owned(), |(lineage, _)| format!("{lineage}::bigint"));
@@ -191,8 +193,8 @@ impl Parts {
             "0",
             "0",
         ];
-        arms.push(arm(&history(table), tags));
-        arms.push(arm(&base(table), [own, main, zero, inf, zero, inf, zero, "true", "1", "1", "0"]));
+        arms.push(arm(&of_main::images(table), tags));
+        arms.push(arm(&of_main::rows(table), [own, main, zero, inf, zero, inf, zero, "true", "1", "1", "0"]));
         format!(
             "(SELECT {list} FROM ({}) epoch_x WHERE {})",
             arms.join(" UNION ALL "),
@@ -236,7 +238,7 @@ impl Parts {
             let key = same_key(table, "epoch_h", "epoch_b");
             format!(
                 "NOT EXISTS (SELECT 1 FROM {} epoch_h WHERE epoch_h.epoch_lineage = {lineage} AND epoch_h.epoch_to > {at} AND {key})",
-                history(table)
+                history_of(table, lineage)
             )
         };
         let mut arms = vec![];
@@ -267,7 +269,7 @@ impl Parts {
         arms.push(format!(
             "SELECT {} FROM {} epoch_b WHERE {}",
             of("epoch_b"),
-            base(table),
+            of_main::rows(table),
             self.not_below(table)
         ));
         format!("({})", arms.join(" UNION ALL "))
@@ -278,8 +280,8 @@ impl Parts {
     fn not_below(&self, table: &TableDef) -> String {
         let key = names(table.schema.key_columns().map(|c| &c.name), "");
         let mut gone = format!(
-            "SELECT {key} FROM {} WHERE epoch_lineage = {MAIN} AND epoch_to > {}",
-            history(table),
+            "SELECT {key} FROM {} epoch_g WHERE epoch_lineage = {MAIN} AND epoch_to > {}",
+            of_main::images(table),
             self.main
         );
         if let Some(lineage) = self.mask {
@@ -293,9 +295,9 @@ impl Parts {
 fn images(table: &TableDef, lineage: i64, at: i64) -> String {
     let key = names(table.schema.key_columns().map(|c| &c.name), "");
     format!(
-        "(SELECT DISTINCT ON ({key}) * FROM {} WHERE epoch_lineage = {lineage} AND epoch_to > {at} AND epoch_seq > 0 \
+        "(SELECT DISTINCT ON ({key}) * FROM {} epoch_h WHERE epoch_lineage = {lineage} AND epoch_to > {at} AND epoch_seq > 0 \
          ORDER BY {key}, epoch_to, epoch_seq)",
-        history(table)
+        history_of(table, lineage)
     )
 }
 
@@ -303,7 +305,7 @@ fn images(table: &TableDef, lineage: i64, at: i64) -> String {
 fn image_exists(table: &TableDef, lineage: i64, at: i64) -> String {
     format!(
         "SELECT 1 FROM {} epoch_h WHERE epoch_h.epoch_lineage = {lineage} AND {} AND epoch_h.epoch_to > {at} OFFSET 0",
-        history(table),
+        history_of(table, lineage),
         same_key(table, "epoch_h", "epoch_x")
     )
 }
@@ -316,8 +318,13 @@ fn visible_image(table: &TableDef, lineage: i64, at: i64, from: &str, to: &str) 
         "epoch_x.{to} > {at} AND (epoch_x.{from} <= {at} OR (epoch_x.{to} = {PENDING} AND NOT EXISTS (SELECT 1 FROM {} epoch_h \
          WHERE epoch_h.epoch_lineage = {lineage} AND {key} AND epoch_h.epoch_to > {at} \
          AND (epoch_h.epoch_to < {PENDING} OR epoch_h.epoch_seq < epoch_x.epoch_sq) OFFSET 0)))",
-        history(table)
+        history_of(table, lineage)
     )
+}
+
+/// The history with a lineage's images.
+fn history_of(table: &TableDef, lineage: i64) -> String {
+    if lineage == MAIN { of_main::images(table) } else { history(table) }
 }
 
 #[cfg(test)]
@@ -345,6 +352,8 @@ mod tests {
                 table: "users".into(),
             },
             schema: TableSchema { columns: vec![column("id"), column("odd \" name")], key: vec![0] },
+            revision: None,
+            source: None,
         }
     }
 

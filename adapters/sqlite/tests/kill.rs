@@ -40,6 +40,8 @@ async fn child() {
         name: epoch_adapter::TableName::public("t"),
         location,
         schema,
+        revision: None,
+        source: None,
     });
     let changes = [TableChanges { table: table.clone(), changes: changes() }];
     println!("\nready");

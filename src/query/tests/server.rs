@@ -136,7 +136,14 @@ impl Pair {
                 table: name.into(),
             };
             let schema = adapter.describe(&location, None).await.unwrap();
-            let def = Arc::new(TableDef { id: TableId(id), name: TableName::public(name), location, schema });
+            let def = Arc::new(TableDef {
+                id: TableId(id),
+                name: TableName::public(name),
+                location,
+                schema,
+                revision: None,
+                source: None,
+            });
             adapter.install(&def).await.unwrap();
             adapter.ensure_layer(&def, LAYER, None).await.unwrap();
             tables.by_name.insert(def.name.clone(), def.clone());

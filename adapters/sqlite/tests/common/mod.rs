@@ -81,7 +81,14 @@ impl Db {
             Location { kind: BackendKind::Sqlite, backend: "shop".into(), schema: None, table: table.into() };
         let key: Option<Vec<String>> = key.map(|k| k.iter().map(|c| (*c).to_owned()).collect());
         let schema = self.adapter.describe(&location, key.as_deref()).await?;
-        Ok(TableDef { id: TableId(id), name: TableName::public(table), location, schema })
+        Ok(TableDef {
+            id: TableId(id),
+            name: TableName::public(table),
+            location,
+            schema,
+            revision: None,
+            source: None,
+        })
     }
 
     pub async fn register(&self, id: i64, table: &str) -> Arc<TableDef> {

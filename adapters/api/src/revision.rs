@@ -1,0 +1,207 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Location, Piece, Segment, Statement, TableDef, TableId, TableSchema, View};
+use std::sync::Arc;
+
+/// Where a column of a revision has its value from, in rows of the version before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// A column of the version before, brought to other types in this order. None of the casts can fail.
+    Column {
+        /// Its name there.
+        name: String,
+        /// Types, as the backend writes them.
+        casts: Vec<String>,
+    },
+    /// The same value in all rows: an SQL expression with its type.
+    Value(String),
+}
+
+/// What makes a table a revision: it is a version of another table, made by ALTER TABLE and the like on a
+/// branch. Rows that main has below the branch's layers are those of the version before, seen through
+/// [`Revision::columns`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Revision {
+    /// The version before.
+    pub of: TableId,
+    /// Where the columns come from, in the table's order.
+    pub columns: Vec<Origin>,
+    /// The change was one that works out each row anew, so the branch's layer holds all of them, and
+    /// [`Revision::columns`] don't say all.
+    pub whole: bool,
+    /// What the client did, in order.
+    pub statements: Vec<Replay>,
+}
+
+/// Where a revision's rows on main are: the first version of the table, and the columns in its terms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// The first version.
+    pub table: TableId,
+    /// Its place.
+    pub location: Location,
+    /// Where the columns come from, in the revision's order.
+    pub columns: Vec<Origin>,
+}
+
+impl Source {
+    /// The source of a table whose columns come from those of `older`.
+    pub fn of(older: &TableDef, columns: &[Origin]) -> Self {
+        match &older.source {
+            Some(source) => Self {
+                table: source.table,
+                location: source.location.clone(),
+                columns: compose(columns, &older.schema, &source.columns),
+            },
+            None => Self { table: older.id, location: older.location.clone(), columns: columns.to_vec() },
+        }
+    }
+}
+
+/// Columns that come from those of a table (`middle`) which come from others themselves (`inner`).
+#[must_use]
+pub fn compose(outer: &[Origin], middle: &TableSchema, inner: &[Origin]) -> Vec<Origin> {
+    let through = |origin: &Origin| match origin {
+        Origin::Value(value) => Origin::Value(value.clone()),
+        Origin::Column { name, casts } => match middle.index_of(name).and_then(|i| inner.get(i)) {
+            Some(Origin::Column { name, casts: first }) => {
+                Origin::Column { name: name.clone(), casts: first.iter().chain(casts).cloned().collect() }
+            }
+            Some(Origin::Value(value)) => {
+                Origin::Value(casts.iter().fold(value.clone(), |value, cast| format!("({value})::{cast}")))
+            }
+            None => Origin::Value("NULL".to_owned()),
+        },
+    };
+    outer.iter().map(through).collect()
+}
+
+/// A statement that can be run again, on another version of the table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replay {
+    /// Its parts, in order.
+    pub parts: Vec<Part>,
+    /// As [`Statement::settings`].
+    pub settings: Vec<(String, String)>,
+}
+
+/// A part of a [`Replay`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// The client's text.
+    Text(String),
+    /// The table.
+    Own,
+    /// Something in the table's schema, by its name.
+    Beside(String),
+}
+
+impl Replay {
+    /// `None` if the statement concerns other tables.
+    pub fn of(statement: &Statement) -> Option<Self> {
+        let part = |piece: &Piece| match piece {
+            Piece::Text(text) => Some(Part::Text(text.clone())),
+            Piece::Own(_) => Some(Part::Own),
+            Piece::Beside(name) => Some(Part::Beside(name.clone())),
+            Piece::Parent(..) | Piece::Other(..) => None,
+        };
+        let parts = statement.pieces.iter().map(part).collect::<Option<_>>()?;
+        Some(Self { parts, settings: statement.settings.clone() })
+    }
+
+    /// As a statement.
+    pub fn statement(&self) -> Statement {
+        let piece = |part: &Part| match part {
+            Part::Text(text) => Piece::Text(text.clone()),
+            Part::Own => Piece::Own(0),
+            Part::Beside(name) => Piece::Beside(name.clone()),
+        };
+        Statement { pieces: self.parts.iter().map(piece).collect(), settings: self.settings.clone() }
+    }
+}
+
+/// One side of a comparison of two versions of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Side {
+    /// The version that is read.
+    pub table: Arc<TableDef>,
+    /// What is read of it.
+    pub view: View,
+    /// Where the columns that are compared come from; `None` if they are the version's own.
+    pub columns: Option<Vec<Origin>>,
+}
+
+/// The history of one version between two sides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Touched {
+    /// The version.
+    pub table: Arc<TableDef>,
+    /// The names of its key columns, in the order of the key that is compared.
+    pub key: Vec<String>,
+    /// The stretches.
+    pub segments: Vec<Segment>,
+}
+
+/// Two versions of a table to be compared, in the columns of the newer one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// The newer version.
+    pub shape: Arc<TableDef>,
+    /// The left side.
+    pub from: Side,
+    /// The right side.
+    pub to: Side,
+    /// History that covers what differs, of each version.
+    pub touched: Vec<Touched>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Column;
+
+    fn column(name: &str) -> Column {
+        Column {
+            name: name.to_owned(),
+            type_name: "text".to_owned(),
+            pg_type: "text".to_owned(),
+            data_type: arrow::datatypes::DataType::Utf8,
+            nullable: true,
+            generated: false,
+            default: None,
+        }
+    }
+
+    fn from(name: &str, casts: &[&str]) -> Origin {
+        Origin::Column { name: name.to_owned(), casts: casts.iter().map(|c| (*c).to_owned()).collect() }
+    }
+
+    #[test]
+    fn origins_compose() {
+        let middle = TableSchema { columns: vec![column("b"), column("c")], key: vec![0] };
+        let inner = [from("a", &["int"]), Origin::Value("7".to_owned())];
+        let outer = [from("c", &["text"]), from("b", &["bigint"]), Origin::Value("NULL::text".to_owned())];
+        assert_eq!(
+            compose(&outer, &middle, &inner),
+            [
+                Origin::Value("(7)::text".to_owned()),
+                from("a", &["int", "bigint"]),
+                Origin::Value("NULL::text".to_owned())
+            ]
+        );
+    }
+
+    #[test]
+    fn a_statement_that_concerns_others_is_not_replayed() {
+        let statement = |pieces: Vec<Piece>| Statement { pieces, settings: vec![] };
+        let own = statement(vec![
+            Piece::Text("ALTER TABLE ".to_owned()),
+            Piece::Own(0),
+            Piece::Beside("i".to_owned()),
+        ]);
+        assert_eq!(Replay::of(&own).map(|replay| replay.statement()), Some(own));
+        assert_eq!(Replay::of(&statement(vec![Piece::Other("x".to_owned(), 1)])), None);
+    }
+}
