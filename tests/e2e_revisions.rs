@@ -365,40 +365,59 @@ fn a_table_of_main_is_dropped_on_a_branch() {
     assert_eq!(f.on(&dropped).lines("SELECT * FROM items"), ["mine"]);
 }
 
-/// What a revision reads of main is found by index, as on main.
+/// What versions of a table read of main is found by index, as on main.
 #[test]
-fn reads_of_a_revision_use_mains_indexes() {
+fn reads_of_versions_use_mains_indexes() {
     need_postgres!();
     let f = Fixture::registered(ITEMS);
     let mut direct = f.direct();
     direct.exec(&rows(60_000));
-    commit(&mut f.main(), "rows");
+    let mut main = f.main();
+    commit(&mut main, "rows");
+    let mut old = f.branch("old");
+    old.exec("UPDATE items SET qty = 5 WHERE id < 200");
     let mut a = f.branch("a");
     a.exec("UPDATE items SET qty = 5 WHERE id < 200");
-    a.exec("ALTER TABLE items ADD note text DEFAULT 'n', ALTER qty TYPE bigint, ALTER code TYPE text");
+    a.exec("ALTER TABLE items ADD note text DEFAULT 'n'");
     a.exec("ALTER TABLE items RENAME made TO since");
     direct.exec("UPDATE items SET qty = 6 WHERE id BETWEEN 500 AND 600");
     direct.exec("VACUUM ANALYZE items");
-    for sql in [
-        "SELECT * FROM items WHERE id = 30000",
-        "SELECT * FROM items WHERE id BETWEEN 30000 AND 30010",
-        "SELECT * FROM items WHERE id > 30000 ORDER BY id LIMIT 20",
-        "SELECT id, note FROM items WHERE since = '2026-03-01' AND id < 1000",
-        "SELECT max(id) FROM items WHERE id < 50000",
-        "UPDATE items SET qty = qty + 1 WHERE id = 40000",
-        "DELETE FROM items WHERE id IN (41000, 42000)",
-        "INSERT INTO items (id, name) VALUES (50000, 'x') ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-    ] {
+    let shapes = |note: &str, since: &str| {
+        [
+            "SELECT * FROM items WHERE id = 30000".to_owned(),
+            "SELECT * FROM items WHERE id BETWEEN 30000 AND 30010".to_owned(),
+            "SELECT * FROM items WHERE id > 30000 ORDER BY id LIMIT 20".to_owned(),
+            format!("SELECT id, {note} FROM items WHERE {since} = '2026-03-01' AND id < 1000"),
+            "SELECT max(id) FROM items WHERE id < 50000".to_owned(),
+            "UPDATE items SET qty = qty + 1 WHERE id = 40000".to_owned(),
+            "DELETE FROM items WHERE id IN (41000, 42000)".to_owned(),
+            "INSERT INTO items (id, name) VALUES (50000, 'x') ON CONFLICT (id) DO UPDATE SET name = excluded.name".to_owned(),
+        ]
+    };
+    let check = |conn: &mut Conn, shapes: [String; 8]| {
         let scans =
             "SELECT seq_scan FROM pg_stat_user_tables WHERE schemaname = 'public' AND relname = 'items'";
-        let plan = a.lines(&format!("EXPLAIN {sql}")).join("\n");
-        assert!(!plan.contains("Seq Scan on items"), "{sql}\n{plan}");
-        direct.exec("SELECT pg_stat_clear_snapshot()");
-        let before = direct.one(scans);
-        a.exec(sql);
-        direct.exec("SELECT pg_stat_clear_snapshot()");
-        assert_eq!(direct.one(scans), before, "{sql}\n{plan}");
-    }
+        let mut direct = f.direct();
+        for sql in shapes {
+            let plan = conn.lines(&format!("EXPLAIN {sql}")).join("\n");
+            assert!(!plan.contains("Seq Scan on items"), "{sql}\n{plan}");
+            direct.exec("SELECT pg_stat_clear_snapshot()");
+            let before = direct.one(scans);
+            conn.exec(&sql);
+            direct.exec("SELECT pg_stat_clear_snapshot()");
+            assert_eq!(direct.one(scans), before, "{sql}\n{plan}");
+        }
+    };
+    check(&mut a, shapes("note", "since"));
+    commit(&mut a, "altered");
+    commit(&mut main, "six");
+    assert_eq!(main.call("epoch_merge('a')", "conflicts"), ["0"]);
+    direct.exec("UPDATE items SET qty = 7 WHERE id BETWEEN 700 AND 800");
+    direct.exec("VACUUM ANALYZE items");
+    commit(&mut main, "seven");
+    check(&mut old, shapes("name", "made"));
+    check(&mut a, shapes("note", "since"));
+    check(&mut f.branch("new"), shapes("note", "since"));
 }
 
 /// Runs `sql` on `reference` so that the proxy dies at `point`, and starts it again.
@@ -522,4 +541,402 @@ fn what_is_refused() {
     assert_eq!(error.code(), "0A000");
     commit(&mut x, "n");
     assert_eq!(f.on("x~0").err("ALTER TABLE t ADD m int").code(), "25006");
+}
+
+/// Main, as it was when a commit was made, and after the merge.
+fn items(conn: &mut Conn, columns: &str) -> Vec<String> {
+    conn.lines(&format!("SELECT {columns} FROM items ORDER BY id LIMIT 8"))
+}
+
+/// A merge into main alters main's table in its own transaction; old branches and commits stay as they were, with
+/// main's changes before and after, whether the older version can be told from the newer one or not.
+fn comes_to_main(alters: &[&str], after: &str, lossless: bool) {
+    let f = Fixture::registered(ITEMS);
+    let mut direct = f.direct();
+    direct.exec(&rows(40));
+    let mut main = f.main();
+    let first = commit(&mut main, "rows");
+    let mut old = f.branch("old");
+    let mut unread = f.branch("unread");
+    old.exec("UPDATE items SET qty = 100 WHERE id = 1");
+    direct
+        .exec("UPDATE items SET name = 'second', qty = 2 WHERE id IN (2, 3); DELETE FROM items WHERE id = 4");
+    let second = commit(&mut main, "second");
+    let mut sibling = f.branch("sibling");
+    sibling.exec("ALTER TABLE items ADD own text DEFAULT 'own'");
+    sibling.exec("UPDATE items SET own = 'mine' WHERE id = 2");
+    commit(&mut sibling, "own");
+    let mut x = f.branch("x");
+    x.exec("UPDATE items SET name = 'x' WHERE id = 5");
+    for sql in alters {
+        x.exec(sql);
+    }
+    x.exec("UPDATE items SET name = 'altered' WHERE id = 6");
+    x.exec("DELETE FROM items WHERE id = 7");
+    x.exec("INSERT INTO items (id, name) VALUES (0, 'zero')");
+    let altered = commit(&mut x, "altered");
+    direct.exec("UPDATE items SET name = 'third' WHERE id = 8");
+    let error = main.err("SELECT * FROM epoch_merge('x')");
+    assert_eq!(
+        (error.code(), error.message()),
+        ("55000", "table \"items\", which the merge alters, has uncommitted changes on main")
+    );
+    assert_eq!(direct.one("SELECT name FROM items WHERE id = 8"), "third");
+    let third = commit(&mut main, "third");
+
+    let old_columns = "id, name, price, code, qty, made";
+    let mut seen: Vec<(&str, Vec<String>)> = Vec::new();
+    let expected_old = items(&mut old, old_columns);
+    let expected_sibling = items(&mut sibling, &format!("{old_columns}, own"));
+    for commit in [&first, &second, &third] {
+        seen.push((commit, items(&mut f.on(commit), old_columns)));
+    }
+    let expected_x = items(&mut x, after);
+
+    let writers = direct.one("SELECT txid_current()");
+    assert_eq!(main.call("epoch_merge('x')", "fast_forward, conflicts"), ["f|0"], "{writers}");
+    let mut expected: Vec<String> = expected_x.clone();
+    // What main did since the fork is there, too.
+    for line in &mut expected {
+        if line.starts_with("8|") {
+            *line = line.replace("item 8", "third");
+        }
+    }
+    for who in [&mut main, &mut direct] {
+        assert_eq!(items(who, after), expected);
+    }
+    assert_eq!(status(&mut main), Vec::<String>::new());
+    let merged = main.one("SELECT hash FROM epoch.branches WHERE name = 'main'");
+    // Main goes on, and is captured.
+    direct.exec("UPDATE items SET name = 'fourth' WHERE id IN (2, 6, 9); DELETE FROM items WHERE id = 3; INSERT INTO items (id, name) VALUES (4, 'again')");
+    assert_eq!(status(&mut main), ["items|modified|1|3|1"]);
+    for round in 0..2 {
+        assert_eq!(items(&mut old, old_columns), expected_old, "{round}");
+        assert_eq!(items(&mut sibling, &format!("{old_columns}, own")), expected_sibling, "{round}");
+        assert_eq!(items(&mut x, after), expected_x, "{round}");
+        for (commit, rows) in &seen {
+            assert_eq!(items(&mut f.on(commit), old_columns), *rows, "{round}: {commit}");
+            assert_eq!(
+                f.on(commit).one("SELECT count(*) FROM items WHERE id > 0"),
+                if *commit == first { "40" } else { "39" }
+            );
+        }
+        assert_eq!(items(&mut f.on(&altered), after), expected_x, "{round}");
+        assert_eq!(items(&mut f.on(&merged), after), expected, "{round}");
+        commit(&mut main, &format!("later {round}"));
+        direct.exec("UPDATE items SET name = 'fifth' WHERE id IN (1, 2, 10)");
+    }
+    // All branches go on.
+    assert_eq!(old.exec("UPDATE items SET qty = qty + 1 WHERE id IN (1, 2)").tags(), ["UPDATE 2"]);
+    assert_eq!(
+        old.lines("SELECT id, name, qty FROM items WHERE id < 3 ORDER BY id"),
+        ["1|item 1|101", "2|item 2|3"]
+    );
+    assert_eq!(
+        old.err("INSERT INTO items (id, name, code) VALUES (999, 'dup', 'c30')").constraint(),
+        "items_code_key"
+    );
+    assert_eq!(
+        x.err("INSERT INTO items (id, name, code) VALUES (999, 'dup', 'c30')").constraint(),
+        "items_code_key"
+    );
+    assert_eq!(
+        sibling.err("INSERT INTO items (id, name, code) VALUES (999, 'dup', 'c30')").constraint(),
+        "items_code_key"
+    );
+    assert_eq!(x.exec("UPDATE items SET name = 'goes on' WHERE id IN (0, 10)").tags(), ["UPDATE 2"]);
+    assert_eq!(sibling.exec("DELETE FROM items WHERE id = 11").tags(), ["DELETE 1"]);
+    assert_eq!(
+        unread.lines("SELECT id, name FROM items WHERE id < 5 ORDER BY id"),
+        ["1|item 1", "2|item 2", "3|item 3", "4|item 4"]
+    );
+    commit(&mut x, "goes on");
+    commit(&mut old, "old");
+    let count = "SELECT count(*) FROM epoch.history_1 WHERE epoch_lineage = 1 AND epoch_existed";
+    assert_eq!(direct.one(count).parse::<u32>().unwrap() < 20, lossless, "{}", direct.one(count));
+
+    // Into main again, from both sorts of branches.
+    assert_eq!(main.call("epoch_merge('x')", "conflicts"), ["1"], "row 10 was changed on both sides");
+    main.exec("SELECT * FROM epoch_conflicts_resolve('theirs')");
+    main.exec("SELECT * FROM epoch_merge('--continue')");
+    assert_eq!(
+        direct.lines("SELECT id, name FROM items WHERE id IN (0, 10) ORDER BY id"),
+        ["0|goes on", "10|goes on"]
+    );
+    // A branch that has the old version gets the new one by a merge of main.
+    assert_eq!(old.call("epoch_merge('main')", "conflicts"), ["0"]);
+    let qty = if after.contains("amount") { "amount" } else { "qty" };
+    assert_eq!(
+        old.lines(&format!("SELECT id, name, {qty} FROM items WHERE id IN (0, 1, 2, 10) ORDER BY id"))[..2],
+        ["0|goes on|1", "1|fifth|101"]
+    );
+    assert_eq!(unread.call("epoch_merge('main')", "fast_forward"), ["t"]);
+    assert_eq!(items(&mut unread, after), items(&mut main, after));
+    let error = main.err("SELECT * FROM epoch_merge('sibling')");
+    assert_eq!(
+        (error.code(), error.detail()),
+        ("55000", "table \"items\": altered differently on both sides")
+    );
+    // And a branch of the new main alters it once more.
+    let mut y = f.branch("y");
+    y.exec("ALTER TABLE items ADD last int DEFAULT 7");
+    y.exec("UPDATE items SET last = 8 WHERE id = 2");
+    commit(&mut y, "last");
+    assert_eq!(main.call("epoch_merge('y')", "fast_forward"), ["t"]);
+    assert_eq!(direct.lines("SELECT id, last FROM items WHERE id IN (1, 2) ORDER BY id"), ["1|7", "2|8"]);
+    assert_eq!(items(&mut f.on(&first), old_columns), seen[0].1);
+    assert_eq!(items(&mut f.on(&merged), after), expected);
+    direct.exec("UPDATE items SET last = 9");
+    assert_eq!(items(&mut f.on(&first), old_columns), seen[0].1);
+    assert_eq!(items(&mut f.on(&merged), after), expected);
+    assert_eq!(y.one("SELECT last FROM items WHERE id = 2"), "8");
+
+    for conn in [old, unread, sibling, x, y] {
+        conn.terminate();
+    }
+    main.exec("SELECT * FROM epoch_unregister('items', '-f')");
+    main.exec("SELECT * FROM epoch_unregister('other', '-f')");
+    assert_eq!(
+        direct.lines("SELECT nspname FROM pg_namespace WHERE nspname ~ '^epoch'"),
+        Vec::<String>::new()
+    );
+    assert_eq!(direct.lines("SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"), Vec::<String>::new());
+}
+
+#[test]
+fn a_merge_adds_columns_and_renames_them_on_main() {
+    need_postgres!();
+    comes_to_main(
+        &[
+            "ALTER TABLE items ADD note text, ADD stars int NOT NULL DEFAULT 3",
+            "ALTER TABLE items RENAME qty TO amount",
+            "CREATE INDEX items_stars ON items (stars)",
+            "ALTER TABLE items ADD CONSTRAINT stars_check CHECK (stars < 6), ALTER price DROP NOT NULL",
+            "COMMENT ON COLUMN items.stars IS 'of five'",
+        ],
+        "id, name, price, code, amount, made, note, stars",
+        true,
+    );
+}
+
+#[test]
+fn a_merge_drops_and_widens_columns_on_main() {
+    need_postgres!();
+    comes_to_main(
+        &[
+            "ALTER TABLE items DROP COLUMN price",
+            "ALTER TABLE items ALTER qty TYPE bigint, ALTER code TYPE text",
+            "ALTER TABLE items DROP COLUMN made",
+            "DROP INDEX IF EXISTS items_made_idx",
+        ],
+        "id, name, code, qty",
+        false,
+    );
+}
+
+/// What PostgreSQL refuses on main's rows leaves main as it was.
+#[test]
+fn a_merge_that_mains_rows_do_not_allow_changes_nothing() {
+    need_postgres!();
+    let f = Fixture::registered(ITEMS);
+    let mut direct = f.direct();
+    direct.exec(&rows(20));
+    let mut main = f.main();
+    commit(&mut main, "rows");
+    let mut x = f.branch("x");
+    let mut y = f.branch("y");
+    x.exec("ALTER TABLE items ADD CONSTRAINT cheap CHECK (price < 50)");
+    commit(&mut x, "cheap");
+    direct.exec("UPDATE items SET price = 60 WHERE id = 3");
+    commit(&mut main, "sixty");
+    y.exec("UPDATE items SET price = 70 WHERE id = 4");
+    commit(&mut y, "seventy");
+    let before = catalog(&mut direct);
+    let error = main.err("SELECT * FROM epoch_merge('x')");
+    assert_eq!((error.code(), error.constraint()), ("23514", "cheap"), "{}", error.message());
+    assert_eq!(catalog(&mut direct), before);
+    assert_eq!(direct.exec("UPDATE items SET price = 80 WHERE id = 5").tags(), ["UPDATE 1"]);
+    let error = y.err("SELECT * FROM epoch_merge('x')");
+    assert_eq!((error.code(), error.constraint()), ("23514", "cheap"), "{}", error.message());
+    assert_eq!(y.one("SELECT price FROM items WHERE id = 4"), "70.00");
+    assert_eq!(status(&mut y), Vec::<String>::new());
+    x.exec("ALTER TABLE items DROP CONSTRAINT cheap, ADD token uuid DEFAULT gen_random_uuid()");
+    commit(&mut x, "tokens");
+    commit(&mut main, "eighty");
+    let error = main.err("SELECT * FROM epoch_merge('x')");
+    assert_eq!(error.code(), "0A000");
+    assert_eq!(catalog(&mut direct), before);
+}
+
+/// A table that was written anew on a branch is written anew on main, too.
+#[test]
+fn a_merge_that_writes_the_table_anew() {
+    need_postgres!();
+    let f = Fixture::registered(ITEMS);
+    let mut direct = f.direct();
+    direct.exec(&rows(20));
+    let mut main = f.main();
+    let first = commit(&mut main, "rows");
+    let (mut old, mut x) = (f.branch("old"), f.branch("x"));
+    x.exec("UPDATE items SET price = 99 WHERE id = 3");
+    x.exec("ALTER TABLE items ALTER name TYPE int USING length(name), ALTER code TYPE varchar(5)");
+    x.exec("ALTER TABLE items ADD total numeric GENERATED ALWAYS AS (price * qty) STORED");
+    x.exec("UPDATE items SET name = 77 WHERE id = 4");
+    commit(&mut x, "anew");
+    direct.exec("UPDATE items SET name = 'a long name', price = 7 WHERE id = 5");
+    commit(&mut main, "seven");
+    let shown = "SELECT id, name, price, code, total FROM items WHERE id BETWEEN 2 AND 6 ORDER BY id";
+    assert_eq!(
+        x.lines(shown),
+        [
+            "2|6|2.50|c2|5.00",
+            "3|6|99.00|c3|297.00",
+            "4|77|4.50|c4|18.00",
+            "5|6|5.50|c5|27.50",
+            "6|6|6.50|c6|39.00"
+        ]
+    );
+    assert_eq!(main.call("epoch_merge('x')", "conflicts"), ["0"]);
+    assert_eq!(
+        direct.lines(shown),
+        [
+            "2|6|2.50|c2|5.00",
+            "3|6|99.00|c3|297.00",
+            "4|77|4.50|c4|18.00",
+            "5|11|7.00|c5|35.00",
+            "6|6|6.50|c6|39.00"
+        ]
+    );
+    direct.exec("UPDATE items SET price = 1");
+    commit(&mut main, "one");
+    assert_eq!(x.lines(shown)[0], "2|6|2.50|c2|5.00");
+    let before = "SELECT id, name, price FROM items WHERE id IN (3, 5) ORDER BY id";
+    for reference in [first.as_str(), "old"] {
+        assert_eq!(f.on(reference).lines(before), ["3|item 3|3.50", "5|item 5|5.50"]);
+    }
+    assert_eq!(f.on("main~1").lines(shown)[3], "5|11|7.00|c5|35.00");
+    let error = old.err("SELECT * FROM epoch_merge('main')");
+    assert_eq!(
+        (error.code(), error.message()),
+        ("0A000", "merging rows into table \"items\", whose rows were written anew is not supported")
+    );
+    // Whoever has the new version goes on.
+    assert_eq!(x.call("epoch_merge('main')", "fast_forward"), ["t"]);
+    assert_eq!(x.one("SELECT count(*) FROM items WHERE price = 1"), "20");
+    let mut y = f.branch("y");
+    y.exec("UPDATE items SET qty = 2 WHERE id = 6");
+    commit(&mut y, "two");
+    assert_eq!(main.call("epoch_merge('y')", "fast_forward"), ["t"]);
+    assert_eq!(direct.one("SELECT total FROM items WHERE id = 6"), "2.00");
+}
+
+/// Branches merge versions of a table: one side's, the same on both, and not two different ones.
+#[test]
+fn branches_merge_versions() {
+    need_postgres!();
+    let f = Fixture::registered(ITEMS);
+    let mut direct = f.direct();
+    direct.exec(&rows(20));
+    let mut main = f.main();
+    commit(&mut main, "rows");
+    let [mut a, mut b, mut same, mut other] = ["a", "b", "same", "other"].map(|name| f.branch(name));
+    let alter = "ALTER TABLE items ADD stars int DEFAULT 3";
+    a.exec("UPDATE items SET name = 'a' WHERE id = 1");
+    a.exec(alter);
+    a.exec("UPDATE items SET stars = 5 WHERE id IN (1, 2)");
+    commit(&mut a, "stars");
+    b.exec("UPDATE items SET name = 'b' WHERE id IN (2, 3)");
+    b.exec("DELETE FROM items WHERE id = 4");
+    commit(&mut b, "b");
+    same.exec(alter);
+    same.exec("UPDATE items SET stars = 1 WHERE id = 6");
+    commit(&mut same, "the same");
+    other.exec("ALTER TABLE items ADD stars text");
+    commit(&mut other, "other");
+
+    let shown = "SELECT id, name, stars FROM items WHERE id < 7 ORDER BY id";
+    assert_eq!(b.call("epoch_merge('a')", "fast_forward, conflicts"), ["f|0"]);
+    assert_eq!(b.lines(shown), ["1|a|5", "2|b|5", "3|b|3", "5|item 5|3", "6|item 6|3"]);
+    assert_eq!(status(&mut b), Vec::<String>::new());
+    assert_eq!(b.one("SELECT count(*) FROM items WHERE stars = 3"), "17");
+    assert_eq!(f.on("b~1").err(shown).code(), "42703");
+    assert_eq!(b.call("epoch_merge('same')", "conflicts"), ["0"]);
+    assert_eq!(b.lines(shown)[4], "6|item 6|1");
+    let error = b.err("SELECT * FROM epoch_merge('other')");
+    assert_eq!(
+        (error.code(), error.detail()),
+        ("55000", "table \"items\": altered differently on both sides")
+    );
+    // Rows of main come to a branch that altered the table.
+    direct.exec("UPDATE items SET qty = 50 WHERE id IN (1, 9)");
+    commit(&mut main, "fifty");
+    assert_eq!(b.call("epoch_merge('main')", "conflicts"), ["0"]);
+    assert_eq!(
+        b.lines("SELECT id, name, stars, qty FROM items WHERE id IN (1, 9) ORDER BY id"),
+        ["1|a|5|50", "9|item 9|3|50"]
+    );
+    // Forwards, and back.
+    a.exec("SELECT * FROM epoch_branch('later', 'main~1')");
+    let mut later = f.on("later");
+    assert_eq!(later.call("epoch_merge('a')", "fast_forward"), ["t"]);
+    assert_eq!(later.lines(shown)[..2], ["1|a|5", "2|item 2|5"]);
+    later.exec("UPDATE items SET stars = 0 WHERE id = 5");
+    commit(&mut later, "zero");
+    assert_eq!(a.call("epoch_merge('later')", "fast_forward"), ["t"]);
+    assert_eq!(a.one("SELECT stars FROM items WHERE id = 5"), "0");
+    later.exec("SELECT * FROM epoch_reset('--hard', 'main~1')");
+    assert_eq!(later.one("SELECT count(*) FROM items WHERE name = 'a'"), "0");
+    assert_eq!(later.err(shown).code(), "42703");
+}
+
+/// Killed at any step, the merge has altered main's table or hasn't.
+#[test]
+fn a_crash_of_a_merge_that_alters_main() {
+    need_postgres!();
+    let mut f = Fixture::registered(ITEMS);
+    f.direct().exec(&rows(20));
+    let first = commit(&mut f.main(), "rows");
+    let mut x = f.branch("x");
+    x.exec("ALTER TABLE items ADD n int DEFAULT 5, DROP made");
+    x.exec("UPDATE items SET n = 6 WHERE id = 6");
+    commit(&mut x, "n");
+    x.terminate();
+    let before = catalog(&mut f.direct());
+    dies(&mut f, "journal-written", "main", "SELECT epoch_merge('x')");
+    assert_eq!(catalog(&mut f.direct()), before);
+    dies(&mut f, "all-sealed", "main", "SELECT epoch_merge('x')");
+    assert_eq!(f.direct().lines("SELECT id, n FROM items WHERE id IN (6, 7) ORDER BY id"), ["6|6", "7|5"]);
+    assert_eq!(f.on("x").lines("SELECT id, n FROM items WHERE id IN (6, 7) ORDER BY id"), ["6|6", "7|5"]);
+    assert_eq!(f.on(&first).one("SELECT made FROM items WHERE id = 6"), "2026-01-07");
+    f.direct().exec("UPDATE items SET n = 1 WHERE id = 8");
+    assert_eq!(status(&mut f.main()), ["items|modified|0|1|0"]);
+    assert_eq!(f.on("x").one("SELECT n FROM items WHERE id = 8"), "5");
+}
+
+/// A table that was made on a branch, committed, and altered there comes to main as it is.
+#[test]
+fn a_committed_table_of_a_branch_is_altered() {
+    need_postgres!();
+    let f = Fixture::registered("CREATE TABLE base (id int PRIMARY KEY)");
+    let mut x = f.branch("x");
+    x.exec("CREATE TABLE t (id serial PRIMARY KEY, v text)");
+    x.exec("INSERT INTO t (v) VALUES ('one'), ('two')");
+    let made = commit(&mut x, "t");
+    x.exec("ALTER TABLE t ADD n int DEFAULT 7");
+    x.exec("ALTER TABLE t ALTER v TYPE int USING length(v)");
+    x.exec("INSERT INTO t (v) VALUES (9)");
+    x.exec("UPDATE t SET n = 8 WHERE id = 1");
+    let altered = commit(&mut x, "altered");
+    assert_eq!(x.lines("SELECT * FROM t ORDER BY id"), ["1|3|8", "2|3|7", "3|9|7"]);
+    assert_eq!(f.on(&made).lines("SELECT * FROM t ORDER BY id"), ["1|one", "2|two"]);
+    let mut main = f.main();
+    assert_eq!(main.call("epoch_merge('x')", "fast_forward"), ["t"]);
+    let mut direct = f.direct();
+    assert_eq!(direct.lines("SELECT * FROM t ORDER BY id"), ["1|3|8", "2|3|7", "3|9|7"]);
+    direct.exec("INSERT INTO t (v) VALUES (10); DELETE FROM t WHERE id = 2");
+    assert_eq!(status(&mut main), ["t|modified|1|0|1"]);
+    for at in [&altered, "x"] {
+        assert_eq!(f.on(at).lines("SELECT * FROM t ORDER BY id"), ["1|3|8", "2|3|7", "3|9|7"]);
+    }
+    assert_eq!(f.on(&made).lines("SELECT * FROM t ORDER BY id"), ["1|one", "2|two"]);
 }

@@ -1,6 +1,6 @@
 -- The columns of a clone after a statement ran on it, in order: number, name, type, NOT NULL, whether it has the type
 -- it had in {{old}}, whether the one it has now takes all values of that one, and of a new column the value that
--- rows have that were there before, as an expression (NULL if each row has its own).
+-- rows have that were there before, as an expression (NULL if it is worked out for each), and whether each has its own.
 -- The clone began with the columns of {{old}}, numbered in their order.
 WITH old AS (
     SELECT row_number() OVER (ORDER BY a.attnum) AS n, a.atttypid, a.atttypmod, a.attcollation
@@ -26,5 +26,6 @@ SELECT n.attnum, n.attname, n.type, n.attnotnull,
         ELSE false END, false),
     CASE WHEN n.n IS NULL AND n.attgenerated = '' AND n.attidentity = '' AND n.typtype <> 'd' THEN
         CASE WHEN n.atthasmissing AND n.typcategory <> 'A' THEN format('(%L::%s[])[1]', n.attmissingval::text, format_type(n.atttypid, NULL))
-            WHEN NOT n.atthasdef THEN format('NULL::%s', n.type) END END
+            WHEN NOT n.atthasdef THEN format('NULL::%s', n.type) END END,
+    n.n IS NULL AND n.attgenerated = '' AND (n.attidentity <> '' OR (n.atthasdef AND NOT n.atthasmissing))
 FROM new n ORDER BY n.attnum

@@ -12,7 +12,7 @@ in_flight AS (
         WHERE x.epoch_lineage = {{lineage}} AND x.epoch_to = 9223372036854775807 AND x.epoch_seq > 0
             AND NOT (pg_visible_in_snapshot(x.epoch_xid, '{{snapshot}}') OR x.epoch_xid = pg_current_xact_id())) AS there),
 published AS (
-    SELECT EXISTS (SELECT FROM {{history}} x
+    SELECT EXISTS (SELECT FROM {{line}} x
         WHERE x.epoch_lineage = {{lineage}} AND x.epoch_to < 9223372036854775807 AND x.epoch_seq > 0) AS there),
 first AS (SELECT DISTINCT ON ({{key_h}}) h.* FROM done h ORDER BY {{key_h}}, h.epoch_seq),
 compared AS (
@@ -33,7 +33,7 @@ net AS MATERIALIZED (
 moved AS (
     INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed, epoch_seq, epoch_xid, epoch_from, epoch_to, epoch_depth)
     SELECT {{lineage}}, {{columns_f}}, f.epoch_existed, f.epoch_seq, NULL,
-        coalesce((SELECT g.epoch_to FROM {{history}} g
+        coalesce((SELECT g.epoch_to FROM {{line}} g
                   WHERE g.epoch_lineage = {{lineage}} AND {{match_g}} AND g.epoch_to < 9223372036854775807
                       AND (SELECT there FROM published)
                   ORDER BY g.epoch_to DESC LIMIT 1), 0),

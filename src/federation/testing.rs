@@ -45,6 +45,7 @@ pub(crate) fn table(name: &str, columns: &[&str]) -> Arc<TableDef> {
         },
         schema: TableSchema { columns: columns.iter().map(column).collect(), key },
         revision: None,
+        retired: None,
         source: None,
     })
 }

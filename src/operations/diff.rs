@@ -162,7 +162,7 @@ impl Repository {
     /// The views of a table at two spots, whether it is there or not: what a lineage holds of one that was
     /// dropped stays, and is what changes are applied to.
     pub(super) fn stored_views(&self, from: Spot, to: Spot, table: TableId) -> Result<DiffViews> {
-        self.state().compare_versions((from, table), (to, table), table)
+        self.state().compare_stored((from, table), (to, table))
     }
 
     /// The changes that bring what a branch's lineage holds of a table, at one of its spots, to what a ref shows.
@@ -357,7 +357,7 @@ impl Repository {
             let state = self.state();
             // On a branch also those that it has dropped.
             let held = |t: &&Arc<TableDef>| match main {
-                true => state.made(t.id).is_none() || state.is_on_main(t.id),
+                true => t.retired.is_none() && (state.made(t.id).is_none() || state.is_on_main(t.id)),
                 false => state.has_layer(layer.lineage, t.id),
             };
             state.all_tables().filter(held).cloned().collect()

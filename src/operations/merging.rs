@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use epoch_adapter::{Error, LineageId, Result, RowChange, TableDef, TableId, TableStats, sqlstate};
+use epoch_adapter::{Error, LineageId, Result, Revision, RowChange, TableDef, TableId, TableStats, sqlstate};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
@@ -247,6 +247,15 @@ impl Repository {
             self.merge_schema(branch, [base, ours, theirs], [changed, &ids(&tables)]).await?;
         let there = self.tables_of_ref(ours).await?;
         let (schema, twins, altered) = (&change, &twins, &altered);
+        let sides = [self.tables_of_ref(base).await?, Arc::clone(&there), self.tables_of_ref(theirs).await?];
+        // Of the versions that the sides have.
+        let oldest = |table: &TableDef| {
+            let state = self.state();
+            let versions =
+                sides.iter().flat_map(|s| s.by_id.keys()).filter(|id| state.are_versions(**id, table.id));
+            versions.min().copied().unwrap_or(table.id)
+        };
+        let oldest = &oldest;
         // What isn't there after the merge need not change.
         let kept = tables.into_iter().filter_map(|t| {
             let newer = || there.by_id.values().find(|o| self.state().is_made_from(o.id, t.id)).cloned();
@@ -270,7 +279,10 @@ impl Repository {
                 } else {
                     vec![]
                 };
-                self.check_not_written_anew(&table, !theirs.is_empty())?;
+                let comes = branch.lineage == LineageId::MAIN && altered.contains_key(&table.id);
+                if !theirs.is_empty() && (!comes || meet(&ours, &theirs)) {
+                    self.check_not_written_anew(&table, oldest(&table))?;
+                }
                 let merged = merge_table(&table.schema, strategy, ours, theirs);
                 Ok::<_, Error>((table, merged))
             })
@@ -280,19 +292,30 @@ impl Repository {
         Ok(Plan { tables, schema: change.clone(), altered: altered.clone() })
     }
 
-    /// 0A000 for rows of a table that was written anew on a branch: what they are in its columns isn't known of rows
-    /// that others changed.
-    fn check_not_written_anew(&self, table: &TableDef, changes: bool) -> Result<()> {
-        let whole =
-            self.state().versions(table.id).iter().any(|t| t.revision.as_ref().is_some_and(|r| r.whole));
-        if !whole || !changes {
+    /// 0A000 for rows of a table that was written anew on a branch, since an older version that a side has: what they
+    /// are in its columns isn't known of rows that others changed.
+    fn check_not_written_anew(&self, table: &TableDef, oldest: TableId) -> Result<()> {
+        if !self.is_written_anew(table, oldest, |r| r.whole) {
             return Ok(());
         }
-        Err(Error::unsupported(format!(
-            "merging rows into table \"{}\", whose rows were written anew",
-            table.name
-        ))
-        .with_detail("A change of the table on a branch worked out a value for each of its rows."))
+        Err(written_anew(table)
+            .with_detail("A change of the table on a branch worked out a value for each of its rows."))
+    }
+
+    /// 0A000 for a version of a table that was written anew: main can do the same, unless values would be others.
+    fn check_can_come(&self, branch: &Branch, table: &TableDef, ours: TableId) -> Result<()> {
+        if branch.lineage != LineageId::MAIN {
+            return self.check_not_written_anew(table, ours);
+        }
+        if !self.is_written_anew(table, ours, |r| r.own_values) {
+            return Ok(());
+        }
+        Err(written_anew(table).with_detail("Its rows have values of their own, which main's would not get."))
+    }
+
+    fn is_written_anew(&self, table: &TableDef, oldest: TableId, how: impl Fn(&Revision) -> bool) -> bool {
+        let versions = self.state().versions(table.id);
+        versions.iter().take_while(|t| t.id != oldest).any(|t| t.revision.as_ref().is_some_and(&how))
     }
 
     /// The changes that the other side brings to a table: of one that comes, from whatever the branch still
@@ -334,19 +357,16 @@ impl Repository {
             theirs: &theirs,
             made: &|id| self.state().made(id).cloned(),
             made_from: &|a, b| self.state().is_made_from(a, b),
-            first: &|id| self.state().versions(id).last().map_or(id, |t| t.id),
+            first: &|id| self.state().first_version(id),
             ours_changed: &|id| ours_changed.contains(&id),
             theirs_changed: &|id| theirs_changed.contains(&id),
             references: &references,
         })?;
-        if branch.lineage == LineageId::MAIN && !merge.altered.is_empty() {
-            return Err(Error::unsupported("a merge into main that alters a table")
-                .with_hint("Alter it on main, and merge main into the branch."));
+        for (table, ours) in &merge.altered {
+            self.check_can_come(branch, &*self.table_by_id(*table)?, *ours)?;
         }
-        for table in merge.altered.keys() {
-            self.check_not_written_anew(&*self.table_by_id(*table)?, true)?;
-        }
-        if branch.lineage == LineageId::MAIN && !merge.change.removed.is_empty() {
+        let dropped = |id: &TableId| !merge.altered.values().any(|old| old == id);
+        if branch.lineage == LineageId::MAIN && merge.change.removed.iter().any(dropped) {
             return Err(Error::unsupported("a merge into main that drops a table")
                 .with_hint("Drop it on main, and unregister it."));
         }
@@ -366,7 +386,8 @@ impl Repository {
         forget_merge: bool,
     ) -> Result<Published> {
         let Changes { mut rows, schema, altered } = changes;
-        for (table, ours) in altered {
+        // On main it is done to the table itself.
+        for (table, ours) in altered.into_iter().filter(|_| branch.lineage != LineageId::MAIN) {
             self.convert(branch, (table, ours), &mut rows).await?;
         }
         let main = branch.lineage == LineageId::MAIN;
@@ -405,7 +426,7 @@ impl Repository {
         rows: &mut Vec<(Arc<TableDef>, Vec<RowChange>)>,
     ) -> Result<()> {
         let (at, _) = self.published(branch).await?;
-        let views = self.state().compare_versions((at, table), (at, ours), table)?;
+        let views = self.state().compare_stored((at, table), (at, ours))?;
         let def = self.table_by_id(table)?;
         let own: Vec<RowChange> = self.diff_between(&def, &views).await?.try_collect().await?;
         match rows.iter_mut().find(|(t, _)| t.id == table) {
@@ -625,6 +646,16 @@ fn counts(changes: &Changes) -> String {
         (0, 0) => rows,
         (added, removed) => format!("{added} tables added, {removed} removed, {rows}"),
     }
+}
+
+/// Whether two sides changed a row both.
+fn meet(ours: &[RowChange], theirs: &[RowChange]) -> bool {
+    let keys: HashSet<_> = ours.iter().map(|c| &c.key).collect();
+    theirs.iter().any(|c| keys.contains(&c.key))
+}
+
+fn written_anew(table: &TableDef) -> Error {
+    Error::unsupported(format!("merging rows into table \"{}\", whose rows were written anew", table.name))
 }
 
 pub(super) fn no_merge(branch: &Branch) -> Error {

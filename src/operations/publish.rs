@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use epoch_adapter::{
-    Adapter, At, Error, Layer, LineageId, Ordinal, Result, RowChange, SealMode, Sealed, TableChanges,
-    TableDef, TableId, TableStats, sqlstate,
+    Adapter, Arrival, At, Error, Layer, LineageId, Ordinal, Result, RowChange, SealMode, Sealed,
+    TableChanges, TableDef, TableId, TableStats, sqlstate,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -176,16 +176,27 @@ impl Repository {
     }
 
     fn resolve_part(&self, run: &Run, part: &Part) -> Result<(Vec<Arc<TableDef>>, Vec<TableChanges>)> {
-        // Drafts that come to main are main's tables from here on.
-        let resolve = |id: &TableId| {
+        // What comes to main is main's table from here on.
+        let resolve = |id: &TableId| -> Result<(Arc<TableDef>, Option<Arrival>)> {
             let table = self.table_by_id(*id)?;
-            Ok(if run.layer.is_main() { at_home(&table) } else { table })
+            let arrives = table.revision.is_some() && run.publication.schema.added.contains(id);
+            if !run.layer.is_main() {
+                return Ok((table, arrives.then_some(Arrival::Branch)));
+            }
+            if !arrives {
+                return Ok((at_home(&table), None));
+            }
+            let (home, homecoming) = self.state().homecoming(*id)?;
+            Ok((home, homecoming.map(|h| Arrival::Home(Box::new(h)))))
         };
-        let tables = part.tables.iter().map(resolve).collect::<Result<_>>()?;
+        let tables = part.tables.iter().map(|id| Ok(resolve(id)?.0)).collect::<Result<_>>()?;
         let changes = part
             .changes
             .iter()
-            .map(|(id, changes)| Ok(TableChanges { table: resolve(id)?, changes: changes.clone() }))
+            .map(|(id, changes)| {
+                let (table, arrival) = resolve(id)?;
+                Ok(TableChanges { table, changes: changes.clone(), arrival })
+            })
             .collect::<Result<_>>()?;
         Ok((tables, changes))
     }
@@ -260,7 +271,17 @@ impl Repository {
             for id in &schema.added {
                 let made = self.state().made(*id).cloned();
                 let made = made.ok_or_else(|| Error::internal("a table of a merge is not known"))?;
-                tables::redefine(tx, &at_home(&made.table), &made.text).await?;
+                if made.table.revision.is_none() {
+                    tables::redefine(tx, &at_home(&made.table), &made.text).await?;
+                    continue;
+                }
+                let (home, homecoming) = self.state().homecoming(*id)?;
+                // First, as no two tables are at one place.
+                if let Some(retired) = homecoming.map(|h| h.retired) {
+                    let text = self.state().made(retired.id).map(|m| m.text.clone()).unwrap_or_default();
+                    tables::redefine(tx, &retired, &text).await?;
+                }
+                tables::redefine(tx, &home, &made.text).await?;
             }
         }
         Ok(())
@@ -389,7 +410,7 @@ impl Repository {
 
 /// A table as main has it.
 fn at_home(table: &Arc<TableDef>) -> Arc<TableDef> {
-    if !table.location.is_draft() {
+    if !table.location.is_draft() || table.retired.is_some() {
         return Arc::clone(table);
     }
     Arc::new(TableDef { location: table.location.home(), ..TableDef::clone(table) })

@@ -138,7 +138,11 @@ impl Repository {
             after: c.before.clone(),
         };
         let one = |(id, changes): &(_, Vec<RowChange>)| {
-            Ok(TableChanges { table: self.table_by_id(*id)?, changes: changes.iter().map(reverse).collect() })
+            Ok(TableChanges {
+                table: self.table_by_id(*id)?,
+                changes: changes.iter().map(reverse).collect(),
+                arrival: None,
+            })
         };
         part.changes.iter().map(one).collect()
     }

@@ -159,8 +159,15 @@ impl Repository {
     async fn register_one(&self, candidate: Candidate, key: Option<&[String]>) -> Result<Registered> {
         let Candidate { name, backend, found } = candidate;
         let schema = backend.describe(&found.location, key).await?;
-        let draft =
-            TableDef { id: TableId(0), name, location: found.location, schema, revision: None, source: None };
+        let draft = TableDef {
+            id: TableId(0),
+            name,
+            location: found.location,
+            schema,
+            revision: None,
+            retired: None,
+            source: None,
+        };
         let mut tx = self.store().write().await?;
         let table = tables::insert(&mut tx, &draft).await?;
         tx.commit().await?;

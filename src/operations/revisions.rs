@@ -59,10 +59,14 @@ impl Repository {
         Ok(())
     }
 
-    /// The versions that branches made of a table of main.
+    /// The other versions of a table.
     pub(super) fn revisions_of(&self, table: &TableDef) -> Vec<Arc<TableDef>> {
         let state = self.state();
-        state.all_tables().filter(|t| state.is_made_from(t.id, table.id)).cloned().collect()
+        state
+            .all_tables()
+            .filter(|t| t.id != table.id && state.are_related(t.id, table.id))
+            .cloned()
+            .collect()
     }
 }
 
@@ -73,6 +77,7 @@ fn over(table: &TableDef, new: Revision) -> Revision {
         of: old.of,
         columns: compose(&new.columns, &table.schema, &old.columns),
         whole: old.whole || new.whole,
+        own_values: old.own_values || new.own_values,
         statements: old.statements.iter().chain(&new.statements).cloned().collect(),
     }
 }

@@ -163,8 +163,15 @@ mod tests {
         let name = TableName::public(format!("t{}", id / 10));
         let location = Location::draft("crm", TableId(id), &name).unwrap();
         let schema = TableSchema { columns: vec![], key: vec![] };
-        let table =
-            Arc::new(TableDef { id: TableId(id), name, location, schema, revision: None, source: None });
+        let table = Arc::new(TableDef {
+            id: TableId(id),
+            name,
+            location,
+            schema,
+            revision: None,
+            retired: None,
+            source: None,
+        });
         Made { table, text: (id % 2).to_string() }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Segment, Source, TableDef, TableId, View};
+use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Segment, TableDef, TableId, View};
 
 use super::Tables;
 use crate::metadata::refs::{self, Branch, Lineage};
@@ -141,20 +141,22 @@ impl State {
         }
     }
 
-    /// Says of each revision where its rows on main are now.
+    /// Says of tables with several versions where their rows on main are now.
     fn find_sources(&mut self) {
-        let mut revisions: Vec<TableId> =
-            self.made.values().filter(|m| m.table.revision.is_some()).map(|m| m.table.id).collect();
-        // Versions before come first.
-        revisions.sort_unstable();
-        for id in revisions {
-            let Some(table) = self.made.get(&id).map(|m| Arc::clone(&m.table)) else { continue };
-            let older = table.revision.as_ref().and_then(|r| Some((self.table(r.of)?, r)));
-            let source = older.map(|(older, revision)| Source::of(older, &revision.columns));
-            if let Some(made) = self.made.get_mut(&id).filter(|m| m.table.source != source) {
-                made.table = Arc::new(TableDef { source, ..TableDef::clone(&table) });
+        let versions = self.all_tables().filter(|t| t.revision.is_some() || t.retired.is_some());
+        let find = |table: &Arc<TableDef>| {
+            let source = super::versions::source(table, &|id| self.table(id).cloned());
+            (table.source != source).then(|| Arc::new(TableDef { source, ..TableDef::clone(table) }))
+        };
+        let found: Vec<Arc<TableDef>> = versions.filter_map(find).collect();
+        let mut of_main = self.tables.by_id.clone();
+        for table in found {
+            match self.made.get_mut(&table.id) {
+                Some(made) => made.table = table,
+                None => drop(of_main.insert(table.id, table)),
             }
         }
+        self.tables = Arc::new(Tables::new(of_main));
     }
 
     /// A table, whoever sees it.

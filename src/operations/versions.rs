@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use epoch_adapter::{
-    Error, LineageId, Origin, Pair, Result, Side, TableDef, TableId, Touched, compose, sqlstate,
+    At, Column, Error, Homecoming, LineageId, Location, Origin, Pair, Result, Retired, Side, Source,
+    TableDef, TableId, Touched, compose, sqlstate, unchanged,
 };
 
 use super::DiffViews;
@@ -97,12 +98,38 @@ impl State {
         }
     }
 
+    /// How to compare what a lineage holds of a table, whether it is there or not, with a version of it. The lineage may
+    /// have nothing of the table but what main has, whatever it changed in another version.
+    pub(super) fn compare_stored(
+        &self,
+        (from, left): (Spot, TableId),
+        (to, right): (Spot, TableId),
+    ) -> Result<DiffViews> {
+        let mut paths = vec![(from, to)];
+        let versions = self.table(left).is_some_and(|t| t.revision.is_some());
+        if versions && from.0 != LineageId::MAIN {
+            paths.push(((LineageId::MAIN, At::Ordinal(self.layer(from.0)?.base)), from));
+        }
+        self.compare_over((from, left), (to, right), left, &paths)
+    }
+
     /// How to compare versions of a table, whether they are there or not.
     pub(super) fn compare_versions(
         &self,
         (from, left): (Spot, TableId),
         (to, right): (Spot, TableId),
         shape: TableId,
+    ) -> Result<DiffViews> {
+        self.compare_over((from, left), (to, right), shape, &[(from, to)])
+    }
+
+    /// As [`State::compare_versions`], with the history on these ways.
+    fn compare_over(
+        &self,
+        (from, left): (Spot, TableId),
+        (to, right): (Spot, TableId),
+        shape: TableId,
+        paths: &[(Spot, Spot)],
     ) -> Result<DiffViews> {
         let views = DiffViews {
             from: self.stored_view(from, left)?,
@@ -121,9 +148,12 @@ impl State {
         };
         let mut touched = Vec::new();
         for version in &versions {
-            let mut segments = self.stored_segments(from, to, version.id)?;
-            // Main's history is the first version's.
-            segments.retain(|s| s.lineage != LineageId::MAIN || version.source.is_none());
+            let mut segments = Vec::new();
+            for (from, to) in paths {
+                segments.extend(self.stored_segments(*from, *to, version.id)?);
+            }
+            // Main's history is one line, which each version has.
+            segments.retain(|s| s.lineage != LineageId::MAIN || version.id == newest.id);
             if !segments.is_empty() {
                 let key = key_in(newest, self.seen_as(newest, version)?.as_deref());
                 touched.push(Touched { table: Arc::clone(version), key, segments });
@@ -157,4 +187,131 @@ impl DiffViews {
             None => self.segments.is_empty(),
         }
     }
+}
+
+/// Where main's rows and history of a table with several versions are, in its columns; `None` if they are its own
+/// alone.
+pub(super) fn source(table: &TableDef, tables: Tables<'_>) -> Option<Source> {
+    let found = line(table, tables)?;
+    let trivial = found.rows.is_none() && found.images.len() == 1;
+    (!trivial).then_some(found)
+}
+
+/// Finds a table by its registration.
+pub(super) type Tables<'a> = &'a dyn Fn(TableId) -> Option<Arc<TableDef>>;
+
+/// Whether a version is, or was, main's table (or a draft that isn't a version of another table).
+fn was_home(table: &TableDef) -> bool {
+    table.revision.is_none() || table.retired.is_some() || !table.location.is_draft()
+}
+
+fn line(table: &TableDef, tables: Tables<'_>) -> Option<Source> {
+    if !was_home(table) {
+        let revision = table.revision.as_ref()?;
+        let older = tables(revision.of)?;
+        let source = line(&older, tables);
+        return Some(Source::of(&TableDef { source, ..TableDef::clone(&older) }, &revision.columns));
+    }
+    let mut images = earlier(table, tables)?;
+    images.extend(later(table, tables)?);
+    let next = table.retired.as_ref().and_then(|r| Some((r.by, r.columns.as_ref()?)));
+    let Some((by, columns)) = next else { return Some(Source { table: table.id, rows: None, images }) };
+    let newer = tables(by)?;
+    let of_newer = line(&newer, tables)?;
+    let rows = match of_newer.rows {
+        None => (newer.location.clone(), columns.clone()),
+        Some((place, inner)) => (place, compose(columns, &newer.schema, &inner)),
+    };
+    Some(Source { table: of_newer.table, rows: Some(rows), images })
+}
+
+type Images = Vec<(TableId, Vec<Origin>)>;
+
+/// The history of a version that was main's, and of those before it.
+fn earlier(table: &TableDef, tables: Tables<'_>) -> Option<Images> {
+    let mut images = vec![(table.id, unchanged(&table.schema))];
+    let Some(revision) = &table.revision else { return Some(images) };
+    let (mut columns, mut older) = (revision.columns.clone(), tables(revision.of)?);
+    while !was_home(&older) {
+        let revision = older.revision.as_ref()?;
+        columns = compose(&columns, &older.schema, &revision.columns);
+        older = tables(revision.of)?;
+    }
+    let before = earlier(&older, tables)?;
+    images.extend(before.into_iter().map(|(id, inner)| (id, compose(&columns, &older.schema, &inner))));
+    Some(images)
+}
+
+/// The history of the versions that took the place of one.
+fn later(table: &TableDef, tables: Tables<'_>) -> Option<Images> {
+    let Some((by, columns)) = table.retired.as_ref().and_then(|r| Some((r.by, r.columns.as_ref()?))) else {
+        return Some(Vec::new());
+    };
+    let newer = tables(by)?;
+    let mut images = vec![(by, columns.clone())];
+    let after = later(&newer, tables)?;
+    images.extend(after.into_iter().map(|(id, inner)| (id, compose(columns, &newer.schema, &inner))));
+    Some(images)
+}
+
+impl State {
+    /// A revision as main's table, and what else changes when it becomes that: nothing, if main has no version of it.
+    pub(super) fn homecoming(&self, id: TableId) -> Result<(Arc<TableDef>, Option<Homecoming>)> {
+        let lost = || Error::internal("a version of a table is not known");
+        let versions = self.versions(id);
+        let draft = versions.first().cloned().ok_or_else(lost)?;
+        let home = TableDef { location: draft.location.home(), ..TableDef::clone(&draft) };
+        let Some(before) = versions.iter().skip(1).find(|t| !t.location.is_draft()).cloned() else {
+            let tables = |other: TableId| {
+                if other == id { Some(Arc::new(home.clone())) } else { self.table(other).cloned() }
+            };
+            let source = source(&home, &tables);
+            return Ok((Arc::new(TableDef { source, ..home.clone() }), None));
+        };
+        let columns = self.seen_as(&draft, &before)?.ok_or_else(lost)?;
+        let back =
+            before.schema.columns.iter().map(|c| carried(&columns, &draft, c)).collect::<Option<Vec<_>>>();
+        let retired = TableDef {
+            location: Location::draft(&before.location.backend, before.id, &before.name)?,
+            retired: Some(Retired { by: id, columns: back }),
+            ..TableDef::clone(&before)
+        };
+        let then = |other: TableId| match other {
+            other if other == id => Some(Arc::new(home.clone())),
+            other if other == retired.id => Some(Arc::new(retired.clone())),
+            other => self.table(other).cloned(),
+        };
+        let after = |table: &TableDef| Arc::new(TableDef { source: source(table, &then), ..table.clone() });
+        let family =
+            self.all_tables().filter(|t| self.are_related(t.id, id) && t.id != id && t.id != retired.id);
+        let statements =
+            versions.iter().take_while(|t| t.id != retired.id).filter_map(|t| t.revision.as_ref());
+        let statements: Vec<_> = statements.map(|r| r.statements.clone()).collect();
+        let homecoming = Homecoming {
+            retired: after(&retired),
+            draft,
+            statements: statements.into_iter().rev().flatten().collect(),
+            others: family.map(|t| after(t)).collect(),
+            before,
+        };
+        Ok((after(&home), Some(homecoming)))
+    }
+
+    /// Whether two tables are versions of one, by whatever ways.
+    pub(super) fn are_related(&self, a: TableId, b: TableId) -> bool {
+        self.first_version(a) == self.first_version(b)
+    }
+
+    /// The first version of a table.
+    pub(super) fn first_version(&self, table: TableId) -> TableId {
+        self.versions(table).last().map_or(table, |t| t.id)
+    }
+}
+
+/// The column of a newer version that a column is there still, unchanged.
+fn carried(columns: &[Origin], newer: &TableDef, column: &Column) -> Option<Origin> {
+    let same =
+        |o: &Origin| matches!(o, Origin::Column { name, casts } if *name == column.name && casts.is_empty());
+    let found = columns.iter().position(same).and_then(|i| newer.schema.columns.get(i))?;
+    Some(Origin::Column { name: found.name.clone(), casts: Vec::new() })
 }

@@ -43,6 +43,7 @@ fn table(id: i64, backend: &str, name: &str, columns: Vec<Column>) -> Arc<TableD
         location: Location { kind, backend: backend.into(), schema, table: name.into() },
         schema: TableSchema { columns, key: vec![0] },
         revision: None,
+        retired: None,
         source: None,
     })
 }

@@ -56,6 +56,8 @@ pub struct TableChanges {
     pub table: Arc<TableDef>,
     /// At most one change per key.
     pub changes: Vec<RowChange>,
+    /// Of a version of a table that the lineage gets with these changes, how.
+    pub arrival: Option<crate::Arrival>,
 }
 
 /// One keyed write of a transaction.

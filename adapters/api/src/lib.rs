@@ -31,7 +31,10 @@ pub use draft::{Definition, DraftChange, Piece, Statement};
 pub use error::{Error, Result};
 pub use location::{BackendKind, Location, schema_of_draft};
 pub use predicate::{Comparison, Predicate};
-pub use revision::{Origin, Pair, Part, Replay, Revision, Side, Source, Touched, compose};
+pub use revision::{
+    Arrival, Homecoming, Origin, Pair, Part, Replay, Retired, Revision, Seen, Side, Source, Touched, compose,
+    unchanged,
+};
 pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema};
 pub use value::{Row, Value};
 pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
@@ -167,7 +170,8 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// says. Exact under concurrent writers: contains what was committed in the backend when it
     /// ran, what is in flight falls into the next one. Repeating it with the same `operation`
     /// returns the first run's result and changes nothing. On main, a draft whose changes are given
-    /// under its home's definition first becomes the table there.
+    /// under its home's definition first becomes the table there; a revision takes the place of the version that is
+    /// there (see [`TableChanges::arrival`]).
     async fn seal(
         &self,
         operation: &str,

@@ -30,33 +30,95 @@ pub struct Revision {
     /// The change was one that works out each row anew, so the branch's layer holds all of them, and
     /// [`Revision::columns`] don't say all.
     pub whole: bool,
+    /// Rows have values of their own in new columns (a volatile default, an identity): done again, the change would
+    /// give others.
+    #[serde(default)]
+    pub own_values: bool,
     /// What the client did, in order.
     pub statements: Vec<Replay>,
 }
 
-/// Where a revision's rows on main are: the first version of the table, and the columns in its terms.
+/// Where main's rows of a version of a table are, and main's history, in the columns of this version.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// The first version.
+    /// The version that is main's table now, or was the last one that was.
     pub table: TableId,
-    /// Its place.
-    pub location: Location,
-    /// Where the columns come from, in the revision's order.
-    pub columns: Vec<Origin>,
+    /// The base with main's rows; `None` if it is the version's own.
+    pub rows: Option<Seen>,
+    /// The versions with history of main, which together are one line of it.
+    pub images: Vec<(TableId, Vec<Origin>)>,
 }
+
+/// A place, and where columns come from in terms of those that it has.
+pub type Seen = (Location, Vec<Origin>);
 
 impl Source {
     /// The source of a table whose columns come from those of `older`.
     pub fn of(older: &TableDef, columns: &[Origin]) -> Self {
+        let own = (older.location.clone(), columns.to_vec());
         match &older.source {
+            None => Self { table: older.id, rows: Some(own), images: vec![(older.id, columns.to_vec())] },
             Some(source) => Self {
                 table: source.table,
-                location: source.location.clone(),
-                columns: compose(columns, &older.schema, &source.columns),
+                rows: match &source.rows {
+                    None => Some(own),
+                    Some((place, inner)) => Some((place.clone(), compose(columns, &older.schema, inner))),
+                },
+                images: source
+                    .images
+                    .iter()
+                    .map(|(id, inner)| (*id, compose(columns, &older.schema, inner)))
+                    .collect(),
             },
-            None => Self { table: older.id, location: older.location.clone(), columns: columns.to_vec() },
         }
     }
+
+    /// A column of the version that main has now, if it is one still.
+    pub fn column_on_main(&self, index: usize) -> Option<(&Location, &str)> {
+        match self.rows.as_ref().and_then(|(place, columns)| Some((place, columns.get(index)?))) {
+            Some((place, Origin::Column { name, .. })) => Some((place, name)),
+            _ => None,
+        }
+    }
+}
+
+/// A version of a table that was main's, until a merge brought a newer one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retired {
+    /// The newer version.
+    pub by: TableId,
+    /// Where the columns come from in terms of the newer version's. `None`: not all can be told, so when the
+    /// newer one came, all rows were noted in the history.
+    pub columns: Option<Vec<Origin>>,
+}
+
+/// The columns as they are.
+pub fn unchanged(schema: &TableSchema) -> Vec<Origin> {
+    schema.columns.iter().map(|c| Origin::Column { name: c.name.clone(), casts: Vec::new() }).collect()
+}
+
+/// Where a revision comes to with a merge.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Arrival {
+    /// To main: it takes the place of main's table.
+    Home(Box<Homecoming>),
+    /// To a branch: its constraints are checked over the rows that the branch sees.
+    Branch,
+}
+
+/// How a revision becomes main's table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Homecoming {
+    /// Main's table as it is before.
+    pub before: Arc<TableDef>,
+    /// The same version afterwards: at a place of its own, for old commits and branches.
+    pub retired: Arc<TableDef>,
+    /// The revision before.
+    pub draft: Arc<TableDef>,
+    /// What is done to main's table, in order.
+    pub statements: Vec<Replay>,
+    /// Other versions of the table, as they are afterwards: what main has of them is seen another way.
+    pub others: Vec<Arc<TableDef>>,
 }
 
 /// Columns that come from those of a table (`middle`) which come from others themselves (`inner`).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::{Location, Revision, Source};
+use crate::{Location, Retired, Revision, Source};
 
 /// A registration's number; unique in a repository, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -138,7 +138,10 @@ pub struct TableDef {
     /// Of a version of another table, how it comes from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
-    /// Of such a version, where its rows on main are. Not stored: the first version may move.
+    /// Of a version that was main's table and isn't any more, what took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired: Option<Retired>,
+    /// Of a table with several versions, where its rows on main are. Not stored: they may move.
     #[serde(skip)]
     pub source: Option<Source>,
 }

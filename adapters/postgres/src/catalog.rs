@@ -171,7 +171,8 @@ pub(crate) async fn row_estimate(client: &Object, table: &TableDef) -> Result<i6
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         JOIN pg_class r ON r.oid = c.oid OR r.oid IN (SELECT p.relid FROM pg_partition_tree(c.oid) p WHERE p.isleaf)
         WHERE n.nspname = $1 AND c.relname = $2";
-    let location = table.source.as_ref().map_or(&table.location, |source| &source.location);
+    let source = table.source.as_ref().and_then(|source| source.rows.as_ref());
+    let location = source.map_or(&table.location, |(place, _)| place);
     let schema = location.schema.as_deref().unwrap_or("public");
     let row = client.query_opt(ESTIMATE, &[&schema, &location.table]).await.map_err(pg)?;
     row.map_or(Ok(0), |row| row.try_get(0).map_err(pg))

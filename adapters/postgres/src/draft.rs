@@ -169,7 +169,7 @@ pub(crate) async fn bring_home(tx: &Tx, changes: &[TableChanges]) -> Result<()> 
         let sql = format!("SELECT schema_name FROM epoch.registered WHERE id = {}", table.id.0);
         let Some(place) = texts(tx, &sql).await?.into_iter().flatten().flatten().next() else { continue };
         let draft = Location { schema: Some(place), ..table.location.clone() };
-        if draft.is_draft() && draft.home() == table.location {
+        if draft.is_draft() && draft.home() == table.location && change.arrival.is_none() {
             moved.push((TableDef { location: draft, ..TableDef::clone(table) }, table));
         }
     }

@@ -204,14 +204,11 @@ async fn defaults(client: &Object, table: &TableDef) -> Result<String> {
 
 /// The sequence that a column of a revision draws from on main, if it is a column of main's table.
 async fn main_sequence(client: &Object, table: &TableDef, column: &str) -> Result<Option<String>> {
-    let origin = table
-        .source
-        .as_ref()
-        .zip(table.schema.index_of(column))
-        .and_then(|(s, i)| s.columns.get(i).map(|origin| (s, origin)));
-    let Some((source, epoch_adapter::Origin::Column { name, .. })) = origin else { return Ok(None) };
-    let place = crate::of_main::place(source);
-    let row = client.query_one("SELECT pg_get_serial_sequence($1, $2)", &[&place, name]).await.map_err(pg)?;
+    let source = table.source.as_ref().zip(table.schema.index_of(column));
+    let Some((location, name)) = source.and_then(|(s, i)| s.column_on_main(i)) else { return Ok(None) };
+    let place = crate::of_main::place(location);
+    let row =
+        client.query_one("SELECT pg_get_serial_sequence($1, $2)", &[&place, &name]).await.map_err(pg)?;
     row.try_get(0).map_err(pg)
 }
 

@@ -13,6 +13,7 @@ mod draft;
 mod drift;
 mod error;
 mod foreign_keys;
+mod homecoming;
 mod install;
 mod layer;
 pub mod layout;

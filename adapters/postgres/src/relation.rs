@@ -193,7 +193,7 @@ impl Parts {
             "0",
             "0",
         ];
-        arms.push(arm(&of_main::images(table), tags));
+        arms.extend(of_main::parts_of_images(table).iter().map(|part| arm(part, tags)));
         arms.push(arm(&of_main::rows(table), [own, main, zero, inf, zero, inf, zero, "true", "1", "1", "0"]));
         format!(
             "(SELECT {list} FROM ({}) epoch_x WHERE {})",
@@ -353,6 +353,7 @@ mod tests {
             },
             schema: TableSchema { columns: vec![column("id"), column("odd \" name")], key: vec![0] },
             revision: None,
+            retired: None,
             source: None,
         }
     }

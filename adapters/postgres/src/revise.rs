@@ -65,7 +65,8 @@ pub(crate) async fn revise(
     let text = draft::text(tx, &table.location).await?.unwrap_or_default();
     // What it was made from may have been written anew itself.
     whole |= of.revision.as_ref().is_some_and(|r| r.whole);
-    let revision = Revision { of: of.id, columns: origins, whole, statements: vec![replay] };
+    let own_values = columns.iter().any(|c| c.own_values);
+    let revision = Revision { of: of.id, columns: origins, whole, own_values, statements: vec![replay] };
     Ok(Definition { schema: table.schema, text, revision: Some(revision) })
 }
 
@@ -98,7 +99,7 @@ async fn is_true(tx: &Tx, query: &str) -> Result<bool> {
 }
 
 /// Makes an empty table like another one, with indexes and constraints of the same names.
-async fn clone(tx: &Tx, of: &TableDef, table: &TableDef) -> Result<()> {
+pub(crate) async fn clone(tx: &Tx, of: &TableDef, table: &TableDef) -> Result<()> {
     let (to, schema) = (base(table), table.location.schema.as_deref().unwrap_or_default());
     let mut script = format!(
         "CREATE SCHEMA {}; CREATE TABLE {to} (LIKE {} INCLUDING ALL EXCLUDING INDEXES);\n",
@@ -161,6 +162,8 @@ struct Found {
     before: Option<usize>,
     /// Of that column, whether it is the same type still.
     same_type: bool,
+    /// Of a new column, whether rows have values of their own in it.
+    own_values: bool,
 }
 
 impl Found {
@@ -202,7 +205,7 @@ async fn columns(tx: &Tx, table: &TableDef, of: &TableDef, statement: &Statement
             None => cell(6).map(Origin::Value),
         };
         let name = cell(1).unwrap_or_default();
-        out.push(Found { name, type_name, not_null: is(3), origin, before, same_type });
+        out.push(Found { name, type_name, not_null: is(3), origin, before, same_type, own_values: is(7) });
     }
     Ok(out)
 }
@@ -274,8 +277,12 @@ impl Known {
         columns: &[Found],
         rows: &str,
     ) -> Result<()> {
-        for column in columns.iter().filter(|c| c.not_null) {
-            check_not_null(tx, table, of, column, rows).await?;
+        let was_not_null = |c: &Found| {
+            let before = c.before.and_then(|i| of.schema.columns.get(i));
+            before.is_some_and(|before| !before.nullable && c.same_type)
+        };
+        for column in columns.iter().filter(|c| c.not_null && !was_not_null(c)) {
+            check_not_null(tx, table, &column.name, rows).await?;
         }
         let sql = format!(
             "SELECT oid, conname, convalidated, pg_get_expr(conbin, conrelid) FROM pg_constraint \
@@ -297,19 +304,27 @@ impl Known {
     }
 }
 
-/// 23502 if the branch sees a row without a value.
-async fn check_not_null(tx: &Tx, table: &TableDef, of: &TableDef, column: &Found, rows: &str) -> Result<()> {
-    let before = column.before.and_then(|i| of.schema.columns.get(i));
-    if before.is_some_and(|c| !c.nullable && column.same_type) {
-        return Ok(());
+/// What all constraints of a revision demand of the rows that a branch sees, which are another branch's than those it
+/// was made over.
+pub(crate) async fn verify(tx: &Tx, table: &TableDef, layer: Layer) -> Result<()> {
+    let view = View { layer, at: epoch_adapter::At::Working };
+    let rows = format!("{} {}", relation::scanning(table, &view), quote(&table.location.table));
+    for column in table.schema.columns.iter().filter(|c| !c.nullable) {
+        check_not_null(tx, table, &column.name, &rows).await?;
     }
-    let sql = format!("SELECT EXISTS (SELECT FROM {rows} WHERE {} IS NULL)", quote(&column.name));
+    let none = Known { constraints: Vec::new(), indexes: Vec::new() };
+    none.check_rows(tx, (table, table), &[], &rows).await
+}
+
+/// 23502 if the branch sees a row without a value.
+async fn check_not_null(tx: &Tx, table: &TableDef, column: &str, rows: &str) -> Result<()> {
+    let sql = format!("SELECT EXISTS (SELECT FROM {rows} WHERE {} IS NULL)", quote(column));
     if !is_true(tx, &sql).await? {
         return Ok(());
     }
     let message =
-        format!("column \"{}\" of relation \"{}\" contains null values", column.name, table.location.table);
-    Err(of_table(Error::new(sqlstate::NOT_NULL_VIOLATION, message), table).with_column(&column.name))
+        format!("column \"{column}\" of relation \"{}\" contains null values", table.location.table);
+    Err(of_table(Error::new(sqlstate::NOT_NULL_VIOLATION, message), table).with_column(column))
 }
 
 fn of_table(error: Error, table: &TableDef) -> Error {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use epoch_adapter::{
-    Error, Layer, Ordinal, Result, SealMode, Sealed, TableChanges, TableDef, TableStats, sqlstate,
+    Arrival, Error, Layer, Ordinal, Result, SealMode, Sealed, TableChanges, TableDef, TableStats, sqlstate,
 };
 
 use crate::diff::counts;
@@ -12,7 +12,7 @@ use crate::layout::{PENDING, history};
 use crate::pending::{current, with_pending};
 use crate::text::{columns, fill, join, key, same_key};
 use crate::tx::{Tx, texts};
-use crate::{apply, draft, drift};
+use crate::{apply, draft, drift, homecoming, of_main, revise};
 
 const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
 
@@ -46,6 +46,7 @@ pub(crate) async fn seal(
     }
     if layer.is_main() {
         draft::bring_home(tx, changes).await?;
+        homecoming::all(tx, changes, ordinal).await?;
     }
     let concerned = if layer.is_main() {
         tables.to_vec()
@@ -62,6 +63,9 @@ pub(crate) async fn seal(
         return Ok(Outcome::Unadopted(found.unadopted));
     }
     apply::apply(tx, layer, changes).await?;
+    for change in changes.iter().filter(|c| matches!(c.arrival, Some(Arrival::Branch))) {
+        revise::verify(tx, &change.table, layer).await?;
+    }
     let mut published = Sealed::default();
     // Taken after the lock: what an earlier sealer saw as in flight and is committed now is in it.
     let snapshot = texts(tx, "SELECT pg_current_snapshot()").await?;
@@ -140,6 +144,7 @@ fn statement(table: &TableDef, layer: Layer, ordinal: Ordinal, snapshot: &str, m
         SEAL_SQL,
         &[
             ("history", &history(table)),
+            ("line", &if layer.is_main() { of_main::images(table) } else { history(table) }),
             ("lineage", &layer.lineage.0.to_string()),
             ("ordinal", &ordinal.to_string()),
             ("snapshot", snapshot),

@@ -13,3 +13,4 @@ mod partitions;
 mod plans;
 mod roundtrip;
 mod values;
+mod versions;

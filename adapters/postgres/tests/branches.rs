@@ -141,6 +141,7 @@ async fn changes_are_applied_to_a_branch() {
                 RowChange { key: row(&["2"]), before: Some(row(&["2", "v2"])), after: None },
                 RowChange { key: row(&["6"]), before: None, after: Some(row(&["6", "v6"])) },
             ],
+            arrival: None,
         }]
     };
     let stale = db.adapter.seal("s", &tables, BRANCH, 1, &changes("main"), SealMode::All).await.unwrap_err();
@@ -154,6 +155,7 @@ async fn changes_are_applied_to_a_branch() {
     let hidden = [TableChanges {
         table: Arc::clone(&table),
         changes: vec![RowChange { key: row(&["3"]), before: None, after: Some(row(&["3", "x"])) }],
+        arrival: None,
     }];
     let error = db.adapter.seal("h", &tables, BRANCH, 2, &hidden, SealMode::All).await.unwrap_err();
     assert_eq!(error.code(), "40001");

@@ -212,6 +212,7 @@ async fn changes_are_applied_before_a_commit() {
                 change(&["2"], Some(&["2", "2", "4", "2"]), Some(&["2", "2", "4", "1"])),
                 change(&["9"], None, Some(&["9", "3", "6", "9"])),
             ],
+            arrival: None,
         },
         TableChanges {
             table: Arc::clone(&tables[1]),
@@ -219,6 +220,7 @@ async fn changes_are_applied_before_a_commit() {
                 change(&["1"], Some(&["1", "a"]), None),
                 change(&["3"], None, Some(&["3", "it's \\ new"])),
             ],
+            arrival: None,
         },
     ];
     client.batch_execute("INSERT INTO parent VALUES (7, 'other work')").await.unwrap();
@@ -266,6 +268,7 @@ async fn a_row_that_changed_meanwhile_stops_everything() {
                 change(&["1"], Some(&["1", "a"]), Some(&["1", "z"])),
                 RowChange { key: row(&[key]), before, after },
             ],
+            arrival: None,
         }];
         let error = db.adapter.seal("x", &tables, Layer::MAIN, 1, &changes, SealMode::All).await.unwrap_err();
         assert_eq!(error.code(), "40001");
@@ -338,6 +341,7 @@ async fn many_rows_in_one_commit() {
             .into_iter()
             .map(|c| RowChange { key: c.key, before: c.after, after: c.before })
             .collect(),
+        arrival: None,
     }];
     let layer = Layer { lineage: LineageId(7), base: 2 };
     let start = std::time::Instant::now();

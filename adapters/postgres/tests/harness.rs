@@ -64,6 +64,7 @@ impl Db {
             location,
             schema,
             revision: None,
+            retired: None,
             source: None,
         })
     }

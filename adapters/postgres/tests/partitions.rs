@@ -131,7 +131,7 @@ async fn a_branch_of_a_partitioned_table_is_one_table() {
     let changes = db.diff(&table, main_at(0), at(BRANCH, 1), &[segment(7, 0, At::Ordinal(1))]).await;
     let mine: Vec<_> =
         changes.into_iter().filter(|c| c.key != row(&["2", "2"]) && c.key != row(&["3", "3"])).collect();
-    let merge = TableChanges { table: table.clone(), changes: mine };
+    let merge = TableChanges { table: table.clone(), changes: mine, arrival: None };
     db.adapter
         .seal("merge", std::slice::from_ref(&table), Layer::MAIN, 2, &[merge], SealMode::Own)
         .await

@@ -44,6 +44,7 @@ async fn extremes_survive() {
             .iter()
             .map(|c| RowChange { key: c.key.clone(), before: None, after: c.before.clone() })
             .collect(),
+        arrival: None,
     }];
     db.adapter.seal("back", &tables, Layer::MAIN, 2, &changes, SealMode::All).await.unwrap();
     assert_eq!(one(&client, sum).await, before);

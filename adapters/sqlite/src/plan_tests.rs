@@ -30,6 +30,7 @@ fn fixture(ddl: &str, analyze: &str) -> Fixture {
         location,
         schema,
         revision: None,
+        retired: None,
         source: None,
     };
     install::install(&mut conn, &table).unwrap();

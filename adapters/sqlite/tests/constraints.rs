@@ -287,8 +287,12 @@ async fn a_merge_is_checked_and_does_not_cascade() {
         assert_eq!((e.code(), e.constraint()), ("23503", Some("by_customer")));
         let items: Vec<_> = s.db.rows(&s.items, working(layer)).await.into_iter().take(2).map(gone).collect();
         let changes = [
-            epoch_adapter::TableChanges { table: s.orders.clone(), changes: vec![gone(order)] },
-            epoch_adapter::TableChanges { table: s.items.clone(), changes: items },
+            epoch_adapter::TableChanges {
+                table: s.orders.clone(),
+                changes: vec![gone(order)],
+                arrival: None,
+            },
+            epoch_adapter::TableChanges { table: s.items.clone(), changes: items, arrival: None },
         ];
         let tables = [s.customers.clone(), s.orders.clone(), s.items.clone()];
         let done =

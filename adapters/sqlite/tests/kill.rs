@@ -41,9 +41,10 @@ async fn child() {
         location,
         schema,
         revision: None,
+        retired: None,
         source: None,
     });
-    let changes = [TableChanges { table: table.clone(), changes: changes() }];
+    let changes = [TableChanges { table: table.clone(), changes: changes(), arrival: None }];
     println!("\nready");
     adapter.seal("op", &[table], Layer::MAIN, 1, &changes, SealMode::All).await.unwrap();
     println!("\nsealed");
@@ -105,7 +106,7 @@ async fn all_or_nothing() {
             }
         }
         // The operation can be repeated (or is known to be done).
-        let changes = [TableChanges { table: table.clone(), changes: changes() }];
+        let changes = [TableChanges { table: table.clone(), changes: changes(), arrival: None }];
         let again =
             adapter.seal("op", &[table.clone()], Layer::MAIN, 1, &changes, SealMode::All).await.unwrap();
         assert_eq!(again.tables[0].1.rows(), ROWS);

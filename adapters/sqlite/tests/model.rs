@@ -360,7 +360,7 @@ impl World {
         self.operations += 1;
         let own: Vec<Row> = changes.iter().map(|c| self.folded(&c.key)).collect();
         let (layer, ordinal) = (self.lines[line].layer, self.lines[line].ordinals.len() as Ordinal);
-        let changes = [epoch_adapter::TableChanges { table: self.table.clone(), changes }];
+        let changes = [epoch_adapter::TableChanges { table: self.table.clone(), changes, arrival: None }];
         let operation = format!("op{}", self.operations);
         let tables = [self.table.clone()];
         let sealed = self.db.adapter.seal(&operation, &tables, layer, ordinal, &changes, mode).await.unwrap();

@@ -142,6 +142,7 @@ impl Pair {
                 location,
                 schema,
                 revision: None,
+                retired: None,
                 source: None,
             });
             adapter.install(&def).await.unwrap();

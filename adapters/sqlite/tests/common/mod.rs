@@ -87,6 +87,7 @@ impl Db {
             location,
             schema,
             revision: None,
+            retired: None,
             source: None,
         })
     }
@@ -128,7 +129,7 @@ impl Db {
         mode: SealMode,
     ) -> Result<Sealed, Error> {
         let operation = format!("apply-{}-{ordinal}", layer.lineage.0);
-        let changes = [TableChanges { table: Arc::clone(table), changes }];
+        let changes = [TableChanges { table: Arc::clone(table), changes, arrival: None }];
         self.adapter.seal(&operation, &[Arc::clone(table)], layer, ordinal, &changes, mode).await
     }
 

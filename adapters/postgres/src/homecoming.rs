@@ -1,0 +1,123 @@
+//! A revision becomes main's table: what the client did on the branch is done to main's table, and the version that
+//! was there gets a place of its own, for commits and branches that have it.
+//!
+//! Main's history is one line over all versions that were main's: each sees the others' images in its own columns. Where
+//! an older version can't be told from the newer one (a column was dropped), all rows are noted in its history
+//! before, as PostgreSQL itself would write the table anew.
+
+use std::sync::Arc;
+
+use epoch_adapter::{Arrival, Error, Homecoming, Layer, Ordinal, Result, TableChanges, TableDef, sqlstate};
+
+use crate::error::pg;
+use crate::layout::{PENDING, base, history, literal, overlay, overlay_schema, quote};
+use crate::text::{columns, same_key};
+use crate::tx::Tx;
+use crate::{catalog, draft, drift, install, of_main, pending, revise};
+
+/// Those among the changes of a merge into main that become main's tables with it.
+pub(crate) async fn all(tx: &Tx, changes: &[TableChanges], ordinal: Ordinal) -> Result<()> {
+    for change in changes {
+        if let Some(Arrival::Home(home)) = &change.arrival {
+            one(tx, &change.table, home, ordinal).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn one(tx: &Tx, table: &TableDef, home: &Homecoming, ordinal: Ordinal) -> Result<()> {
+    let Homecoming { before, retired, draft, statements, others } = home;
+    // Who waits for such a lock keeps out all others.
+    tx.batch_execute("SET LOCAL lock_timeout = '15s'").await.map_err(pg)?;
+    install::lock(tx).await?;
+    let lock = format!(
+        "LOCK TABLE {}, {}, {} IN ACCESS EXCLUSIVE MODE",
+        base(before),
+        overlay(before),
+        overlay(draft)
+    );
+    tx.batch_execute(&lock).await.map_err(pg)?;
+    check(tx, before).await?;
+    revise::clone(tx, before, retired).await?;
+    let lossless = retired.retired.as_ref().is_some_and(|r| r.columns.is_some());
+    if !lossless {
+        tx.batch_execute(&note_all(before, ordinal)).await.map_err(pg)?;
+    }
+    for version in [before, draft].into_iter().chain(others) {
+        install::drop_triggers(tx, version).await?;
+    }
+    for statement in statements {
+        draft::run(tx, table, &statement.statement()).await?;
+    }
+    tx.batch_execute(&moves(before, retired, draft, table)).await.map_err(pg)?;
+    same(tx, table).await?;
+    for version in [table, retired].into_iter().chain(others.iter().map(|t| &**t)) {
+        install::guards(tx, version).await?;
+    }
+    tx.batch_execute("SET LOCAL lock_timeout = DEFAULT").await.map_err(pg)
+}
+
+/// 55000 if main has changes of the table that no commit has. Those that came to nothing are forgotten.
+async fn check(tx: &Tx, table: &Arc<TableDef>) -> Result<()> {
+    drift::check(tx, std::slice::from_ref(table)).await?;
+    if pending::pending(tx, std::slice::from_ref(table), Layer::MAIN).await?.is_empty() {
+        let forget = format!(
+            "DELETE FROM {} WHERE epoch_lineage = 1 AND epoch_to = {PENDING} AND epoch_seq > 0",
+            history(table)
+        );
+        return tx.batch_execute(&forget).await.map_err(pg);
+    }
+    let message =
+        format!("table \"{}\", which the merge alters, has uncommitted changes on main", table.name);
+    Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message).with_hint("Commit them first."))
+}
+
+/// Notes all rows of main's table as what they were until now.
+fn note_all(table: &TableDef, ordinal: Ordinal) -> String {
+    format!(
+        "INSERT INTO {} (epoch_lineage, {}, epoch_existed, epoch_xid, epoch_from, epoch_to, epoch_depth) \
+         SELECT 1, {}, true, NULL, coalesce((SELECT max(g.epoch_to) FROM {} g WHERE g.epoch_lineage = 1 AND {}), 0), {ordinal}, 0 \
+         FROM {} b",
+        history(table),
+        columns(table, ""),
+        pending::images(table, "b"),
+        of_main::images(table),
+        same_key(table, "g", "b"),
+        base(table)
+    )
+}
+
+/// The overlays change places with the versions.
+fn moves(before: &TableDef, retired: &TableDef, draft: &TableDef, table: &TableDef) -> String {
+    let schema = |t: &TableDef| t.location.schema.clone().unwrap_or_default();
+    format!(
+        "CREATE SCHEMA {retired_overlays}; ALTER TABLE {old} SET SCHEMA {retired_overlays}; \
+         ALTER TABLE {new} SET SCHEMA {overlays}; \
+         DROP SCHEMA {draft_overlays} CASCADE; DROP SCHEMA {draft_schema} CASCADE; \
+         UPDATE epoch.registered SET schema_name = {retired_name} WHERE id = {old_id}; \
+         UPDATE epoch.registered SET schema_name = {home_name} WHERE id = {new_id}",
+        retired_overlays = quote(&overlay_schema(retired)),
+        old = overlay(before),
+        new = overlay(draft),
+        overlays = quote(&overlay_schema(table)),
+        draft_overlays = quote(&overlay_schema(draft)),
+        draft_schema = quote(&schema(draft)),
+        retired_name = literal(&schema(retired)),
+        home_name = literal(&schema(table)),
+        old_id = before.id.0,
+        new_id = table.id.0,
+    )
+}
+
+/// 55000 if the statements made something else of main's table than of the branch's.
+async fn same(tx: &Tx, table: &TableDef) -> Result<()> {
+    let schema = table.location.schema.as_deref().unwrap_or("public");
+    let now = catalog::columns(tx, schema, &table.location.table).await?;
+    let shape = |c: &epoch_adapter::Column| (c.name.clone(), c.type_name.clone(), c.generated);
+    if now.iter().map(shape).eq(table.schema.columns.iter().map(shape)) {
+        return Ok(());
+    }
+    let message = format!("table \"{}\" cannot be altered on main as it was on the branch", table.name);
+    Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .with_detail("It would have other columns, or another order of them."))
+}
