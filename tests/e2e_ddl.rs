@@ -706,3 +706,98 @@ fn a_crash_leaves_all_or_nothing() {
     f.direct().exec("INSERT INTO t VALUES (2, 'two')");
     assert_eq!(status(&mut f.main()), ["t|modified|1|0|0"], "the table on main is captured");
 }
+
+/// What every ref shows of `t`: the commit of a branch, by its hash, and the branch.
+fn shown(fixture: &Fixture, branches: &[&str]) -> Vec<Vec<String>> {
+    let mut all = Vec::new();
+    for branch in branches {
+        let mut conn = fixture.on(branch);
+        let rows = conn.lines("SELECT id, v FROM t ORDER BY id");
+        let hash = conn.one("SELECT epoch_hashof('HEAD')");
+        assert_eq!(fixture.on(&hash).lines("SELECT id, v FROM t ORDER BY id"), rows, "{branch} at {hash}");
+        all.push(rows);
+    }
+    all
+}
+
+#[test]
+fn a_table_that_was_dropped_and_made_again_is_there_after_a_merge() {
+    need_postgres!();
+    for again in ["id int PRIMARY KEY, v text", "id int PRIMARY KEY, v varchar(9), n int"] {
+        let fixture = Fixture::registered("CREATE TABLE other (id int PRIMARY KEY)");
+        let mut p = fixture.branch("p");
+        p.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
+        p.exec("INSERT INTO t VALUES (1, 'old')");
+        p.exec("SELECT * FROM epoch_commit('made')");
+        p.exec("SELECT * FROM epoch_branch('q')");
+        let mut q = fixture.on("q");
+        q.exec("DROP TABLE t");
+        q.exec(&format!("CREATE TABLE t ({again})"));
+        q.exec("INSERT INTO t (id, v) VALUES (2, 'new')");
+        q.exec("SELECT * FROM epoch_commit('again')");
+        p.exec("SELECT * FROM epoch_merge('q')");
+        assert_eq!(shown(&fixture, &["p", "q"]), [["2|new"], ["2|new"]], "{again}");
+        fixture.main().exec("SELECT * FROM epoch_merge('q')");
+        assert_eq!(shown(&fixture, &["main", "p", "q"]), [["2|new"], ["2|new"], ["2|new"]], "{again}");
+        assert_eq!(fixture.direct().lines("SELECT id, v FROM t"), ["2|new"]);
+    }
+}
+
+#[test]
+fn tables_made_alike_on_two_branches_go_on_as_one() {
+    need_postgres!();
+    let fixture = Fixture::registered("CREATE TABLE other (id int PRIMARY KEY)");
+    let (mut d, mut e) = (fixture.branch("d"), fixture.branch("e"));
+    for (conn, row) in [(&mut d, "(1, 'd')"), (&mut e, "(2, 'e')")] {
+        conn.exec("CREATE TABLE t (id int PRIMARY KEY, v text)");
+        conn.exec(&format!("INSERT INTO t VALUES {row}"));
+        conn.exec("SELECT * FROM epoch_commit('made')");
+    }
+    d.exec("SELECT * FROM epoch_merge('e')");
+    assert_eq!(shown(&fixture, &["d", "e"]), [vec!["1|d", "2|e"], vec!["2|e"]]);
+    e.exec("INSERT INTO t VALUES (3, 'late')");
+    assert_eq!(e.err("SELECT * FROM epoch_merge('d')").code(), "55000");
+    assert_eq!(e.lines("SELECT id, v FROM t ORDER BY id"), ["2|e", "3|late"]);
+    e.exec("SELECT * FROM epoch_commit('late')");
+    e.exec("UPDATE t SET v = 'E' WHERE id = 2");
+    e.exec("SELECT * FROM epoch_commit('changed')");
+    d.exec("DELETE FROM t WHERE id = 1");
+    d.exec("SELECT * FROM epoch_commit('deleted')");
+    d.exec("SELECT * FROM epoch_merge('e')");
+    assert_eq!(shown(&fixture, &["d", "e"]), [vec!["2|E", "3|late"], vec!["2|E", "3|late"]]);
+    e.exec("SELECT * FROM epoch_merge('d')");
+    assert_eq!(shown(&fixture, &["d", "e"]), [vec!["2|E", "3|late"], vec!["2|E", "3|late"]]);
+    fixture.main().exec("SELECT * FROM epoch_merge('e')");
+    assert_eq!(shown(&fixture, &["main"]), [["2|E", "3|late"]]);
+}
+
+#[test]
+fn a_merge_into_main_waits_for_a_locked_row_for_some_time_only() {
+    need_postgres!();
+    let fixture = Fixture::registered(
+        "CREATE TABLE mp (id int PRIMARY KEY, v int); CREATE TABLE mw (id int PRIMARY KEY, v int); \
+         INSERT INTO mp VALUES (1, 1); INSERT INTO mw VALUES (1, 1), (2, 2)",
+    );
+    let mut branch = fixture.branch("mb");
+    branch.exec("CREATE TABLE mc (id int PRIMARY KEY, p int REFERENCES mp)");
+    branch.exec("INSERT INTO mc VALUES (1, 1)");
+    branch.exec("UPDATE mw SET v = 9 WHERE id = 2");
+    branch.exec("SELECT * FROM epoch_commit('work')");
+    let mut idle = fixture.direct();
+    idle.exec("BEGIN; SELECT * FROM mw WHERE id = 2 FOR UPDATE");
+    let mut main = fixture.main();
+    main.send(&[common::conn::query("SELECT * FROM epoch_merge('mb')")]);
+    // Meanwhile nobody is kept from the table that the new one refers to.
+    let mut direct = fixture.direct();
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')";
+    while direct.one(waits) == "0" {
+        std::thread::yield_now();
+    }
+    direct.exec("SET lock_timeout = '2s'; UPDATE mp SET v = 2");
+    let reply = main.reply();
+    assert_eq!(reply.error().map(|e| e.code()), Some("55P03"), "{reply:?}");
+    idle.exec("ROLLBACK");
+    main.exec("SELECT * FROM epoch_merge('mb')");
+    assert_eq!(direct.one("SELECT v FROM mw WHERE id = 2"), "9");
+    assert_eq!(direct.err("INSERT INTO mc VALUES (2, 7)").code(), "23503");
+}

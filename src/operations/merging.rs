@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use epoch_adapter::{Error, LineageId, Result, Revision, RowChange, TableDef, TableId, TableStats, sqlstate};
+use epoch_adapter::{
+    At, Error, LineageId, Result, Revision, Row, RowChange, TableDef, TableId, TableStats, sqlstate,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
@@ -265,13 +267,15 @@ impl Repository {
         });
         let tables = stream::iter(kept)
             .map(|table| async move {
+                if let Some(twin) = twins.get(&table.id) {
+                    let twin = self.table_by_id(*twin)?;
+                    let (ours, theirs) = self.changes_of_twins([base, ours, theirs], &table, &twin).await?;
+                    let merged = merge_table(&twin.schema, strategy, ours, theirs);
+                    return Ok::<_, Error>((twin, merged));
+                }
                 let theirs = match altered.contains_key(&table.id) {
                     true => self.changes_between(&table, base, theirs).await?,
                     false => self.changes_of(branch, schema, &table, base, theirs).await?,
-                };
-                let table = match twins.get(&table.id) {
-                    Some(ours) => self.table_by_id(*ours)?,
-                    None => table,
                 };
                 let known = |id: &TableId| self.state().are_versions(*id, table.id);
                 let ours = if changed.iter().any(known) {
@@ -290,6 +294,35 @@ impl Repository {
             .try_collect()
             .await?;
         Ok(Plan { tables, schema: change.clone(), altered: altered.clone() })
+    }
+
+    /// What both sides changed of tables that they made alike and that are one from here on: from the rows of
+    /// the one that the base has, if it has one.
+    async fn changes_of_twins(
+        &self,
+        [base, ours, theirs]: [&Named; 3],
+        table: &TableDef,
+        twin: &TableDef,
+    ) -> Result<(Vec<RowChange>, Vec<RowChange>)> {
+        let tables = self.tables_of_ref(base).await?;
+        let before = match (tables.by_id.contains_key(&table.id), tables.by_id.contains_key(&twin.id)) {
+            (true, _) => self.rows_at(base, table).await?,
+            (false, true) => self.rows_at(base, twin).await?,
+            (false, false) => BTreeMap::new(),
+        };
+        let ours = between(&before, self.rows_at(ours, twin).await?);
+        let theirs = between(&before, self.rows_at(theirs, table).await?);
+        Ok((ours, theirs))
+    }
+
+    /// All rows of a table at a ref, by key.
+    async fn rows_at(&self, named: &Named, table: &TableDef) -> Result<BTreeMap<Row, Row>> {
+        let spots = self.spots(named).await?;
+        let start = (LineageId::MAIN, At::Ordinal(0));
+        let (from, to) = self.state().nearest(&[start], &spots)?;
+        let views = self.stored_views(from, to, table.id)?;
+        let changes: Vec<RowChange> = self.diff_between(table, &views).await?.try_collect().await?;
+        Ok(changes.into_iter().filter_map(|c| Some((c.key, c.after?))).collect())
     }
 
     /// 0A000 for rows of a table that was written anew on a branch, since an older version that a side has: what they
@@ -391,6 +424,9 @@ impl Repository {
             self.convert(branch, (table, ours), &mut rows).await?;
         }
         let main = branch.lineage == LineageId::MAIN;
+        if !main {
+            self.check_nothing_lost(branch, &schema.removed).await?;
+        }
         // Main's backend makes the tables themselves, rows or none.
         let parts = to_parts(rows, if main { &schema.added } else { &[] });
         if main && !schema.added.is_empty() && parts.len() > 1 {
@@ -434,6 +470,18 @@ impl Repository {
             None => rows.push((def, own)),
         }
         Ok(())
+    }
+
+    /// 55000 if a table that goes has rows on the branch that no commit has.
+    async fn check_nothing_lost(&self, branch: &Branch, removed: &[TableId]) -> Result<()> {
+        if removed.is_empty() {
+            return Ok(());
+        }
+        let pending = self.pending_of(branch, |id| removed.contains(&id)).await?;
+        let Some((table, _)) = pending.first() else { return Ok(()) };
+        let table = self.table_by_id(*table)?;
+        let message = format!("uncommitted changes to table \"{}\" would be lost by merge", table.name);
+        Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message).with_hint("Commit them first."))
     }
 
     /// 55000 if the working state differs from the head in a row to be changed. With several
@@ -561,6 +609,21 @@ fn resolve_plan(plan: Plan, choices: &[Choice]) -> Result<Changes> {
         changes.push((table, rows));
     }
     Ok(Changes { rows: changes, schema: plan.schema, altered: plan.altered })
+}
+
+/// What makes one set of rows of another.
+fn between(before: &BTreeMap<Row, Row>, after: BTreeMap<Row, Row>) -> Vec<RowChange> {
+    let gone = before.iter().filter(|(key, _)| !after.contains_key(*key));
+    let mut changes: Vec<RowChange> = gone
+        .map(|(key, row)| RowChange { key: key.clone(), before: Some(row.clone()), after: None })
+        .collect();
+    for (key, row) in after {
+        let was = before.get(&key).cloned();
+        if was.as_ref() != Some(&row) {
+            changes.push(RowChange { key, before: was, after: Some(row) });
+        }
+    }
+    changes
 }
 
 /// Changes that follow others, as one.

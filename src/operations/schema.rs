@@ -70,7 +70,7 @@ pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
     }
     for table in sides.base.sorted() {
         let Some(ours) = sides.version(sides.ours, table.id) else { continue };
-        if sides.version(sides.theirs, table.id).is_some() {
+        if sides.version(sides.theirs, table.id).is_some() || merge.twins.values().any(|twin| *twin == ours) {
             continue;
         }
         if ours != table.id {
@@ -102,15 +102,26 @@ fn fate(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
             _ => Fate::Conflict("altered differently on both sides"),
         },
         (Some(base), None) if base != id => Fate::Conflict("dropped on one side, altered on the other"),
-        (Some(_), None) if (sides.theirs_changed)(id) => {
-            Fate::Conflict("dropped on one side, changed on the other")
-        }
-        (Some(_), None) => Fate::Ours,
-        (None, None) => match sides.ours.by_name.get(&theirs.name) {
-            None => Fate::Added,
+        (Some(_), None) if !(sides.theirs_changed)(id) => Fate::Ours,
+        // One that was made alike may have taken its place, by an earlier merge of the two.
+        (Some(_), None) => match sides.ours.by_name.get(&theirs.name) {
             Some(ours) if alike(sides, ours, theirs) => Fate::Twin(ours.id),
-            Some(_) => Fate::Conflict("made differently on both sides"),
+            _ => Fate::Conflict("dropped on one side, changed on the other"),
         },
+        (None, None) => made(sides, theirs),
+    }
+}
+
+/// What becomes of a table that theirs made.
+fn made(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
+    let Some(ours) = sides.ours.by_name.get(&theirs.name) else { return Fate::Added };
+    let older = sides.version(sides.base, ours.id).is_some();
+    match (older, alike(sides, ours, theirs)) {
+        // Theirs dropped it before, and ours did nothing.
+        (true, _) if sides.base.by_id.contains_key(&ours.id) && !(sides.ours_changed)(ours.id) => Fate::Added,
+        (_, true) => Fate::Twin(ours.id),
+        (true, false) => Fate::Conflict("dropped and made again on one side, changed on the other"),
+        (false, false) => Fate::Conflict("made differently on both sides"),
     }
 }
 
@@ -235,6 +246,25 @@ mod tests {
     #[test]
     fn tables_made_alike_on_both_sides_are_one() {
         let merged = merge(&[], &[11], &[13], [&[11], &[13]]).unwrap();
+        assert_eq!(merged.twins, HashMap::from([(TableId(13), TableId(11))]));
+        assert_eq!(merged.change, SchemaChange::default());
+    }
+
+    #[test]
+    fn a_table_that_was_dropped_and_made_again_takes_the_others_place() {
+        for theirs in [12, 13] {
+            let merged = merge(&[11], &[11], &[theirs], [&[], &[theirs]]).unwrap();
+            assert_eq!(merged, SchemaMerge { change: change(&[theirs], &[11]), ..SchemaMerge::default() });
+        }
+        assert!(merge(&[11], &[11], &[12], [&[11], &[12]]).is_err());
+    }
+
+    #[test]
+    fn tables_that_are_one_since_an_earlier_merge_stay_one() {
+        let merged = merge(&[11], &[13], &[11], [&[13], &[11]]).unwrap();
+        assert_eq!(merged.twins, HashMap::from([(TableId(11), TableId(13))]));
+        assert_eq!(merged.change, SchemaChange::default());
+        let merged = merge(&[11], &[11], &[13], [&[11], &[13]]).unwrap();
         assert_eq!(merged.twins, HashMap::from([(TableId(13), TableId(11))]));
         assert_eq!(merged.change, SchemaChange::default());
     }

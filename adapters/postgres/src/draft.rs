@@ -161,8 +161,28 @@ pub(crate) async fn text(client: &Object, location: &Location) -> Result<Option<
     Ok(Some(text.replace(schema, &home)))
 }
 
+/// Drafts that became tables of main, whose foreign keys aren't there yet.
+#[derive(Default)]
+pub(crate) struct Homes<'a> {
+    tables: Vec<&'a TableDef>,
+    keys: Vec<stand_in::ForeignKey>,
+}
+
+impl Homes<'_> {
+    /// Makes the foreign keys, which locks the parents: as the last of what may have to wait.
+    pub(crate) async fn refer(self, tx: &Tx) -> Result<()> {
+        for key in &self.keys {
+            key.add(tx).await?;
+        }
+        for home in self.tables.iter().filter(|_| !self.keys.is_empty()) {
+            crate::foreign_keys::refresh(tx, home).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Drafts among the tables of a merge into main become tables there.
-pub(crate) async fn bring_home(tx: &Tx, changes: &[TableChanges]) -> Result<()> {
+pub(crate) async fn bring_home<'a>(tx: &Tx, changes: &'a [TableChanges]) -> Result<Homes<'a>> {
     let mut moved = Vec::new();
     for change in changes {
         let table = &change.table;
@@ -173,24 +193,20 @@ pub(crate) async fn bring_home(tx: &Tx, changes: &[TableChanges]) -> Result<()> 
             moved.push((TableDef { location: draft, ..TableDef::clone(table) }, table));
         }
     }
+    let mut homes = Homes::default();
     if moved.is_empty() {
-        return Ok(());
+        return Ok(homes);
     }
-    // Who waits for such a lock keeps out all others.
-    tx.batch_execute("SET LOCAL lock_timeout = '15s'").await.map_err(pg)?;
     install::lock(tx).await?;
-    let mut keys = Vec::new();
     for (draft, home) in &moved {
-        keys.extend(stand_in::foreign_keys(tx, draft).await?);
+        homes.keys.extend(stand_in::foreign_keys(tx, draft).await?);
         move_home(tx, draft, home).await?;
-    }
-    for key in keys {
-        key.add(tx).await?;
     }
     for (_, home) in &moved {
         install::guards(tx, home).await?;
+        homes.tables.push(home);
     }
-    tx.batch_execute("SET LOCAL lock_timeout = DEFAULT").await.map_err(pg)
+    Ok(homes)
 }
 
 async fn move_home(tx: &Tx, draft: &TableDef, home: &TableDef) -> Result<()> {

@@ -27,8 +27,6 @@ pub(crate) async fn all(tx: &Tx, changes: &[TableChanges], ordinal: Ordinal) -> 
 
 async fn one(tx: &Tx, table: &TableDef, home: &Homecoming, ordinal: Ordinal) -> Result<()> {
     let Homecoming { before, retired, draft, statements, others } = home;
-    // Who waits for such a lock keeps out all others.
-    tx.batch_execute("SET LOCAL lock_timeout = '15s'").await.map_err(pg)?;
     install::lock(tx).await?;
     let lock = format!(
         "LOCK TABLE {}, {}, {} IN ACCESS EXCLUSIVE MODE",
@@ -54,7 +52,7 @@ async fn one(tx: &Tx, table: &TableDef, home: &Homecoming, ordinal: Ordinal) -> 
     for version in [table, retired].into_iter().chain(others.iter().map(|t| &**t)) {
         install::guards(tx, version).await?;
     }
-    tx.batch_execute("SET LOCAL lock_timeout = DEFAULT").await.map_err(pg)
+    Ok(())
 }
 
 /// 55000 if main has changes of the table that no commit has. Those that came to nothing are forgotten.

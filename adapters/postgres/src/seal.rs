@@ -44,10 +44,17 @@ pub(crate) async fn seal(
     if let Some(first) = sealed(tx, operation).await? {
         return Ok(Outcome::Sealed(first));
     }
-    if layer.is_main() {
-        draft::bring_home(tx, changes).await?;
-        homecoming::all(tx, changes, ordinal).await?;
+    if !changes.is_empty() {
+        // A row may be locked by anybody for any time, and whoever waits for a table's lock keeps out all others.
+        tx.batch_execute("SET LOCAL lock_timeout = '15s'").await.map_err(pg)?;
     }
+    let homes = if layer.is_main() {
+        let homes = draft::bring_home(tx, changes).await?;
+        homecoming::all(tx, changes, ordinal).await?;
+        homes
+    } else {
+        draft::Homes::default()
+    };
     let concerned = if layer.is_main() {
         tables.to_vec()
     } else {
@@ -63,6 +70,7 @@ pub(crate) async fn seal(
         return Ok(Outcome::Unadopted(found.unadopted));
     }
     apply::apply(tx, layer, changes).await?;
+    homes.refer(tx).await?;
     for change in changes.iter().filter(|c| matches!(c.arrival, Some(Arrival::Branch))) {
         revise::verify(tx, &change.table, layer).await?;
     }
