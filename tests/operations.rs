@@ -20,7 +20,11 @@ mod crashes;
 mod merges;
 #[path = "operations/model.rs"]
 mod model;
+#[path = "operations/picks.rs"]
+mod picks;
 #[path = "operations/resets.rs"]
 mod resets;
 #[path = "operations/stores.rs"]
 mod stores;
+#[path = "operations/verbs.rs"]
+mod verbs;

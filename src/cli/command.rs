@@ -16,8 +16,27 @@ const VERBS: &[(&[&str], &str)] = &[
     (&["merge"], "epoch_merge"),
     (&["conflicts"], "epoch_conflicts"),
     (&["conflicts", "resolve"], "epoch_conflicts_resolve"),
+    (&["preview-merge"], "epoch_preview_merge"),
+    (&["merge-rule"], "epoch_merge_rule"),
+    (&["merge-rules"], "epoch_merge_rules"),
+    (&["cherry-pick"], "epoch_cherry_pick"),
+    (&["revert"], "epoch_revert"),
+    (&["rebase"], "epoch_rebase"),
+    (&["rebase-plan"], "epoch_rebase_plan"),
+    (&["rebase-edit"], "epoch_rebase_edit"),
+    (&["stash"], "epoch_stash"),
     (&["tag"], "epoch_tag"),
+    (&["promote"], "epoch_promote"),
     (&["reset"], "epoch_reset"),
+    (&["squash-history"], "epoch_squash_history"),
+    (&["reflog"], "epoch_reflog"),
+    (&["undrop"], "epoch_undrop"),
+    (&["history"], "epoch_history"),
+    (&["blame"], "epoch_blame"),
+    (&["patch"], "epoch_patch"),
+    (&["bisect"], "epoch_bisect"),
+    (&["all-branches"], "epoch_all_branches"),
+    (&["hash-table"], "epoch_hashof_table"),
     (&["table", "add"], "epoch_register"),
     (&["table", "remove"], "epoch_unregister"),
     (&["table", "list"], "epoch_tables"),
@@ -32,7 +51,7 @@ pub(super) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .args(global().into_iter().map(|arg| arg.display_order(900)))
-        .after_help("Exit codes: 0 done, 1 error, 2 wrong usage, 3 a merge stopped at conflicts.")
+        .after_help("Exit codes: 0 done, 1 error, 2 wrong usage, 3 stopped at conflicts.")
         .subcommand(init())
         .subcommand(serve())
         .subcommand(demo())
@@ -219,6 +238,7 @@ fn rest_name(function: &Function) -> &'static str {
     match function.name {
         "epoch_branch" => "NAME",
         "epoch_reset" => "REF or TABLE",
+        "epoch_history" => "KEY",
         _ => "REF",
     }
 }
@@ -256,11 +276,13 @@ pub(super) fn args_of(function: &'static Function, matches: &ArgMatches) -> Args
         match (parameter.takes, texts(parameter.name)) {
             (_, values) if values.is_empty() => {}
             (Takes::List, values) => args = args.with(parameter.name, functions::Arg::Array(values)),
+            // What follows is positional, so this is too.
+            (_, values) if function.variadic => args.positional.push(functions::Arg::Text(values.concat())),
             (_, values) => args = args.with(parameter.name, functions::Arg::Text(values.concat())),
         }
     }
     if function.variadic {
-        args.positional = texts("rest").into_iter().map(functions::Arg::Text).collect();
+        args.positional.extend(texts("rest").into_iter().map(functions::Arg::Text));
     }
     for flag in function.flags {
         let id = flag_id(function, flag);
@@ -314,6 +336,7 @@ mod tests {
             Args::default().with("ref", "x".into()).with("no-ff", yes)
         );
         assert_eq!(typed(&["log", "-n", "3", "a..b"]), Args::texts(["a..b"]).with("limit", Value::Int(3)));
+        assert_eq!(typed(&["history", "t", "1", "x"]), Args::texts(["t", "1", "x"]));
         let keys = Value::Array(vec!["a".into(), "b".into()]);
         assert_eq!(
             typed(&["table", "add", "t", "--key", "a,b"]),

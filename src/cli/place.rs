@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
 use clap::ArgMatches;
 
 use crate::config::{self, Config, Environment, Loaded, Overrides};
-use crate::functions::{self, Args, Outcome, Session};
+use crate::federation;
+use crate::functions::{self, Args, Explain, ExplainPart, Outcome, Session};
 use crate::operations::{Author, Checkout, Repository, Strategy};
 use crate::{Error, Result, sqlstate};
 
@@ -52,6 +54,7 @@ impl Place {
 
     /// Runs a function as this place's session. A checkout is remembered for the next command.
     pub(super) async fn call(&self, function: &str, args: &Args) -> Result<Outcome> {
+        let runner = Runner(&self.repository);
         let session = Session {
             repository: &self.repository,
             checkout: &self.checkout,
@@ -60,7 +63,7 @@ impl Place {
             in_transaction: false,
             branch_in_use: &|_| false,
             strategy: Strategy::default(),
-            explain: None,
+            explain: Some(&runner),
         };
         let outcome = functions::call(&session, function, args).await?;
         match &outcome.checkout {
@@ -72,6 +75,21 @@ impl Place {
 
     fn author(&self) -> Author {
         author(&self.config)
+    }
+}
+
+/// Runs assertions; there is no session whose planner could explain.
+struct Runner<'a>(&'a Repository);
+
+#[async_trait]
+impl Explain for Runner<'_> {
+    async fn explain(&self, _: &str) -> Result<Vec<ExplainPart>> {
+        Err(Error::unsupported("epoch_explain outside a server session")
+            .with_hint("Connect with psql to a running server."))
+    }
+
+    async fn holds(&self, checkout: &Checkout, sql: &str) -> Result<bool> {
+        federation::holds(self.0, checkout, sql).await
     }
 }
 

@@ -24,8 +24,14 @@ pub(super) async fn run(verb: &str, matches: &ArgMatches, output: &Output) -> Re
     let outcome = place.call(name, &args).await?;
     let print = printer(name, matches, &place);
     output.show(&outcome, print)?;
+    let stopped = |column: &str| cell(&outcome, 0, column).is_some_and(|count| count != "0");
     Ok(match name {
-        "epoch_merge" if cell(&outcome, 0, "conflicts").is_some_and(|count| count != "0") => Done::Conflicts,
+        "epoch_merge" if stopped("conflicts") => Done::Conflicts,
+        "epoch_cherry_pick" | "epoch_revert" if stopped("data_conflicts") => Done::Conflicts,
+        "epoch_rebase" if cell(&outcome, 0, "status") == Some("conflicts") => Done::Conflicts,
+        "epoch_stash" if cell(&outcome, 0, "status").is_some_and(|s| s.contains("stopped")) => {
+            Done::Conflicts
+        }
         _ => Done::Well,
     })
 }
@@ -57,6 +63,10 @@ fn printer<'a>(
         "epoch_commit" => committed(place, outcome),
         "epoch_merge" => merged(outcome),
         "epoch_reset" => acted(outcome, "head", "hash"),
+        "epoch_undrop" => acted(outcome, "branch", "name"),
+        "epoch_cherry_pick" | "epoch_revert" => picked(outcome),
+        "epoch_rebase" => rebased(outcome),
+        "epoch_patch" => statements(outcome),
         "epoch_log" => history::log(outcome, matches.get_flag("oneline")),
         "epoch_conflicts_resolve" => resolved(outcome),
         "epoch_register" => table::added(outcome),
@@ -154,6 +164,23 @@ fn merged(outcome: &Outcome) -> String {
         ));
     }
     text
+}
+
+/// The notices said the rest.
+fn picked(outcome: &Outcome) -> String {
+    let hash = cell(outcome, 0, "hash").map(short).unwrap_or_default();
+    format!("head is at {}\n", paint(YELLOW, hash))
+}
+
+fn rebased(outcome: &Outcome) -> String {
+    let get = |column| cell(outcome, 0, column).unwrap_or_default();
+    format!("{} ({})\n", one_line(get("message")), paint(YELLOW, short(get("hash"))))
+}
+
+/// A script.
+fn statements(outcome: &Outcome) -> String {
+    let lines = (0..outcome.rows.len()).filter_map(|row| cell(outcome, row, "statement"));
+    lines.map(|statement| format!("{statement}\n")).collect()
 }
 
 fn resolved(outcome: &Outcome) -> String {

@@ -6,6 +6,7 @@
 //! encoded as PostgreSQL's DataRow messages ([`encode`]). Writes are found by a query and made by key
 //! in the backend's own transaction ([`dml`], [`transaction`]).
 
+mod assertion;
 mod block;
 mod catalog;
 mod convert;
@@ -30,6 +31,7 @@ mod text;
 mod transaction;
 mod types;
 
+pub use assertion::holds;
 pub use encode::Column;
 pub use explain::Part;
 pub use params::Params;

@@ -245,7 +245,11 @@ impl Parsed {
 
     /// Whether the call only lists, as `git branch` and `git tag` do without arguments.
     pub(super) fn lists(&self, function: &Function) -> bool {
-        self.values.is_empty() && matches!(function.name, "epoch_branch" | "epoch_tag")
+        match function.name {
+            "epoch_branch" | "epoch_tag" => self.values.is_empty() && self.rest.is_empty(),
+            "epoch_stash" => self.text("action").as_deref() == Some("list"),
+            _ => false,
+        }
     }
 
     /// 22023 with the function's usage as the hint.

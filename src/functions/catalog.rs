@@ -2,155 +2,7 @@
 //! error hints and `docs/sql-reference.md` all come from here.
 
 use super::SqlType;
-
-/// A function of the SQL surface.
-#[derive(Debug)]
-pub struct Function {
-    /// `epoch_commit`.
-    pub name: &'static str,
-    /// One line for people.
-    pub summary: &'static str,
-    /// How it is called.
-    pub usage: &'static str,
-    /// What it does to the repository.
-    pub kind: Kind,
-    /// Positional arguments, in order; each may be given by its name as well.
-    pub parameters: &'static [Parameter],
-    /// Takes any number of texts after the parameters.
-    pub variadic: bool,
-    /// Flags, written as on the command line or as `name => value`.
-    pub flags: &'static [Flag],
-    /// The result's columns; empty if they depend on the arguments.
-    pub columns: &'static [(&'static str, SqlType)],
-    /// The name of its relation in schema `epoch`, if it works without arguments.
-    pub relation: Option<&'static str>,
-}
-
-/// What a function does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Changes the repository or the session.
-    Mutating,
-    /// Returns rows; may be joined and filtered.
-    Reading,
-    /// Returns one value.
-    Scalar,
-}
-
-impl Function {
-    /// The result's type as `\df` shows it.
-    pub fn result_type(&self) -> String {
-        let columns: Vec<_> = self.columns.iter().map(|(name, ty)| format!("{name} {}", ty.name())).collect();
-        match (self.kind, self.columns) {
-            (Kind::Scalar, [(_, ty)]) => ty.name().to_owned(),
-            (_, []) => "SETOF record".to_owned(),
-            _ => format!("TABLE({})", columns.join(", ")),
-        }
-    }
-
-    /// The arguments as `\df` shows them.
-    pub fn argument_types(&self) -> String {
-        let parameter = |p: &Parameter| {
-            let default = if p.required { "" } else { " DEFAULT NULL" };
-            format!("{} {}{default}", p.name, p.takes.sql_type().name())
-        };
-        let mut all: Vec<_> = self.parameters.iter().map(parameter).collect();
-        if self.variadic || !self.flags.is_empty() {
-            all.push("VARIADIC text[]".to_owned());
-        }
-        all.join(", ")
-    }
-}
-
-impl Kind {
-    /// As in the `kind` column of `epoch_help()`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Mutating => "mutating",
-            Self::Reading => "reading",
-            Self::Scalar => "scalar",
-        }
-    }
-}
-
-/// A positional argument.
-#[derive(Debug)]
-pub struct Parameter {
-    /// Name.
-    pub name: &'static str,
-    /// Type.
-    pub takes: Takes,
-    /// Whether a call without it can mean something.
-    pub required: bool,
-    /// For people.
-    pub help: &'static str,
-}
-
-/// A flag.
-#[derive(Debug)]
-pub struct Flag {
-    /// `-m`.
-    pub short: Option<char>,
-    /// `--message`, without the dashes; empty if there is only the short form.
-    pub long: &'static str,
-    /// What follows it.
-    pub takes: Takes,
-    /// For people.
-    pub help: &'static str,
-}
-
-impl Flag {
-    /// Its one name in parsed arguments.
-    pub fn name(&self) -> &'static str {
-        match (self.long, self.short) {
-            ("", Some('b')) => "b",
-            (long, _) => long,
-        }
-    }
-
-    /// `-m/--message`.
-    pub fn spelling(&self) -> String {
-        match (self.short, self.long) {
-            (Some(short), "") => format!("-{short}"),
-            (Some(short), long) => format!("-{short}/--{long}"),
-            (None, long) => format!("--{long}"),
-        }
-    }
-}
-
-/// What an argument is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Takes {
-    /// A switch.
-    Nothing,
-    /// One text.
-    Text,
-    /// One number.
-    Count,
-    /// An array of texts, or one text.
-    List,
-}
-
-impl Takes {
-    pub(super) fn describe(self) -> &'static str {
-        match self {
-            Self::Nothing => "a boolean",
-            Self::Text => "a text",
-            Self::Count => "a number",
-            Self::List => "an array of texts",
-        }
-    }
-
-    /// The PostgreSQL type, for parameters of prepared statements and `\df`.
-    pub fn sql_type(self) -> SqlType {
-        match self {
-            Self::Nothing => SqlType::Bool,
-            Self::Text => SqlType::Text,
-            Self::Count => SqlType::Int8,
-            Self::List => SqlType::TextArray,
-        }
-    }
-}
+pub use super::definition::{Flag, Function, Kind, Parameter, Takes};
 
 /// All functions, mutating ones first, each group in the order of a working day.
 pub fn catalog() -> &'static [Function] {
@@ -236,7 +88,7 @@ static CATALOG: &[Function] = &[
     Function {
         name: "epoch_branch",
         summary: "Create, delete (-d), rename (-m), copy (-c) or list branches",
-        usage: "epoch_branch(name [, start]), epoch_branch('-d'|'-D', name…), epoch_branch('-m'|'-c', [old,] new)",
+        usage: "epoch_branch(name [, start] [, ttl => '7 days']), epoch_branch('-d'|'-D', name…), epoch_branch('-m'|'-c', [old,] new)",
         variadic: true,
         flags: &[
             switch(Some('d'), "delete", "Delete; refused if commits would be lost or a session is on it"),
@@ -244,6 +96,7 @@ static CATALOG: &[Function] = &[
             switch(Some('m'), "move", "Rename"),
             switch(Some('c'), "copy", "Copy"),
             switch(Some('f'), "force", "Move the branch if it exists"),
+            text(None, "ttl", "Delete the new branch after this time, e.g. 7 days"),
         ],
         columns: &[("name", Text), ("hash", Text), ("status", Text)],
         ..MUTATING
@@ -290,14 +143,120 @@ static CATALOG: &[Function] = &[
             switch(None, "no-ff", "A merge commit even where a fast-forward is possible"),
             switch(None, "ff-only", "Refuse unless it is a fast-forward"),
             switch(None, "squash", "One commit with the changes, without the other branch as a parent"),
-            switch(None, "no-commit", "Not supported yet"),
-            switch(None, "abort", "Drop the merge that waits for its conflicts"),
+            switch(None, "no-commit", "Stop before the commit, which --continue makes"),
+            switch(None, "abort", "Drop the merge that waits"),
             switch(None, "continue", "Finish the merge whose conflicts are resolved"),
             switch(None, "dry-run", "Compute and report only"),
             text(Some('m'), "message", "The merge commit's message"),
             text(None, "strategy", "field (default), row, ours or theirs"),
         ],
         columns: &[("hash", Text), ("fast_forward", Bool), ("conflicts", Int8), ("message", Text)],
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_cherry_pick",
+        summary: "Apply commits of another branch to the session's, with their authors and messages",
+        usage: "epoch_cherry_pick(ref…), epoch_cherry_pick('--continue'), epoch_cherry_pick('--abort')",
+        variadic: true,
+        flags: PICK_FLAGS,
+        columns: PICKED,
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_revert",
+        summary: "Take commits back by new commits",
+        usage: "epoch_revert(ref…), epoch_revert('--continue'), epoch_revert('--abort')",
+        variadic: true,
+        flags: PICK_FLAGS,
+        columns: PICKED,
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_rebase",
+        summary: "Apply the commits that only the session's branch has on top of another commit",
+        usage: "epoch_rebase(upstream), epoch_rebase('-i', upstream), epoch_rebase('--continue'), epoch_rebase('--abort')",
+        parameters: &[may("upstream", "What the branch stands on afterwards")],
+        flags: &[
+            switch(Some('i'), "interactive", "Stop first, so that epoch.rebase_plan can be edited"),
+            switch(None, "continue", "Begin with the plan, or go on after conflicts are resolved"),
+            switch(None, "abort", "Leave the branch as it was before"),
+            text(None, "message", "With --continue: the message of the commit that stopped"),
+            text(None, "strategy", "field (default), row, ours or theirs"),
+        ],
+        columns: &[("hash", Text), ("status", Text), ("message", Text)],
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_rebase_edit",
+        summary: "Change a step of the plan of an interactive rebase",
+        usage: "epoch_rebase_edit(order, action [, message]), epoch_rebase_edit(order, '--to', place)",
+        parameters: &[
+            Parameter {
+                name: "order",
+                takes: Takes::Count,
+                required: true,
+                help: "The step, as epoch.rebase_plan counts",
+            },
+            may("action", "pick, reword, squash, fixup or drop"),
+            may("message", "The commit's message"),
+        ],
+        flags: &[Flag { short: None, long: "to", takes: Takes::Count, help: "The step's new place" }],
+        columns: PLAN,
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_stash",
+        summary: "Put working changes aside (push), bring them back (pop), or drop, list and clear stashes",
+        usage: "epoch_stash('push'|'pop'|'drop' [, name]), epoch_stash('list'|'clear'), epoch_stash('--continue'), epoch_stash('--abort')",
+        parameters: &[
+            may("action", "push, pop, drop, list or clear"),
+            may("name", "The stash; the newest if not given"),
+        ],
+        flags: &[
+            switch(None, "continue", "Finish the pop whose conflicts are resolved"),
+            switch(None, "abort", "Drop the pop that waits; the stash stays"),
+            text(None, "strategy", "With pop: field (default), row, ours or theirs"),
+        ],
+        columns: &[("name", Text), ("hash", Text), ("status", Text)],
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_squash_history",
+        summary: "Make one commit of all after a ref on the session's branch",
+        usage: "epoch_squash_history(ref [, '-m', message])",
+        parameters: &[need("ref", "The commit before the new one")],
+        flags: &[text(Some('m'), "message", "The message; those of the commits if not given")],
+        columns: &[("hash", Text)],
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_promote",
+        summary: "Fast-forward or merge a ref into a branch and tag the result: all, or nothing if there are conflicts",
+        usage: "epoch_promote(source, target [, '--tag', name])",
+        parameters: &[need("source", "Branch, tag or commit"), need("target", "The branch that moves")],
+        flags: &[text(None, "tag", "The tag's name; promote/TARGET/TIME if not given")],
+        columns: &[("hash", Text), ("tag", Text), ("fast_forward", Bool)],
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_undrop",
+        summary: "Bring a deleted branch back, with its uncommitted rows",
+        usage: "epoch_undrop(branch)",
+        parameters: &[need("branch", "The branch's name")],
+        columns: &[("name", Text), ("hash", Text), ("status", Text)],
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_merge_rule",
+        summary: "Say what merges make of a column that both sides changed",
+        usage: "epoch_merge_rule(table, column, 'sum'|'max'|'min'|'latest'), epoch_merge_rule('-d', table, column)",
+        parameters: &[
+            need("table", "Table"),
+            need("column", "Column"),
+            may("rule", "sum (of both changes), max, min, or latest (who committed to the table last)"),
+        ],
+        flags: &[switch(Some('d'), "delete", "Forget the column's rule")],
+        columns: RULES,
         ..MUTATING
     },
     Function {
@@ -402,6 +361,81 @@ static CATALOG: &[Function] = &[
             ("commit_order", Int8),
         ],
         relation: Some("log"),
+        ..BLANK
+    },
+    Function {
+        name: "epoch_reflog",
+        summary: "Where the head of a branch was, newest first",
+        usage: "epoch_reflog([branch])",
+        parameters: &[may("ref", "Branch; the session's if not given")],
+        columns: &[
+            ("selector", Text),
+            ("commit_hash", Text),
+            ("previous_hash", Text),
+            ("author", Text),
+            ("date", TimestampTz),
+            ("action", Text),
+        ],
+        relation: Some("reflog"),
+        ..BLANK
+    },
+    Function {
+        name: "epoch_history",
+        summary: "The commits that changed a table's rows, newest first, with the rows",
+        usage: "epoch_history(table [, key…])",
+        parameters: &[need("table", "Table")],
+        variadic: true,
+        flags: &[text(None, "ref", "As of this ref instead of HEAD")],
+        ..BLANK
+    },
+    Function {
+        name: "epoch_blame",
+        summary: "The commit that changed each row of a table last; NULL for rows older than the first commit",
+        usage: "epoch_blame(table [, ref])",
+        parameters: &[need("table", "Table"), may("ref", "As of this ref; HEAD if not given")],
+        ..BLANK
+    },
+    Function {
+        name: "epoch_all_branches",
+        summary: "A table on every branch, with uncommitted changes",
+        usage: "epoch_all_branches(table)",
+        parameters: &[need("table", "Table")],
+        ..BLANK
+    },
+    Function {
+        name: "epoch_preview_merge",
+        summary: "What a merge would do: counts per table, or the rows of one table on all sides",
+        usage: "epoch_preview_merge(source [, target] [, table])",
+        parameters: &[
+            need("source", "Branch, tag or commit"),
+            may("target", "Branch; the session's if not given"),
+            may("table", "Only this table, with its own columns"),
+        ],
+        flags: &[text(None, "strategy", "field (default), row, ours or theirs")],
+        ..BLANK
+    },
+    Function {
+        name: "epoch_rebase_plan",
+        summary: "What the rebase that waits on the session's branch has still to do",
+        usage: "epoch_rebase_plan()",
+        columns: PLAN,
+        relation: Some("rebase_plan"),
+        ..BLANK
+    },
+    Function {
+        name: "epoch_stashes",
+        summary: "Working changes that were put aside, newest first",
+        usage: "epoch_stashes()",
+        columns: &[("name", Text), ("hash", Text), ("branch", Text), ("date", TimestampTz)],
+        relation: Some("stashes"),
+        ..BLANK
+    },
+    Function {
+        name: "epoch_merge_rules",
+        summary: "The rules of columns for merges",
+        usage: "epoch_merge_rules()",
+        columns: RULES,
+        relation: Some("merge_rules"),
         ..BLANK
     },
     Function {
@@ -513,6 +547,36 @@ static CATALOG: &[Function] = &[
         ..BLANK
     },
     Function {
+        name: "epoch_bisect",
+        summary: "The first commit at which an assertion, a query of one boolean, does not hold any more",
+        usage: "epoch_bisect(good, bad, sql)",
+        parameters: &[
+            need("good", "A ref at which the assertion holds"),
+            need("bad", "A ref at which it does not"),
+            need("sql", "The assertion: SELECT count(*) = 3 FROM users"),
+        ],
+        columns: &[
+            ("commit_hash", Text),
+            ("author", Text),
+            ("date", TimestampTz),
+            ("message", Text),
+            ("tested", Int8),
+        ],
+        ..BLANK
+    },
+    Function {
+        name: "epoch_patch",
+        summary: "Statements that make one ref's rows into another's, in the dialect of each table's backend",
+        usage: "epoch_patch(from, to [, table]), epoch_patch('a..b' [, table])",
+        parameters: &[
+            may("from", "Ref, a..b, or a...b (since the merge base); HEAD if not given"),
+            may("to", "Ref; WORKING if not given"),
+            may("table", "Only this table"),
+        ],
+        columns: &[("statement_order", Int8), ("table_name", Text), ("diff_type", Text), ("statement", Text)],
+        ..BLANK
+    },
+    Function {
         name: "epoch_at",
         summary: "A table as a ref shows it",
         usage: "epoch_at(table, ref)",
@@ -560,6 +624,14 @@ static CATALOG: &[Function] = &[
         ..SCALAR
     },
     Function {
+        name: "epoch_hashof_table",
+        summary: "A hash of a table's rows: the same for the same columns and rows, on any branch and backend of one kind",
+        usage: "epoch_hashof_table(table [, ref])",
+        parameters: &[need("table", "Table"), may("ref", "Ref; WORKING if not given")],
+        columns: &[("epoch_hashof_table", Text)],
+        ..SCALAR
+    },
+    Function {
         name: "epoch_active_branch",
         summary: "The session's branch; NULL on a tag or commit",
         usage: "epoch_active_branch()",
@@ -590,6 +662,35 @@ static CATALOG: &[Function] = &[
         relation: Some("help"),
         ..BLANK
     },
+];
+
+const PICK_FLAGS: &[Flag] = &[
+    Flag {
+        short: Some('m'),
+        long: "mainline",
+        takes: Takes::Count,
+        help: "Of a merge: the parent to compare with, counted from 1",
+    },
+    switch(None, "continue", "Go on after conflicts are resolved"),
+    switch(None, "abort", "Leave the branch as it was before"),
+    text(None, "message", "With --continue: the message of the commit that stopped"),
+    text(None, "strategy", "field (default), row, ours or theirs"),
+];
+
+const PICKED: &[(&str, SqlType)] =
+    &[("hash", Text), ("data_conflicts", Int8), ("schema_conflicts", Int8), ("constraint_violations", Int8)];
+
+const PLAN: &[(&str, SqlType)] =
+    &[("rebase_order", Int8), ("action", Text), ("commit_hash", Text), ("commit_message", Text)];
+
+const RULES: &[(&str, SqlType)] = &[("table_name", Text), ("column_name", Text), ("rule", Text)];
+
+pub(super) static PREVIEW_OF_ALL: &[(&str, SqlType)] = &[
+    ("table_name", Text),
+    ("rows_added", Int8),
+    ("rows_modified", Int8),
+    ("rows_deleted", Int8),
+    ("conflicts", Int8),
 ];
 
 // Named here so that the list of columns of a whole diff has one home.

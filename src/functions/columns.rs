@@ -5,7 +5,7 @@ use std::sync::Arc;
 use epoch_adapter::TableDef;
 
 use super::args::{Args, Parsed, parse};
-use super::catalog::{CONFLICTS_OF_ALL, DIFF_OF_ALL, Function};
+use super::catalog::{CONFLICTS_OF_ALL, DIFF_OF_ALL, Function, PREVIEW_OF_ALL};
 use super::{Column, Session, SqlType, known};
 use crate::{Error, Result, sqlstate};
 
@@ -29,6 +29,16 @@ fn of_tables(session: &Session<'_>, function: &Function, args: &Parsed) -> Resul
         "epoch_conflicts" => match args.text("table") {
             Some(name) => Ok(conflicts(&*table(session, &name)?)),
             None => Ok(fixed(CONFLICTS_OF_ALL)),
+        },
+        "epoch_history" => Ok(history(&*table(session, &args.required("table")?)?)),
+        "epoch_blame" => Ok(blame(&*table(session, &args.required("table")?)?)),
+        "epoch_all_branches" => {
+            let table = table(session, &args.required("table")?)?;
+            Ok(std::iter::once(column("_branch", SqlType::Text)).chain(own(&table, "")).collect())
+        }
+        "epoch_preview_merge" => match args.text("table") {
+            Some(name) => Ok(preview(&*table(session, &name)?)),
+            None => Ok(fixed(PREVIEW_OF_ALL)),
         },
         other => Err(Error::internal(format!("{other} has no columns"))),
     }
@@ -67,6 +77,36 @@ fn diff(table: &TableDef) -> Vec<Column> {
     columns.extend(own(table, "from_"));
     columns.extend(own(table, "to_"));
     columns.push(column("changed_columns", SqlType::TextArray));
+    columns
+}
+
+fn history(table: &TableDef) -> Vec<Column> {
+    let mut columns = vec![
+        column("commit_hash", SqlType::Text),
+        column("author", SqlType::Text),
+        column("date", SqlType::TimestampTz),
+        column("diff_type", SqlType::Text),
+    ];
+    columns.extend(own(table, ""));
+    columns
+}
+
+fn blame(table: &TableDef) -> Vec<Column> {
+    let key = table.schema.key_columns();
+    let mut columns: Vec<_> = key.map(|c| column(&c.name, SqlType::Named(c.pg_type.clone()))).collect();
+    columns.extend([
+        column("commit_hash", SqlType::Text),
+        column("author", SqlType::Text),
+        column("date", SqlType::TimestampTz),
+        column("message", SqlType::Text),
+    ]);
+    columns
+}
+
+fn preview(table: &TableDef) -> Vec<Column> {
+    let sides = ["base_", "our_", "their_", "result_"];
+    let mut columns: Vec<_> = sides.into_iter().flat_map(|prefix| own(table, prefix)).collect();
+    columns.push(column("conflict", SqlType::Text));
     columns
 }
 

@@ -69,9 +69,9 @@ pub(super) async fn resolve(session: &Session<'_>, args: &Parsed) -> Result<Outc
     };
     let resolution = Resolution { side, table, key, column };
     let done = session.repository.resolve_conflicts(session.checkout, &resolution).await?;
-    let notices = match done.remaining {
-        0 if done.resolved > 0 => {
-            vec!["all conflicts are resolved: epoch_merge('--continue') finishes".to_owned()]
+    let notices = match session.repository.waits(session.checkout).await? {
+        Some(verb) if done.remaining == 0 && done.resolved > 0 => {
+            vec![format!("all conflicts are resolved: {}('--continue') finishes", verb.function())]
         }
         _ => Vec::new(),
     };

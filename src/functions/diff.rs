@@ -12,9 +12,9 @@ use crate::operations::{Defined, DiffStat};
 use crate::{Error, Result, sqlstate};
 
 /// What is compared with what.
-struct Range {
-    from: String,
-    to: String,
+pub(super) struct Range {
+    pub(super) from: String,
+    pub(super) to: String,
 }
 
 /// The table that the arguments name. With a range as the first text, the second one is the table.
@@ -42,7 +42,7 @@ fn is_range(text: &str) -> bool {
 }
 
 /// The two sides. `a...b` starts at the merge base of both; an empty side of a range is HEAD.
-async fn range(session: &Session<'_>, args: &Parsed) -> Result<Range> {
+pub(super) async fn range(session: &Session<'_>, args: &Parsed) -> Result<Range> {
     let from = args.text("from");
     let Some(text) = from.as_deref().filter(|text| is_range(text)) else {
         let or = |given: Option<String>, default: &str| given.unwrap_or_else(|| default.to_owned());

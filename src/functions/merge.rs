@@ -25,9 +25,8 @@ pub(super) async fn merge(session: &Session<'_>, args: &Parsed) -> Result<Outcom
 }
 
 fn options(session: &Session<'_>, args: &Parsed) -> Result<MergeOptions> {
-    if args.flag("no-commit") {
-        return Err(Error::unsupported("epoch_merge with --no-commit")
-            .with_hint("--dry-run reports what a merge would do."));
+    if args.flag("no-commit") && args.flag("dry-run") {
+        return Err(args.invalid("--no-commit and --dry-run of epoch_merge don't go together"));
     }
     if args.flag("no-ff") && args.flag("ff-only") {
         return Err(args.invalid("--no-ff and --ff-only of epoch_merge don't go together"));
@@ -36,6 +35,7 @@ fn options(session: &Session<'_>, args: &Parsed) -> Result<MergeOptions> {
         no_ff: args.flag("no-ff"),
         ff_only: args.flag("ff-only"),
         squash: args.flag("squash"),
+        no_commit: args.flag("no-commit"),
         dry_run: args.flag("dry-run"),
         strategy: match args.text("strategy") {
             Some(name) => strategy(&name)?,
@@ -47,7 +47,7 @@ fn options(session: &Session<'_>, args: &Parsed) -> Result<MergeOptions> {
 }
 
 /// A strategy by its name, for the flag and for `epoch.merge_strategy`.
-fn strategy(name: &str) -> Result<Strategy> {
+pub(super) fn strategy(name: &str) -> Result<Strategy> {
     name.parse()
 }
 

@@ -6,16 +6,22 @@
 //! anything runs, [`call`] runs any function, [`relation`] only the reading ones.
 
 mod args;
+mod bisect;
 mod catalog;
 mod columns;
 mod commit;
 mod conflicts;
+mod definition;
 mod diff;
+mod history;
 mod info;
+mod kept;
 mod merge;
+mod patch;
 mod read;
 mod refs;
 mod rows;
+mod sequence;
 mod tables;
 mod text;
 
@@ -93,11 +99,14 @@ pub struct Session<'a> {
     pub explain: Option<&'a dyn Explain>,
 }
 
-/// Says what would run where. Implemented by whoever plans statements.
+/// Says what would run where, and runs assertions. Implemented by whoever plans statements.
 #[async_trait]
 pub trait Explain: Send + Sync {
     /// The parts of the plan of `sql`, in the order in which they run.
     async fn explain(&self, sql: &str) -> Result<Vec<ExplainPart>>;
+
+    /// Whether a query of one boolean yields true on what a checkout shows.
+    async fn holds(&self, checkout: &Checkout, sql: &str) -> Result<bool>;
 }
 
 /// A row of `epoch_explain`.
@@ -191,6 +200,25 @@ async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parse
         "epoch_commit" => return commit::commit(session, args).await,
         "epoch_reset" => return commit::reset(session, args).await,
         "epoch_merge" => return merge::merge(session, args).await,
+        "epoch_cherry_pick" | "epoch_revert" => return sequence::pick(session, function, args).await,
+        "epoch_rebase" => return sequence::rebase(session, args).await,
+        "epoch_rebase_plan" => sequence::plan(session).await,
+        "epoch_rebase_edit" => sequence::edit(session, args).await,
+        "epoch_stash" => return sequence::stash(session, args).await,
+        "epoch_stashes" => sequence::stashes(session).await,
+        "epoch_squash_history" => kept::squash_history(session, args).await,
+        "epoch_promote" => kept::promote(session, args).await,
+        "epoch_undrop" => kept::undrop(session, args).await,
+        "epoch_reflog" => kept::reflog(session, args).await,
+        "epoch_merge_rule" => kept::merge_rule(session, args).await,
+        "epoch_merge_rules" => kept::merge_rules(session).await,
+        "epoch_preview_merge" => history::preview(session, args).await,
+        "epoch_history" => history::history(session, args).await,
+        "epoch_blame" => history::blame(session, args).await,
+        "epoch_all_branches" => history::all_branches(session, args).await,
+        "epoch_hashof_table" => history::hash_of_table(session, args).await,
+        "epoch_bisect" => bisect::bisect(session, args).await,
+        "epoch_patch" => patch::patch(session, args).await,
         "epoch_conflicts" => conflicts::conflicts(session, args).await,
         "epoch_conflicts_resolve" => return conflicts::resolve(session, args).await,
         "epoch_log" => read::log(session, args).await,

@@ -43,7 +43,7 @@ pub(super) async fn branches(session: &Session<'_>) -> Result<Rows> {
             Some(b.ahead.to_string()),
             Some(b.behind.to_string()),
             Some(text::boolean(false)),
-            None,
+            b.expires_at.map(text::timestamp),
             None,
         ]
     };

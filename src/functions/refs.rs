@@ -2,7 +2,7 @@
 
 use super::args::Parsed;
 use super::{Outcome, Rows, Session, read};
-use crate::operations::{BranchInfo, Target};
+use crate::operations::{BranchInfo, Target, duration};
 use crate::{Error, Result, sqlstate};
 
 /// `epoch_branch`.
@@ -11,16 +11,23 @@ pub(super) async fn branch(session: &Session<'_>, args: &Parsed) -> Result<Outco
         ["delete", "delete-force", "move", "copy"].into_iter().filter(|f| args.flag(f)).collect();
     let names: Vec<&str> = args.rest.iter().map(String::as_str).collect();
     let force = args.flag("force");
+    let ttl = args.text("ttl").map(|text| duration(&text)).transpose()?;
+    let expires = ttl.map(|ttl| chrono::Utc::now() + ttl);
+    if expires.is_some()
+        && (matches!(verbs.as_slice(), [.., "delete" | "delete-force" | "move"]) || names.is_empty())
+    {
+        return Err(args.invalid("--ttl of epoch_branch goes with a branch to create"));
+    }
     match (verbs.as_slice(), names.as_slice()) {
         ([], []) if !force => Ok(listed(session).await?),
-        ([], [name]) => create(session, name, None, force).await,
-        ([], [name, start]) => create(session, name, Some(start), force).await,
+        ([], [name]) => create(session, name, None, force, expires).await,
+        ([], [name, start]) => create(session, name, Some(start), force, expires).await,
         (["delete"], [_, ..]) => delete(session, &names, force).await,
         (["delete-force"] | ["delete", "delete-force"], [_, ..]) => delete(session, &names, true).await,
         (["move"], [new]) => rename(session, &session.checkout.name, new, force).await,
         (["move"], [old, new]) => rename(session, old, new, force).await,
-        (["copy"], [new]) => create(session, new, Some(&session.checkout.name), force).await,
-        (["copy"], [old, new]) => create(session, new, Some(old), force).await,
+        (["copy"], [new]) => create(session, new, Some(&session.checkout.name), force, expires).await,
+        (["copy"], [old, new]) => create(session, new, Some(old), force, expires).await,
         (_, []) => Err(args.missing("name")),
         ([_, _, ..], _) => {
             Err(args.invalid(format!("--{} of epoch_branch don't go together", verbs.join(" and --"))))
@@ -39,8 +46,15 @@ async fn listed(session: &Session<'_>) -> Result<Outcome> {
     Ok(Outcome { rows: branches.into_iter().map(row).collect(), ..Outcome::default() })
 }
 
-async fn create(session: &Session<'_>, name: &str, start: Option<&str>, force: bool) -> Result<Outcome> {
-    let made = session.repository.create_branch(session.checkout, name, start, force).await?;
+async fn create(
+    session: &Session<'_>,
+    name: &str,
+    start: Option<&str>,
+    force: bool,
+    expires: Option<chrono::DateTime<chrono::Utc>>,
+) -> Result<Outcome> {
+    let repository = session.repository;
+    let made = repository.create_branch_until(session.checkout, name, start, force, expires).await?;
     let moved = force && session.checkout.is_branch() && session.checkout.name == name;
     let checkout = match moved {
         true => Some(session.repository.checkout(name, None).await?),

@@ -2,30 +2,69 @@
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
-use epoch_adapter::Scan;
+use epoch_adapter::{Scan, TableDef};
 use futures::StreamExt;
 
 use super::args::Parsed;
 use super::{Rows, Session, columns};
+use crate::operations::Checkout;
 use crate::{Error, Result, sqlstate};
 
 /// `epoch_at(table, ref)`.
 pub(super) async fn at(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
     let table = columns::table(session, &args.required("table")?)?;
-    let repository = session.repository;
-    let spec = args.required("ref")?;
-    let there = match spec.as_str() {
-        "WORKING" => session.checkout.clone(),
-        spec => repository.checkout(spec, Some(session.checkout)).await?,
+    of_ref(session, &table, &args.required("ref")?, None).await
+}
+
+/// All rows of a table at a ref, or some columns of them.
+pub(super) async fn of_ref(
+    session: &Session<'_>,
+    table: &TableDef,
+    spec: &str,
+    projection: Option<Vec<usize>>,
+) -> Result<Rows> {
+    let mut rows = Rows::new();
+    let mut push = |row| {
+        rows.push(row);
+        Ok(())
     };
-    if repository.tables_on(&there).find(&table.name.to_string()).is_some_and(|t| t.id != table.id) {
+    each_of_ref(session, table, spec, projection, &mut push).await?;
+    Ok(rows)
+}
+
+/// Gives each row of a table at a ref to `each`.
+pub(super) async fn each_of_ref(
+    session: &Session<'_>,
+    table: &TableDef,
+    spec: &str,
+    projection: Option<Vec<usize>>,
+    each: &mut (dyn FnMut(Vec<Option<String>>) -> Result<()> + Send),
+) -> Result<()> {
+    let there = match spec {
+        "WORKING" => session.checkout.clone(),
+        spec => session.repository.checkout(spec, Some(session.checkout)).await?,
+    };
+    let found = session.repository.tables_on(&there).find(&table.name.to_string()).cloned();
+    if found.is_some_and(|t| t.id != table.id) {
         let message = format!("table \"{}\" of \"{spec}\" is not the one that the session has", table.name);
         return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
             .with_hint("Check out the ref first."));
     }
-    let view = repository.view(&there, &table)?;
+    each_of_view(session, table, &there, projection, each).await
+}
+
+/// Gives each row of a table that a checkout shows to `each`.
+pub(super) async fn each_of_view(
+    session: &Session<'_>,
+    table: &TableDef,
+    there: &Checkout,
+    projection: Option<Vec<usize>>,
+    each: &mut (dyn FnMut(Vec<Option<String>>) -> Result<()> + Send),
+) -> Result<()> {
+    let repository = session.repository;
+    let view = repository.view(there, table)?;
     if !view.is_plain() {
-        repository.sound(&table).await?;
+        repository.sound(table).await?;
     }
     let backend = repository.backend(&table.location.backend).ok_or_else(|| {
         Error::internal(format!(
@@ -33,12 +72,13 @@ pub(super) async fn at(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
             table.location.backend, table.name
         ))
     })?;
-    let mut batches = backend.scan(&table, &view, &Scan::default()).await?;
-    let mut rows = Rows::new();
+    let mut batches = backend.scan(table, &view, &Scan { projection, ..Scan::default() }).await?;
     while let Some(batch) = batches.next().await {
+        let mut rows = Rows::new();
         append(&batch?, &mut rows)?;
+        rows.into_iter().try_for_each(&mut *each)?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// A batch's rows in PostgreSQL's text forms.

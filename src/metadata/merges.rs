@@ -4,16 +4,16 @@ use epoch_adapter::{LineageId, Result, TableId};
 
 use super::{Tx, micros, now, params};
 
-/// A waiting merge.
-#[derive(Debug, Clone)]
+/// A waiting merge, or another operation that stopped at conflicts or has more to do.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct WaitingMerge {
     /// The target branch's lineage.
     pub lineage: LineageId,
     /// What was merged, as the user wrote it.
     pub source: String,
-    /// The merge base.
+    /// The merge base; several with spaces between.
     pub base: String,
-    /// The target's head.
+    /// The target's head; empty if the next step isn't computed yet.
     pub ours: String,
     /// The merged commit.
     pub theirs: String,
@@ -53,6 +53,12 @@ pub async fn waiting(tx: &mut Tx, lineage: LineageId) -> Result<Option<WaitingMe
         })
     })
     .transpose()
+}
+
+/// Replaces what waits on a lineage.
+pub async fn replace(tx: &mut Tx, merge: &WaitingMerge, conflicts: &[ConflictRow]) -> Result<()> {
+    delete(tx, merge.lineage).await?;
+    insert(tx, merge, conflicts).await
 }
 
 /// Stores a merge with its conflicts; their ids are given out here.

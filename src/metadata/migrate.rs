@@ -6,8 +6,11 @@ use super::commits::{self, NewCommit};
 use super::{Store, micros, now, params};
 
 /// In order; the number is the position. A released file is never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../../sql/metadata/001_initial.sql"), include_str!("../../sql/metadata/002_drafts.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../sql/metadata/001_initial.sql"),
+    include_str!("../../sql/metadata/002_drafts.sql"),
+    include_str!("../../sql/metadata/003_verbs.sql"),
+];
 
 pub(super) async fn run(store: &Store, name: &str) -> Result<()> {
     let mut tx = store.write().await?;

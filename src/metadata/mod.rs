@@ -1,13 +1,16 @@
 //! The commit graph, refs, registrations, journal and conflicts: one schema on two engines.
 //!
 //! Statements are written once, with `$1` placeholders and [`Cell`]s for values. Typed access is in
-//! the modules by subject ([`refs`], [`commits`], [`tables`], [`spans`], [`journal`], [`merges`]).
+//! the modules by subject ([`refs`], [`commits`], [`tables`], [`spans`], [`journal`], [`merges`], [`rules`],
+//! [`stashes`]).
 
 pub mod commits;
 pub mod journal;
 pub mod merges;
 pub mod refs;
+pub mod rules;
 pub mod spans;
+pub mod stashes;
 pub mod tables;
 
 mod cell;

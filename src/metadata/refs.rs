@@ -29,7 +29,19 @@ pub struct Branch {
     pub head: String,
     /// The lineage of the branch it was made from.
     pub parent: Option<LineageId>,
+    /// When it is to be deleted.
+    pub expires: Option<DateTime<Utc>>,
 }
+
+impl Branch {
+    /// Whether it belongs to an operation under way: no user's branch has a colon in its name.
+    pub fn is_hidden(&self) -> bool {
+        self.name.contains(HIDDEN)
+    }
+}
+
+/// What the names of hidden branches hold.
+pub const HIDDEN: char = ':';
 
 /// A tag.
 #[derive(Debug, Clone)]
@@ -62,7 +74,7 @@ pub async fn lineages_since(tx: &mut Tx, generation: i64) -> Result<Vec<Lineage>
         .collect()
 }
 
-const BRANCH: &str = "SELECT name, lineage, head, parent FROM branches";
+const BRANCH: &str = "SELECT name, lineage, head, parent, expires FROM branches";
 
 fn to_branch(r: &Record) -> Result<Branch> {
     Ok(Branch {
@@ -70,6 +82,7 @@ fn to_branch(r: &Record) -> Result<Branch> {
         lineage: LineageId(r.int(1)?),
         head: r.text(2)?,
         parent: r.opt_int(3)?.map(LineageId),
+        expires: r.opt_int(4)?.map(date),
     })
 }
 
@@ -83,6 +96,12 @@ pub async fn branches_since(tx: &mut Tx, generation: i64) -> Result<Vec<Branch>>
 pub async fn branch_on(tx: &mut Tx, lineage: LineageId) -> Result<Option<Branch>> {
     let sql = format!("{BRANCH} WHERE lineage = $1");
     tx.first(&sql, params![lineage.0]).await?.as_ref().map(to_branch).transpose()
+}
+
+/// The branch of a name, as it is in this transaction.
+pub async fn branch_by_name(tx: &mut Tx, name: &str) -> Result<Option<Branch>> {
+    let sql = format!("{BRANCH} WHERE name = $1");
+    tx.first(&sql, params![name]).await?.as_ref().map(to_branch).transpose()
 }
 
 /// Makes a branch with a lineage of its own.
@@ -115,11 +134,49 @@ pub async fn create_branch(
     Ok(LineageId(id))
 }
 
-/// Deletes the ref; the lineage stays for the commits that need it. False if it isn't there.
+/// Deletes the ref; the lineage stays for the commits that need it, and so that the branch can be brought
+/// back. False if it isn't there.
 pub async fn delete_branch(tx: &mut Tx, lineage: LineageId) -> Result<bool> {
     tx.next_generation().await?;
     tx.structure_changed().await?;
+    tx.execute(
+        "INSERT INTO dropped_branches (lineage, name, head, parent, created, dropped)
+         SELECT lineage, name, head, parent, created, CAST($1 AS BIGINT) FROM branches
+         WHERE lineage = $2 AND name NOT LIKE '%:%'",
+        params![micros(now()), lineage.0],
+    )
+    .await?;
     Ok(tx.execute("DELETE FROM branches WHERE lineage = $1", params![lineage.0]).await? > 0)
+}
+
+/// The names of deleted branches, those deleted last first, and their lineages.
+pub async fn dropped(tx: &mut Tx) -> Result<Vec<(String, LineageId)>> {
+    let sql = "SELECT name, lineage FROM dropped_branches ORDER BY dropped DESC, lineage DESC";
+    let rows = tx.query(sql, &[]).await?;
+    rows.iter().map(|r| Ok((r.text(0)?, LineageId(r.int(1)?)))).collect()
+}
+
+/// Brings a deleted branch back.
+pub async fn undrop(tx: &mut Tx, lineage: LineageId) -> Result<()> {
+    let generation = tx.next_generation().await?;
+    tx.execute(
+        "INSERT INTO branches (name, lineage, head, parent, created, generation)
+         SELECT name, lineage, head, parent, created, CAST($1 AS BIGINT) FROM dropped_branches WHERE lineage = $2",
+        params![generation, lineage.0],
+    )
+    .await?;
+    tx.execute("DELETE FROM dropped_branches WHERE lineage = $1", params![lineage.0]).await.map(drop)
+}
+
+/// Says when a branch is to be deleted.
+pub async fn set_expiry(tx: &mut Tx, lineage: LineageId, when: DateTime<Utc>) -> Result<()> {
+    let generation = tx.next_generation().await?;
+    tx.execute(
+        "UPDATE branches SET expires = $1, generation = $2 WHERE lineage = $3",
+        params![micros(when), generation, lineage.0],
+    )
+    .await
+    .map(drop)
 }
 
 /// Renames the branch on a lineage.
@@ -202,6 +259,39 @@ pub async fn head_at(tx: &mut Tx, lineage: LineageId, when: DateTime<Utc>) -> Re
 pub async fn head_before(tx: &mut Tx, lineage: LineageId, n: i64) -> Result<Option<String>> {
     let sql = "SELECT new_head FROM reflog WHERE lineage = $1 ORDER BY seq DESC LIMIT 1 OFFSET $2";
     tx.first(sql, params![lineage.0, n]).await?.map(|r| r.text(0)).transpose()
+}
+
+/// One move of a head.
+#[derive(Debug, Clone)]
+pub struct Move {
+    /// What it was before; `None` for the first.
+    pub old: Option<String>,
+    /// What it was then.
+    pub new: String,
+    /// When.
+    pub date: DateTime<Utc>,
+    /// Who.
+    pub author: String,
+    /// `commit: message` …
+    pub action: String,
+}
+
+/// The moves of a lineage's head, newest first.
+pub async fn reflog(tx: &mut Tx, lineage: LineageId) -> Result<Vec<Move>> {
+    let sql =
+        "SELECT old_head, new_head, date, author, action FROM reflog WHERE lineage = $1 ORDER BY seq DESC";
+    let rows = tx.query(sql, params![lineage.0]).await?;
+    rows.iter()
+        .map(|r| {
+            Ok(Move {
+                old: r.opt_text(0)?,
+                new: r.text(1)?,
+                date: date(r.int(2)?),
+                author: r.text(3)?,
+                action: r.text(4)?,
+            })
+        })
+        .collect()
 }
 
 const TAG: &str = "SELECT name, hash, tagger, date, message FROM tags";

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use epoch_adapter::{Error, LineageId, Result, sqlstate};
 
 use super::resolve::Named;
@@ -47,6 +48,7 @@ impl Repository {
                 ahead,
                 behind,
                 dirty: None,
+                expires_at: branch.expires,
             })
         };
         branches.into_iter().zip(distances).map(info).collect()
@@ -70,7 +72,7 @@ impl Repository {
         .await
     }
 
-    async fn describe_one(&self, branch: Branch) -> Result<BranchInfo> {
+    pub(super) async fn describe_one(&self, branch: Branch) -> Result<BranchInfo> {
         let described = self.describe(vec![branch]).await?.into_iter().next();
         described.ok_or_else(|| Error::internal("a branch has no description"))
     }
@@ -83,6 +85,18 @@ impl Repository {
         name: &str,
         start: Option<&str>,
         force: bool,
+    ) -> Result<BranchInfo> {
+        self.create_branch_until(checkout, name, start, force, None).await
+    }
+
+    /// As [`Repository::create_branch`]; the branch is deleted some time after `expires`.
+    pub async fn create_branch_until(
+        &self,
+        checkout: &Checkout,
+        name: &str,
+        start: Option<&str>,
+        force: bool,
+        expires: Option<DateTime<Utc>>,
     ) -> Result<BranchInfo> {
         revision::check_name("branch", name)?;
         self.refresh().await?;
@@ -112,6 +126,9 @@ impl Repository {
         }
         let lineage = refs::create_branch(&mut tx, name, &head, Some(from), fork, base).await?;
         refs::log_move(&mut tx, lineage, None, &head, &self.inner.author.name, "branch: created").await?;
+        if let Some(when) = expires {
+            refs::set_expiry(&mut tx, lineage, when).await?;
+        }
         tx.commit().await?;
         self.reload().await?;
         if force {

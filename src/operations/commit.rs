@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use epoch_adapter::{Error, Result, TableId, TableStats, sqlstate};
 
-use super::publish::{Draft, Outcome, Part, Publication, Published, SchemaChange};
+use super::publish::{After, Draft, Outcome, Part, Publication, Published, SchemaChange};
 use super::{Author, Checkout, CommitOptions, Committed, Repository};
 use crate::metadata::refs::Branch;
 use crate::metadata::{commits, date, merges, micros, now, tables};
@@ -90,6 +90,7 @@ impl Repository {
             safety: None,
             undo: None,
             schema: SchemaChange::default(),
+            after: After::default(),
         }))
     }
 

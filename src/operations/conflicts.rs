@@ -8,7 +8,7 @@ use epoch_adapter::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::merge::{Pick, RowConflict, Sides, combine, differing_columns};
+use super::merge::{Pick, RowConflict, Sides, combine, differing_columns, with};
 use super::merging::no_merge;
 use super::{Checkout, Conflict, Repository, Resolution, Resolved, Side};
 use crate::metadata::refs::Branch;
@@ -65,7 +65,7 @@ impl Choice {
             (whole, _) => {
                 let whole = whole.clone().unwrap_or(Pick::Ours);
                 let pick = |i: usize| self.picks.columns.get(&i).cloned().unwrap_or_else(|| whole.clone());
-                return Some(combine(&self.sides(), pick));
+                return Some(with(combine(&self.sides(), pick), &self.conflict.decided));
             }
         }?;
         for (&i, pick) in self.picks.columns.iter().filter(|(i, _)| self.open_columns(schema).contains(i)) {

@@ -43,7 +43,11 @@ impl Repository {
     }
 
     /// Splits refs, `a..b`, `a...b` and `^x` into what to start from and what to leave out.
-    async fn revisions(&self, checkout: &Checkout, texts: &[String]) -> Result<(Vec<String>, Vec<String>)> {
+    pub(super) async fn revisions(
+        &self,
+        checkout: &Checkout,
+        texts: &[String],
+    ) -> Result<(Vec<String>, Vec<String>)> {
         let (mut include, mut exclude) = (Vec::new(), Vec::new());
         let or_head = |text: &str| if text.is_empty() { "HEAD".to_owned() } else { text.to_owned() };
         for text in texts {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use epoch_adapter::{Row, RowChange, TableSchema};
+use epoch_adapter::{Row, RowChange, TableSchema, Value};
 
+use super::rules::Rules;
 use super::{ConflictKind, Strategy};
 
 /// What a merge does to one table.
@@ -25,12 +26,16 @@ pub(super) struct RowConflict {
     pub(super) theirs: Option<Row>,
     /// Columns in conflict; empty if the row is in conflict as a whole.
     pub(super) columns: Vec<usize>,
+    /// Columns that rules decided, and how.
+    #[serde(default)]
+    pub(super) decided: Vec<(usize, Value)>,
 }
 
 /// Merges the changes base→ours and base→theirs of one table.
 pub(super) fn merge_table(
     schema: &TableSchema,
     strategy: Strategy,
+    rules: &Rules,
     ours: Vec<RowChange>,
     theirs: Vec<RowChange>,
 ) -> TableMerge {
@@ -42,18 +47,19 @@ pub(super) fn merge_table(
             continue;
         };
         let sides = Sides { base: our.before, ours: our.after, theirs: change.after };
-        match merge_row(schema, strategy, &sides) {
+        match merge_row(schema, strategy, rules, &sides) {
             Outcome::Result(after) if after == sides.ours => {}
             Outcome::Result(after) => {
                 merged.changes.push(RowChange { key: change.key, before: sides.ours, after });
             }
-            Outcome::Conflict(kind, columns) => merged.conflicts.push(RowConflict {
+            Outcome::Conflict { kind, columns, decided } => merged.conflicts.push(RowConflict {
                 kind,
                 key: change.key,
                 base: sides.base,
                 ours: sides.ours,
                 theirs: sides.theirs,
                 columns,
+                decided,
             }),
         }
     }
@@ -71,31 +77,55 @@ pub(super) struct Sides {
 #[derive(Debug, PartialEq)]
 pub(super) enum Outcome {
     Result(Option<Row>),
-    Conflict(ConflictKind, Vec<usize>),
+    Conflict {
+        kind: ConflictKind,
+        columns: Vec<usize>,
+        /// What rules say of other columns.
+        decided: Vec<(usize, Value)>,
+    },
 }
 
 /// Judges a row that both sides changed.
-pub(super) fn merge_row(schema: &TableSchema, strategy: Strategy, sides: &Sides) -> Outcome {
+pub(super) fn merge_row(schema: &TableSchema, strategy: Strategy, rules: &Rules, sides: &Sides) -> Outcome {
     let (Some(ours), Some(theirs)) = (&sides.ours, &sides.theirs) else {
         return merge_deleted(strategy, sides);
     };
-    if strategy != Strategy::Row && same_row(schema, ours, theirs) {
+    let decided = rules.decide(schema, sides);
+    let result = |pick: Pick| Outcome::Result(Some(with(combine(sides, |_| pick.clone()), &decided)));
+    if strategy == Strategy::Row {
+        return match rules.decide_all(sides, &decided) {
+            true => result(Pick::Ours),
+            false => conflict(sides, vec![], vec![]),
+        };
+    }
+    if decided.is_empty() && same_row(schema, ours, theirs) {
         return Outcome::Result(sides.ours.clone());
     }
+    let mut columns = conflicting_columns(schema, sides);
+    columns.retain(|i| !decided.iter().any(|(known, _)| known == i));
+    match strategy {
+        Strategy::Ours => result(Pick::Ours),
+        Strategy::Theirs => result(Pick::Theirs),
+        // Without a base the row is in conflict as a whole.
+        _ if sides.base.is_none() => conflict(sides, vec![], vec![]),
+        _ if columns.is_empty() => result(Pick::Ours),
+        _ => conflict(sides, columns, decided),
+    }
+}
+
+fn conflict(sides: &Sides, columns: Vec<usize>, decided: Vec<(usize, Value)>) -> Outcome {
     let kind = if sides.base.is_some() { ConflictKind::ModifyModify } else { ConflictKind::InsertInsert };
-    let conflict = |columns| match strategy {
-        Strategy::Ours => Outcome::Result(Some(combine(sides, |_| Pick::Ours))),
-        Strategy::Theirs => Outcome::Result(Some(combine(sides, |_| Pick::Theirs))),
-        Strategy::Field | Strategy::Row => Outcome::Conflict(kind, columns),
-    };
-    if strategy == Strategy::Row || sides.base.is_none() {
-        return conflict(vec![]);
+    Outcome::Conflict { kind, columns, decided }
+}
+
+/// A row with what rules decided.
+pub(super) fn with(mut row: Row, decided: &[(usize, Value)]) -> Row {
+    for (i, value) in decided {
+        if let Some(cell) = row.get_mut(*i) {
+            *cell = value.clone();
+        }
     }
-    let columns = conflicting_columns(schema, sides);
-    if columns.is_empty() {
-        return Outcome::Result(Some(combine(sides, |_| Pick::Ours)));
-    }
-    conflict(columns)
+    row
 }
 
 /// At least one side deleted the row.
@@ -104,7 +134,7 @@ fn merge_deleted(strategy: Strategy, sides: &Sides) -> Outcome {
         (_, None, None) => Outcome::Result(None),
         (Strategy::Ours, ours, _) => Outcome::Result(ours.clone()),
         (Strategy::Theirs, _, theirs) => Outcome::Result(theirs.clone()),
-        _ => Outcome::Conflict(ConflictKind::ModifyDelete, vec![]),
+        _ => Outcome::Conflict { kind: ConflictKind::ModifyDelete, columns: vec![], decided: vec![] },
     }
 }
 
@@ -131,7 +161,7 @@ fn same_row(schema: &TableSchema, a: &Row, b: &Row) -> bool {
     a.len() == b.len() && a.iter().zip(b).enumerate().all(|(i, (a, b))| generated(i) || a == b)
 }
 
-fn cell(row: &Option<Row>, i: usize) -> Option<&epoch_adapter::Value> {
+pub(super) fn cell(row: &Option<Row>, i: usize) -> Option<&Value> {
     row.as_ref().and_then(|r| r.get(i))
 }
 
@@ -141,7 +171,7 @@ pub(super) enum Pick {
     Ours,
     Theirs,
     Base,
-    Value(epoch_adapter::Value),
+    Value(Value),
 }
 
 /// The result of a row that both sides have: columns that one side changed come from that side, the
@@ -162,7 +192,7 @@ pub(super) fn combine(sides: &Sides, pick: impl Fn(usize) -> Pick) -> Row {
                 Pick::Value(value) => return value,
             }
         };
-        chosen.cloned().unwrap_or(epoch_adapter::Value::Null)
+        chosen.cloned().unwrap_or(Value::Null)
     };
     (0..width).map(value).collect()
 }
@@ -170,7 +200,7 @@ pub(super) fn combine(sides: &Sides, pick: impl Fn(usize) -> Pick) -> Row {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
-    use epoch_adapter::{Column, Value};
+    use epoch_adapter::Column;
 
     use super::*;
 
@@ -201,7 +231,7 @@ mod tests {
             let change = RowChange { key: vec![Value::Int(1)], before: base.clone(), after };
             if change.before == change.after { vec![] } else { vec![change] }
         };
-        merge_table(&schema(), strategy, change(ours), change(theirs))
+        merge_table(&schema(), strategy, &Rules::default(), change(ours), change(theirs))
     }
 
     #[track_caller]

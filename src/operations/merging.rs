@@ -9,51 +9,99 @@ use epoch_adapter::{
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
+use super::base::Base;
 use super::conflicts::Choice;
 use super::merge::{RowConflict, TableMerge, merge_table};
-use super::publish::{Draft, Outcome, Part, Publication, Published, SchemaChange};
+use super::publish::{After, Draft, Outcome, Part, Publication, Published, SchemaChange};
 use super::resolve::Named;
+use super::rules::Rules;
 use super::schema::{SchemaMerge, Sides, merge_tables};
-use super::{Author, Checkout, CommitOptions, Committed, MergeOptions, Merged, Repository, Strategy};
+use super::sequence::{Sequence, Verb};
+use super::{Author, Checkout, CommitOptions, Committed, MergeOptions, Merged, Repository, Strategy, Tables};
 use crate::metadata::merges::{self, ConflictRow, WaitingMerge};
 use crate::metadata::refs::Branch;
+use crate::metadata::rules::ColumnRule;
 use crate::metadata::{OperationLock, now, refs, to_json};
 
 /// Tables that are compared at the same time.
 const CONCURRENT: usize = 4;
 
 /// What a waiting merge remembers of its options.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Remembered {
-    strategy: Strategy,
-    squash: bool,
-    message: String,
-    author: Author,
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Remembered {
+    pub(super) strategy: Strategy,
+    pub(super) squash: bool,
+    pub(super) message: String,
+    pub(super) author: Author,
+    /// The rules of columns as they were when it began.
+    #[serde(default)]
+    pub(super) rules: Vec<ColumnRule>,
+    /// It isn't a merge of a branch, but a commit that is picked, reverted …
+    #[serde(default)]
+    pub(super) sequence: Option<Sequence>,
+}
+
+impl Remembered {
+    pub(super) fn of(merge: &WaitingMerge) -> Result<Self> {
+        serde_json::from_str(&merge.options).map_err(|e| {
+            Error::new(sqlstate::DATA_CORRUPTED, format!("the waiting merge cannot be read: {e}"))
+        })
+    }
 }
 
 /// How two commits relate.
-enum Relation {
+pub(super) enum Relation {
     UpToDate,
     FastForward,
-    /// With the merge base.
-    Diverged(String),
+    /// With the merge bases.
+    Diverged(Vec<String>),
 }
 
 /// What a merge does.
-struct Plan {
+pub(super) struct Plan {
     /// The rows that change, by table, and those that conflict.
-    tables: Vec<(Arc<TableDef>, TableMerge)>,
-    schema: SchemaChange,
+    pub(super) tables: Vec<(Arc<TableDef>, TableMerge)>,
+    pub(super) schema: SchemaChange,
     /// As [`SchemaMerge::altered`].
     altered: HashMap<TableId, TableId>,
 }
 
+/// One table on both sides of a merge.
+pub(super) struct Compared {
+    pub(super) table: Arc<TableDef>,
+    pub(super) rules: Rules,
+    /// From the base to ours, and to theirs.
+    pub(super) ours: Vec<RowChange>,
+    pub(super) theirs: Vec<RowChange>,
+}
+
 /// What is to be published: rows by table, and which tables come and go.
-struct Changes {
-    rows: Vec<(Arc<TableDef>, Vec<RowChange>)>,
-    schema: SchemaChange,
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) rows: Vec<(Arc<TableDef>, Vec<RowChange>)>,
+    pub(super) schema: SchemaChange,
     /// As [`SchemaMerge::altered`].
-    altered: HashMap<TableId, TableId>,
+    pub(super) altered: HashMap<TableId, TableId>,
+}
+
+/// What else a publication of changes does.
+#[derive(Default)]
+pub(super) struct Ends {
+    /// The branch's waiting merge ends with it.
+    pub(super) forget_merge: bool,
+    /// The rows become uncommitted changes.
+    pub(super) uncommitted: bool,
+    pub(super) after: After,
+}
+
+/// What a merge is computed with.
+struct Comparison<'a> {
+    branch: &'a Branch,
+    schema: &'a SchemaChange,
+    altered: &'a HashMap<TableId, TableId>,
+    /// The tables of base, ours and theirs.
+    sides: &'a [Arc<Tables>],
+    base: &'a Base,
 }
 
 impl Repository {
@@ -73,6 +121,8 @@ impl Repository {
         let remembered = Remembered {
             strategy: options.strategy,
             squash,
+            rules: self.merge_rules().await?,
+            sequence: None,
             message: options
                 .message
                 .clone()
@@ -81,7 +131,7 @@ impl Repository {
         };
         match self.relation(&branch.head, &theirs).await? {
             Relation::UpToDate => Ok(merged(&branch.head, false, 0, "already up to date")),
-            Relation::FastForward => {
+            Relation::FastForward if !options.no_commit || !(options.no_ff || squash) => {
                 self.fast_forward(&lock, &branch, &theirs, source, options, &remembered).await
             }
             Relation::Diverged(_) if options.ff_only => {
@@ -89,30 +139,29 @@ impl Repository {
                 Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
                     .with_hint("Merge without --ff-only."))
             }
-            Relation::Diverged(base) => {
+            relation => {
+                let bases = match relation {
+                    Relation::Diverged(bases) => bases,
+                    _ => vec![branch.head.clone()],
+                };
                 let merge = WaitingMerge {
                     lineage: branch.lineage,
                     source: source.to_owned(),
-                    base,
+                    base: bases.join(" "),
                     ours: branch.head.clone(),
                     theirs,
                     options: to_json(&remembered)?,
                 };
-                self.three_way(&lock, &branch, merge, &remembered, options.dry_run).await
+                self.three_way(&lock, &branch, merge, &remembered, options).await
             }
         }
     }
 
-    async fn check_can_merge(&self, branch: &Branch) -> Result<()> {
-        if self.waiting(branch).await?.is_some() {
-            return Err(Error::new(
-                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!(
-                    "a merge into branch \"{}\" is waiting for its conflicts to be resolved",
-                    branch.name
-                ),
-            )
-            .with_hint("Resolve them and use epoch_merge('--continue'), or epoch_merge('--abort')."));
+    /// 55000 if something waits on the branch, or if it is in no state to be published on.
+    pub(super) async fn check_can_merge(&self, branch: &Branch) -> Result<()> {
+        if let Some(waiting) = self.waiting(branch).await? {
+            let verb = Remembered::of(&waiting)?.sequence.map_or(Verb::Merge, |s| s.verb);
+            return Err(verb.waits(branch));
         }
         if !self.state().pending_tables(branch.lineage).is_empty() {
             let message =
@@ -141,7 +190,7 @@ impl Repository {
         Ok(waiting)
     }
 
-    async fn relation(&self, ours: &str, theirs: &str) -> Result<Relation> {
+    pub(super) async fn relation(&self, ours: &str, theirs: &str) -> Result<Relation> {
         self.with_graph(|graph| {
             let (Some(a), Some(b)) = (graph.index(ours), graph.index(theirs)) else {
                 return Err(Error::internal("a commit is missing from the graph"));
@@ -150,19 +199,11 @@ impl Repository {
             match bases.as_slice() {
                 [base] if *base == b => Ok(Relation::UpToDate),
                 [base] if *base == a => Ok(Relation::FastForward),
-                [base] => Ok(Relation::Diverged(graph.hash(*base).to_owned())),
                 [] => Err(Error::new(
                     sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
                     "the two have no common commit",
                 )),
-                several => {
-                    let hashes: Vec<_> = several.iter().map(|&i| graph.hash(i).to_owned()).collect();
-                    Err(Error::unsupported("a merge with several merge bases (criss-cross)")
-                        .with_detail(format!("Merge bases: {}.", hashes.join(", ")))
-                        .with_hint(
-                            "Merge one of the two branches into a new branch of the other one's older head.",
-                        ))
-                }
+                bases => Ok(Relation::Diverged(bases.iter().map(|&i| graph.hash(i).to_owned()).collect())),
             }
         })
         .await
@@ -177,16 +218,7 @@ impl Repository {
         options: &MergeOptions,
         remembered: &Remembered,
     ) -> Result<Merged> {
-        let (from, to) = (Named::Commit(branch.head.clone()), Named::Commit(theirs.to_owned()));
-        let changed: HashSet<TableId> = self.tables_between(&from, &to).await?.iter().map(|t| t.id).collect();
-        let schema =
-            self.merge_schema(branch, [&from, &from, &to], [&HashSet::new(), &changed]).await?.change;
-        let mut rows = Vec::new();
-        for table in self.tables_between(&from, &to).await? {
-            rows.push((table.clone(), self.changes_of(branch, &schema, &table, &from, &to).await?));
-        }
-        // The changes of a table that was altered begin with what the branch holds of the new version.
-        let changes = Changes { rows, schema, altered: HashMap::new() };
+        let changes = self.changes_to(branch, theirs).await?;
         let pure = !options.no_ff && !options.squash;
         if options.dry_run {
             let what = if pure { "would fast-forward" } else { "would merge without conflicts" };
@@ -199,9 +231,25 @@ impl Repository {
         };
         let action = if pure { "fast-forward" } else { "merge" };
         let action = format!("merge {source}: {action}");
-        let done = self.apply(lock, branch, changes, outcome, action, &remembered.author, false).await?;
+        let done =
+            self.apply(lock, branch, changes, outcome, action, &remembered.author, Ends::default()).await?;
         let message = if pure { "fast-forward" } else { "merged" };
         Ok(merged(&done.hash, pure, 0, message))
+    }
+
+    /// What brings a branch from its head to a commit.
+    pub(super) async fn changes_to(&self, branch: &Branch, commit: &str) -> Result<Changes> {
+        let (from, to) = (Named::Commit(branch.head.clone()), Named::Commit(commit.to_owned()));
+        let tables = self.tables_between(&from, &to).await?;
+        let changed: HashSet<TableId> = tables.iter().map(|t| t.id).collect();
+        let schema =
+            self.merge_schema(branch, [&from, &from, &to], [&HashSet::new(), &changed]).await?.change;
+        let mut rows = Vec::new();
+        for table in tables {
+            rows.push((table.clone(), self.changes_of(branch, &schema, &table, &from, &to).await?));
+        }
+        // The changes of a table that was altered begin with what the branch holds of the new version.
+        Ok(Changes { rows, schema, altered: HashMap::new() })
     }
 
     async fn three_way(
@@ -210,90 +258,140 @@ impl Repository {
         branch: &Branch,
         merge: WaitingMerge,
         remembered: &Remembered,
-        dry_run: bool,
+        options: &MergeOptions,
     ) -> Result<Merged> {
-        let plan = self.plan(branch, &merge, remembered.strategy).await?;
-        let conflicts: usize = plan.tables.iter().map(|(_, m)| m.conflicts.len()).sum();
-        let conflicts = conflicts as i64;
-        if dry_run {
+        let plan = self.plan(branch, &merge, remembered).await?;
+        let conflicts = plan.conflicts();
+        if options.dry_run {
             let message = format!("would merge: {}, conflicts: {conflicts}", counts(&plan.into_changes()));
             return Ok(merged(&branch.head, false, conflicts, &message));
         }
-        if conflicts > 0 {
-            let rows = plan.tables.iter().flat_map(|(t, m)| m.conflicts.iter().map(|c| conflict_row(t, c)));
-            let rows = rows.collect::<Result<Vec<_>>>()?;
-            let mut tx = self.store().write().await?;
-            merges::insert(&mut tx, &merge, &rows).await?;
-            tx.commit().await?;
-            self.reload().await?;
-            let message =
-                format!("{conflicts} conflicts: nothing was changed; resolve them, then continue the merge");
+        if conflicts > 0 || options.no_commit {
+            self.stop_at(&merge, &plan).await?;
+            let message = match conflicts {
+                0 => "merges cleanly: nothing was changed; continue the merge to commit it".to_owned(),
+                n => format!("{n} conflicts: nothing was changed; resolve them, then continue the merge"),
+            };
             return Ok(merged(&branch.head, false, conflicts, &message));
         }
         let changes = plan.into_changes();
         let outcome = Outcome::New(draft(branch, &merge.theirs, remembered, None, None));
         let action = format!("merge {}", merge.source);
-        let done = self.apply(lock, branch, changes, outcome, action, &remembered.author, false).await?;
+        let done =
+            self.apply(lock, branch, changes, outcome, action, &remembered.author, Ends::default()).await?;
         Ok(merged(&done.hash, false, 0, "merged"))
+    }
+
+    /// Leaves a merge on its branch, with the conflicts to be resolved.
+    pub(super) async fn stop_at(&self, merge: &WaitingMerge, plan: &Plan) -> Result<()> {
+        let rows = plan.tables.iter().flat_map(|(t, m)| m.conflicts.iter().map(|c| conflict_row(t, c)));
+        let rows = rows.collect::<Result<Vec<_>>>()?;
+        let mut tx = self.store().write().await?;
+        merges::replace(&mut tx, merge, &rows).await?;
+        tx.commit().await?;
+        self.reload().await
     }
 
     /// What merging means for each table that the other side changed. The commits don't change, so
     /// this can be computed again at any time.
-    async fn plan(&self, branch: &Branch, merge: &WaitingMerge, strategy: Strategy) -> Result<Plan> {
-        let commit = |hash: &String| Named::Commit(hash.clone());
-        let (base, ours, theirs) = (&commit(&merge.base), &commit(&merge.ours), &commit(&merge.theirs));
+    pub(super) async fn plan(
+        &self,
+        branch: &Branch,
+        merge: &WaitingMerge,
+        remembered: &Remembered,
+    ) -> Result<Plan> {
+        let (compared, schema, altered) = self.compared(branch, merge, &remembered.rules).await?;
+        let tables = compared.into_iter().map(|c| {
+            let merged = merge_table(&c.table.schema, remembered.strategy, &c.rules, c.ours, c.theirs);
+            (c.table, merged)
+        });
+        Ok(Plan { tables: tables.collect(), schema, altered })
+    }
+
+    /// What both sides changed in each table that the other side changed.
+    pub(super) async fn compared(
+        &self,
+        branch: &Branch,
+        merge: &WaitingMerge,
+        rules: &[ColumnRule],
+    ) -> Result<(Vec<Compared>, SchemaChange, HashMap<TableId, TableId>)> {
+        let base = &self.base_of(&merge.base).await?;
+        let (ours, theirs) = (&Named::Commit(merge.ours.clone()), &Named::Commit(merge.theirs.clone()));
         let ids = |tables: &[Arc<TableDef>]| tables.iter().map(|t| t.id).collect::<HashSet<TableId>>();
-        let changed = &ids(&self.tables_between(base, ours).await?);
-        let tables = self.tables_between(base, theirs).await?;
+        let changed = &ids(&self.tables_since(base, ours).await?);
+        let tables = self.tables_since(base, theirs).await?;
         let SchemaMerge { change, twins, altered } =
-            self.merge_schema(branch, [base, ours, theirs], [changed, &ids(&tables)]).await?;
+            self.merge_schema(branch, [&base.commit, ours, theirs], [changed, &ids(&tables)]).await?;
+        base.check_schema(&change, &twins)?;
         let there = self.tables_of_ref(ours).await?;
-        let (schema, twins, altered) = (&change, &twins, &altered);
-        let sides = [self.tables_of_ref(base).await?, Arc::clone(&there), self.tables_of_ref(theirs).await?];
-        // Of the versions that the sides have.
-        let oldest = |table: &TableDef| {
-            let state = self.state();
-            let versions =
-                sides.iter().flat_map(|s| s.by_id.keys()).filter(|id| state.are_versions(**id, table.id));
-            versions.min().copied().unwrap_or(table.id)
-        };
-        let oldest = &oldest;
+        let newer_tables = &self.newer_tables(merge).await?;
+        let sides =
+            [self.tables_of_ref(&base.commit).await?, Arc::clone(&there), self.tables_of_ref(theirs).await?];
+        let (twins, comparison) =
+            (&twins, &Comparison { branch, schema: &change, altered: &altered, sides: &sides, base });
         // What isn't there after the merge need not change.
         let kept = tables.into_iter().filter_map(|t| {
             let newer = || there.by_id.values().find(|o| self.state().is_made_from(o.id, t.id)).cloned();
             let stays =
-                there.by_id.contains_key(&t.id) || schema.added.contains(&t.id) || twins.contains_key(&t.id);
+                there.by_id.contains_key(&t.id) || change.added.contains(&t.id) || twins.contains_key(&t.id);
             if stays { Some(t) } else { newer() }
         });
-        let tables = stream::iter(kept)
+        let compared = stream::iter(kept)
             .map(|table| async move {
-                if let Some(twin) = twins.get(&table.id) {
-                    let twin = self.table_by_id(*twin)?;
-                    let (ours, theirs) = self.changes_of_twins([base, ours, theirs], &table, &twin).await?;
-                    let merged = merge_table(&twin.schema, strategy, ours, theirs);
-                    return Ok::<_, Error>((twin, merged));
-                }
-                let theirs = match altered.contains_key(&table.id) {
-                    true => self.changes_between(&table, base, theirs).await?,
-                    false => self.changes_of(branch, schema, &table, base, theirs).await?,
+                let (table, of_ours, of_theirs) = match twins.get(&table.id) {
+                    Some(twin) => {
+                        let twin = self.table_by_id(*twin)?;
+                        let sides = [&base.commit, ours, theirs];
+                        let (ours, theirs) = self.changes_of_twins(sides, &table, &twin).await?;
+                        (twin, ours, theirs)
+                    }
+                    None => {
+                        let (ours, theirs) =
+                            self.changes_of_both(comparison, changed, [ours, theirs], &table).await?;
+                        (table, ours, theirs)
+                    }
                 };
-                let known = |id: &TableId| self.state().are_versions(*id, table.id);
-                let ours = if changed.iter().any(known) {
-                    self.changes_between(&table, base, ours).await?
-                } else {
-                    vec![]
-                };
-                let comes = branch.lineage == LineageId::MAIN && altered.contains_key(&table.id);
-                if !theirs.is_empty() && (!comes || meet(&ours, &theirs)) {
-                    self.check_not_written_anew(&table, oldest(&table))?;
-                }
-                let merged = merge_table(&table.schema, strategy, ours, theirs);
-                Ok::<_, Error>((table, merged))
+                let rules = Rules::of(&table, rules, newer_tables.contains(&table.id));
+                Ok::<_, Error>(Compared { table, rules, ours: of_ours, theirs: of_theirs })
             })
             .buffered(CONCURRENT)
             .try_collect()
             .await?;
-        Ok(Plan { tables, schema: change.clone(), altered: altered.clone() })
+        Ok((compared, change, altered))
+    }
+
+    /// What both sides changed of a table.
+    async fn changes_of_both(
+        &self,
+        comparison: &Comparison<'_>,
+        changed: &HashSet<TableId>,
+        [ours, theirs]: [&Named; 2],
+        table: &TableDef,
+    ) -> Result<(Vec<RowChange>, Vec<RowChange>)> {
+        let Comparison { branch, schema, altered, base, .. } = *comparison;
+        let is_altered = altered.contains_key(&table.id);
+        let mut of_theirs = match base.is_plain(table.id) && !is_altered {
+            true => self.changes_of(branch, schema, table, &base.commit, theirs).await?,
+            false => self.changes_since(base, theirs, table).await?,
+        };
+        let known = |id: &TableId| self.state().are_versions(*id, table.id);
+        let mut of_ours = match changed.iter().any(known) {
+            true => self.changes_since(base, ours, table).await?,
+            false => vec![],
+        };
+        let comes = branch.lineage == LineageId::MAIN && is_altered;
+        if !of_theirs.is_empty() && (!comes || meet(&of_ours, &of_theirs)) {
+            self.check_not_written_anew(table, self.oldest(comparison.sides, table))?;
+        }
+        base.contest(table.id, &mut of_ours, &mut of_theirs);
+        Ok((of_ours, of_theirs))
+    }
+
+    /// The oldest of the versions of a table that the sides have.
+    fn oldest(&self, sides: &[Arc<Tables>], table: &TableDef) -> TableId {
+        let state = self.state();
+        let known = sides.iter().flat_map(|s| s.by_id.keys()).filter(|id| state.are_versions(**id, table.id));
+        known.min().copied().unwrap_or(table.id)
     }
 
     /// What both sides changed of tables that they made alike and that are one from here on: from the rows of
@@ -349,6 +447,28 @@ impl Repository {
     fn is_written_anew(&self, table: &TableDef, oldest: TableId, how: impl Fn(&Revision) -> bool) -> bool {
         let versions = self.state().versions(table.id);
         versions.iter().take_while(|t| t.id != oldest).any(|t| t.revision.as_ref().is_some_and(&how))
+    }
+
+    /// The tables that the other side committed to last.
+    async fn newer_tables(&self, merge: &WaitingMerge) -> Result<HashSet<TableId>> {
+        self.with_graph(|graph| {
+            let (Some(ours), Some(theirs)) = (graph.index(&merge.ours), graph.index(&merge.theirs)) else {
+                return Ok(HashSet::new());
+            };
+            let last = |include: usize, exclude: usize| {
+                let mut last = HashMap::new();
+                for commit in graph.range(&[include], &[exclude]) {
+                    for table in graph.tables(commit) {
+                        last.entry(*table).or_insert(commit);
+                    }
+                }
+                last
+            };
+            let (ours, theirs) = (last(ours, theirs), last(theirs, ours));
+            let newer = theirs.iter().filter(|(id, at)| ours.get(id).is_none_or(|ours| ours < at));
+            Ok(newer.map(|(id, _)| *id).collect())
+        })
+        .await
     }
 
     /// The changes that the other side brings to a table: of one that comes, from whatever the branch still
@@ -408,7 +528,7 @@ impl Repository {
 
     /// Publishes changes of rows on top of a branch's head.
     #[allow(clippy::too_many_arguments)]
-    async fn apply(
+    pub(super) async fn apply(
         &self,
         lock: &OperationLock,
         branch: &Branch,
@@ -416,7 +536,7 @@ impl Repository {
         outcome: Outcome,
         action: String,
         author: &Author,
-        forget_merge: bool,
+        ends: Ends,
     ) -> Result<Published> {
         let Changes { mut rows, schema, altered } = changes;
         // On main it is done to the table itself.
@@ -428,7 +548,7 @@ impl Repository {
             self.check_nothing_lost(branch, &schema.removed).await?;
         }
         // Main's backend makes the tables themselves, rows or none.
-        let parts = to_parts(rows, if main { &schema.added } else { &[] });
+        let mut parts = to_parts(rows, if main { &schema.added } else { &[] });
         if main && !schema.added.is_empty() && parts.len() > 1 {
             return Err(Error::unsupported(
                 "a merge into main that makes tables and changes several backends",
@@ -437,6 +557,10 @@ impl Repository {
         if parts.len() > 1 {
             self.check_untouched(branch, &parts).await?;
         }
+        if ends.uncommitted {
+            // What isn't published stays what it is on a backend: uncommitted.
+            parts.iter_mut().for_each(|part| part.tables.clear());
+        }
         let publication = Publication {
             action,
             author: author.name.clone(),
@@ -444,10 +568,11 @@ impl Repository {
             all: false,
             parts,
             outcome,
-            forget_merge,
+            forget_merge: ends.forget_merge,
             safety: None,
             undo: None,
             schema,
+            after: ends.after,
         };
         let published = self.publish(lock, branch.lineage, publication).await?;
         published.ok_or_else(|| Error::internal("a merge published nothing"))
@@ -513,10 +638,9 @@ impl Repository {
     pub async fn merge_abort(&self, checkout: &Checkout) -> Result<Merged> {
         let _lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.waiting_for(&branch, Verb::Merge).await?;
         let mut tx = self.store().write().await?;
-        if !merges::delete(&mut tx, branch.lineage).await? {
-            return Err(no_merge(&branch));
-        }
+        merges::delete(&mut tx, branch.lineage).await?;
         tx.commit().await?;
         self.reload().await?;
         Ok(merged(&branch.head, false, 0, "merge aborted"))
@@ -531,7 +655,7 @@ impl Repository {
     ) -> Result<Merged> {
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
-        let merge = self.waiting(&branch).await?.ok_or_else(|| no_merge(&branch))?;
+        let (merge, _) = self.waiting_for(&branch, Verb::Merge).await?;
         let author = (!author.name.is_empty()).then_some(author);
         let done = self.conclude(&lock, &branch, &merge, author, message).await?;
         Ok(merged(&done.hash, false, 0, "merged"))
@@ -550,6 +674,9 @@ impl Repository {
             return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
         }
         let author = (!options.author.name.is_empty()).then_some(&options.author);
+        if let Some(sequence) = Remembered::of(merge)?.sequence {
+            return Err(sequence.verb.waits(branch));
+        }
         let done = self.conclude(lock, branch, merge, author, Some(&options.message)).await?;
         self.committed(done).await
     }
@@ -562,34 +689,59 @@ impl Repository {
         author: Option<&Author>,
         message: Option<&str>,
     ) -> Result<Published> {
-        if merge.ours != branch.head {
-            return Err(refs::head_moved().with_hint("Abort the merge and merge again."));
+        let remembered = Remembered::of(merge)?;
+        let changes = self.resolved(branch, branch, merge, &remembered).await?;
+        let outcome = Outcome::New(draft(branch, &merge.theirs, &remembered, author, message));
+        let action = format!("merge {}", merge.source);
+        let author = author.unwrap_or(&remembered.author);
+        let ends = Ends { forget_merge: true, ..Ends::default() };
+        self.apply(lock, branch, changes, outcome, action, author, ends).await
+    }
+
+    /// The result of what waits on a branch, once all conflicts are resolved, for the branch that it is to be
+    /// published on.
+    pub(super) async fn resolved(
+        &self,
+        branch: &Branch,
+        target: &Branch,
+        merge: &WaitingMerge,
+        remembered: &Remembered,
+    ) -> Result<Changes> {
+        if merge.ours != target.head {
+            return Err(refs::head_moved().with_hint("Abort, and start again."));
         }
-        let remembered: Remembered = serde_json::from_str(&merge.options).map_err(|e| {
-            Error::new(sqlstate::DATA_CORRUPTED, format!("the waiting merge cannot be read: {e}"))
-        })?;
         let choices = self.choices(branch).await?;
         let open = choices.iter().filter(|c| !c.resolved).count();
         if open > 0 {
-            let message = format!("{open} conflicts of the merge into \"{}\" are not resolved", branch.name);
+            let verb = remembered.sequence.as_ref().map_or(Verb::Merge, |s| s.verb);
+            let message = format!("{open} conflicts of the {verb} into \"{}\" are not resolved", branch.name);
             return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message).with_hint(
                 "SELECT * FROM epoch.conflicts lists them; epoch_conflicts_resolve resolves them.",
             ));
         }
-        let plan = self.plan(branch, merge, remembered.strategy).await?;
-        let changes = resolve_plan(plan, &choices)?;
-        let outcome = Outcome::New(draft(branch, &merge.theirs, &remembered, author, message));
-        let action = format!("merge {}", merge.source);
-        let author = author.unwrap_or(&remembered.author);
-        self.apply(lock, branch, changes, outcome, action, author, true).await
+        let plan = self.plan(target, merge, remembered).await?;
+        resolve_plan(plan, &choices)
     }
 }
 
 impl Plan {
+    /// How many rows are in conflict.
+    pub(super) fn conflicts(&self) -> i64 {
+        self.tables.iter().map(|(_, m)| m.conflicts.len() as i64).sum()
+    }
+
     /// The rows that merge.
-    fn into_changes(self) -> Changes {
+    pub(super) fn into_changes(self) -> Changes {
         let rows = self.tables.into_iter().map(|(t, m)| (t, m.changes)).collect();
         Changes { rows, schema: self.schema, altered: self.altered }
+    }
+}
+
+impl Changes {
+    /// Whether nothing changes.
+    pub(super) fn is_empty(&self) -> bool {
+        let SchemaChange { added, removed, .. } = &self.schema;
+        added.is_empty() && removed.is_empty() && self.rows.iter().all(|(_, rows)| rows.is_empty())
     }
 }
 

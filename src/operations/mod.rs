@@ -3,6 +3,8 @@
 //! [`Repository`]'s methods are in the modules by subject; the pure parts of the model are in
 //! `graph` (commits), `state` (lineages, views, segments), `merge` (rows) and `revision` (names).
 
+mod base;
+mod blame;
 mod branches;
 mod commit;
 mod conflicts;
@@ -11,17 +13,24 @@ mod drafts;
 mod drift;
 mod failpoint;
 mod graph;
+mod kept;
 mod log;
 mod merge;
 mod merging;
+mod preview;
+mod promote;
 mod publish;
+mod rebase;
 mod recover;
 mod registration;
 mod reset;
 mod resolve;
 mod revision;
 mod revisions;
+mod rules;
 mod schema;
+mod sequence;
+mod stash;
 mod state;
 mod status;
 mod tags;
@@ -29,7 +38,10 @@ mod types;
 mod versions;
 mod views;
 
+pub use crate::metadata::rules::ColumnRule;
 pub use failpoint::FAIL_POINTS;
+pub use kept::duration;
+pub use sequence::Verb;
 pub use types::*;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -244,4 +256,12 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &
     is_send(r.diff_stat(c, "", "", None));
     is_send(r.branches());
     is_send(r.conflicts(c, None));
+    is_send(r.cherry_pick(c, &[], &PickOptions::default()));
+    is_send(r.sequence_continue(c, Verb::Rebase, &Author::default(), None));
+    is_send(r.sequence_abort(c, Verb::Rebase));
+    is_send(r.rebase(c, "", &RebaseOptions::default()));
+    is_send(r.stash_push(c, None, &Author::default()));
+    is_send(r.stash_pop(c, None, Strategy::Field, &Author::default()));
+    is_send(r.preview_merge(c, "", None, None));
+    is_send(r.blame(c, table, None));
 }

@@ -17,7 +17,9 @@ use super::resolve::Named;
 use super::{Author, Repository};
 use crate::metadata::commits::{self, CommitTable, NewCommit};
 use crate::metadata::journal::{self, Entry};
-use crate::metadata::{OperationLock, Tx, merges, refs, spans, tables, to_json};
+use crate::metadata::merges::{self, WaitingMerge};
+use crate::metadata::refs::{self, Tag};
+use crate::metadata::{OperationLock, Tx, now, spans, stashes, tables, to_json};
 
 /// What is to be published: the journal's body.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +42,21 @@ pub(super) struct Publication {
     /// Which tables made on branches come or go with it.
     #[serde(default)]
     pub(super) schema: SchemaChange,
+    #[serde(default)]
+    pub(super) after: After,
+}
+
+/// What else changes in the transaction that moves the head.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct After {
+    /// What waits on a branch from then on, instead of what waits there now.
+    pub(super) then: Option<WaitingMerge>,
+    /// A branch of this operation that has done its work.
+    pub(super) drop_branch: Option<LineageId>,
+    /// A stash that is taken.
+    pub(super) unstash: Option<i64>,
+    /// A tag for the new head.
+    pub(super) tag: Option<String>,
 }
 
 /// Tables made on branches that a publication brings to a lineage or takes from it. (A commit takes what is
@@ -233,6 +250,7 @@ impl Repository {
         if publication.forget_merge {
             merges::delete(&mut tx, lineage).await?;
         }
+        finish_after(&mut tx, &publication.after, &hash, author).await?;
         tx.commit().await?;
         hit("published");
         self.reload().await?;
@@ -406,6 +424,28 @@ impl Repository {
         journal::close(&mut tx, operation).await?;
         tx.commit().await
     }
+}
+
+async fn finish_after(tx: &mut Tx, after: &After, hash: &str, author: &str) -> Result<()> {
+    if let Some(next) = &after.then {
+        merges::replace(tx, next, &[]).await?;
+    }
+    if let Some(lineage) = after.drop_branch {
+        refs::delete_branch(tx, lineage).await?;
+    }
+    if let Some(id) = after.unstash {
+        stashes::delete(tx, id).await?;
+    }
+    let Some(name) = &after.tag else { return Ok(()) };
+    // Somebody may have taken the name since it was looked up; what is sealed can't be refused any more.
+    let names = std::iter::once(name.clone()).chain((2..).map(|n| format!("{name}_{n}")));
+    for name in names {
+        let tag = Tag { name, hash: hash.to_owned(), tagger: author.to_owned(), date: now(), message: None };
+        if refs::branch_by_name(tx, &tag.name).await?.is_none() && refs::insert_tag(tx, &tag).await? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// A table as main has it.

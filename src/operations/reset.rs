@@ -5,7 +5,7 @@ use std::sync::Arc;
 use epoch_adapter::{At, Error, LineageId, Result, RowChange, TableDef, sqlstate};
 
 use super::merging::to_parts;
-use super::publish::{Outcome, Publication, SchemaChange};
+use super::publish::{After, Outcome, Publication, SchemaChange};
 use super::resolve::Named;
 use super::{Author, Checkout, Repository, ResetDone, ResetOptions};
 use crate::metadata::refs::{self, Branch};
@@ -231,7 +231,7 @@ impl Repository {
     }
 }
 
-fn publication(
+pub(super) fn publication(
     branch: &Branch,
     target: &str,
     changes: Vec<(Arc<TableDef>, Vec<RowChange>)>,
@@ -249,6 +249,7 @@ fn publication(
         safety: None,
         undo: None,
         schema: SchemaChange::default(),
+        after: After::default(),
     }
 }
 

@@ -274,15 +274,21 @@ impl State {
     }
 
     pub(super) fn branch(&self, name: &str) -> Option<&Branch> {
-        self.by_name.get(name).and_then(|l| self.branches.get(l))
+        self.by_name.get(name).and_then(|l| self.branches.get(l)).filter(|b| !b.is_hidden())
+    }
+
+    /// A branch of an operation under way.
+    pub(super) fn hidden(&self, name: &str) -> Option<&Branch> {
+        self.by_name.get(name).and_then(|l| self.branches.get(l)).filter(|b| b.is_hidden())
     }
 
     pub(super) fn branch_on(&self, lineage: LineageId) -> Option<&Branch> {
         self.branches.get(&lineage)
     }
 
+    /// All branches that users know of.
     pub(super) fn branches(&self) -> impl Iterator<Item = &Branch> {
-        self.branches.values()
+        self.branches.values().filter(|b| !b.is_hidden())
     }
 
     fn lineage(&self, id: LineageId) -> Result<&Lineage> {

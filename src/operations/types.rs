@@ -160,6 +160,8 @@ pub struct BranchInfo {
     pub behind: i64,
     /// Whether there are uncommitted changes; `None` if not asked for.
     pub dirty: Option<bool>,
+    /// When it is to be deleted.
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// A row of `epoch.tags`.
@@ -306,6 +308,8 @@ pub struct MergeOptions {
     pub ff_only: bool,
     /// One commit with the changes, without the source as a parent.
     pub squash: bool,
+    /// Stop before the commit, also without conflicts.
+    pub no_commit: bool,
     /// Compute and report only.
     pub dry_run: bool,
     /// Conflict handling.
@@ -326,6 +330,143 @@ pub struct Merged {
     /// Conflicts that wait.
     pub conflicts: i64,
     /// For people.
+    pub message: String,
+}
+
+/// How to apply commits again.
+#[derive(Debug, Clone, Default)]
+pub struct PickOptions {
+    /// The parent to compare with, counted from 1; needed for merges.
+    pub mainline: Option<usize>,
+    /// Conflict handling.
+    pub strategy: Strategy,
+    /// Who reverts. A commit that is picked keeps its author.
+    pub author: Author,
+}
+
+/// How far a cherry-pick, revert, rebase or stash came.
+#[derive(Debug, Clone)]
+pub struct Picked {
+    /// The head now, of the branch that the commits are made on.
+    pub hash: String,
+    /// Conflicts that wait.
+    pub conflicts: i64,
+    /// Commits that were made.
+    pub done: usize,
+    /// Commits that are left.
+    pub left: usize,
+    /// For people.
+    pub message: String,
+}
+
+/// How to rebase.
+#[derive(Debug, Clone, Default)]
+pub struct RebaseOptions {
+    /// Stop before the first commit, so that the plan can be edited.
+    pub interactive: bool,
+    /// Conflict handling.
+    pub strategy: Strategy,
+    /// Who.
+    pub author: Author,
+}
+
+/// A row of `epoch.rebase_plan`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanStep {
+    /// Its place, from 1.
+    pub order: i64,
+    /// `pick`, `reword`, `squash`, `fixup` or `drop`.
+    pub action: String,
+    /// The commit.
+    pub commit: String,
+    /// The message that it gets.
+    pub message: String,
+}
+
+/// A row of `epoch_stash('list')`.
+#[derive(Debug, Clone)]
+pub struct StashInfo {
+    /// Its own name, or its place in the list.
+    pub name: String,
+    /// A commit with the changes.
+    pub hash: String,
+    /// The branch that it was made on.
+    pub branch: String,
+    /// When.
+    pub date: DateTime<Utc>,
+}
+
+/// A row of `epoch_reflog`.
+#[derive(Debug, Clone)]
+pub struct HeadMove {
+    /// `main@{2}`.
+    pub selector: String,
+    /// The head after it.
+    pub hash: String,
+    /// The head before it; `None` for the first.
+    pub previous: Option<String>,
+    /// Who.
+    pub author: String,
+    /// When.
+    pub date: DateTime<Utc>,
+    /// What happened.
+    pub action: String,
+}
+
+/// What a promotion did.
+#[derive(Debug, Clone)]
+pub struct Promoted {
+    /// The target's head now.
+    pub hash: String,
+    /// The tag on it.
+    pub tag: String,
+    /// Whether the head simply moved.
+    pub fast_forward: bool,
+}
+
+/// One table of a merge that isn't made.
+#[derive(Debug, Clone)]
+pub struct PreviewedTable {
+    /// The table.
+    pub table: Arc<TableDef>,
+    /// The rows that the other side changed.
+    pub rows: Vec<PreviewedRow>,
+}
+
+/// One row of a merge that isn't made.
+#[derive(Debug, Clone)]
+pub struct PreviewedRow {
+    /// On the three sides.
+    pub base: Option<Row>,
+    /// See `base`.
+    pub ours: Option<Row>,
+    /// See `base`.
+    pub theirs: Option<Row>,
+    /// What the merge makes of it; ours if it is in conflict.
+    pub result: Option<Row>,
+    /// Whether it is in conflict.
+    pub conflict: Option<ConflictKind>,
+}
+
+/// A commit that changed a row, with the row.
+#[derive(Debug, Clone)]
+pub struct RowVersion {
+    /// The commit.
+    pub commit: Arc<CommitSummary>,
+    /// What it did.
+    pub change: epoch_adapter::RowChange,
+}
+
+/// What a commit says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitSummary {
+    /// Full hash.
+    pub hash: String,
+    /// Author's name.
+    pub author: String,
+    /// When.
+    pub date: DateTime<Utc>,
+    /// Message.
     pub message: String,
 }
 

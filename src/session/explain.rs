@@ -12,6 +12,7 @@ use super::plan::Upstream;
 use super::seat::Seat;
 use crate::federation;
 use crate::functions::{Explain, ExplainPart};
+use crate::operations::Checkout;
 use crate::query::{self, Context, NameCache, Plan};
 
 /// Plans a statement without running it.
@@ -71,6 +72,10 @@ impl Explain for Explainer<'_> {
             }
         }
         Ok(all)
+    }
+
+    async fn holds(&self, checkout: &Checkout, sql: &str) -> Result<bool> {
+        federation::holds(&self.seat.shared.repository, checkout, sql).await
     }
 }
 

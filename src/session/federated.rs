@@ -15,6 +15,7 @@ use super::plan::columns;
 use super::seat::{Effect, Seat};
 use crate::federation::{self, Params};
 use crate::functions::{Explain, ExplainPart};
+use crate::operations::Checkout;
 use crate::query::{self, Plan, Setting};
 use crate::wire::encode::{self, Severity, Status};
 use crate::wire::frame::{self, Header};
@@ -414,5 +415,9 @@ impl Explain for Explainer<'_> {
             all.extend(parts.into_iter().map(part));
         }
         Ok(all)
+    }
+
+    async fn holds(&self, checkout: &Checkout, sql: &str) -> Result<bool> {
+        federation::holds(&self.seat.shared.repository, checkout, sql).await
     }
 }

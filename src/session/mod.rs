@@ -12,6 +12,7 @@ mod pipe;
 mod plan;
 mod prepared;
 mod reactor;
+mod reaper;
 mod registry;
 mod seat;
 mod server;

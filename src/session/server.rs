@@ -74,9 +74,13 @@ pub async fn serve(
     let shared = Arc::new(share(config, repository, stopped)?);
     let reactors = Reactors::start(reactors(&shared))?;
     ready(address);
+    let reaper = tokio::spawn(super::reaper::run(shared.clone()));
     let mut sessions = accept_until(&listener, &shared, &reactors, shutdown).await;
     drop(listener);
     let _ = stop.send(true);
+    if let Err(error) = reaper.await {
+        tracing::error!(%error, "what deletes branches ended early");
+    }
     let all_ended = async { while sessions.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, all_ended).await.is_err() {
         tracing::warn!(

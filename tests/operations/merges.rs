@@ -193,18 +193,142 @@ async fn one_backend_alone_refuses_too() {
     assert_eq!(f.merge(&f.main, "dev").await.conflicts, 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn criss_cross_is_refused() {
+/// a and b have merged each other: two merge bases.
+async fn criss_crossed(a_sets: &str, b_sets: &str) -> (Fixture, [epoch::operations::Checkout; 2]) {
     let f = Fixture::new().await;
     let (a, b) = (f.branch("a", &f.main).await, f.branch("b", &f.main).await);
-    f.set(&a, "t", 1, "a", None).await;
-    f.set(&b, "t", 2, "b", None).await;
+    f.set(&a, "t", 1, a_sets, None).await;
+    f.set(&b, "t", 1, b_sets, None).await;
+    f.set(&b, "v", 2, "b", None).await;
     let (on_a, on_b) = (f.commit(&a, "a").await.hash, f.commit(&b, "b").await.hash);
-    f.merge(&a, &on_b).await;
-    f.merge(&b, &on_a).await;
-    let error = f.repository.merge(&a, "b", &MergeOptions::default()).await.unwrap_err();
-    assert_eq!(error.code(), "0A000");
-    assert!(error.message().contains("criss-cross"), "{error}");
+    let ours = MergeOptions { strategy: Strategy::Ours, ..MergeOptions::default() };
+    f.repository.merge(&a, &on_b, &ours).await.unwrap();
+    f.repository.merge(&b, &on_a, &ours).await.unwrap();
+    (f, [a, b])
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn criss_cross_merges_with_the_merge_of_the_bases() {
+    let (f, [a, b]) = criss_crossed("same", "same").await;
+    f.set(&a, "t", 2, "a", None).await;
+    f.set(&b, "t", 3, "b", None).await;
+    f.set(&b, "v", 2, "b again", None).await;
+    f.commit(&a, "a again").await;
+    f.commit(&b, "b again").await;
+    let merged = f.merge(&a, "b").await;
+    assert_eq!(merged.conflicts, 0);
+    for (table, key, expected) in [("t", 1, "same"), ("t", 2, "a"), ("t", 3, "b"), ("v", 2, "b again")] {
+        assert_eq!(f.row(&a, table, key).await.unwrap().0, expected, "{table}.{key}");
+    }
+    assert!(f.merge(&b, "a").await.fast_forward);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn criss_cross_does_not_choose_between_two_answers() {
+    // Each has taken its own side of the conflict: neither is the base of the other.
+    let (f, [a, _]) = criss_crossed("a", "b").await;
+    let merged = f.merge(&a, "b").await;
+    assert_eq!(merged.conflicts, 1);
+    let conflicts = f.repository.conflicts(&a, Some("t")).await.unwrap();
+    assert_eq!(conflicts[0].base, None);
+    f.repository.resolve_conflicts(&a, &take(Side::Theirs)).await.unwrap();
+    f.repository.merge_continue(&a, &ada(), None).await.unwrap();
+    assert_eq!(f.row(&a, "t", 1).await.unwrap().0, "b");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_without_a_commit_waits_to_be_continued() {
+    let f = Fixture::new().await;
+    let dev = f.branch("dev", &f.main).await;
+    f.set(&dev, "t", 1, "dev", None).await;
+    f.commit(&dev, "dev").await;
+    f.set(&f.main, "t", 2, "main", None).await;
+    f.commit(&f.main, "main").await;
+    let before = f.rows(&f.main).await;
+    let options = MergeOptions { no_commit: true, ..MergeOptions::default() };
+    let stopped = f.repository.merge(&f.main, "dev", &options).await.unwrap();
+    assert_eq!((stopped.conflicts, stopped.fast_forward), (0, false));
+    assert_eq!(f.rows(&f.main).await, before);
+    f.repository.merge_abort(&f.main).await.unwrap();
+    f.repository.merge(&f.main, "dev", &options).await.unwrap();
+    f.repository.merge_continue(&f.main, &ada(), Some("with a message")).await.unwrap();
+    let log = f.repository.log(&f.main, &LogQuery::default()).await.unwrap();
+    assert_eq!((log[0].parents.len(), log[0].message.as_str()), (2, "with a message"));
+    assert_eq!(f.row(&f.main, "t", 1).await.unwrap().0, "dev");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rules_decide_columns_before_a_conflict_is_made() {
+    for f in [Some(Fixture::new().await), Fixture::postgres().await].into_iter().flatten() {
+        let r = &f.repository;
+        f.set(&f.main, "t", 1, "one", Some(100)).await;
+        f.commit(&f.main, "an account").await;
+        let dev = f.branch("dev", &f.main).await;
+        for (column, rule, code) in [
+            ("n", "average", "22023"),
+            ("a", "sum", "42804"),
+            ("id", "sum", "22023"),
+            ("nothing", "sum", "42703"),
+        ] {
+            assert_eq!(r.set_merge_rule(&f.main, "t", column, Some(rule)).await.unwrap_err().code(), code);
+        }
+        assert_eq!(r.set_merge_rule(&f.main, "x", "n", Some("sum")).await.unwrap_err().code(), "42P01");
+        assert_eq!(r.set_merge_rule(&f.main, "t", "n", None).await.unwrap_err().code(), "42704");
+        r.set_merge_rule(&f.main, "t", "n", Some("max")).await.unwrap();
+        r.set_merge_rule(&f.main, "t", "n", Some("sum")).await.unwrap();
+        assert_eq!(r.merge_rules().await.unwrap().len(), 1);
+        f.set(&dev, "t", 1, "one", Some(70)).await;
+        f.commit(&dev, "minus 30").await;
+        f.set(&f.main, "t", 1, "one", Some(70)).await;
+        f.commit(&f.main, "minus 30, too").await;
+        let row = MergeOptions { strategy: Strategy::Row, ..MergeOptions::default() };
+        let merged = r.merge(&f.main, "dev", &row).await.unwrap();
+        assert_eq!(merged.conflicts, 0);
+        assert_eq!(f.row(&f.main, "t", 1).await.unwrap().1, Some(40), "no money is made");
+        // With a conflict in another column the rule still holds for its own.
+        r.merge(&dev, "main", &MergeOptions::default()).await.unwrap();
+        f.set(&dev, "t", 1, "dev", Some(50)).await;
+        f.commit(&dev, "plus 10").await;
+        f.set(&f.main, "t", 1, "main", Some(45)).await;
+        f.commit(&f.main, "plus 5").await;
+        assert_eq!(f.merge(&f.main, "dev").await.conflicts, 1);
+        // The merge goes by the rules that it began with.
+        r.set_merge_rule(&f.main, "t", "n", None).await.unwrap();
+        r.resolve_conflicts(&f.main, &take(Side::Theirs)).await.unwrap();
+        r.merge_continue(&f.main, &ada(), None).await.unwrap();
+        assert_eq!(f.row(&f.main, "t", 1).await.unwrap(), ("dev".to_owned(), Some(55)));
+        r.set_merge_rule(&f.main, "t", "a", Some("latest")).await.unwrap();
+        let late = f.branch("late", &f.main).await;
+        f.set(&f.main, "t", 1, "earlier", Some(55)).await;
+        f.commit(&f.main, "earlier").await;
+        f.set(&late, "t", 1, "later", Some(55)).await;
+        f.commit(&late, "later").await;
+        assert_eq!(f.merge(&f.main, "late").await.conflicts, 0);
+        assert_eq!(f.row(&f.main, "t", 1).await.unwrap().0, "later");
+        f.finish().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_preview_says_what_a_merge_would_do() {
+    let (f, dev) = diverged().await;
+    let before = (f.rows(&f.main).await, f.repository.hash_of(&f.main, "HEAD").await.unwrap());
+    for on in [&f.main, &dev] {
+        let tables = f.repository.preview_merge(on, "dev", Some("main"), None).await.unwrap();
+        let names: Vec<_> = tables.iter().map(|t| t.table.name.to_string()).collect();
+        assert_eq!(names, ["t", "v"]);
+        let rows = &tables[0].rows;
+        assert_eq!(rows.iter().filter(|r| r.conflict.is_some()).count(), 1);
+        let clean = rows.iter().find(|r| r.conflict.is_none()).unwrap();
+        let cell = |row: &Option<epoch_adapter::Row>, i: usize| row.as_ref().unwrap()[i].to_text().unwrap();
+        assert_eq!((cell(&clean.base, 1), cell(&clean.ours, 1)), ("two".to_owned(), "main".to_owned()));
+        assert_eq!((cell(&clean.theirs, 2), cell(&clean.result, 2)), ("22".to_owned(), "22".to_owned()));
+        assert_eq!(cell(&clean.result, 1), "main");
+    }
+    assert_eq!((f.rows(&f.main).await, f.repository.hash_of(&f.main, "HEAD").await.unwrap()), before);
+    assert!(f.repository.conflicts(&f.main, None).await.unwrap().is_empty());
+    let missing = f.repository.preview_merge(&f.main, "dev", Some("nowhere"), None).await.unwrap_err();
+    assert_eq!(missing.code(), "3D000");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

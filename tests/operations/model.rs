@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use epoch::operations::{Checkout, CommitOptions, MergeOptions, ResetOptions, Resolution, Side, Strategy};
+use epoch::operations::{
+    Author, Checkout, CommitOptions, LogQuery, MergeOptions, PickOptions, Picked, RebaseOptions,
+    ResetOptions, Resolution, Side, Strategy, Verb,
+};
 use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -23,6 +26,8 @@ struct World {
     random: StdRng,
     branches: BTreeMap<String, Branch>,
     commits: BTreeMap<String, Rows>,
+    /// Newest last: what the stash was made on, and what it holds.
+    stashes: Vec<(Rows, Rows)>,
     made: usize,
     counts: BTreeMap<&'static str, usize>,
 }
@@ -37,6 +42,7 @@ impl World {
             random: StdRng::seed_from_u64(seed),
             branches: BTreeMap::from([("main".to_owned(), main)]),
             commits: BTreeMap::from([(head, working)]),
+            stashes: Vec::new(),
             made: 0,
             counts: BTreeMap::new(),
         }
@@ -44,7 +50,7 @@ impl World {
 
     async fn step(&mut self) {
         let name = self.any_branch();
-        let what = match self.random.random_range(0..100) {
+        let what = match self.random.random_range(0..125) {
             0..45 => self.write(&name).await,
             45..60 => self.commit(&name).await,
             60..70 => self.branch(&name).await,
@@ -52,7 +58,13 @@ impl World {
             85..92 => self.reset(&name).await,
             92..94 => self.delete_branch(&name).await,
             94..97 => self.tag(&name).await,
-            _ => self.diff(&name).await,
+            97..100 => self.diff(&name).await,
+            100..105 => self.pick(&name, Verb::CherryPick).await,
+            105..110 => self.pick(&name, Verb::Revert).await,
+            110..115 => self.rebase(&name).await,
+            115..119 => self.stash(&name).await,
+            119..123 => self.unstash(&name).await,
+            _ => self.squash(&name).await,
         };
         *self.counts.entry(what).or_default() += 1;
     }
@@ -152,28 +164,30 @@ impl World {
         let strategy = [Strategy::Field, Strategy::Field, Strategy::Ours, Strategy::Theirs, Strategy::Row];
         let strategy = *strategy.choose(&mut self.random).unwrap();
         let no_ff = self.random.random_bool(0.3);
-        let base = self.f.repository.merge_base(&branch.checkout, "HEAD", &theirs).await.unwrap().unwrap();
         let options = MergeOptions { strategy, no_ff, ..MergeOptions::default() };
         let (checkout, head) = (branch.checkout.clone(), branch.head.clone());
+        let graph = self.graph(&checkout, &[&head, &theirs]).await;
+        let bases = graph.merge_bases(&head, &theirs);
+        let base = Base::of(&self.commits, &graph, &bases);
+        let strategy = if bases == [head.clone()] { Strategy::Field } else { strategy };
+        let options = MergeOptions { strategy, ..options };
         let merged = match self.f.repository.merge(&checkout, &source, &options).await {
             Ok(merged) => merged,
             Err(error) => return self.judge_refusal(name, &base, &theirs, strategy, &error),
         };
         if merged.message == "already up to date" {
-            assert_eq!(base, theirs);
+            assert_eq!(bases, [theirs]);
             return "up to date";
         }
-        let expected = Merge::of(
-            &self.commits,
-            &base,
-            &head,
-            &theirs,
-            if base == head { Strategy::Field } else { strategy },
-        );
+        let expected = Merge::of(&base, &self.commits[&head], &self.commits[&theirs], strategy);
         assert_eq!(merged.conflicts as usize, expected.conflicts.len(), "conflicts");
         if expected.conflicts.is_empty() {
             self.note_merge(name, merged.hash, expected.result);
-            return if merged.fast_forward { "fast-forward" } else { "merge" };
+            return match (merged.fast_forward, bases.len()) {
+                (true, _) => "fast-forward",
+                (_, 1) => "merge",
+                _ => "criss-cross",
+            };
         }
         if self.random.random_bool(0.3) {
             self.f.repository.merge_abort(&checkout).await.unwrap();
@@ -184,7 +198,7 @@ impl World {
         let resolution = Resolution { side, table: None, key: None, column: None };
         self.f.repository.resolve_conflicts(&checkout, &resolution).await.unwrap();
         let result = expected.resolved(
-            &self.commits[&base],
+            &base,
             &self.commits[&head],
             &self.commits[&theirs],
             &self.commits[hash],
@@ -218,25 +232,217 @@ impl World {
     fn judge_refusal(
         &self,
         name: &str,
-        base: &str,
+        base: &Base,
         theirs: &str,
         strategy: Strategy,
         error: &epoch::Error,
     ) -> &'static str {
-        if error.code() == "0A000" {
-            assert!(error.message().contains("criss-cross"), "{error}");
-            return "criss-cross";
-        }
         assert_eq!(error.code(), "55000", "{error}");
         if error.message().contains("soft reset") {
             return "softly reset";
         }
         assert!(error.message().contains("would be overwritten"), "{error}");
         let head = &self.branches[name].head;
-        let strategy = if base == head { Strategy::Field } else { strategy };
-        let expected = Merge::of(&self.commits, base, head, theirs, strategy);
+        let expected = Merge::of(base, &self.commits[head], &self.commits[theirs], strategy);
         self.assert_dirty(name, &differing(&self.commits[head], &expected.result));
         "would be overwritten"
+    }
+
+    async fn graph(&self, on: &Checkout, heads: &[&String]) -> Graph {
+        let revisions = heads.iter().map(|h| (*h).clone()).collect();
+        let log = self.f.repository.log(on, &LogQuery { revisions, ..LogQuery::default() }).await.unwrap();
+        Graph(log.into_iter().map(|c| (c.hash, (c.commit_order, c.parents))).collect())
+    }
+
+    /// Picks or reverts one commit.
+    async fn pick(&mut self, name: &str, verb: Verb) -> &'static str {
+        let commit = self.any_commit();
+        let branch = &self.branches[name];
+        let (checkout, head) = (branch.checkout.clone(), branch.head.clone());
+        let parents = self.graph(&checkout, &[&commit]).await.0[&commit].1.clone();
+        let options = PickOptions { mainline: (parents.len() > 1).then_some(1), ..PickOptions::default() };
+        let specs = [commit.clone()];
+        let picked = match verb {
+            Verb::Revert => self.f.repository.revert(&checkout, &specs, &options).await,
+            _ => self.f.repository.cherry_pick(&checkout, &specs, &options).await,
+        };
+        let Some(parent) = parents.first() else {
+            let code = picked.unwrap_err().code().to_owned();
+            assert!(code == "22023" || code == "55000");
+            return "no parent";
+        };
+        let (base, theirs) = if verb == Verb::Revert { (&commit, parent) } else { (parent, &commit) };
+        let base = Base::plain(&self.commits[base]);
+        let picked = match picked {
+            Ok(picked) => picked,
+            Err(error) => return self.judge_refusal(name, &base, theirs, Strategy::Field, &error),
+        };
+        let expected = Merge::of(&base, &self.commits[&head], &self.commits[theirs], Strategy::Field);
+        assert_eq!(picked.conflicts as usize, expected.conflicts.len(), "conflicts of a {verb}");
+        if expected.conflicts.is_empty() {
+            return self.note_pick(name, &head, &picked, expected.result);
+        }
+        if self.random.random_bool(0.4) {
+            self.f.repository.sequence_abort(&checkout, verb).await.unwrap();
+            return "pick aborted";
+        }
+        let resolution = Resolution { side: Side::Theirs, table: None, key: None, column: None };
+        self.f.repository.resolve_conflicts(&checkout, &resolution).await.unwrap();
+        let theirs = &self.commits[theirs];
+        let result = expected.resolved(&base, &self.commits[&head], theirs, theirs, Strategy::Field);
+        let touched = differing(&self.commits[&head], &result);
+        match self.f.repository.sequence_continue(&checkout, verb, &Author::default(), None).await {
+            Ok(picked) => self.note_pick(name, &head, &picked, result),
+            Err(error) => {
+                assert_eq!(error.code(), "55000", "{error}");
+                self.assert_dirty(name, &touched);
+                self.f.repository.sequence_abort(&checkout, verb).await.unwrap();
+                "resolved, but dirty"
+            }
+        }
+    }
+
+    fn note_pick(&mut self, name: &str, head: &str, picked: &Picked, result: Rows) -> &'static str {
+        let changes = result != self.commits[head];
+        assert_eq!(picked.done == 1, changes, "a commit is made if there is something to commit");
+        assert_eq!(picked.hash != head, changes);
+        if !changes {
+            return "nothing to pick";
+        }
+        self.note_merge(name, picked.hash.clone(), result);
+        "pick"
+    }
+
+    async fn rebase(&mut self, name: &str) -> &'static str {
+        let upstream = self.any_branch();
+        let onto = self.branches[&upstream].head.clone();
+        let branch = &self.branches[name];
+        let (checkout, head) = (branch.checkout.clone(), branch.head.clone());
+        let done = match self.f.repository.rebase(&checkout, &upstream, &RebaseOptions::default()).await {
+            Ok(done) => done,
+            Err(error) => {
+                assert_eq!(error.code(), "55000", "{error}");
+                let dirty = self.commits[&head] != branch.working;
+                assert!(dirty || error.message().contains("soft reset"), "{error}");
+                return "not rebased: dirty";
+            }
+        };
+        let graph = self.graph(&checkout, &[&head, &onto]).await;
+        let theirs = graph.ancestors(&onto);
+        let mut own: Vec<_> = graph.ancestors(&head).into_iter().filter(|c| !theirs.contains(c)).collect();
+        own.sort_by_key(|c| graph.0[c].0);
+        own.retain(|c| graph.0[c].1.len() == 1);
+        let mut states = vec![self.commits[&onto].clone()];
+        for commit in own {
+            let base = Base::plain(&self.commits[&graph.0[&commit].1[0]]);
+            let ours = states.last().unwrap();
+            let merge = Merge::of(&base, ours, &self.commits[&commit], Strategy::Field);
+            if !merge.conflicts.is_empty() {
+                assert_eq!(done.conflicts as usize, merge.conflicts.len(), "conflicts of a rebase");
+                assert_eq!(self.f.rows(&checkout).await, self.commits[&head], "a rebase that stopped shows");
+                self.f.repository.sequence_abort(&checkout, Verb::Rebase).await.unwrap();
+                return "rebase aborted";
+            }
+            if merge.result != *ours {
+                states.push(merge.result);
+            }
+        }
+        assert_eq!(done.conflicts, 0, "conflicts of a rebase");
+        let last = states.last().unwrap().clone();
+        if done.hash == head {
+            assert_eq!(last, self.commits[&head]);
+            return "rebased already";
+        }
+        let mut hash = done.hash.clone();
+        for state in states.iter().rev() {
+            let known = self.commits.insert(hash.clone(), state.clone());
+            assert!(known.is_none_or(|k| k == *state), "one hash for two contents");
+            let parents = self.graph(&checkout, &[&hash]).await.0[&hash].1.clone();
+            if hash == onto {
+                break;
+            }
+            hash = parents[0].clone();
+        }
+        let branch = self.branches.get_mut(name).unwrap();
+        branch.head = done.hash;
+        branch.working = last;
+        "rebase"
+    }
+
+    async fn stash(&mut self, name: &str) -> &'static str {
+        let branch = self.branches.get_mut(name).unwrap();
+        let head = &self.commits[&branch.head];
+        match self.f.repository.stash_push(&branch.checkout, None, &Author::default()).await {
+            Ok(_) => {
+                assert_ne!(*head, branch.working);
+                self.stashes.push((head.clone(), std::mem::replace(&mut branch.working, head.clone())));
+                "stash"
+            }
+            Err(error) => {
+                assert_eq!(error.code(), "55000", "{error}");
+                assert!(*head == branch.working || error.message().contains("soft reset"), "{error}");
+                "no stash"
+            }
+        }
+    }
+
+    async fn unstash(&mut self, name: &str) -> &'static str {
+        let branch = self.branches.get_mut(name).unwrap();
+        let popped =
+            self.f.repository.stash_pop(&branch.checkout, None, Strategy::Field, &Author::default()).await;
+        let Some((base, stashed)) = self.stashes.last() else {
+            assert_eq!(popped.unwrap_err().code(), "55000");
+            return "nothing to pop";
+        };
+        let head = &self.commits[&branch.head];
+        let merge = Merge::of(&Base::plain(base), head, stashed, Strategy::Field);
+        let touched = differing(head, &merge.result);
+        match popped {
+            Err(error) if error.message().contains("soft reset") => "pop after a soft reset",
+            Err(error) => {
+                assert_eq!(error.code(), "55000", "{error}");
+                assert!(merge.conflicts.is_empty());
+                self.assert_dirty(name, &touched);
+                "pop, but dirty"
+            }
+            Ok((_, picked)) if picked.conflicts > 0 => {
+                assert_eq!(picked.conflicts as usize, merge.conflicts.len());
+                self.f.repository.sequence_abort(&branch.checkout, Verb::Stash).await.unwrap();
+                "pop aborted"
+            }
+            Ok(_) => {
+                assert!(merge.conflicts.is_empty());
+                for key in touched {
+                    assert_eq!(
+                        head.get(&key),
+                        branch.working.get(&key),
+                        "an uncommitted row was overwritten"
+                    );
+                    put(&mut branch.working, &key, merge.result.get(&key));
+                }
+                self.stashes.pop();
+                "pop"
+            }
+        }
+    }
+
+    async fn squash(&mut self, name: &str) -> &'static str {
+        let since = format!("HEAD~{}", self.random.random_range(1..5));
+        let branch = self.branches.get_mut(name).unwrap();
+        let repository = &self.f.repository;
+        match repository.squash_history(&branch.checkout, &since, Some("squashed"), &Author::default()).await
+        {
+            Ok(hash) => {
+                let rows = self.commits[&branch.head].clone();
+                branch.head = hash.clone();
+                self.commits.insert(hash, rows);
+                "squash"
+            }
+            Err(error) => {
+                assert!(error.code() == "3D000" || error.message().contains("soft reset"), "{error}");
+                "no squash"
+            }
+        }
     }
 
     fn assert_dirty(&self, name: &str, touched: &BTreeSet<(String, i64)>) {
@@ -336,19 +542,71 @@ struct Merge {
     conflicts: BTreeSet<(String, i64)>,
 }
 
+/// Commits by hash: number and parents.
+struct Graph(BTreeMap<String, (i64, Vec<String>)>);
+
+impl Graph {
+    fn ancestors(&self, of: &str) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![of.to_owned()];
+        while let Some(at) = open.pop() {
+            if found.insert(at.clone()) {
+                open.extend(self.0[&at].1.clone());
+            }
+        }
+        found
+    }
+
+    /// Newest first.
+    fn merge_bases(&self, a: &str, b: &str) -> Vec<String> {
+        let (a, b) = (self.ancestors(a), self.ancestors(b));
+        let common: Vec<_> = a.intersection(&b).cloned().collect();
+        let below = |c: &String| common.iter().any(|o| o != c && self.ancestors(o).contains(c));
+        let mut bases: Vec<_> = common.iter().filter(|c| !below(c)).cloned().collect();
+        bases.sort_by_key(|c| std::cmp::Reverse(self.0[c].0));
+        bases
+    }
+}
+
+/// What both sides have in common.
+struct Base {
+    rows: Rows,
+    /// Rows on which several merge bases don't agree.
+    contested: BTreeSet<(String, i64)>,
+}
+
+impl Base {
+    fn plain(rows: &Rows) -> Self {
+        Self { rows: rows.clone(), contested: BTreeSet::new() }
+    }
+
+    /// Several merge bases are merged, as git's recursive strategy does.
+    fn of(commits: &BTreeMap<String, Rows>, graph: &Graph, bases: &[String]) -> Self {
+        let mut base = Self::plain(&commits[&bases[0]]);
+        for other in &bases[1..] {
+            let below = Self::of(commits, graph, &graph.merge_bases(&bases[0], other));
+            let merge = Merge::of(&below, &base.rows, &commits[other], Strategy::Field);
+            base.rows = merge.result;
+            base.contested.extend(merge.conflicts);
+            base.contested.extend(below.contested);
+        }
+        base
+    }
+
+    fn row(&self, key: &(String, i64)) -> Option<&Cell> {
+        self.rows.get(key).filter(|_| !self.contested.contains(key))
+    }
+}
+
 impl Merge {
-    fn of(
-        commits: &BTreeMap<String, Rows>,
-        base: &str,
-        ours: &str,
-        theirs: &str,
-        strategy: Strategy,
-    ) -> Self {
-        let (base, ours, theirs) = (&commits[base], &commits[ours], &commits[theirs]);
+    fn of(base: &Base, ours: &Rows, theirs: &Rows, strategy: Strategy) -> Self {
         let mut merge = Self { result: ours.clone(), conflicts: BTreeSet::new() };
-        for key in differing(base, theirs) {
-            let (b, o, t) = (base.get(&key), ours.get(&key), theirs.get(&key));
-            if o == b {
+        let mut keys = differing(&base.rows, theirs);
+        keys.extend(base.contested.iter().filter(|k| ours.get(*k) != base.rows.get(*k)).cloned());
+        for key in keys {
+            let contested = base.contested.contains(&key);
+            let (b, o, t) = (base.row(&key), ours.get(&key), theirs.get(&key));
+            if o == b && !contested {
                 put(&mut merge.result, &key, t);
             } else if o == t && (strategy != Strategy::Row || o.is_none()) {
             } else {
@@ -363,10 +621,10 @@ impl Merge {
         merge
     }
 
-    fn resolved(&self, base: &Rows, ours: &Rows, theirs: &Rows, side: &Rows, strategy: Strategy) -> Rows {
+    fn resolved(&self, base: &Base, ours: &Rows, theirs: &Rows, side: &Rows, strategy: Strategy) -> Rows {
         let mut result = self.result.clone();
         for key in &self.conflicts {
-            let (b, o, t, s) = (base.get(key), ours.get(key), theirs.get(key), side.get(key));
+            let (b, o, t, s) = (base.row(key), ours.get(key), theirs.get(key), side.get(key));
             let row = if strategy == Strategy::Row { s.cloned() } else { pick(b, o, t, s) };
             put(&mut result, key, row.as_ref());
         }
@@ -445,12 +703,12 @@ fn seed() -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_operations_on_sqlite() {
-    run(Fixture::new().await, seed(), 250).await;
+    run(Fixture::new().await, seed(), 300).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_operations_on_postgres() {
     if let Some(f) = Fixture::postgres().await {
-        run(f, seed(), 250).await;
+        run(f, seed(), 300).await;
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use epoch::metadata::Store;
-use epoch::operations::{CommitOptions, LogQuery, MergeOptions, Repository};
+use epoch::operations::{
+    Author, Checkout, CommitOptions, LogQuery, MergeOptions, PickOptions, RebaseOptions, Repository,
+    Resolution, Side, Strategy, Verb,
+};
 
 use super::support::{TABLES, commit_options, config_with_store, create_tables, rows, run_sql, set};
 
@@ -73,6 +76,107 @@ on_both_engines! {
     the_main_job_works;
     other_handles_are_told;
     handles_that_commit_at_once_lose_nothing;
+    what_waits_is_gone_on_with_by_another_handle;
+    what_is_kept_beside_branches_is_there_for_another_handle;
+}
+
+/// Cherry-pick, rebase and stash, each begun by one handle and finished by another.
+async fn what_waits_is_gone_on_with_by_another_handle(place: &Place) {
+    create_tables(place.folder.path());
+    let (a, b) = (place.open().await, place.open().await);
+    for (table, backend) in TABLES {
+        a.register(table, Some(&format!("sqlite://{backend}/{table}")), None).await.unwrap();
+    }
+    b.refresh().await.unwrap();
+    let main = a.checkout("main", None).await.unwrap();
+    a.create_branch(&main, "dev", None, false).await.unwrap();
+    let dev = a.checkout("dev", None).await.unwrap();
+    for (table, key) in [("t", 1), ("v", 2), ("u", 3)] {
+        set(&a, &dev, table, key, "dev", None).await;
+        a.commit(&dev, &commit_options(table)).await.unwrap();
+    }
+    set(&b, &main, "v", 2, "main", None).await;
+    b.commit(&main, &commit_options("on main")).await.unwrap();
+    let author = Author::default();
+    let theirs = Resolution { side: Side::Theirs, table: None, key: None, column: None };
+    let picked = a.cherry_pick(&main, &["main..dev".to_owned()], &PickOptions::default()).await.unwrap();
+    assert_eq!((picked.conflicts, picked.done, picked.left), (1, 1, 2));
+    b.resolve_conflicts(&main, &theirs).await.unwrap();
+    let done = b.sequence_continue(&main, Verb::CherryPick, &author, None).await.unwrap();
+    assert_eq!((done.conflicts, done.done, done.left), (0, 3, 0));
+    assert_eq!(rows(&a, &main).await, rows(&b, &dev).await);
+
+    let options = RebaseOptions { interactive: true, ..RebaseOptions::default() };
+    b.rebase(&dev, "main~3", &options).await.unwrap();
+    assert_eq!(a.rebase_plan(&dev).await.unwrap().len(), 3);
+    a.rebase_edit(&dev, 1, Some("drop"), None, None).await.unwrap();
+    assert_eq!(b.rebase_plan(&dev).await.unwrap()[0].action, "drop");
+    let stopped = b.sequence_continue(&dev, Verb::Rebase, &author, None).await.unwrap();
+    assert_eq!(stopped.conflicts, 1);
+    assert!(b.commit(&dev, &commit_options("no")).await.is_err());
+    a.resolve_conflicts(&dev, &theirs).await.unwrap();
+    a.sequence_continue(&dev, Verb::Rebase, &author, None).await.unwrap();
+    let log = b.log(&dev, &LogQuery::default()).await.unwrap();
+    let messages: Vec<_> = log.iter().take(3).map(|c| c.message.as_str()).collect();
+    assert_eq!(messages, ["u", "v", "on main"]);
+
+    set(&a, &dev, "t", 1, "stashed", None).await;
+    set(&a, &dev, "v", 7, "stashed", None).await;
+    let dirty = rows(&a, &dev).await;
+    b.stash_push(&dev, Some("mine"), &author).await.unwrap();
+    set(&a, &dev, "t", 1, "in the way", None).await;
+    a.commit(&dev, &commit_options("in the way")).await.unwrap();
+    assert_eq!(a.stash_pop(&dev, Some("mine"), Strategy::Field, &author).await.unwrap().1.conflicts, 1);
+    b.resolve_conflicts(&dev, &theirs).await.unwrap();
+    b.sequence_continue(&dev, Verb::Stash, &author, None).await.unwrap();
+    assert_eq!(rows(&a, &dev).await, dirty);
+    assert!(a.stashes().await.unwrap().is_empty());
+}
+
+/// Rules, reflogs, deleted branches, times to live, tags of promotions.
+async fn what_is_kept_beside_branches_is_there_for_another_handle(place: &Place) {
+    create_tables(place.folder.path());
+    let (a, b) = (place.open().await, place.open().await);
+    a.register("t", Some("sqlite://one/t"), None).await.unwrap();
+    let main = a.checkout("main", None).await.unwrap();
+    a.set_merge_rule(&main, "t", "n", Some("max")).await.unwrap();
+    a.set_merge_rule(&main, "t", "n", Some("sum")).await.unwrap();
+    let rules = b.merge_rules().await.unwrap();
+    assert_eq!((rules.len(), rules[0].column.as_str(), rules[0].rule.as_str()), (1, "n", "sum"));
+    b.set_merge_rule(&main, "t", "n", None).await.unwrap();
+    assert!(a.merge_rules().await.unwrap().is_empty());
+
+    let expires = chrono::Utc::now() - chrono::TimeDelta::minutes(1);
+    a.create_branch_until(&main, "over", None, false, Some(expires)).await.unwrap();
+    a.create_branch_until(&main, "soon", None, false, Some(expires + chrono::TimeDelta::hours(1)))
+        .await
+        .unwrap();
+    let over = b.checkout("over", None).await.unwrap();
+    set(&b, &over, "t", 1, "kept", None).await;
+    assert_eq!(b.reap(&|_| false).await.unwrap(), ["over"]);
+    assert!(a.reap(&|_| false).await.unwrap().is_empty());
+    assert_eq!(a.checkout("over", None).await.unwrap_err().code(), "3D000");
+    a.undrop_branch("over").await.unwrap();
+    let over = b.checkout("over", None).await.unwrap();
+    assert_eq!(rows_of_t(&b, &over).await, "kept");
+    let branches = b.branches().await.unwrap();
+    let ends: Vec<_> = branches.iter().map(|b| (b.name.as_str(), b.expires_at.is_some())).collect();
+    assert_eq!(ends, [("main", false), ("over", false), ("soon", true)]);
+
+    b.commit(&over, &commit_options("kept")).await.unwrap();
+    let promoted = b.promote(&main, "over", "main", Some("v1"), &Author::default()).await.unwrap();
+    assert_eq!(a.tags().await.unwrap()[0].hash, promoted.hash);
+    let reflog = a.reflog(&main, None).await.unwrap();
+    let moves: Vec<_> = reflog.iter().map(|m| (m.selector.as_str(), m.action.as_str())).collect();
+    assert_eq!(moves, [("main@{0}", "promote over"), ("main@{1}", "initialize")]);
+}
+
+async fn rows_of_t(repository: &Repository, on: &Checkout) -> String {
+    let table = repository.tables().find("t").unwrap().clone();
+    let changes = repository.diff(on, "main", "WORKING", &table).await.unwrap();
+    let changes: Vec<_> = futures::TryStreamExt::try_collect(changes).await.unwrap();
+    let change: &epoch_adapter::RowChange = &changes[0];
+    change.after.as_ref().unwrap()[1].to_text().unwrap()
 }
 
 async fn the_lock_is_exclusive_and_dies_with_its_holder(place: &Place) {

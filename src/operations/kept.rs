@@ -1,0 +1,150 @@
+//! What is kept of branches beside their heads: where these were, branches that were deleted, and those that
+//! will be.
+
+use std::collections::HashSet;
+
+use epoch_adapter::{Error, Result, sqlstate};
+
+use super::branches::taken;
+use super::resolve::Named;
+use super::{BranchInfo, Checkout, HeadMove, Repository, revision};
+use crate::metadata::{now, refs};
+
+impl Repository {
+    /// Where a branch's head was, newest first; the checkout's branch for none.
+    pub async fn reflog(&self, checkout: &Checkout, name: Option<&str>) -> Result<Vec<HeadMove>> {
+        self.refresh().await?;
+        let branch = match name {
+            None if !checkout.is_branch() => return Ok(vec![]),
+            None => self.head_branch(Some(checkout))?,
+            Some(name) => match self.named(name, Some(checkout)).await? {
+                Named::Branch(branch) | Named::Working(branch) => branch,
+                Named::Commit(_) => {
+                    let message = format!("\"{name}\" is no branch: only branches have a log of their heads");
+                    return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+                }
+            },
+        };
+        let mut tx = self.store().read().await?;
+        let moves = refs::reflog(&mut tx, branch.lineage).await?;
+        tx.commit().await?;
+        let one = |(i, m): (usize, refs::Move)| HeadMove {
+            selector: format!("{}@{{{i}}}", branch.name),
+            hash: m.new,
+            previous: m.old,
+            author: m.author,
+            date: m.date,
+            action: m.action,
+        };
+        Ok(moves.into_iter().enumerate().map(one).collect())
+    }
+
+    /// Brings the branch of this name that was deleted last back, with its uncommitted rows.
+    pub async fn undrop_branch(&self, name: &str) -> Result<BranchInfo> {
+        let _lock = self.locked().await?;
+        let mut tx = self.store().write().await?;
+        let dropped = refs::dropped(&mut tx).await?;
+        let Some((_, lineage)) = dropped.iter().find(|(known, _)| known == name) else {
+            let names: HashSet<_> = dropped.iter().map(|(known, _)| known.as_str()).collect();
+            let mut names: Vec<_> = names.into_iter().collect();
+            names.sort_unstable();
+            let error =
+                Error::new(sqlstate::INVALID_CATALOG_NAME, format!("no branch \"{name}\" was deleted"));
+            return Err(match names.as_slice() {
+                [] => error,
+                names => error.with_hint(format!("Deleted branches: {}.", names.join(", "))),
+            });
+        };
+        if refs::branch_by_name(&mut tx, name).await?.is_some() {
+            return Err(taken("branch", name));
+        }
+        if refs::tag(&mut tx, name).await?.is_some() {
+            return Err(taken("tag", name));
+        }
+        refs::undrop(&mut tx, *lineage).await?;
+        tx.commit().await?;
+        self.reload().await?;
+        self.describe_one(self.live_branch(*lineage, name)?).await
+    }
+
+    /// Deletes the branches whose time is over, except those that sessions are on.
+    pub async fn reap(&self, in_use: &(dyn Fn(&str) -> bool + Send + Sync)) -> Result<Vec<String>> {
+        self.refresh().await?;
+        let now = now();
+        let over = |b: &&refs::Branch| b.expires.is_some_and(|at| at <= now) && !in_use(&b.name);
+        let names: Vec<String> = self.state().branches().filter(over).map(|b| b.name.clone()).collect();
+        let mut reaped = Vec::new();
+        for name in names {
+            let main = super::Checkout {
+                name: "main".to_owned(),
+                target: super::Target::Branch { layer: epoch_adapter::Layer::MAIN },
+            };
+            match self.delete_branch(&main, &name, true, false).await {
+                Ok(_) => reaped.push(name),
+                // Somebody else was faster.
+                Err(error) if error.code() == sqlstate::INVALID_CATALOG_NAME => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(reaped)
+    }
+}
+
+/// `7 days`, `12 hours 30 minutes`, `2w`. 22023 if it isn't a time to come.
+pub fn duration(text: &str) -> Result<chrono::TimeDelta> {
+    let bad = || {
+        Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid duration \"{text}\""))
+            .with_hint("Write 7 days, 12 hours 30 minutes or 2w.")
+    };
+    let mut total = chrono::TimeDelta::zero();
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, after) = rest.split_at_checked(digits).ok_or_else(bad)?;
+        let number: i64 = number.parse().map_err(|_| bad())?;
+        let after = after.trim_start();
+        let letters = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let (unit, after) = after.split_at_checked(letters).ok_or_else(bad)?;
+        let seconds = match unit.to_ascii_lowercase().as_str() {
+            "s" | "second" | "seconds" => 1,
+            "m" | "min" | "minute" | "minutes" => 60,
+            "h" | "hour" | "hours" => 3_600,
+            "d" | "day" | "days" => 86_400,
+            "w" | "week" | "weeks" => 604_800,
+            _ => return Err(bad()),
+        };
+        let seconds = number.checked_mul(seconds).ok_or_else(bad)?;
+        let part = chrono::TimeDelta::try_seconds(seconds).ok_or_else(bad)?;
+        total = total.checked_add(&part).ok_or_else(bad)?;
+        rest = after.trim_start();
+    }
+    // Beyond that a date can't be kept.
+    if total <= chrono::TimeDelta::zero() || total.num_days() > 36_500 {
+        return Err(bad());
+    }
+    Ok(total)
+}
+
+/// 42602 unless the name can be one of a tag.
+pub(super) fn check_tag_name(name: &str) -> Result<()> {
+    revision::check_name("tag", name)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        let seconds = |text| duration(text).unwrap().num_seconds();
+        assert_eq!(seconds("7 days"), 604_800);
+        assert_eq!(seconds("1w"), 604_800);
+        assert_eq!(seconds(" 1 hour 30 minutes"), 5_400);
+        for text in
+            ["", "soon", "7", "-7 days", "0 days", "7 fortnights", "99999999999999999999 days", "40000 days"]
+        {
+            assert_eq!(duration(text).unwrap_err().code(), "22023", "{text}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The verbs of version control through the proxy: as statements, in joins, prepared, on both routes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use common::Fixture;
+use common::conn::Conn;
+use common::proxy::{Proxy, ProxyConfig};
+
+const ACCOUNTS: &str = "CREATE TABLE account (id int PRIMARY KEY, owner text NOT NULL, balance numeric(12,2) NOT NULL); \
+                        INSERT INTO account SELECT i, 'owner ' || i, 100 FROM generate_series(1, 5) i";
+
+/// Three commits on dev: 30 leave account 1, account 2 changes its owner, account 5 goes.
+fn history(main: &mut Conn, dev: &mut Conn) {
+    main.exec("SELECT epoch_commit('start', '--allow-empty')");
+    for (sql, message) in [
+        ("UPDATE account SET balance = balance - 30 WHERE id = 1", "withdraw"),
+        ("UPDATE account SET owner = 'Ada' WHERE id = 2", "sell"),
+        ("DELETE FROM account WHERE id = 5", "close"),
+    ] {
+        dev.exec(sql);
+        dev.exec(&format!("SELECT epoch_commit('{message}')"));
+    }
+}
+
+fn dev_of(main: &mut Conn, on: impl Fn(&str) -> Conn) -> Conn {
+    main.exec("SELECT * FROM epoch_branch('dev')");
+    on("dev")
+}
+
+/// What must be the same on both routes.
+fn verbs(main: &mut Conn, on: &dyn Fn(&str) -> Conn) {
+    let mut dev = dev_of(main, on);
+    history(main, &mut dev);
+    assert_eq!(main.lines("SELECT data_conflicts FROM epoch_cherry_pick('dev~2')"), ["0"]);
+    assert_eq!(main.one("SELECT balance FROM account WHERE id = 1"), "70.00");
+    // Reading functions join with tables, are filtered, and may be prepared.
+    let joined = "SELECT a.owner, h.message FROM account a JOIN epoch_blame('account') b ON b.id = a.id \
+                  JOIN epoch.log h ON h.commit_hash = b.commit_hash ORDER BY a.id";
+    assert_eq!(main.lines(joined), ["owner 1|withdraw"]);
+    assert_eq!(dev.lines(joined), ["owner 1|withdraw", "Ada|sell"]);
+    let sql = "SELECT diff_type, owner FROM epoch_history('account') WHERE id = $1";
+    for (id, expected) in [("2", &["modified|Ada"][..]), ("5", &["removed|owner 5"]), ("3", &[])] {
+        let reply = dev.extended(sql, &[Some(id)], false);
+        let rows: Vec<String> = reply
+            .rows()
+            .into_iter()
+            .map(|row| row.into_iter().flatten().collect::<Vec<_>>().join("|"))
+            .collect();
+        assert_eq!(rows, expected, "{:?}", reply.error());
+    }
+    let key = dev.extended("SELECT balance FROM epoch_history('account', $1)", &[Some("1")], false);
+    assert_eq!(key.rows(), [[Some("70.00".to_owned())]], "{:?}", key.error());
+    let count =
+        "SELECT _branch, count(*), sum(balance) FROM epoch_all_branches('account') GROUP BY 1 ORDER BY 1";
+    assert_eq!(main.lines(count), ["dev|4|370.00", "main|5|470.00"]);
+    assert_eq!(main.one("SELECT epoch_hashof_table('account') = epoch_hashof_table('account', 'HEAD')"), "t");
+    // The first commit with fewer than five accounts.
+    let bisect = "SELECT message FROM epoch_bisect('main', 'dev', 'SELECT count(*) = 5 FROM account')";
+    assert_eq!(dev.lines(bisect), ["close"]);
+    let wrong = "SELECT * FROM epoch_bisect('dev', 'main', 'SELECT count(*) = 5 FROM account')";
+    assert_eq!(dev.err(wrong).code(), "22023");
+    assert_eq!(dev.err("SELECT * FROM epoch_bisect('main', 'dev', 'SELECT 1')").code(), "22023");
+    let write = "SELECT * FROM epoch_bisect('main', 'dev', 'DELETE FROM account')";
+    assert_eq!(dev.err(write).code(), "25006");
+    let tag = "SELECT tag FROM epoch_tag('v1', 'dev')";
+    assert_eq!(main.one(tag), "v1");
+    assert_eq!(on("v1").err("SELECT epoch_revert('HEAD')").code(), "25006");
+    // Rebase: dev's first commit is on main already.
+    assert_eq!(dev.lines("SELECT status FROM epoch_rebase('-i', 'main')"), ["planned"]);
+    let plan = "SELECT rebase_order, action, commit_message FROM epoch.rebase_plan ORDER BY 1";
+    assert_eq!(dev.lines(plan), ["1|pick|withdraw", "2|pick|sell", "3|pick|close"]);
+    dev.exec("SELECT * FROM epoch_rebase_edit(3, 'reword', 'close account 5')");
+    assert_eq!(dev.err("SELECT epoch_commit('no', '--allow-empty')").code(), "55000");
+    assert_eq!(dev.lines("SELECT status FROM epoch_rebase('--continue')"), ["done"]);
+    assert_eq!(dev.lines("SELECT message FROM epoch_log('main..dev')"), ["close account 5", "sell"]);
+    dev.exec("UPDATE account SET owner = 'Bob' WHERE id = 3");
+    assert_eq!(dev.lines("SELECT name, status FROM epoch_stash('push')"), ["stash@{0}|pushed"]);
+    assert_eq!(dev.one("SELECT owner FROM account WHERE id = 3"), "owner 3");
+    assert_eq!(dev.lines("SELECT status FROM epoch_stash('pop')"), ["popped"]);
+    assert_eq!(dev.one("SELECT owner FROM account WHERE id = 3"), "Bob");
+    assert_eq!(dev.lines("SELECT table_name, rows_modified FROM epoch.status"), ["account|1"]);
+    dev.exec("SELECT epoch_commit('Bob')");
+    let patch = "SELECT count(*) FROM epoch_patch('main', 'dev') WHERE statement LIKE 'UPDATE%'";
+    assert_eq!(dev.one(patch), "2");
+    assert_eq!(main.lines("SELECT fast_forward FROM epoch_promote('dev', 'main', '--tag', 'v2')"), ["t"]);
+    assert_eq!(main.one("SELECT count(*) FROM account"), "4");
+    main.exec("BEGIN");
+    main.exec("UPDATE account SET owner = 'nobody' WHERE id = 4");
+    assert_eq!(main.err("SELECT epoch_cherry_pick('dev')").code(), "25001");
+    main.exec("ROLLBACK");
+}
+
+#[test]
+fn verbs_work_on_postgresql() {
+    need_postgres!();
+    let shop = Fixture::registered(ACCOUNTS);
+    verbs(&mut shop.main(), &|reference| shop.on(reference));
+}
+
+#[test]
+fn verbs_work_on_sqlite() {
+    let proxy = Proxy::start(ProxyConfig::embedded());
+    let file = rusqlite::Connection::open(proxy.sqlite_path("shop")).unwrap();
+    file.execute_batch(
+        "CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT NOT NULL, balance NUMERIC(12,2) NOT NULL); \
+         INSERT INTO account VALUES (1, 'owner 1', 100), (2, 'owner 2', 100), (3, 'owner 3', 100), \
+         (4, 'owner 4', 100), (5, 'owner 5', 100);",
+    )
+    .unwrap();
+    let mut main = proxy.connect("main");
+    main.exec("SELECT * FROM epoch_register('account', 'sqlite://shop/account')");
+    verbs(&mut main, &|reference| proxy.connect(reference));
+}
+
+#[test]
+fn tables_made_on_branches_are_picked_reverted_and_rebased() {
+    need_postgres!();
+    let shop = Fixture::registered(ACCOUNTS);
+    let mut main = shop.main();
+    main.exec("SELECT epoch_commit('start', '--allow-empty')");
+    let (mut dev, mut other) = (shop.branch("dev"), shop.branch("other"));
+    dev.exec("CREATE TABLE note (id int PRIMARY KEY, body text)");
+    dev.exec("INSERT INTO note VALUES (1, 'made on dev')");
+    dev.exec("SELECT epoch_commit('notes')");
+    assert_eq!(dev.err("SELECT epoch_stash('push')").code(), "55000", "nothing to stash");
+    let body = "SELECT body FROM note";
+    other.exec("SELECT epoch_cherry_pick('dev')");
+    assert_eq!(other.lines(body), ["made on dev"]);
+    assert_eq!(main.err(body).code(), "42P01");
+    other.exec("SELECT epoch_revert('HEAD')");
+    assert_eq!(other.err(body).code(), "42P01");
+    main.exec("UPDATE account SET balance = 1 WHERE id = 1");
+    main.exec("SELECT epoch_commit('main goes on')");
+    assert_eq!(dev.lines("SELECT status FROM epoch_rebase('main')"), ["done"]);
+    assert_eq!(dev.lines(body), ["made on dev"]);
+    assert_eq!(dev.one("SELECT balance FROM account WHERE id = 1"), "1.00");
+    dev.exec("CREATE TABLE draft (id int PRIMARY KEY)");
+    assert_eq!(dev.err("SELECT epoch_stash('push')").code(), "55000", "tables are not stashed");
+    assert_eq!(dev.err("SELECT epoch_rebase('main')").code(), "55000", "nor rebased");
+    dev.exec("DROP TABLE draft");
+    main.exec("SELECT epoch_cherry_pick('dev')");
+    assert_eq!(shop.direct().lines("SELECT body FROM public.note"), ["made on dev"]);
+    assert_eq!(main.lines("SELECT message FROM epoch_log('-n', '1')"), ["notes"]);
+}
+
+#[test]
+fn a_branch_ends_when_its_time_is_over_and_nobody_is_on_it() {
+    let proxy = Proxy::start(ProxyConfig::embedded());
+    let mut main = proxy.connect("main");
+    main.exec("SELECT * FROM epoch_branch('used', ttl => '1 second')");
+    main.exec("SELECT * FROM epoch_branch('unused', ttl => '1 second')");
+    let used = proxy.connect("used");
+    let names = "SELECT name FROM epoch.branches ORDER BY 1";
+    let until = |main: &mut Conn, expected: &[&str]| {
+        let started = std::time::Instant::now();
+        while main.lines(names) != expected {
+            assert!(started.elapsed().as_secs() < 60, "{:?}", main.lines(names));
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+    };
+    until(&mut main, &["main", "used"]);
+    used.terminate();
+    until(&mut main, &["main"]);
+    assert_eq!(main.lines("SELECT status FROM epoch_undrop('used')"), ["restored"]);
+}
