@@ -2,6 +2,7 @@
 CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $epoch$
 DECLARE
     hit record;
+    v_base int8 := nullif(current_setting('epoch.base', true), '')::int8;
 BEGIN
     -- Excludes a concurrent delete or re-key of parents on this branch.
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('epoch.fk.' || n.epoch_l || '.{{parent_id}}', 0))

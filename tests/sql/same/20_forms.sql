@@ -164,8 +164,8 @@ PREPARE v AS UPDATE cheap SET name = $1 WHERE id = $2 RETURNING id, name
 EXECUTE v ('prepared', 3)
 SELECT id, name, price FROM item WHERE id < 6 OR id > 690 ORDER BY id
 DELETE FROM dear WHERE id = 50 RETURNING id
-! UPDATE dear SET price = 61 WHERE id = 46
-! INSERT INTO dear VALUES (703, 'dear', 99)
+UPDATE dear SET price = 61 WHERE id = 46
+INSERT INTO dear VALUES (703, 'dear', 99)
 ! UPDATE cheap SET name = 'hidden' WHERE price > 1
 ! UPDATE cheap SET name = 'row' RETURNING cheap
 ! UPDATE cheap_sales SET total = 1
