@@ -74,7 +74,7 @@ impl Items<'_, '_> {
         let (of, name) = column.parts();
         let name = name?;
         if let Some(of) = of {
-            return self.place(&*self.named(of)?, name);
+            return self.place(self.named(of)?.as_ref(), name);
         }
         let tables: Vec<Arc<TableDef>> =
             self.scope.items.iter().map(|item| self.table(item.table)).collect::<Option<_>>()?;

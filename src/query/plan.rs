@@ -13,7 +13,7 @@ use super::origin::Origins;
 use super::parse::{self, Argument, Constant, Isolation, Kind, Parsed, Setting, Statement, Wrap};
 use super::text::Kept;
 use super::write::{self, view::Unfolded};
-use super::{cache, check, execute, rewrite, snapshot};
+use super::{cache, check, execute, psql, rewrite, snapshot};
 use crate::functions::{Arg, Args};
 use crate::operations::{Checkout, Repository, Tables};
 use crate::{Error, Result, functions};
@@ -348,6 +348,9 @@ async fn one(
         return Ok(plan);
     }
     let range = statement.range.clone();
+    if psql::is_pg_dumps(sql.get(range.clone()).unwrap_or_default()) {
+        return Ok(Plan::Relay { range });
+    }
     if is_federated(ctx, statement, tables) {
         return match statement.kind {
             Kind::Query | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_)
@@ -404,6 +407,10 @@ async fn on_table(
     mut unfolded: Unfolded,
     tables: &Tables,
 ) -> Result<Plan> {
+    if unfolded.checks.is_some() && matches!(statement.wrap, Wrap::Prepare(_)) {
+        // It would be prepared again by the text on the table.
+        return Err(Error::unsupported("PREPARE of a write through a view WITH CHECK OPTION on a branch"));
+    }
     let mut depth = 0;
     let parsed = loop {
         let parsed = parse::parse(&unfolded.text)?;

@@ -45,7 +45,8 @@ impl Write<'_> {
 
     pub(super) fn check_updated(&self, rewriter: &mut Rewriter<'_>, modify: &Modify) {
         if let (Some(checks), Some(at)) = (rewriter.checks.clone(), modify.set_at.1) {
-            rewriter.edits.insert(at, format!(" {COPIED} = {},", setting(&checks)));
+            let own = format!("{}.{COPIED}", self.alias());
+            rewriter.edits.insert(at, format!(" {COPIED} = ({} OR {own}),", setting(&checks)));
         }
     }
 }

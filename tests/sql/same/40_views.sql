@@ -16,6 +16,7 @@ UPDATE dearer SET price = 63, name = 'dearer' WHERE id = 46 RETURNING *
 UPDATE dear SET (price, name) = (SELECT 3, 'x') WHERE id = 46
 UPDATE dear SET price = s.qty FROM sale s WHERE s.id = 3 AND dear.id = 46
 UPDATE dear SET price = 1 WHERE false
+! PREPARE d AS UPDATE dear SET price = $1 WHERE id = 46
 UPDATE item SET price = 1 WHERE id = 47 RETURNING price
 UPDATE dear SET price = 1 WHERE id = 47
 BEGIN
