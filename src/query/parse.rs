@@ -19,7 +19,7 @@ pub use call::{Argument, Constant};
 pub use listed::{Listed, ListedItem};
 pub use locking::{Locking, Output, Wait};
 pub use relax::Relaxed;
-pub use scope::{ColumnUse, Scope, is_within};
+pub use scope::{ColumnUse, Item, Scope, is_within};
 pub use simple::{Simple, simple};
 pub use statement::{
     Conflict, CreateAs, Define, How, Insert, Isolation, Keyed, Keys, Kind, Merge, Modify, Nested, Overriding,

@@ -11,8 +11,8 @@ use self::shape::{Shape, Shown};
 use super::width;
 use crate::query::lexer;
 use crate::query::lock;
-use crate::query::names::Catalog;
-use crate::query::parse::{ColumnUse, Insert, Kind, Modify, Role, Source, Star, Statement, TableRef};
+use crate::query::names::{Catalog, Meaning};
+use crate::query::parse::{ColumnUse, Insert, Item, Kind, Modify, Role, Source, Star, Statement, TableRef};
 use crate::query::plan::Context;
 use crate::query::text::{Edits, Kept};
 use crate::query::views;
@@ -47,10 +47,22 @@ pub(in crate::query) async fn unfold(
     };
     let checks = if matches!(statement.kind, Kind::Delete(_)) { None } else { shape.checks() };
     let tokens = lexer::tokens(sql)?;
-    let view = View { tokens, statement, target, alias: quote(target.called()), shape };
+    let columns = statement.tables.iter().map(|table| columns(ctx, &shape, target, table)).collect();
+    let view = View { sql, tokens, columns, statement, target, alias: quote(target.called()), shape };
     let Some(edits) = view.edits(width)? else { return Ok(None) };
     let (text, kept) = edits.render(sql, &statement.range);
     Ok(Some(Unfolded { text, kept, checks }))
+}
+
+/// The columns of a table of the statement, if they are known.
+fn columns(ctx: &Context<'_>, shape: &Shape, view: &TableRef, table: &TableRef) -> Option<Vec<String>> {
+    if table.schema == view.schema && table.name == view.name {
+        return Some(shape.columns.iter().map(|(name, _)| name.clone()).collect());
+    }
+    match ctx.names.table(table) {
+        Meaning::Registered(def) => Some(def.schema.columns.iter().map(|c| c.name.clone()).collect()),
+        _ => None,
+    }
 }
 
 /// The statement with their queries in the place of the names of views whose rows it locks: PostgreSQL locks
@@ -83,8 +95,21 @@ pub(in crate::query) fn locked(
     Ok(Some(Unfolded { text, kept, checks: None }))
 }
 
+/// Whether a name is looked for in the statement's own FROM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// It means something of a query inside, or of one that doesn't see the target.
+    Never,
+    /// Unless something inside has it, of which that isn't known.
+    Perhaps,
+    Surely,
+}
+
 struct View<'a> {
+    sql: &'a str,
     tokens: lexer::Tokens,
+    /// The columns of each of the statement's tables, where they are known.
+    columns: Vec<Option<Vec<String>>>,
     statement: &'a Statement,
     target: &'a TableRef,
     /// Quoted.
@@ -152,7 +177,11 @@ impl View<'_> {
 
     /// Columns that are set, under the table's names.
     fn sets(&self, edits: &mut Edits, sets: &[String], places: &[usize]) -> Result<()> {
-        let columns = self.written("update", sets.iter())?;
+        let unknown = sets.iter().zip(places).find(|(name, _)| self.shape.column(name).is_none());
+        let columns = self.written("update", sets.iter()).map_err(|error| match unknown {
+            Some((_, &at)) => error.with_position(self.sql.get(..at).unwrap_or_default().chars().count() + 1),
+            None => error,
+        })?;
         for ((name, column), &at) in sets.iter().zip(&columns).zip(places) {
             if name != column {
                 edits.replace(self.tokens(at, 1)?, quote(column));
@@ -199,49 +228,84 @@ impl View<'_> {
     }
 
     /// Puts what the view's columns are in the place of their names. False if a name might mean something else: a
-    /// column that the view doesn't show, the view's row as a whole, a second thing of its name.
+    /// column that the view doesn't show, the view's row as a whole, something of another FROM item.
     fn names(&self, edits: &mut Edits) -> Result<bool> {
         let called = self.target.called();
-        let items = || self.statement.scopes.iter().flat_map(|s| &s.items);
-        if items().filter(|i| i.name == called).count() > 1 {
+        let mut scopes = self.statement.scopes.iter();
+        let Some(own) = scopes.position(|s| s.items.iter().any(|i| i.table == Some(0))) else {
+            return Ok(false);
+        };
+        let items = |scope: usize| self.statement.scopes.get(scope).map_or(&[][..], |s| s.items.as_slice());
+        if items(own).iter().filter(|i| i.name == called).count() > 1 {
             return Ok(false);
         }
-        let alone = items().count() == 1;
         for column in &self.statement.columns {
             let (of, Some(name)) = column.parts() else { continue };
-            let own = of == Some(called);
             let version = matches!(of, Some("excluded" | "old" | "new"));
-            if !own && !version && of.is_some() {
+            if !version && of.is_some_and(|of| of != called) {
+                continue;
+            }
+            let reached = self.reached(column, own);
+            if reached == Reached::Never {
                 continue;
             }
             let Some(shown) = self.shape.column(name) else {
                 let hidden = self.shape.table.schema.index_of(name).is_some() || name == called;
-                if own || version || hidden || matches!(name, "excluded" | "old" | "new") {
+                if of.is_some() || hidden || matches!(name, "excluded" | "old" | "new") {
                     return Ok(false);
                 }
                 continue;
             };
-            if own && column.fields.len() > 2 {
+            if of.is_some() && column.fields.len() > 2 {
                 return Ok(false);
             }
-            if *shown != Shown::Base(name.to_owned()) && !self.rename(edits, column, name, shown, alone)? {
+            if *shown == Shown::Base(name.to_owned()) {
+                continue;
+            }
+            // Another name on the table: it must be sure whose it is.
+            let others = items(own).iter().filter(|i| i.table != Some(0));
+            let alone = others.map(|i| self.has(i, name)).all(|has| has == Some(false));
+            let sure = of.is_some() || (alone && reached == Reached::Surely);
+            if !sure || !self.rename(edits, column, name, shown)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
+    /// Whether a name is looked for among what the statement's target and FROM have: the queries around it come
+    /// one after the other, until something has it.
+    fn reached(&self, column: &ColumnUse, own: usize) -> Reached {
+        let (of, Some(name)) = column.parts() else { return Reached::Never };
+        let mut reached = Reached::Surely;
+        let mut at = column.scope;
+        while let Some(index) = at {
+            if index == own {
+                return reached;
+            }
+            let Some(scope) = self.statement.scopes.get(index) else { break };
+            for item in &scope.items {
+                let same = item.name == of.unwrap_or(name);
+                match if of.is_some() || same { Some(same) } else { self.has(item, name) } {
+                    Some(true) => return Reached::Never,
+                    Some(false) => {}
+                    None => reached = Reached::Perhaps,
+                }
+            }
+            at = scope.outer;
+        }
+        Reached::Never
+    }
+
+    /// Whether a FROM item has a column, if that is known.
+    fn has(&self, item: &Item, name: &str) -> Option<bool> {
+        let columns = self.columns.get(item.table?)?.as_ref()?;
+        Some(columns.iter().any(|c| c == name))
+    }
+
     /// Puts an expression in the place of a column that has another name in the table, or is computed.
-    fn rename(
-        &self,
-        edits: &mut Edits,
-        column: &ColumnUse,
-        name: &str,
-        shown: &Shown,
-        alone: bool,
-    ) -> Result<bool> {
+    fn rename(&self, edits: &mut Edits, column: &ColumnUse, name: &str, shown: &Shown) -> Result<bool> {
         let of = match (column.parts().0, shown) {
-            (None, _) if !alone => return Ok(false),
             (Some(version @ ("excluded" | "old" | "new")), Shown::Base(_)) => version.to_owned(),
             (Some("excluded" | "old" | "new"), _) => return Ok(false),
             _ => self.alias.clone(),

@@ -162,7 +162,7 @@ SELECT (SELECT name FROM parent WHERE parent.id = child.parent_id FOR UPDATE) FR
 INSERT INTO parent (id, name) SELECT id + 700, name || 'l' FROM parent ORDER BY id LIMIT 2 FOR UPDATE ON CONFLICT (id) DO UPDATE SET n = 3
 CREATE TEMP TABLE t AS SELECT * FROM parent WHERE id < 5 FOR SHARE
 COPY (SELECT * FROM parent ORDER BY id LIMIT 1 FOR UPDATE) TO STDOUT
-! SELECT * FROM v_parent FOR UPDATE
+SELECT * FROM v_parent FOR UPDATE
 -- Through views
 UPDATE v_parent SET n = 79 WHERE id = 2 RETURNING *
 UPDATE v_parent AS v SET name = v.name || v.id FROM child c WHERE c.parent_id = v.id AND c.id < 4

@@ -38,6 +38,10 @@ INSERT INTO priced VALUES (831, 'xx', 30) RETURNING twice, item_no
 INSERT INTO priced (title, item_no) SELECT 'copy ' || id, 840 + id FROM item WHERE id < 3 RETURNING title
 DELETE FROM priced WHERE twice > 130 AND item_no = 50 RETURNING *
 DELETE FROM priced AS p WHERE p.title = 'xx' RETURNING p.item_no
+UPDATE priced SET title = upper(title) FROM sale s WHERE s.item_id = item_no AND s.id = 24 RETURNING item_no, title, s.id
+DELETE FROM priced WHERE item_no IN (SELECT item_no FROM priced WHERE title = 'nobody' OR priced.twice < 0) RETURNING *
+UPDATE priced SET price = 25 WHERE item_no = (SELECT max(p.item_no) FROM priced p WHERE p.item_no < priced.item_no + 1 AND twice < 70) RETURNING item_no, price
+INSERT INTO priced (item_no, title, price) SELECT item_no + 3000, title, twice FROM priced WHERE item_no = 26 RETURNING *
 DELETE FROM priced p USING sale s WHERE p.item_no = s.item_id AND s.id = 0 RETURNING p.title
 UPDATE titled SET title = 'tt' WHERE no = 22 RETURNING *
 UPDATE titled SET title = 'ttt' WHERE loud = 'ITEM 23' RETURNING no, loud
@@ -59,5 +63,4 @@ DECLARE c CURSOR FOR SELECT id, name FROM cheap WHERE id < 5 ORDER BY id FOR UPD
 FETCH 2 FROM c
 ROLLBACK
 COPY cheap TO STDOUT
-COPY cheap FROM STDIN
 TRUNCATE cheap
