@@ -221,6 +221,9 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
             if !ctx.checkout.is_branch() {
                 return Err(read_only(command(statement)));
             }
+            if views::definition(ctx, &TableRef { role: Role::Read, ..table.clone() }).is_some() {
+                return Err(through_view(statement, &shown));
+            }
             return Err(Error::unsupported(format!(
                 "writing to table \"{shown}\", which is not versioned, on a branch"
             ))
@@ -261,6 +264,14 @@ fn definition(ctx: &Context<'_>, define: &Define, meaning: &Meaning, shown: &str
             "Table \"{shown}\" is neither a temporary one nor one that was made on a branch."
         ))),
     }
+}
+
+/// Of a view over versioned tables.
+fn through_view(statement: &Statement, shown: &str) -> Error {
+    let what = format!("{} through the view \"{shown}\" on a branch", command(statement));
+    Error::unsupported(what)
+        .with_detail("The view isn't one over a single table, or the statement uses names that it hides.")
+        .with_hint("Write to its table.")
 }
 
 /// What PostgreSQL says of COPY and TRUNCATE of a view.

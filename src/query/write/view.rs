@@ -235,7 +235,8 @@ impl View<'_> {
         let Some(own) = scopes.position(|s| s.items.iter().any(|i| i.table == Some(0))) else {
             return Ok(false);
         };
-        let items = |scope: usize| self.statement.scopes.get(scope).map_or(&[][..], |s| s.items.as_slice());
+        let items =
+            |scope: usize| self.statement.scopes.get(scope).map(|s| s.items.as_slice()).unwrap_or_default();
         if items(own).iter().filter(|i| i.name == called).count() > 1 {
             return Ok(false);
         }
@@ -286,7 +287,8 @@ impl View<'_> {
             let Some(scope) = self.statement.scopes.get(index) else { break };
             for item in &scope.items {
                 let same = item.name == of.unwrap_or(name);
-                match if of.is_some() || same { Some(same) } else { self.has(item, name) } {
+                let has = if of.is_some() || same { Some(same) } else { self.has(item, name) };
+                match has {
                     Some(true) => return Reached::Never,
                     Some(false) => {}
                     None => reached = Reached::Perhaps,
