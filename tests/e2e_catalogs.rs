@@ -132,6 +132,33 @@ fn nothing_of_ours_is_listed_on_main_or_a_branch() {
 
 /// A dump through main restores as a database without branches.
 #[test]
+fn pg_dump_of_a_branch_has_its_rows() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE item (id int PRIMARY KEY, name text); INSERT INTO item VALUES (1, 'one'), (2, 'two'); \
+         CREATE TABLE sale (id int PRIMARY KEY, item_id int REFERENCES item); INSERT INTO sale VALUES (1, 2)",
+    );
+    shop.branch("b").exec("UPDATE item SET name = 'mine' WHERE id = 1; INSERT INTO sale VALUES (2, 1)");
+    let dump = |args: &[&str], reference: &str| {
+        let target = shop.proxy.target(reference);
+        let output = std::process::Command::new(common::psql::tool("pg_dump"))
+            .args(["--no-password", "-d", &target.conninfo()])
+            .args(args)
+            .output()
+            .expect("pg_dump runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let row = |l: &&str| l.contains('\t');
+        let mut rows: Vec<String> = text.lines().filter(row).map(str::to_owned).collect();
+        rows.sort_unstable();
+        rows
+    };
+    assert_eq!(dump(&["-a"], "b"), ["1\t2", "1\tmine", "2\t1", "2\ttwo"]);
+    assert_eq!(dump(&["-t", "item"], "b"), ["1\tmine", "2\ttwo"]);
+    assert_eq!(dump(&["-a"], "main"), ["1\t2", "1\tone", "2\ttwo"]);
+}
+
+#[test]
 fn pg_dump_of_main_is_that_of_a_database_without_us() {
     need_postgres!();
     let db = Database::create();

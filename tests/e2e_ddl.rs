@@ -544,7 +544,11 @@ fn what_is_refused() {
         ("ALTER TABLE t RENAME TO u", "0A000", "ALTER … RENAME of a table or an index on a branch"),
         ("ALTER TABLE t ENABLE ROW LEVEL SECURITY", "0A000", "this form of ALTER TABLE on a branch"),
         ("DROP TABLE t CASCADE", "0A000", "DROP TABLE on a branch"),
-        ("CREATE TABLE u AS SELECT 1 AS id", "0A000", "CREATE TABLE AS on a branch"),
+        (
+            "CREATE TABLE u WITH (fillfactor = 50) AS SELECT 1 AS id",
+            "0A000",
+            "CREATE TABLE AS with USING, WITH, ON COMMIT or TABLESPACE on a branch",
+        ),
         ("CREATE TABLE nowhere.u (id int PRIMARY KEY)", "3F000", "schema \"nowhere\" does not exist"),
         ("CREATE TABLE epoch_public.u (id int PRIMARY KEY)", "42501", ""),
         ("CREATE TABLE u (id int PRIMARY KEY, n nothing)", "42704", "type \"nothing\" does not exist"),

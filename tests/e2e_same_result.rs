@@ -17,7 +17,12 @@ fn setup(plain: &mut Conn) -> String {
     if old { sql.replace(" NULLS NOT DISTINCT", "") } else { sql.to_owned() }
 }
 
-const CASES: &str = concat!(include_str!("sql/same/10_cases.sql"), include_str!("sql/same/20_forms.sql"));
+const CASES: &str = concat!(
+    include_str!("sql/same/10_cases.sql"),
+    include_str!("sql/same/20_forms.sql"),
+    include_str!("sql/same/30_columns.sql"),
+    include_str!("sql/same/40_views.sql")
+);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum How {

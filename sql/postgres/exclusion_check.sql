@@ -1,7 +1,7 @@
 
     SELECT {{values}} INTO epoch_v_hit
     FROM (SELECT epoch_lineage AS epoch_l, {{parts}} FROM {{rows}} WHERE {{own}} OFFSET 0) n
-    JOIN epoch.lineage e ON e.id = n.epoch_l
+    LEFT JOIN epoch.lineage e ON e.id = n.epoch_l
     CROSS JOIN LATERAL ({{below}} OFFSET 0) x
     LIMIT 1;
     IF FOUND THEN

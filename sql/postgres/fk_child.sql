@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DE
 #variable_conflict use_column
 DECLARE
     epoch_v_hit record;
+    epoch_v_base int8 := nullif(current_setting('epoch.base', true), '')::int8;
 BEGIN
     -- Excludes a concurrent delete or re-key of parents on this branch.
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('epoch.fk.' || n.epoch_l || '.{{parent_id}}', 0))

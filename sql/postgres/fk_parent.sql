@@ -7,7 +7,8 @@ DECLARE
     epoch_v_base int8;
 BEGIN
     FOR epoch_v_lineage, epoch_v_base IN
-        SELECT DISTINCT o.epoch_lineage, e.base FROM {{rows}} o JOIN epoch.lineage e ON e.id = o.epoch_lineage
+        SELECT DISTINCT o.epoch_lineage, coalesce(e.base, nullif(current_setting('epoch.base', true), '')::int8)
+        FROM {{rows}} o LEFT JOIN epoch.lineage e ON e.id = o.epoch_lineage
     LOOP
         PERFORM pg_advisory_xact_lock(hashtextextended('epoch.fk.' || epoch_v_lineage || '.{{parent_id}}', 0));
         {{action}}

@@ -38,10 +38,8 @@ SELECT n.nspname, c.relname, k.key,
         WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                      AND (a.attname LIKE 'epoch\_%')) THEN 'it has a column whose name starts with epoch_'
         WHEN octet_length(n.nspname) > 57 THEN 'the name of its schema is longer than 57 bytes'
-        WHEN EXISTS (SELECT FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-                     WHERE a.attrelid = c.oid AND a.attname::text = ANY (k.key) AND (a.attgenerated <> ''
-                         OR (t.typtype = 'b' AND t.typcategory <> 'A' AND t.typnamespace <> 'pg_catalog'::regnamespace)))
-            THEN 'its key has a generated column or one of an extension''s type'
+        WHEN EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname::text = ANY (k.key) AND a.attgenerated <> '')
+            THEN 'its key has a generated column'
         WHEN k.key IS NULL THEN 'it has no primary key and no unique key over NOT NULL columns'
     END
 FROM pg_class c

@@ -4,6 +4,7 @@ CREATE FUNCTION epoch.overlay_{{id}}_unique_{{event}}() RETURNS trigger LANGUAGE
 #variable_conflict use_column
 DECLARE
     epoch_v_hit record;
+    epoch_v_base int8 := nullif(current_setting('epoch.base', true), '')::int8;
 BEGIN
     {{checks}}
     RETURN NULL;

@@ -32,6 +32,7 @@ pub(crate) fn table(name: &str, columns: &[&str]) -> Arc<TableDef> {
             nullable: true,
             generated: false,
             default: None,
+            equality: None,
         }
     };
     Arc::new(TableDef {

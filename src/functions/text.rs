@@ -120,6 +120,7 @@ mod tests {
             nullable: true,
             generated: false,
             default: None,
+            equality: None,
         }
     }
 

@@ -213,6 +213,7 @@ mod tests {
             nullable: true,
             generated,
             default: None,
+            equality: None,
         };
         TableSchema {
             columns: vec![column("id", false), column("a", false), column("b", false), column("g", true)],

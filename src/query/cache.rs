@@ -11,7 +11,7 @@ use epoch_adapter::{Layer, TableDef, View};
 use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan};
-use super::{check, parse, relations, snapshot, views};
+use super::{check, parse, relations, serializable, snapshot, views};
 use crate::Result;
 use crate::operations::Target;
 
@@ -59,6 +59,7 @@ pub(super) async fn find(
     }
     let tables = ctx.repository.tables(ctx.checkout);
     ctx.names.learn(&[&entry.statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
+    serializable::prepare(ctx, catalog, &entry.statement).await?;
     if check::statement(ctx, &entry.statement).is_err() || shown(ctx, &entry.statement) != *entry.tables {
         return Ok(None);
     }

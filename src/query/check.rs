@@ -21,6 +21,10 @@ pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> 
     if ctx.checkout.is_main() {
         return Ok(());
     }
+    if let Kind::Define(define @ Define { how: How::CreateAs(_), .. }) = &statement.kind {
+        // Its query is planned, and looked at, on its own.
+        return if ctx.checkout.is_branch() { Ok(()) } else { Err(read_only(define.what)) };
+    }
     if let Kind::Refused(what) = &statement.kind {
         return Err(Error::unsupported(format!("{what} on a branch")));
     }
@@ -210,9 +214,15 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
         {
             return Err(read_only(command(statement)));
         }
+        (Kind::Copy { .. } | Kind::Truncate { .. }, Meaning::Other { kind: 'v', .. }, _) => {
+            return Err(not_a_table(&statement.kind, &table.name));
+        }
         (_, Meaning::Other { .. } | Meaning::System, Role::Target) => {
             if !ctx.checkout.is_branch() {
                 return Err(read_only(command(statement)));
+            }
+            if views::definition(ctx, &TableRef { role: Role::Read, ..table.clone() }).is_some() {
+                return Err(through_view(statement, &shown));
             }
             return Err(Error::unsupported(format!(
                 "writing to table \"{shown}\", which is not versioned, on a branch"
@@ -253,6 +263,26 @@ fn definition(ctx: &Context<'_>, define: &Define, meaning: &Meaning, shown: &str
         (Meaning::Elsewhere, How::Alter | How::DropTable { .. } | How::DropIndex { .. }) => Ok(()),
         _ => Err(Error::unsupported(format!("{} on a branch", define.what))
             .with_detail(format!("Table \"{shown}\" is neither a temporary one nor a versioned one."))),
+    }
+}
+
+/// Of a view over versioned tables.
+fn through_view(statement: &Statement, shown: &str) -> Error {
+    let what = format!("{} through the view \"{shown}\" on a branch", command(statement));
+    Error::unsupported(what)
+        .with_detail("The view isn't one over a single table, or the statement uses names that it hides.")
+        .with_hint("Write to its table.")
+}
+
+/// What PostgreSQL says of COPY and TRUNCATE of a view.
+fn not_a_table(kind: &Kind, name: &str) -> Error {
+    const CODE: &str = "42809";
+    match kind {
+        Kind::Copy { from: true, .. } => Error::new(CODE, format!("cannot copy to view \"{name}\""))
+            .with_hint("To enable copying to a view, provide an INSTEAD OF INSERT trigger."),
+        Kind::Copy { .. } => Error::new(CODE, format!("cannot copy from view \"{name}\""))
+            .with_hint("Try the COPY (SELECT ...) TO variant."),
+        _ => Error::new(CODE, format!("\"{name}\" is not a table")),
     }
 }
 

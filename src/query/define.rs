@@ -7,6 +7,7 @@ use std::sync::Arc;
 use epoch_adapter::{Piece, Statement as Text, TableDef};
 use epoch_adapter_postgres::layout::{self, base, literal};
 
+use super::create_as;
 use super::names::{Catalog, Meaning};
 use super::parse::{Define, How, Role, Statement, TableRef};
 use super::plan::{Context, Plan};
@@ -37,6 +38,8 @@ pub enum Action {
         /// The statement.
         text: Text,
     },
+    /// Makes a table of what a query returns.
+    CreateAs(create_as::CreateAs),
     /// Changes a table.
     Alter {
         /// The table's registration.
@@ -63,6 +66,7 @@ pub(super) async fn plan(
     alone: bool,
 ) -> Result<Plan> {
     let action = match &define.how {
+        How::CreateAs(made) => Some(create_as::action(ctx, catalog, sql, statement, made).await?),
         How::Create { if_not_exists } => Some(create(ctx, sql, statement, *if_not_exists)?),
         How::DropIndex { if_exists } => drop_index(ctx, catalog, statement, *if_exists).await?,
         How::DropTable { if_exists } => drop_tables(ctx, catalog, statement, *if_exists).await?,

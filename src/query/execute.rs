@@ -74,6 +74,10 @@ pub(super) async fn statement(
     arguments: &[Range<usize>],
 ) -> Result<Plan> {
     let relay = Plan::Relay { range: statement.range.clone() };
+    if statement.wrap == Wrap::CreateTemp {
+        // The new table's name means it from now on.
+        ctx.names.unsettle();
+    }
     match ctx.names.prepared(name) {
         [] if ctx.checkout.is_main() => return Ok(relay),
         [one] if one.confirmed && is_current(ctx, one) && one.prelude.is_empty() => return Ok(relay),

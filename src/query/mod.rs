@@ -18,23 +18,28 @@ mod cache;
 mod catalogs;
 mod check;
 mod constraints;
+mod create_as;
 mod define;
 mod execute;
 mod form;
 mod lift;
 mod lock;
 mod names;
+mod origin;
 mod plan;
 mod psql;
 mod relations;
 mod rewrite;
+mod serializable;
 mod snapshot;
 mod write;
 
+pub use create_as::{CreateAs, ROWS as CREATE_AS_ROWS};
 pub use define::{Action, Definition, is_reserved};
 pub use gate::{Gate, GateState, gate};
 pub use lift::Lifted;
 pub use names::{Catalog, NameCache};
+pub use origin::Origins;
 pub use parse::{Argument, Constant, Setting};
 pub use plan::{Call, Context, Plan, Prelude, Rewritten, State, plan, plan_without_backend};
 

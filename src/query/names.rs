@@ -2,6 +2,7 @@
 //! may have changed it.
 
 mod asked;
+mod facts;
 mod proof;
 
 use std::collections::{HashMap, HashSet};
@@ -13,10 +14,11 @@ use epoch_adapter::{Location, TableDef, TableId};
 use epoch_adapter_postgres::layout;
 
 use asked::Asked;
+pub(super) use facts::Facts;
 use proof::Name;
 
 use super::execute::Prepared;
-use super::parse::{Statement, TableRef};
+use super::parse::{Isolation, Statement, TableRef};
 use super::plan::Context;
 use crate::operations::Tables;
 use crate::{Error, Result, sqlstate};
@@ -86,12 +88,16 @@ pub struct NameCache {
     functions: HashMap<(Option<String>, String), (Instant, Function)>,
     operators: HashMap<String, (Instant, Verdict)>,
     types: HashMap<(Option<String>, String), (Instant, Verdict)>,
+    /// What the server says of the columns of registered tables.
+    facts: HashMap<TableId, Arc<Facts>>,
     /// Registered tables that are partitioned.
     partitioned: HashSet<TableId>,
     /// Names may mean something else when the open transaction ends, or already do.
     fragile: bool,
     /// The repository's generation when the open transaction began, if that is known.
     began: Option<Option<u64>>,
+    /// Whether the open transaction is SERIALIZABLE, and whether the session's are that don't say.
+    serializable: (Option<bool>, Option<bool>),
     /// Statements prepared with PREPARE on a branch, by name: the last one, and those that have its name
     /// if it failed.
     prepared: HashMap<String, Vec<Prepared>>,
@@ -136,6 +142,7 @@ impl NameCache {
     /// To be called when the server says that no transaction is open (ReadyForQuery `I`).
     pub fn settle(&mut self) {
         self.began = None;
+        self.serializable.0 = None;
         self.cursors.clear();
         if std::mem::take(&mut self.fragile) {
             self.invalidate();
@@ -153,10 +160,41 @@ impl NameCache {
         self.began == Some(Some(generation))
     }
 
+    /// A transaction begins, or something says how it or later ones are isolated.
+    pub(super) fn isolation(&mut self, isolation: Isolation) {
+        match isolation {
+            Isolation::Begin(own) => self.serializable.0 = own,
+            Isolation::Set(own) => self.serializable.0 = Some(own),
+            Isolation::Other => self.serializable = (None, None),
+        }
+        // Plans of other transactions may not do for this one.
+        let same = matches!(isolation, Isolation::Begin(None | Some(false)) | Isolation::Set(false));
+        self.version += u64::from(!same);
+    }
+
+    /// Whether what is planned runs in a SERIALIZABLE transaction.
+    pub(super) async fn is_serializable(&mut self, catalog: &mut dyn Catalog) -> Result<bool> {
+        match self.serializable {
+            (Some(own), _) => return Ok(own),
+            (None, Some(default)) => return Ok(default),
+            (None, None) => {}
+        }
+        const ASK: &str = "SELECT pg_catalog.current_setting('transaction_isolation'), \
+            pg_catalog.current_setting('default_transaction_isolation')";
+        let rows = catalog.query(ASK).await?;
+        let is = |i: usize| {
+            let cell = rows.first().and_then(|row| row.get(i)).and_then(Option::as_deref);
+            Some(cell == Some("serializable"))
+        };
+        self.serializable = (is(0).filter(|_| catalog.in_transaction()), is(1));
+        Ok(is(0) == Some(true))
+    }
+
     /// Something in the open transaction changes what names mean: nothing is remembered until
     /// [`NameCache::settle`].
     pub(super) fn unsettle(&mut self) {
         self.fragile = true;
+        self.serializable = (None, None);
         self.invalidate();
     }
 
@@ -217,6 +255,11 @@ impl NameCache {
     /// Whether a registered table is partitioned, after [`NameCache::learn`].
     pub(super) fn is_partitioned(&self, table: &TableDef) -> bool {
         self.partitioned.contains(&table.id)
+    }
+
+    /// What the server says of a registered table's columns, after [`NameCache::learn`].
+    pub(super) fn facts(&self, table: &TableDef) -> Option<&Arc<Facts>> {
+        self.facts.get(&table.id)
     }
 
     pub(super) fn function(&self, schema: Option<&str>, name: &str) -> Option<&Function> {
@@ -313,6 +356,28 @@ impl NameCache {
         for row in rows {
             self.note(asked, &row, ours, &path, now)?;
         }
+        self.learn_facts(asked, catalog).await
+    }
+
+    /// Of tables made on branches, which the server knows under other names.
+    async fn learn_facts(&mut self, asked: &Asked, catalog: &mut dyn Catalog) -> Result<()> {
+        let draft = |key: &Name| match self.tables.get(key) {
+            Some((_, Meaning::Registered(table))) if table.location.is_draft() => Some(table.clone()),
+            _ => None,
+        };
+        let mut drafts: Vec<Arc<TableDef>> = asked.tables.iter().filter_map(draft).collect();
+        drafts.sort_by_key(|table| table.id);
+        drafts.dedup_by_key(|table| table.id);
+        if drafts.is_empty() {
+            return Ok(());
+        }
+        for row in catalog.query(&facts::sql(&drafts)).await? {
+            let cell = |i: usize| row.get(i).and_then(Option::as_deref);
+            let index: Option<usize> = cell(0).and_then(|t| t.parse().ok());
+            if let (Some(table), Some(json)) = (index.and_then(|i| drafts.get(i)), cell(1)) {
+                self.facts.insert(table.id, Arc::new(Facts::read(json)?));
+            }
+        }
         Ok(())
     }
 
@@ -396,8 +461,15 @@ impl NameCache {
             Some("t") => {
                 let key = asked.tables.get(index).ok_or_else(unexpected)?;
                 let meaning = meaning(key, row, ours, path)?;
-                if let (Meaning::Registered(table), Some("p")) = (&meaning, cell(4)) {
-                    self.partitioned.insert(table.id);
+                if let Meaning::Registered(table) = &meaning
+                    && !table.location.is_draft()
+                {
+                    if cell(4) == Some("p") {
+                        self.partitioned.insert(table.id);
+                    }
+                    if let Some(json) = cell(9) {
+                        self.facts.insert(table.id, Arc::new(Facts::read(json)?));
+                    }
                 }
                 self.tables.insert(key.clone(), (now, meaning));
             }

@@ -4,6 +4,7 @@
 //! sees a text (54001); parsing and walking run on a stack that is large enough for what is let in.
 
 mod call;
+mod listed;
 mod locking;
 mod relax;
 mod scope;
@@ -15,13 +16,14 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use call::{Argument, Constant};
+pub use listed::{Listed, ListedItem};
 pub use locking::{Locking, Output, Wait};
 pub use relax::Relaxed;
-pub use scope::{ColumnUse, Scope, is_within};
+pub use scope::{ColumnUse, Item, Scope, is_within};
 pub use simple::{Simple, simple};
 pub use statement::{
-    Conflict, Define, How, Insert, Keyed, Kind, Merge, Modify, Nested, Select, Setting, Source, Star, When,
-    Width, Wrap,
+    Conflict, CreateAs, Define, How, Insert, Isolation, Keyed, Keys, Kind, Merge, Modify, Nested, Overriding,
+    Select, Setting, Shown, Source, Star, When, Width, Wrap,
 };
 pub use walk::{Cte, FunctionRef, Role, Site, TableRef, Unnamed, With};
 
@@ -70,6 +72,8 @@ pub struct Statement {
     pub with: With,
     /// Its data-modifying queries.
     pub nested: Vec<Nested>,
+    /// What it returns.
+    pub listed: Option<Listed>,
 }
 
 /// A parsed text.

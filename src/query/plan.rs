@@ -9,10 +9,11 @@ use epoch_adapter::{Layer, TableDef, View};
 use super::define::{self, Definition};
 use super::lift::Lifted;
 use super::names::{Catalog, Meaning, NameCache};
-use super::parse::{self, Argument, Constant, Kind, Parsed, Setting, Statement, Wrap};
+use super::origin::Origins;
+use super::parse::{self, Argument, Constant, Isolation, Kind, Parsed, Setting, Statement, Wrap};
 use super::text::Kept;
 use super::write::{self, view::Unfolded};
-use super::{cache, check, execute, rewrite, snapshot};
+use super::{cache, check, execute, psql, rewrite, snapshot};
 use crate::functions::{Arg, Args};
 use crate::operations::{Checkout, Repository, Tables};
 use crate::{Error, Result, functions};
@@ -156,6 +157,8 @@ pub struct Rewritten {
     /// Settings that the planner needs for it: to be set with SET LOCAL before it (and its prelude)
     /// and set back after it.
     pub settings: Vec<(&'static str, &'static str)>,
+    /// Which columns of which tables it returns, where that is to be told in the server's place.
+    pub origins: Option<Origins>,
     /// The form that the server can keep prepared, if it only reads.
     pub lifted: Option<Lifted>,
     /// For [`Rewritten::position`].
@@ -341,6 +344,9 @@ async fn one(
     tables: &Tables,
 ) -> Result<Plan> {
     if let Some(plan) = ours(statement) {
+        if let Plan::Setting { setting: Setting::ResetAll, .. } = plan {
+            ctx.names.isolation(Isolation::Other);
+        }
         if let Plan::Setting { setting: Setting::DiscardAll, .. } = plan {
             ctx.names.forget_prepared();
             ctx.names.unsettle();
@@ -348,6 +354,9 @@ async fn one(
         return Ok(plan);
     }
     let range = statement.range.clone();
+    if psql::is_pg_dumps(sql.get(range.clone()).unwrap_or_default()) {
+        return Ok(Plan::Relay { range });
+    }
     if is_federated(ctx, statement, tables) {
         return match statement.kind {
             Kind::Query | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_)
@@ -358,15 +367,22 @@ async fn one(
             _ => Err(Error::unsupported("this statement on a table of another backend")),
         };
     }
-    if !ctx.checkout.is_main()
-        && let Some(unfolded) = write::view::unfold(ctx, catalog, sql, statement).await?
-    {
-        return on_table(ctx, catalog, statement, &unfolded, tables).await;
+    if !ctx.checkout.is_main() {
+        if let Some(unfolded) = write::view::unfold(ctx, catalog, sql, statement).await? {
+            return on_table(ctx, catalog, statement, unfolded, tables).await;
+        }
+        if let Some(unfolded) = write::view::locked(ctx, sql, statement)? {
+            return on_table(ctx, catalog, statement, unfolded, tables).await;
+        }
     }
     check::statement(ctx, statement)?;
     check::sound(ctx, statement).await?;
     match &statement.kind {
         Kind::Pass => Ok(Plan::Relay { range }),
+        Kind::Isolation(level) => {
+            ctx.names.isolation(*level);
+            Ok(Plan::Relay { range })
+        }
         Kind::Names => {
             ctx.names.unsettle();
             Ok(Plan::Relay { range })
@@ -385,35 +401,58 @@ async fn one(
             execute::statement(ctx, catalog, sql, statement, name, arguments).await
         }
         _ => {
-            let plan = rewrite::statement(ctx, catalog, sql, parsed, statement).await?;
+            let plan = rewrite::statement(ctx, catalog, sql, parsed, statement, None).await?;
             snapshot::check(ctx, catalog, statement).await?;
             Ok(plan)
         }
     }
 }
 
-/// Plans a statement that writes through a view.
+/// How many times the views of views are unfolded.
+const DEEPEST_VIEW: usize = 16;
+
+/// Plans a statement that writes, or locks rows, through a view.
 async fn on_table(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     statement: &Statement,
-    unfolded: &Unfolded,
+    mut unfolded: Unfolded,
     tables: &Tables,
 ) -> Result<Plan> {
-    let parsed = parse::parse(&unfolded.text)?;
+    if unfolded.checks.is_some() && matches!(statement.wrap, Wrap::Prepare(_)) {
+        // It would be prepared again by the text on the table.
+        return Err(Error::unsupported("PREPARE of a write through a view WITH CHECK OPTION on a branch"));
+    }
+    let mut depth = 0;
+    let parsed = loop {
+        let parsed = parse::parse(&unfolded.text)?;
+        let [inner] = parsed.statements.as_slice() else {
+            return Err(Error::internal("a statement on a view became another number of statements"));
+        };
+        ctx.names.learn(&[inner], tables, ctx.backend, ctx.repository.generation(), catalog).await?;
+        match write::view::locked(ctx, &unfolded.text, inner)? {
+            Some(_) if depth == DEEPEST_VIEW => return Err(Error::unsupported("views nested this deeply")),
+            Some(more) => {
+                let checks = unfolded.checks.take();
+                unfolded = Unfolded { kept: more.kept.after(&unfolded.kept), text: more.text, checks };
+            }
+            None => break parsed,
+        }
+        depth += 1;
+    };
     let [inner] = parsed.statements.as_slice() else {
         return Err(Error::internal("a statement on a view became another number of statements"));
     };
-    ctx.names.learn(&[inner], tables, ctx.backend, ctx.repository.generation(), catalog).await?;
     check::statement(ctx, inner)?;
     check::sound(ctx, inner).await?;
-    let plan = rewrite::statement(ctx, catalog, &unfolded.text, &parsed, inner).await?;
+    let Unfolded { text, kept, checks } = &unfolded;
+    let plan = rewrite::statement(ctx, catalog, text, &parsed, inner, checks.clone()).await?;
     snapshot::check(ctx, catalog, inner).await?;
     Ok(match plan {
         Plan::Rewritten(rewritten) => {
             let mut rewritten = Arc::unwrap_or_clone(rewritten);
             rewritten.range = statement.range.clone();
-            rewritten.kept = rewritten.kept.after(&unfolded.kept);
+            rewritten.kept = rewritten.kept.after(kept);
             rewritten.lifted = None;
             Plan::Rewritten(Arc::new(rewritten))
         }

@@ -1,5 +1,5 @@
-//! psql's `\df epoch_*` on a PostgreSQL backend, whose catalog doesn't have our functions: they are
-//! added to the query's result.
+//! Queries of PostgreSQL's own programs. psql's `\df epoch_*` on a PostgreSQL backend, whose catalog doesn't have our
+//! functions: they are added to the query's result. pg_dump's way to set what an older server may not know.
 
 use epoch_adapter_postgres::layout::literal;
 
@@ -25,6 +25,12 @@ pub(super) fn list_functions(rewriter: &mut Rewriter<'_>) {
             rows.join(", ")
         ),
     );
+}
+
+/// Whether it is the query by which pg_dump makes a server read no views: it sets a setting whose name it takes
+/// from the catalog, which isn't possible otherwise.
+pub(super) fn is_pg_dumps(sql: &str) -> bool {
+    sql == "SELECT set_config(name, 'view, foreign-table', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'"
 }
 
 /// The regular expression of the names, as it is written, and where ORDER BY begins.

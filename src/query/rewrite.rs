@@ -14,7 +14,7 @@ use super::names::{Catalog, Meaning, location};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten};
 use super::text::{Edits, compact_parameters};
-use super::{catalogs, check, constraints, execute, psql, relations, views, write};
+use super::{catalogs, check, constraints, execute, origin, psql, relations, serializable, views, write};
 use crate::{Error, Result};
 
 /// A statement while it is rewritten.
@@ -33,18 +33,22 @@ pub(super) struct Rewriter<'a> {
     pub locked: Vec<Locked>,
     /// It must be planned each time that it is bound.
     pub late: bool,
+    /// What new rows are checked against, because they are written through a view.
+    pub checks: Option<String>,
 }
 
-/// Rewrites a statement; relays it if there is nothing to rewrite.
+/// Rewrites a statement; relays it if there is nothing to rewrite. `checks`: what new rows are checked against.
 pub(super) async fn statement(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     sql: &str,
     parsed: &Parsed,
     statement: &Statement,
+    checks: Option<String>,
 ) -> Result<Plan> {
     let range = statement.range.clone();
     let mut rewriter = Rewriter::new(sql, parsed, statement, Form::Selective);
+    rewriter.checks = checks;
     rewriter.late = relations::splice(ctx, &mut rewriter).await?;
     psql::list_functions(&mut rewriter);
     catalogs::hide(ctx, &mut rewriter);
@@ -58,9 +62,15 @@ pub(super) async fn statement(
         execute::note(ctx, sql, statement, None);
         return Ok(Plan::Relay { range });
     }
-    let worthwhile = !ctx.checkout.is_main() && !rewriter.late && rewriter.form != Form::Scanning;
+    let worthwhile = !ctx.checkout.is_main()
+        && !rewriter.late
+        && rewriter.checks.is_none()
+        && rewriter.form != Form::Scanning;
     let lifted = if worthwhile { lifted(ctx, catalog, &rewriter).await? } else { None };
     let mut rewritten = rewriter.finish(lifted)?;
+    if !ctx.checkout.is_main() {
+        rewritten.origins = origin::of(ctx, statement);
+    }
     execute::note(ctx, sql, statement, Some(&mut rewritten));
     Ok(Plan::Rewritten(Arc::new(rewritten)))
 }
@@ -78,6 +88,7 @@ async fn on_branch(
         rewriter.form = form::choose(ctx, catalog, sql, parsed, statement, &tables).await?;
     }
     write::prepare(ctx, statement).await?;
+    serializable::prepare(ctx, catalog, statement).await?;
     views::splice(ctx, catalog, rewriter).await?;
     let locked = rewriter.reads(ctx)?;
     rewriter.columns(ctx)?;
@@ -137,7 +148,19 @@ impl<'a> Rewriter<'a> {
     pub fn new(sql: &'a str, parsed: &'a Parsed, statement: &'a Statement, form: Form) -> Self {
         let edits = Edits::default();
         let (prelude, locked) = (Vec::new(), Vec::new());
-        Self { sql, parsed, statement, edits, form, prelude, writes: false, tag: None, locked, late: false }
+        Self {
+            sql,
+            parsed,
+            statement,
+            edits,
+            form,
+            prelude,
+            writes: false,
+            tag: None,
+            locked,
+            late: false,
+            checks: None,
+        }
     }
 }
 
@@ -289,6 +312,7 @@ impl Rewriter<'_> {
             } else {
                 form::settings(self.form)
             },
+            origins: None,
             lifted,
             kept,
         })

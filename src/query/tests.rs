@@ -31,6 +31,7 @@ fn column(name: &str, pg_type: &str) -> Column {
         nullable: true,
         generated: false,
         default: None,
+        equality: None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! INSERT, UPDATE, DELETE, MERGE, TRUNCATE and COPY on a branch: rows that the statement may touch are copied up
 //! first, then the client's own statement runs natively on the overlay.
 
+mod checks;
 mod conflict;
 pub(super) mod cursor;
+mod identity;
 mod merge;
 pub(super) mod truncate;
 pub(super) mod view;
@@ -80,12 +82,14 @@ async fn target(
         return Err(Error::internal("a branch has main's layer"));
     }
     rewriter.writes = true;
-    let mut write = Write { target, index, table, layer, width: None };
+    let mut write = Write { target, index, table, layer, width: None, overridden: Vec::new() };
     match kind {
         Kind::Insert(insert) => {
             write.width = width::of_source(ctx, catalog, rewriter.statement, &insert.source).await?;
+            write.overridden = write.identity_values(ctx, rewriter.sql, insert)?;
             write.insert(ctx, rewriter, insert)?;
-            conflict::copy_up(ctx, catalog, rewriter, &write, insert).await
+            conflict::copy_up(ctx, catalog, rewriter, &write, insert).await?;
+            write.check_inserted(rewriter, insert)
         }
         Kind::Update(modify) | Kind::Delete(modify) => match &modify.cursor {
             Some(cursor) => write.at_cursor(ctx, catalog, rewriter, modify, cursor).await,
@@ -147,6 +151,8 @@ pub(super) struct Write<'a> {
     pub layer: Layer,
     /// How many values the rows of an INSERT have, if it can be told.
     pub width: Option<usize>,
+    /// Columns whose given values OVERRIDING USER VALUE leaves out.
+    pub overridden: Vec<String>,
 }
 
 impl Write<'_> {
@@ -205,33 +211,34 @@ impl Write<'_> {
         let sets = insert.conflict.iter().flat_map(|c| c.sets.iter().chain(&c.columns));
         let named: Vec<String> = insert.columns.iter().chain(sets).cloned().collect();
         self.check_columns(ctx, rewriter, &named)?;
-        self.splice_target(rewriter);
-        if let Some(at) = insert.list_at {
-            rewriter.edits.insert(at, format!(" ({})", self.given(insert).join(", ")));
+        if let Some(conflict) = &insert.conflict {
+            self.check_identity(ctx, &conflict.sets, &conflict.defaults)?;
         }
+        self.splice_target(rewriter);
+        let listed = format!(" ({})", self.listed(insert).join(", "));
+        match (insert.list_at, &insert.list) {
+            (Some(at), _) => rewriter.edits.insert(at, listed),
+            (None, Some(list)) if !self.overridden.is_empty() && rewriter.checks.is_none() => {
+                rewriter.edits.replace(list.clone(), listed.trim_start());
+            }
+            _ => {}
+        }
+        self.override_values(rewriter, insert)?;
         if let Some(open) = insert.conflict.as_ref().and_then(|c| c.open) {
             rewriter.edits.insert(open, format!("{LINEAGE}, "));
         }
         self.stars(rewriter, &insert.stars, Some(&[]))
     }
 
-    /// The columns that the rows give values for, quoted, in order. More values than columns are
-    /// PostgreSQL's error.
-    fn given(&self, insert: &Insert) -> Vec<String> {
-        if !insert.columns.is_empty() {
-            return insert.columns.iter().map(|c| quote(c)).collect();
-        }
-        let width = self.width.unwrap_or(usize::MAX);
-        self.table.schema.columns.iter().take(width).map(|c| quote(&c.name)).collect()
-    }
-
     fn modify(&self, ctx: &Context<'_>, rewriter: &mut Rewriter<'_>, modify: &Modify) -> Result<()> {
         self.check_columns(ctx, rewriter, &modify.sets)?;
+        self.check_identity(ctx, &modify.sets, &modify.defaults)?;
         if !self.is_locked(ctx, rewriter, modify) {
             let rows = self.rows_to_copy(ctx, rewriter, modify);
             rewriter.prelude.push(relation::copy_up(&self.table, self.layer, &rows));
         }
         self.splice_target(rewriter);
+        self.check_updated(rewriter, modify);
         let own = format!("{}.{LINEAGE} = {}", self.alias(), self.layer.lineage.0);
         match &modify.condition {
             Some(condition) => {

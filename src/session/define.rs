@@ -36,8 +36,8 @@ const SETTINGS: &[&str] = &[
 ];
 
 /// What the session is, as the server says it.
-struct Setting {
-    settings: Vec<(String, String)>,
+pub(super) struct Setting {
+    pub(super) settings: Vec<(String, String)>,
     schema: Option<String>,
     /// The schema is there.
     found: bool,
@@ -58,13 +58,17 @@ impl Native {
         }
         let (schema, name) = match &definition.action {
             Action::Create { schema, name, .. } => (schema.as_deref(), name.as_str()),
+            Action::CreateAs(made) => (made.schema.as_deref(), made.name.as_str()),
             _ => (None, ""),
         };
         let setting = match self.setting(definition.tag, schema, name).await? {
             Ok(setting) => setting,
             Err(error) => return Ok(Err(error)),
         };
-        let done = self.run_definition(definition, text, setting).boxed().await;
+        let done = match &definition.action {
+            Action::CreateAs(made) => self.create_as(definition.tag, made, text, &setting).boxed().await?,
+            _ => self.run_definition(definition, text, setting).boxed().await,
+        };
         self.planner.forget_names();
         Ok(done)
     }
@@ -98,6 +102,8 @@ impl Native {
                     Ok(()) => {}
                 }
             }
+            // Done by create_as.rs.
+            Action::CreateAs(_) => {}
             Action::Alter { table, text: alter } => {
                 let altered = repository.alter_table(&seat.checkout, *table, with(alter)).await;
                 altered.map_err(|error| positioned(error, definition, text))?;
@@ -159,7 +165,12 @@ impl Native {
 }
 
 /// Where a table is made; PostgreSQL's own errors if it can't be.
-fn place(setting: &Setting, name: &str, backend: &str, absent: &HashSet<Location>) -> Result<TableName> {
+pub(super) fn place(
+    setting: &Setting,
+    name: &str,
+    backend: &str,
+    absent: &HashSet<Location>,
+) -> Result<TableName> {
     let Some(schema) = &setting.schema else {
         return Err(Error::new("3F000", "no schema has been selected to create in"));
     };

@@ -7,6 +7,7 @@ use super::local::{self, Portal};
 use super::native::{Native, violation};
 use super::pipe::{Kind, To};
 use super::plan::{Planned, Route};
+use super::prepared::description_to;
 use super::simple::FAILURE;
 use super::statement::Statement;
 use crate::query::Rewritten;
@@ -122,6 +123,9 @@ impl Native {
         if !self.tags.is_empty() {
             self.tags.remove(portal);
         }
+        if !self.origins.is_empty() {
+            self.origins.remove(portal);
+        }
         match statements.get(name) {
             Some(s) if s.route.is_relay() && s.stamp == planner.stamp() && !planner.is_fragile() => {}
             None if planner.is_relaying() => {}
@@ -177,6 +181,9 @@ impl Native {
                     return Ok(());
                 }
                 self.pass_bind(frame);
+                if let Some(origins) = &rewritten.origins {
+                    self.origins.insert(bind.portal.to_vec(), origins.clone());
+                }
                 if let Some(tag) = rewritten.tag {
                     self.tags.insert(bind.portal.to_vec(), tag);
                 }
@@ -327,8 +334,16 @@ impl Native {
             portal.map(|p| (p.statement.clone(), None, p.texts.clone(), p.formats.clone()))
         };
         let Some((statement, types, parameters, formats)) = described else {
+            let to = if kind == b'S' {
+                match self.statements.get(name).map(|s| &s.route) {
+                    Some(Route::Rewritten(rewritten)) => description_to(rewritten.origins.as_ref()),
+                    _ => To::Client,
+                }
+            } else {
+                description_to(self.origins.get(name))
+            };
             self.forward(header);
-            self.pipe.expect(Kind::Describe, To::Client);
+            self.pipe.expect(Kind::Describe, to);
             return Ok(());
         };
         self.discard(header);

@@ -321,7 +321,12 @@ fn lineage_option(checkout: &Checkout) -> String {
     match super::plan::lineage(checkout) {
         main if main.is_empty() => main,
         // Quotes must mean what the lexer takes them for, whatever the role's settings say.
-        lineage => format!("-c epoch.lineage={lineage} -c standard_conforming_strings=on -c jit=off"),
+        lineage => {
+            let base = super::plan::base(checkout);
+            format!(
+                "-c epoch.lineage={lineage} -c epoch.base={base} -c standard_conforming_strings=on -c jit=off"
+            )
+        }
     }
 }
 

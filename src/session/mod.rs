@@ -1,5 +1,6 @@
 //! One state machine per client connection, and the listener.
 
+mod create_as;
 mod define;
 mod explain;
 mod extended;

@@ -11,6 +11,7 @@ use super::pipe::{Kind, Pipe, To, Wake, gone, shutting_down};
 use super::plan::{Planner, Route};
 use super::prepared::Prepared;
 use super::statement::Statements;
+use crate::query::Origins;
 use crate::wire::decode;
 use crate::wire::encode::Status;
 use crate::wire::frame::{self, Header};
@@ -35,6 +36,8 @@ pub struct Native {
     pub(super) portals: HashMap<Vec<u8>, Portal>,
     /// Command tags of portals whose statements are others on the server.
     pub(super) tags: HashMap<Vec<u8>, &'static str>,
+    /// Where the columns of portals are from.
+    pub(super) origins: HashMap<Vec<u8>, Origins>,
     /// Bytes of the client's current frame that only have to be passed on (or dropped).
     client_rest: usize,
     client_rest_kept: bool,
@@ -50,6 +53,7 @@ impl Native {
             prepared: Prepared::default(),
             portals: HashMap::new(),
             tags: HashMap::new(),
+            origins: HashMap::new(),
             client_rest: 0,
             client_rest_kept: false,
         }
@@ -230,6 +234,7 @@ impl Native {
         if self.pipe.status == Status::Idle {
             self.portals.clear();
             self.tags.clear();
+            self.origins.clear();
         }
     }
 

@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use epoch_adapter::{Error, Result, sqlstate};
 
 use super::patience::{From, Patience};
+use crate::query::Origins;
 use crate::wire::decode::{self, Fields};
 use crate::wire::encode::{self, Status};
 use crate::wire::startup::lost;
@@ -58,6 +59,8 @@ pub enum To {
     /// As [`To::Restored`], but CommandComplete waits for the Sync's ReadyForQuery: an error at commit takes
     /// its place, as where the client's statement is a Query.
     Last(Restore),
+    /// The client's, where the columns' tables are told in the server's place.
+    Described(Origins),
     /// As [`To::Restored`], with another command tag.
     Tagged(&'static str, Restore),
     /// Of a Query that holds more than the client's statement.
@@ -82,6 +85,8 @@ pub enum To {
 pub struct Steps {
     /// Whose the reply of each statement in the string is. Beyond the end: the client's.
     pub replies: VecDeque<Reply>,
+    /// Where their columns are from, if that is to be told in the server's place.
+    pub origins: VecDeque<Option<Origins>>,
     /// Whether the ReadyForQuery is the client's; after an error it always is.
     pub last: bool,
     /// For errors, with how many of the statements aren't done.
@@ -330,7 +335,15 @@ impl Pipe {
     /// Whether ordinary messages go to the client now.
     fn is_shown(&self) -> bool {
         match self.queue.front().map(|e| &e.to) {
-            None | Some(To::Client | To::Restored(_) | To::Last(_) | To::Tagged(..) | To::Instead(_)) => true,
+            None
+            | Some(
+                To::Client
+                | To::Restored(_)
+                | To::Last(_)
+                | To::Described(_)
+                | To::Tagged(..)
+                | To::Instead(_),
+            ) => true,
             Some(To::Steps(steps)) => steps.replies.front() != Some(&Reply::Ours),
             Some(_) => false,
         }
@@ -352,6 +365,19 @@ impl Pipe {
         self.client.output.push(self.server.input.get(..size).unwrap_or_default());
     }
 
+    /// Shows a RowDescription.
+    fn show_columns(&mut self, size: usize) {
+        let origins = match self.queue.front().map(|e| &e.to) {
+            Some(To::Described(origins)) => Some(origins.clone()),
+            Some(To::Steps(steps)) => steps.origins.front().cloned().flatten(),
+            _ => None,
+        };
+        let Some(origins) = origins else { return self.show(size) };
+        let mut frame = self.server.input.get(..size).unwrap_or_default().to_vec();
+        encode::set_origins(&mut frame, &origins);
+        self.client.output.push(&frame);
+    }
+
     /// One whole message of the server.
     fn dispatch(&mut self, tag: u8, size: usize) -> Result<()> {
         match tag {
@@ -369,6 +395,7 @@ impl Pipe {
                         self.held = self.server.input.get(..size).unwrap_or_default().to_vec();
                     }
                     Some(ours) => encode::command_complete(self.client.output.tail(), ours),
+                    None if self.is_shown() && tag == b'T' => self.show_columns(size),
                     None if self.is_shown() => self.show(size),
                     None => {}
                 }
@@ -401,6 +428,7 @@ impl Pipe {
             (Kind::Query, b'C' | b'I') => {
                 if let To::Steps(steps) = &mut head.to {
                     steps.replies.pop_front();
+                    steps.origins.pop_front();
                 }
             }
             (Kind::Execute, b'C' | b'I' | b's')

@@ -432,7 +432,8 @@ impl Native {
             )
             .with_hint("COMMIT or ROLLBACK first.")));
         }
-        let mut sql = format!("SET epoch.lineage = '{}'", lineage(&checkout));
+        let mut sql =
+            format!("SET epoch.lineage = '{}'; SET epoch.base = '{}'", lineage(&checkout), base(&checkout));
         // Quotes must mean what the lexer takes them for. A probe per row makes plans look so costly that
         // compiling them would be tried for each: half a second for nothing.
         sql += if checkout.is_main() {
@@ -488,5 +489,13 @@ pub(super) fn lineage(checkout: &Checkout) -> String {
         Target::Branch { layer } if layer.is_main() => String::new(),
         Target::Branch { layer } => layer.lineage.0.to_string(),
         Target::Commit { .. } => "0".to_owned(),
+    }
+}
+
+/// What `epoch.base` is on a ref: where main is below the branch, if it is one.
+pub(super) fn base(checkout: &Checkout) -> String {
+    match checkout.target {
+        Target::Branch { layer } if !layer.is_main() => layer.base.to_string(),
+        _ => String::new(),
     }
 }

@@ -10,7 +10,7 @@ use epoch_adapter::Result;
 
 use super::native::Native;
 use super::pipe::{Kind, Restore, To};
-use crate::query::Rewritten;
+use crate::query::{Origins, Rewritten};
 use crate::wire::decode::Fields;
 use crate::wire::encode;
 
@@ -96,6 +96,11 @@ pub(super) fn chosen<T: Copy>(params: &[usize], all: &[T]) -> Vec<T> {
     params.iter().filter_map(|&i| all.get(i).copied()).collect()
 }
 
+/// Whose the description of a result is.
+pub(super) fn description_to(origins: Option<&Origins>) -> To {
+    origins.map_or(To::Client, |origins| To::Described(origins.clone()))
+}
+
 fn name(number: u64) -> Vec<u8> {
     format!("epoch_prepared_{number}").into_bytes()
 }
@@ -138,7 +143,7 @@ impl Native {
         encode::empty(out, b'S');
         self.pipe.expect(Kind::Bind, To::Ours(restore.clone()));
         if lifted.returns {
-            self.pipe.expect(Kind::Describe, To::Client);
+            self.pipe.expect(Kind::Describe, description_to(rewritten.origins.as_ref()));
         }
         self.pipe.expect(Kind::Execute, To::Last(restore.clone()));
         self.pipe.expect(Kind::Sync, To::Restored(restore));

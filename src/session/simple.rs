@@ -117,6 +117,7 @@ impl Native {
         }
         let mut sql = String::new();
         let mut replies = VecDeque::new();
+        let mut origins = VecDeque::new();
         let mut parts = Vec::new();
         for step in steps {
             let source = text.get(step.range.clone()).unwrap_or_default();
@@ -132,6 +133,7 @@ impl Native {
                         parts.push(Part { start, end, offset: 0, restore });
                         sql.push_str(";\n");
                         replies.push_back(Reply::Ours);
+                        origins.push_back(None);
                     }
                     (rewritten.sql.as_str(), Some(self.planner.restore_rewritten(rewritten, text)), before)
                 }
@@ -142,15 +144,19 @@ impl Native {
             };
             let start = sql.chars().count();
             sql.push_str(body);
-            replies.push_back(match &step.route {
-                Route::Rewritten(rewritten) => rewritten.tag.map_or(Reply::Client, Reply::Tagged),
-                _ => Reply::Client,
-            });
+            let (reply, from) = match &step.route {
+                Route::Rewritten(rewritten) => {
+                    (rewritten.tag.map_or(Reply::Client, Reply::Tagged), rewritten.origins.clone())
+                }
+                _ => (Reply::Client, None),
+            };
+            replies.push_back(reply);
+            origins.push_back(from);
             parts.push(Part { start, end: start + body.chars().count(), offset, restore });
             sql.push_str("\n;\n");
         }
         encode::query(self.pipe.server.output.tail(), sql.as_bytes());
-        let steps = Steps { replies, last, restore: Box::new(placed(parts)) };
+        let steps = Steps { replies, origins, last, restore: Box::new(placed(parts)) };
         self.pipe.expect(Kind::Query, To::Steps(Box::new(steps)));
     }
 

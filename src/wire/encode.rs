@@ -167,6 +167,27 @@ pub fn row_description<'a>(
     });
 }
 
+/// Sets the tables and columns that a RowDescription (a whole frame) tells; those of `None` stay. Nothing if there is another
+/// number of columns.
+pub fn set_origins(frame: &mut [u8], origins: &[Option<(u32, i16)>]) {
+    let count = frame.get(5..7).and_then(|c| c.try_into().ok()).map(i16::from_be_bytes);
+    if count.and_then(|c| usize::try_from(c).ok()) != Some(origins.len()) {
+        return;
+    }
+    let mut at = 7;
+    for origin in origins {
+        let rest = frame.get(at..).unwrap_or_default();
+        let Some(end) = memchr::memchr(0, rest) else { return };
+        let place = at + end + 1;
+        if let (Some((oid, number)), Some(cell)) = (origin, frame.get_mut(place..place + 6)) {
+            let (table, column) = cell.split_at_mut(4);
+            table.copy_from_slice(&oid.to_be_bytes());
+            column.copy_from_slice(&number.to_be_bytes());
+        }
+        at = place + 18;
+    }
+}
+
 /// The format of the `i`th value when `formats` holds none, one for all, or one each.
 pub fn format(formats: &[i16], i: usize) -> i16 {
     match formats {

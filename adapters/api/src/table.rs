@@ -85,6 +85,17 @@ pub struct Column {
     pub generated: bool,
     /// The default as the backend's SQL, if there is one.
     pub default: Option<String>,
+    /// The operator by which the backend takes two values for the same key, if it isn't what `=` means everywhere
+    /// (an extension's type).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equality: Option<String>,
+}
+
+impl Column {
+    /// The operator by which two values are the same key.
+    pub fn equals(&self) -> &str {
+        self.equality.as_deref().unwrap_or("=")
+    }
 }
 
 /// Columns and key of a table as of its registration.

@@ -131,6 +131,7 @@ pub(crate) async fn columns(client: &Object, schema: &str, table: &str) -> Resul
                 nullable: row.try_get(3).map_err(pg)?,
                 generated: row.try_get(4).map_err(pg)?,
                 default: row.try_get(5).map_err(pg)?,
+                equality: row.try_get(7).map_err(pg)?,
             })
         })
         .collect()

@@ -4,11 +4,12 @@ use epoch_adapter::TableDef;
 
 use crate::foreign_keys::{below, below_rows};
 use crate::install::Index;
-use crate::layout::{literal, overlay, quote};
+use crate::layout::{BASE_OF_LINEAGE, literal, overlay, quote};
 use crate::text::{columns, fill, join, same_key};
 
 const UNIQUE_SQL: &str = include_str!("../../../sql/postgres/unique.sql");
 const CHECK_SQL: &str = include_str!("../../../sql/postgres/unique_check.sql");
+const VIEWS_SQL: &str = include_str!("../../../sql/postgres/view_check.sql");
 const EXCLUSION_SQL: &str = include_str!("../../../sql/postgres/exclusion_check.sql");
 
 /// Triggers that check unique keys and exclusion constraints of the overlay against the visible part of
@@ -34,6 +35,19 @@ ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_unique_insert, ENABLE ALW
         overlay = overlay(table)
     );
     script + &join(deferrable, "", |index| self::deferrable(table, index))
+}
+
+/// Triggers that check rows which are written through views.
+pub(crate) fn views(table: &TableDef) -> String {
+    // As PostgreSQL shows a row, with long values cut.
+    let shown = |c: &epoch_adapter::Column| {
+        let text = format!("NEW.{}::pg_catalog.text", quote(&c.name));
+        format!(
+            "coalesce(CASE WHEN pg_catalog.octet_length({text}) > 64 THEN pg_catalog.left({text}, 64) || '...' ELSE {text} END, 'null')"
+        )
+    };
+    let row = join(&table.schema.columns, " || ', ' || ", shown);
+    fill(VIEWS_SQL, &[("overlay", &overlay(table)), ("id", &table.id.0.to_string()), ("row", &row)])
 }
 
 fn function(table: &TableDef, event: &str, indexes: &[&Index], rows: &str, own: &str) -> String {
@@ -108,7 +122,7 @@ fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
         [
             EXCLUSION_SQL,
             &format!("{new}, {}", join(0..index.parts.len(), ", ", |i| format!("x.epoch_x{i}"))),
-            &below_rows(table, "n.epoch_l", "e.base", &condition, &found).join("\n        UNION ALL "),
+            &below_rows(table, "n.epoch_l", BASE_OF_LINEAGE, &condition, &found).join("\n        UNION ALL "),
             &format!("conflicting key value violates exclusion constraint \"{name}\""),
             &format!("{} || {} || {again} || {} || ').'", literal(&key), values("u"), values("x")),
         ]
@@ -116,7 +130,7 @@ fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
         [
             CHECK_SQL,
             &new,
-            &below(table, "n.epoch_l", "e.base", &condition),
+            &below(table, "n.epoch_l", BASE_OF_LINEAGE, &condition),
             &format!("duplicate key value violates unique constraint \"{name}\""),
             &format!("{} || {} || ') already exists.'", literal(&key), values("u")),
         ]

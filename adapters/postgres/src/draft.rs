@@ -94,8 +94,10 @@ pub(crate) async fn run(tx: &Tx, table: &TableDef, statement: &Statement) -> Res
     tx.batch_execute(&set(&|v| literal(v))).await.map_err(pg)?;
     let sql = join(&statement.pieces, "", |piece| spelled(table, piece).0);
     tx.batch_execute(&sql).await.map_err(|e| restored(pg(e), table, statement))?;
-    // What follows is ours.
-    tx.batch_execute(&set(&|_| "NULL".to_owned())).await.map_err(pg)
+    // What follows is ours: without the client's settings, and not with the server's defaults, by which names of types
+    // would have no schema.
+    let ours = crate::connect::SESSION.replace("SET ", "SET LOCAL ");
+    tx.batch_execute(&format!("{}; {ours}", set(&|_| "NULL".to_owned()))).await.map_err(pg)
 }
 
 /// A piece in the text that runs, and how long it is in the client's.

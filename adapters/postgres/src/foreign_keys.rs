@@ -7,7 +7,7 @@ use epoch_adapter::{
 
 use crate::error::pg;
 use crate::layer;
-use crate::layout::{base, literal, mask, overlay, quote};
+use crate::layout::{BASE_OF_LINEAGE, base, literal, mask, overlay, quote};
 use crate::of_main;
 use crate::text::{fill, join, key, same_key};
 
@@ -17,6 +17,12 @@ const PARENT_SQL: &str = include_str!("../../../sql/postgres/fk_parent.sql");
 
 /// Numbers that stand for a trigger's variables in generated SQL, as no lineage or ordinal does.
 const VARIABLES: Layer = Layer { lineage: LineageId(-1_000_000_000_000_007), base: -1_000_000_000_000_009 };
+
+/// The trigger's variables in the place of [`VARIABLES`].
+fn with_variables(sql: &str) -> String {
+    sql.replace(&VARIABLES.lineage.0.to_string(), "epoch_v_lineage")
+        .replace(&VARIABLES.base.to_string(), "epoch_v_base")
+}
 
 struct ForeignKey {
     oid: i64,
@@ -199,7 +205,9 @@ impl ForeignKey {
                 self.parent_name.0,
                 self.same("p", |i| format!("n.epoch_u{i}"))
             ),
-            Some(parent) => self.visible_parent(parent, "n.epoch_l", "e.base", |i| format!("n.epoch_u{i}")),
+            Some(parent) => {
+                self.visible_parent(parent, "n.epoch_l", BASE_OF_LINEAGE, |i| format!("n.epoch_u{i}"))
+            }
         };
         let message = format!(
             "insert or update on table \"{}\" violates foreign key constraint \"{}\"",
@@ -353,19 +361,48 @@ impl ForeignKey {
         let values = join(self.referenced.iter(), " || ', ' || ", |c| {
             format!("format('%s', epoch_v_hit.{})", quote(c))
         });
+        // A child that another transaction is deleting is waited for: in the overlay by its lock, in main's part by the
+        // gate of the copy-up. Each turn raises the error, or finds a child gone.
         format!(
-            "SELECT o.* INTO epoch_v_hit FROM {rows} o WHERE o.epoch_lineage = epoch_v_lineage AND ({child_exists}) AND NOT ({replaced}) LIMIT 1;
-        IF FOUND THEN
-            RAISE foreign_key_violation USING MESSAGE = {}, DETAIL = {} || {values} || {},
-                SCHEMA = {}, TABLE = {}, CONSTRAINT = {};
-        END IF;",
+            "LOOP
+            SELECT o.* INTO epoch_v_hit FROM {rows} o WHERE o.epoch_lineage = epoch_v_lineage AND ({child_exists}) AND NOT ({replaced}) LIMIT 1;
+            EXIT WHEN NOT FOUND;
+            PERFORM FROM {overlay} c WHERE c.epoch_lineage = epoch_v_lineage AND {held} LIMIT 1 FOR KEY SHARE;
+            IF FOUND THEN
+                RAISE foreign_key_violation USING MESSAGE = {}, DETAIL = {} || {values} || {},
+                    SCHEMA = {}, TABLE = {}, CONSTRAINT = {};
+            END IF;
+            {up};
+        END LOOP;",
             literal(&message),
             literal(&format!("Key ({})=(", self.referenced.join(", "))),
             literal(&format!(") is still referenced from table \"{}\".", self.child.location.table)),
             literal(&self.child.name.schema),
             literal(&self.child.location.table),
-            literal(&self.name)
+            literal(&self.name),
+            overlay = overlay(&self.child),
+            held = self.joined("epoch_v_hit", "c"),
+            up = self.one_child_up(),
         )
+    }
+
+    /// Brings one child of the row `epoch_v_hit` up into the layer.
+    fn one_child_up(&self) -> String {
+        let child = &self.child;
+        let [live, images] = below_rows(
+            child,
+            "epoch_v_lineage",
+            "epoch_v_base",
+            &self.joined("epoch_v_hit", "b"),
+            &key(child, "b."),
+        );
+        with_variables(&layer::copy_up(
+            child,
+            VARIABLES,
+            &format!(
+                "(SELECT * FROM ({live} LIMIT 1) a UNION ALL SELECT * FROM ({images} LIMIT 1) b LIMIT 1)"
+            ),
+        ))
     }
 
     /// CASCADE, SET NULL, SET DEFAULT: children are brought up into the layer and changed there.
@@ -380,9 +417,7 @@ impl ForeignKey {
             history = of_main::images(child),
             same = self.joined("o", "b")
         );
-        let up = layer::copy_up(child, VARIABLES, &candidates)
-            .replace(&VARIABLES.lineage.0.to_string(), "epoch_v_lineage")
-            .replace(&VARIABLES.base.to_string(), "epoch_v_base");
+        let up = with_variables(&layer::copy_up(child, VARIABLES, &candidates));
         let of_branch = format!(
             "c.epoch_lineage = epoch_v_lineage AND o.epoch_lineage = epoch_v_lineage AND {}",
             self.joined("o", "c")

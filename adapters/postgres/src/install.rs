@@ -53,6 +53,7 @@ pub(crate) async fn guards(client: &Object, table: &TableDef) -> Result<()> {
     let partitioned = partitions::is_partitioned(client, table).await?;
     let script =
         capture::script(table, partitioned) + &claim(table) + &crate::constraints::unique(table, &indexes);
+    let script = script + &crate::constraints::views(table);
     client.batch_execute(&script).await.map_err(pg)?;
     if partitioned {
         partitions::install(client, table).await?;

@@ -19,6 +19,9 @@ pub const COPIED: &str = "epoch_copied";
 /// The setting that gives [`LINEAGE`] its default on INSERT and COPY: every session on a branch
 /// connects with it set, so that without it nothing can be written.
 pub const LINEAGE_SETTING: &str = "epoch.lineage";
+/// In trigger functions, where main is below the lineage of `e`. A snapshot that is older than the branch's first
+/// write doesn't see its lineage yet; the session's setting `epoch.base` says it then (`epoch_v_base`).
+pub(crate) const BASE_OF_LINEAGE: &str = "coalesce(e.base, epoch_v_base)";
 /// `valid_from` and `valid_to` of pending history.
 pub const PENDING: i64 = i64::MAX;
 

@@ -59,7 +59,8 @@ pub fn copy_up(table: &TableDef, layer: Layer, source: &str) -> String {
          epoch_m AS (INSERT INTO {mask} (epoch_lineage, {key}) SELECT {lineage}, {key} FROM epoch_k \
          ON CONFLICT DO NOTHING RETURNING {key}, true AS epoch_won) \
          INSERT INTO {overlay} ({columns}, epoch_lineage, epoch_copied) OVERRIDING SYSTEM VALUE \
-         SELECT {values}, {lineage}, true FROM epoch_k FULL JOIN epoch_m USING ({key}) WHERE COALESCE(epoch_won, false)",
+         SELECT {values}, {lineage}, true FROM epoch_k FULL JOIN epoch_m ON {same} WHERE COALESCE(epoch_won, false)",
+        same = same_key(table, "epoch_k", "epoch_m"),
         mask = mask(table),
         overlay = overlay(table),
         lineage = layer.lineage.0,
@@ -113,7 +114,7 @@ fn names<'a>(columns: impl Iterator<Item = &'a String>, prefix: &str) -> String 
 
 /// `a.key = b.key AND …`.
 fn same_key(table: &TableDef, a: &str, b: &str) -> String {
-    let pair = |c: &epoch_adapter::Column| format!("{a}.{0} = {b}.{0}", quote(&c.name));
+    let pair = |c: &epoch_adapter::Column| format!("{a}.{0} {1} {b}.{0}", quote(&c.name), c.equals());
     table.schema.key_columns().map(pair).collect::<Vec<_>>().join(" AND ")
 }
 
@@ -341,6 +342,7 @@ mod tests {
             nullable: false,
             generated: false,
             default: None,
+            equality: None,
         };
         TableDef {
             id: TableId(4),

@@ -59,7 +59,9 @@ pub(crate) fn key(table: &TableDef, prefix: &str) -> String {
 
 /// `a."k" = b."k" AND …` over the key.
 pub(crate) fn same_key(table: &TableDef, a: &str, b: &str) -> String {
-    join(table.schema.key_columns(), " AND ", |c| format!("{a}.{name} = {b}.{name}", name = quote(&c.name)))
+    join(table.schema.key_columns(), " AND ", |c| {
+        format!("{a}.{name} {} {b}.{name}", c.equals(), name = quote(&c.name))
+    })
 }
 
 /// A value as a literal whose type the context gives: an INSERT's or UPDATE's column, so that what

@@ -28,6 +28,7 @@ pub(crate) fn describe(
             nullable: !c.not_null && !key.contains(&i),
             generated: c.generated,
             default: c.default.clone(),
+            equality: None,
         }
     };
     Ok(TableSchema { columns: table.columns.iter().enumerate().map(column).collect(), key })

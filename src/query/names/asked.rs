@@ -64,7 +64,7 @@ impl Asked {
         let mut parts = Vec::new();
         if path && !self.tables.is_empty() {
             parts.push(
-                "SELECT 's', '0', pg_catalog.to_json(pg_catalog.current_schemas(true))::text, NULL, NULL, NULL, NULL, NULL, NULL"
+                "SELECT 's', '0', pg_catalog.to_json(pg_catalog.current_schemas(true))::text, NULL, NULL, NULL, NULL, NULL, NULL, NULL"
                     .to_owned(),
             );
         }
@@ -78,7 +78,7 @@ impl Asked {
             let items = self.operators.iter().enumerate();
             let values: Vec<String> = items.map(|(i, o)| format!("({i}, {})", layout::literal(o))).collect();
             parts.push(format!(
-                "SELECT 'o', n.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL, NULL FROM (VALUES {}) n(i, name) \
+                "SELECT 'o', n.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM (VALUES {}) n(i, name) \
                  JOIN pg_catalog.pg_operator o ON o.oprname = n.name JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode \
                  JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND {UNSAFE} GROUP BY n.i",
                 values.join(", ")
@@ -120,11 +120,13 @@ impl Asked {
         ));
         // What a security barrier hides from the conditions around it, a query in its place would not.
         let barrier = "EXISTS (SELECT FROM pg_catalog.unnest(c.reloptions) o(o) WHERE o LIKE 'security_barrier=%' AND o <> 'security_barrier=false')";
+        let facts = super::facts::JSON;
         format!(
             "SELECT 't', n.i::text, s.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, \
              CASE WHEN c.oid >= 16384 AND (c.relpersistence <> 't' OR c.relkind = 'v') THEN {reads}::text END, \
              CASE WHEN c.oid >= 16384 AND c.relkind IN ('v', 'm') THEN {calls} END, \
-             CASE WHEN c.oid >= 16384 AND c.relkind = 'v' AND NOT {barrier} THEN pg_catalog.pg_get_viewdef(c.oid) END \
+             CASE WHEN c.oid >= 16384 AND c.relkind = 'v' AND NOT {barrier} THEN pg_catalog.pg_get_viewdef(c.oid) END, \
+             CASE WHEN c.oid >= 16384 AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' THEN {facts} END \
              FROM (VALUES {}) n(i, name) LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name) \
              LEFT JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace",
             values.join(", ")
@@ -136,7 +138,7 @@ impl Asked {
     fn types_sql(&self) -> String {
         let values = qualified(&self.types);
         format!(
-            "SELECT 'y', f.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL, NULL FROM \
+            "SELECT 'y', f.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM \
              (WITH RECURSIVE w(i, oid) AS (SELECT n.i, t.oid FROM (VALUES {values}) n(i, schema, name) \
                  JOIN pg_catalog.pg_type t ON t.typname = n.name JOIN pg_catalog.pg_namespace s ON s.oid = t.typnamespace \
                  WHERE {VISIBLE} \
@@ -160,7 +162,7 @@ impl Asked {
              CASE WHEN {UNSAFE} THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(tn.nspname, t.typname)) FROM pg_catalog.pg_type t \
                  JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace \
                  WHERE t.oid >= 16384 AND t.oid = ANY (p.proargtypes::pg_catalog.oid[] || coalesce(p.proallargtypes, '{{}}') || p.prorettype))::text END, \
-             CASE WHEN {UNSAFE} OR {DEFAULTS} THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END, NULL, NULL \
+             CASE WHEN {UNSAFE} OR {DEFAULTS} THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END, NULL, NULL, NULL \
              FROM (VALUES {values}) n(i, schema, name) JOIN pg_catalog.pg_proc p ON p.proname = n.name \
              JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
              WHERE {VISIBLE}"

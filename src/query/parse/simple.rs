@@ -7,13 +7,15 @@ use pg_raw_parse::{Node, nodes};
 use super::locking::{Output, outputs};
 use super::statement::clauses_of;
 use super::walk::Walker;
-use crate::query::lexer;
+use crate::query::lexer::{self, Token};
 
 /// Such a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Simple {
     /// What it returns.
     pub outputs: Vec<Output>,
+    /// What each of them is computed from, and its name.
+    pub values: Vec<(Range<usize>, Option<String>)>,
     /// What follows WHERE.
     pub condition: Option<Range<usize>>,
 }
@@ -28,9 +30,24 @@ pub fn simple(sql: &str) -> Option<Simple> {
         if !is_simple(select) {
             return None;
         }
-        let clauses = clauses_of(&Walker::new(sql, &tokens), select)?;
-        Some(Simple { outputs: outputs(select), condition: clauses.condition })
+        let walker = Walker::new(sql, &tokens);
+        let clauses = clauses_of(&walker, select)?;
+        let values = select.target_list().iter().map(|t| value(&walker, t)).collect::<Option<_>>()?;
+        Some(Simple { outputs: outputs(select), values, condition: clauses.condition })
     })
+}
+
+/// An item of the list, up to its name.
+fn value(walker: &Walker<'_>, target: &nodes::ResTarget) -> Option<(Range<usize>, Option<String>)> {
+    let first = walker.tokens.at(usize::try_from(target.location).ok()?);
+    let rest = walker.tokens.list.get(first..)?;
+    let depth = rest.first()?.depth;
+    let ends = |t: &&Token| {
+        let word = t.is_word(walker.sql, "as") || t.is_word(walker.sql, "from");
+        t.depth == depth && (word || t.is_symbol(b','))
+    };
+    let last = rest.iter().take_while(|t| !ends(t) && t.depth >= depth).last()?;
+    Some((rest.first()?.start..last.end, target.name().map(str::to_owned)))
 }
 
 fn is_simple(select: &nodes::SelectStmt) -> bool {

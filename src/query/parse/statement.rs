@@ -1,6 +1,7 @@
 //! What kind of statement it is, and where its clauses are.
 
 mod clauses;
+mod create_as;
 mod keyed;
 mod merge;
 mod select;
@@ -13,10 +14,11 @@ use pg_raw_parse::{Node, nodes};
 
 use super::call::arguments;
 use super::walk::{Role, Walker};
-use super::{Argument, Constant, Statement, relax};
+use super::{Argument, Constant, Listed, Statement, listed, relax};
 use crate::Result;
 use crate::query::lexer::Tokens;
-pub(super) use clauses::is_star;
+pub(super) use clauses::{is_star, is_starred, item_names};
+pub use create_as::{CreateAs, Keys, Shown};
 pub use keyed::Keyed;
 pub use merge::{Merge, When};
 pub use select::Select;
@@ -74,6 +76,8 @@ pub enum Kind {
     Setting(Setting),
     /// SET CONSTRAINTS of these, by schema and name; of all, if there are none.
     Constraints(Vec<(Option<String>, String)>),
+    /// Says how transactions are isolated.
+    Isolation(Isolation),
     /// Concerns the session or the transaction only.
     Pass,
     /// As [`Kind::Pass`], and changes what names mean.
@@ -93,6 +97,17 @@ pub enum Kind {
     Refused(String),
 }
 
+/// What a statement says of how transactions are isolated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// BEGIN: whether SERIALIZABLE, if it says.
+    Begin(Option<bool>),
+    /// SET TRANSACTION: whether SERIALIZABLE.
+    Set(bool),
+    /// Something else that may change it, for the session too.
+    Other,
+}
+
 /// Data definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Define {
@@ -110,6 +125,8 @@ pub enum How {
         /// IF NOT EXISTS.
         if_not_exists: bool,
     },
+    /// CREATE TABLE AS, or SELECT INTO.
+    CreateAs(CreateAs),
     /// Changes the only table.
     Alter,
     /// DROP TABLE.
@@ -184,12 +201,37 @@ pub struct Insert {
     pub columns: Vec<String>,
     /// Where a column list is to be put if there is none.
     pub list_at: Option<usize>,
+    /// The column list with its brackets, if there is one.
+    pub list: Option<Range<usize>>,
+    /// Whose values identity columns get.
+    pub overriding: Overriding,
     /// Where the rows come from.
     pub source: Source,
     /// ON CONFLICT.
     pub conflict: Option<Conflict>,
     /// Stars in RETURNING.
     pub stars: Vec<Star>,
+}
+
+/// OVERRIDING … VALUE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overriding {
+    /// Not said.
+    None,
+    /// Identity columns get the values of their sequences.
+    User,
+    /// Identity columns get the values that are given.
+    System,
+}
+
+impl Overriding {
+    fn new(kind: nodes::OverridingKind::Type) -> Self {
+        match kind {
+            nodes::OverridingKind::OVERRIDING_USER_VALUE => Self::User,
+            nodes::OverridingKind::OVERRIDING_SYSTEM_VALUE => Self::System,
+            _ => Self::None,
+        }
+    }
 }
 
 /// Where inserted rows come from.
@@ -216,6 +258,10 @@ pub struct Conflict {
     pub constraint: Option<String>,
     /// The columns that DO UPDATE sets.
     pub sets: Vec<String>,
+    /// Where the names of these columns are.
+    pub set_at: Vec<usize>,
+    /// Those of them that it sets to DEFAULT.
+    pub defaults: Vec<String>,
 }
 
 /// The clauses of an UPDATE or DELETE.
@@ -231,6 +277,10 @@ pub struct Modify {
     pub end: usize,
     /// The columns that are set.
     pub sets: Vec<String>,
+    /// Where the names of these columns are, and where SET ends.
+    pub set_at: (Vec<usize>, Option<usize>),
+    /// Those of them that are set to DEFAULT.
+    pub defaults: Vec<String>,
     /// The cursor of WHERE CURRENT OF.
     pub cursor: Option<String>,
     /// Where it compares columns of the target with what queries return that lock rows.
@@ -274,6 +324,7 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
         unnamed: walker.unnamed,
         with: walker.outer,
         nested: walker.nested,
+        listed: walker.listed,
     })
 }
 
@@ -316,12 +367,20 @@ impl Describer<'_, '_> {
         {
             return call;
         }
-        if select.into_clause().is_some() && self.wrap == Wrap::None {
+        let into = select.into_clause().filter(|_| self.wrap == Wrap::None);
+        let permanent = into.and_then(|i| i.rel()).is_some_and(|t| !is_temporary(t));
+        if into.is_some() && !permanent {
             self.wrap = Wrap::CreateTemp;
         }
         self.walker.select(select);
         relax::common(self.walker, select.with_clause());
-        Kind::Query
+        if self.wrap == Wrap::None {
+            self.walker.listed = listed::of_query(self.walker, select);
+        }
+        match into.filter(|_| permanent) {
+            Some(into) => self.select_into(select, into),
+            None => Kind::Query,
+        }
     }
 
     fn target(&mut self, table: Option<&nodes::RangeVar>) {
@@ -373,6 +432,16 @@ impl Describer<'_, '_> {
         if !returning.options().is_empty() {
             self.walker.refuse("RETURNING WITH");
         }
+        if !self.nested && self.wrap == Wrap::None {
+            let items = returning.exprs().iter().map(|item| match item {
+                Node::ResTarget(target) => listed::item(target),
+                _ => None,
+            });
+            let items = items.collect::<Option<Vec<_>>>();
+            let scope = self.walker.here();
+            self.walker.listed =
+                items.zip(scope).map(|(items, scope)| Listed { scope, items, starrable: None });
+        }
         let mut stars = Vec::new();
         for item in returning.exprs().iter() {
             let Node::ResTarget(target) = item else { continue };
@@ -383,6 +452,15 @@ impl Describer<'_, '_> {
             }
         }
         stars
+    }
+
+    /// Notes what `*` in RETURNING shows: the target's columns, then those of `others`.
+    fn starrable(&mut self, others: Option<Vec<String>>) {
+        let target = self.walker.tables.get(self.target).map(|t| t.called().to_owned());
+        if let Some(listed) = self.walker.listed.as_mut().filter(|_| !self.nested) {
+            let all = target.zip(others).map(|(target, others)| [target].into_iter().chain(others).collect());
+            listed.starrable = all;
+        }
     }
 
     fn insert(&mut self, insert: &nodes::InsertStmt) -> Kind {
@@ -406,6 +484,7 @@ impl Describer<'_, '_> {
             self.walker.node(on.where_clause());
         }
         let stars = self.returning(insert.returning_clause());
+        self.starrable(Some(Vec::new()));
         if let Node::SelectStmt(source) = insert.select_stmt() {
             relax::select(self.walker, source);
         }
@@ -422,6 +501,7 @@ impl Describer<'_, '_> {
         self.walker.list(update.from_clause());
         let cursor = self.condition(update.where_clause());
         let stars = self.returning(update.returning_clause());
+        self.starrable(clauses::starrable(update.from_clause()));
         relax::clauses(self.walker, update.from_clause(), update.where_clause());
         self.end(around, update.with_clause());
         let sets = update.target_list().iter().filter_map(|t| t.name()).map(str::to_owned).collect();
@@ -437,6 +517,8 @@ impl Describer<'_, '_> {
             ),
             word: "from",
             sets,
+            set_at: clauses::places(update.target_list().iter()),
+            defaults: clauses::defaults(update.target_list().iter()),
             stars,
         };
         match clauses::modify(self.walker, &self.range, self.target, parts) {
@@ -450,6 +532,7 @@ impl Describer<'_, '_> {
         self.walker.list(delete.using_clause());
         let cursor = self.condition(delete.where_clause());
         let stars = self.returning(delete.returning_clause());
+        self.starrable(clauses::starrable(delete.using_clause()));
         relax::clauses(self.walker, delete.using_clause(), delete.where_clause());
         self.end(around, delete.with_clause());
         let parts = clauses::Parts {
@@ -464,6 +547,8 @@ impl Describer<'_, '_> {
             ),
             word: "using",
             sets: Vec::new(),
+            set_at: Vec::new(),
+            defaults: Vec::new(),
             stars,
         };
         match clauses::modify(self.walker, &self.range, self.target, parts) {

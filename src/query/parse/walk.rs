@@ -6,6 +6,7 @@ use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, nodes};
 
 use super::call::{Argument, arguments};
+use super::listed::Listed;
 use super::locking::{self, Locking};
 use super::relax::Relaxed;
 use super::scope::{ColumnUse, Item, Scope};
@@ -149,6 +150,8 @@ pub(super) struct Walker<'s> {
     /// Where CTEs are read whose having more rows would do no harm.
     pub relaxed_uses: Vec<usize>,
     pub nested: Vec<Nested>,
+    /// What the statement returns.
+    pub listed: Option<Listed>,
     pub outer: With,
     pub scopes: Vec<Scope>,
     /// Which scope is a query's.
@@ -185,6 +188,7 @@ impl<'s> Walker<'s> {
             unnamed: Vec::new(),
             relaxed_uses: Vec::new(),
             nested: Vec::new(),
+            listed: None,
             outer: With::default(),
             scopes: Vec::new(),
             queries: Vec::new(),
@@ -347,6 +351,11 @@ impl<'s> Walker<'s> {
     /// Goes to another scope; returns the one that was left.
     pub fn exit(&mut self, around: Option<usize>) -> Option<usize> {
         std::mem::replace(&mut self.scope, around)
+    }
+
+    /// The scope that is being walked.
+    pub fn here(&self) -> Option<usize> {
+        self.scope
     }
 
     /// The scope of a query that was walked.

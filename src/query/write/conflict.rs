@@ -145,7 +145,7 @@ fn new_rows(
     write: &Write<'_>,
     insert: &Insert,
 ) -> Result<String> {
-    let given = write.given(insert);
+    let given = write.places(insert);
     let stored: Vec<&Column> = write.table.schema.columns.iter().filter(|c| !c.generated).collect();
     let value = |c: &Column, given: Option<&Range<usize>>| {
         value(ctx, rewriter, c, given).unwrap_or_else(|| format!("NULL::{}", c.pg_type))
@@ -195,7 +195,7 @@ fn conflicting(
     nulls: bool,
 ) -> Result<Option<String>> {
     refuse_generated(write, "a key with", |name| key.iter().any(|k| k == name))?;
-    let given = write.given(insert);
+    let given = write.places(insert);
     let place = |column: &String| given.iter().position(|g| *g == quote(column));
     let columns: Vec<_> = key.iter().map(|k| (k, place(k))).collect();
     let source = match &insert.source {

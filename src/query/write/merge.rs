@@ -23,6 +23,9 @@ impl Write<'_> {
     ) -> Result<()> {
         let named: Vec<String> = merge.whens.iter().flat_map(|w| w.columns.iter().cloned()).collect();
         self.check_columns(ctx, rewriter, &named)?;
+        for (when, width) in merge.whens.iter().zip(widths) {
+            self.merge_identity(ctx, rewriter, when, *width)?;
+        }
         let rows = self.rows_to_merge(ctx, rewriter, merge);
         rewriter.prelude.push(relation::copy_up(&self.table, self.layer, &rows));
         self.splice_target(rewriter);

@@ -50,6 +50,13 @@ pub(in crate::query) async fn tables(
         refuse_children(&listed, &references)?;
     }
     let mut deletes = Vec::new();
+    // Waits for who writes or locks rows of them on any branch, and keeps them out until the transaction ends. Before
+    // anything is read, so that all that was committed is seen.
+    let locks: Vec<String> = listed.iter().map(|table| overlay(table)).collect();
+    // In a block, because the server takes no LOCK TABLE by itself outside of a transaction block.
+    rewriter
+        .prelude
+        .push(format!("DO $epoch$BEGIN LOCK TABLE {} IN EXCLUSIVE MODE; END$epoch$", locks.join(", ")));
     for table in listed {
         let layer = ctx.repository.writable(ctx.checkout, &table).await?;
         rewriter.prelude.push(copy_all(&table, layer));

@@ -1,17 +1,21 @@
-//! Writing through a view that shows rows and columns of one registered table under their own names: the
-//! table stands in the place of the view's name, with the view's condition.
+//! Writing through a view that shows rows and columns of one registered table, and locking rows through a view:
+//! what the view stands for is put in the place of its name, and the statement is planned again.
 
-use std::sync::Arc;
+mod shape;
 
-use epoch_adapter::TableDef;
-use epoch_adapter_postgres::layout::{base, literal, quote};
+use std::ops::Range;
 
+use epoch_adapter_postgres::layout::{base, quote};
+
+use self::shape::{Shape, Shown};
 use super::width;
+use crate::query::lexer;
+use crate::query::lock;
 use crate::query::names::{Catalog, Meaning};
-use crate::query::parse::{self, Kind, Modify, Output, Role, Simple, Star, Statement, TableRef};
+use crate::query::parse::{ColumnUse, Insert, Item, Kind, Modify, Role, Source, Star, Statement, TableRef};
 use crate::query::plan::Context;
 use crate::query::text::{Edits, Kept};
-use crate::query::{check, views};
+use crate::query::views;
 use crate::{Error, Result, sqlstate};
 
 /// A statement with the table in the view's place.
@@ -19,6 +23,8 @@ pub(in crate::query) struct Unfolded {
     pub text: String,
     /// Where the client's text stands in it.
     pub kept: Kept,
+    /// What new rows are checked against (see sql/postgres/view_check.sql).
+    pub checks: Option<String>,
 }
 
 /// The statement on the table, if its target is such a view. What can't be told from the statement's text is
@@ -33,122 +39,178 @@ pub(in crate::query) async fn unfold(
     if !matches!(statement.kind, Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_)) {
         return Ok(None);
     }
-    // It is asked for as if it were read.
-    let read = TableRef { role: Role::Read, ..target.clone() };
-    let Some(definition) = views::definition(ctx, &read) else { return Ok(None) };
-    let Some(view) = View::of(ctx, catalog, target, &definition).await? else { return Ok(None) };
-    if !matches!(statement.kind, Kind::Delete(_)) && view.checked {
-        return Ok(None);
-    }
+    let read = shape::as_read(target);
+    let Some(shape) = Shape::of(ctx, catalog, &read, 0).await? else { return Ok(None) };
     let width = match &statement.kind {
         Kind::Insert(insert) => width::of_source(ctx, catalog, statement, &insert.source).await?,
         _ => None,
     };
-    let Some(edits) = view.edits(statement, width)? else { return Ok(None) };
+    let checks = if matches!(statement.kind, Kind::Delete(_)) { None } else { shape.checks() };
+    let tokens = lexer::tokens(sql)?;
+    let columns = statement.tables.iter().map(|table| columns(ctx, &shape, target, table)).collect();
+    let view = View { sql, tokens, columns, statement, target, alias: quote(target.called()), shape };
+    let Some(edits) = view.edits(width)? else { return Ok(None) };
     let (text, kept) = edits.render(sql, &statement.range);
-    Ok(Some(Unfolded { text, kept }))
+    Ok(Some(Unfolded { text, kept, checks }))
+}
+
+/// The columns of a table of the statement, if they are known.
+fn columns(ctx: &Context<'_>, shape: &Shape, view: &TableRef, table: &TableRef) -> Option<Vec<String>> {
+    if table.schema == view.schema && table.name == view.name {
+        return Some(shape.columns.iter().map(|(name, _)| name.clone()).collect());
+    }
+    match ctx.names.table(table) {
+        Meaning::Registered(def) => Some(def.schema.columns.iter().map(|c| c.name.clone()).collect()),
+        _ => None,
+    }
+}
+
+/// The statement with their queries in the place of the names of views whose rows it locks: PostgreSQL locks
+/// the rows of the tables that they read.
+pub(in crate::query) fn locked(
+    ctx: &Context<'_>,
+    sql: &str,
+    statement: &Statement,
+) -> Result<Option<Unfolded>> {
+    let mut edits = Edits::default();
+    for (index, table) in statement.tables.iter().enumerate() {
+        if !lock::is_locked(&statement.locking, index) {
+            continue;
+        }
+        let Some(definition) = views::definition(ctx, table) else { continue };
+        // Its names could mean queries of the statement's WITH.
+        if table.command || !statement.with.names.is_empty() {
+            return Err(Error::unsupported(
+                "FOR UPDATE or FOR SHARE of a view by TABLE or beside WITH, on a branch",
+            ));
+        }
+        let alias = if table.alias.is_some() { String::new() } else { format!(" AS {}", quote(&table.name)) };
+        let query = definition.trim_end().trim_end_matches(';');
+        edits.replace(table.range.clone(), format!("({query}\n){alias}"));
+    }
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    let (text, kept) = edits.render(sql, &statement.range);
+    Ok(Some(Unfolded { text, kept, checks: None }))
+}
+
+/// Whether a name is looked for in the statement's own FROM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reached {
+    /// It means something of a query inside, or of one that doesn't see the target.
+    Never,
+    /// Unless something inside has it, of which that isn't known.
+    Perhaps,
+    Surely,
 }
 
 struct View<'a> {
+    sql: &'a str,
+    tokens: lexer::Tokens,
+    /// The columns of each of the statement's tables, where they are known.
+    columns: Vec<Option<Vec<String>>>,
+    statement: &'a Statement,
     target: &'a TableRef,
-    table: Arc<TableDef>,
-    columns: Vec<String>,
-    /// Its WHERE, over the target's alias.
-    condition: Option<String>,
-    /// WITH CHECK OPTION.
-    checked: bool,
+    /// Quoted.
+    alias: String,
+    shape: Shape,
 }
 
-impl<'a> View<'a> {
-    async fn of(
-        ctx: &mut Context<'_>,
-        catalog: &mut dyn Catalog,
-        target: &'a TableRef,
-        definition: &str,
-    ) -> Result<Option<Self>> {
-        let (parsed, simple) = (parse::parse(definition)?, parse::simple(definition));
-        let ([query], Some(simple)) = (parsed.statements.as_slice(), simple) else { return Ok(None) };
-        let tables = ctx.repository.tables(ctx.checkout);
-        ctx.names.learn(&[query], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
-        check::statement(ctx, query)?;
-        let [source] = query.tables.as_slice() else { return Ok(None) };
-        if source.only {
-            return Ok(None);
-        }
-        let (Meaning::Registered(table), 1) = (ctx.names.table(source), query.scopes.len()) else {
-            return Ok(None);
-        };
-        let own = |output: &Output| match output {
-            Output::Column { column, name, .. } => (column == name).then(|| name.clone()),
-            _ => None,
-        };
-        let columns: Option<Vec<String>> = simple.outputs.iter().map(own).collect();
-        let (Some(columns), Some(checked)) = (columns, is_checked(catalog, target).await?) else {
-            return Ok(None);
-        };
-        let condition = condition(definition, query, &simple, target);
-        Ok(Some(Self { target, table, columns, condition, checked }))
-    }
-
-    fn edits(&self, statement: &Statement, width: Option<usize>) -> Result<Option<Edits>> {
-        if !self.names_are_clear(statement)? {
-            return Ok(None);
-        }
+impl View<'_> {
+    fn edits(&self, width: Option<usize>) -> Result<Option<Edits>> {
         let mut edits = Edits::default();
-        let alias = quote(self.target.called());
-        let named = if self.target.alias.is_some() { String::new() } else { format!(" AS {alias}") };
-        edits.replace(self.target.range.clone(), format!("{}{named}", base(&self.table)));
-        let all: Vec<String> = self.columns.iter().map(|c| quote(c)).collect();
-        let (stars, others) = match &statement.kind {
+        let named = if self.target.alias.is_some() { String::new() } else { format!(" AS {}", self.alias) };
+        edits.replace(self.target.range.clone(), format!("{}{named}", base(&self.shape.table)));
+        let (stars, others) = match &self.statement.kind {
             Kind::Insert(insert) => {
-                let sets = insert.conflict.iter().flat_map(|c| c.sets.iter().chain(&c.columns));
-                self.check(insert.columns.iter().chain(sets))?;
-                if let Some(at) = insert.list_at {
-                    let given: Vec<String> = all.iter().take(width.unwrap_or(usize::MAX)).cloned().collect();
-                    edits.insert(at, format!(" ({})", given.join(", ")));
+                if !self.insert(&mut edits, insert, width)? {
+                    return Ok(None);
                 }
                 (&insert.stars, Some(Vec::new()))
             }
             Kind::Update(modify) | Kind::Delete(modify) if modify.cursor.is_none() => {
-                self.check(modify.sets.iter())?;
-                self.narrow(&mut edits, modify);
+                self.modify(&mut edits, modify)?;
                 (&modify.stars, modify.starrable.clone())
             }
             _ => return Ok(None),
         };
-        let own: Vec<String> = all.iter().map(|c| format!("{alias}.{c}")).collect();
-        for Star { range, qualifier } in stars {
-            match (qualifier, &others) {
-                (None, Some(others)) => {
-                    let rest: String = others.iter().map(|o| format!(", {}.*", quote(o))).collect();
-                    edits.replace(range.clone(), format!("{}{rest}", own.join(", ")));
-                }
-                (None, None) => return Ok(None),
-                (Some(name), _) if name == self.target.called() => {
-                    edits.replace(range.clone(), own.join(", "));
-                }
-                (Some(name), _) if matches!(name.as_str(), "old" | "new") => return Ok(None),
-                _ => {}
-            }
-        }
-        Ok(Some(edits))
+        let fits = self.names(&mut edits)? && self.stars(&mut edits, stars, others.as_deref());
+        Ok(fits.then_some(edits))
     }
 
-    /// Adds the view's condition.
-    fn narrow(&self, edits: &mut Edits, modify: &Modify) {
-        let Some(condition) = &self.condition else { return };
+    fn insert(&self, edits: &mut Edits, insert: &Insert, width: Option<usize>) -> Result<bool> {
+        let all = || self.shape.columns.iter().map(|(name, _)| name).take(width.unwrap_or(usize::MAX));
+        let given: Vec<&String> =
+            if insert.columns.is_empty() { all().collect() } else { insert.columns.iter().collect() };
+        let given = if insert.source == Source::Default { Vec::new() } else { given };
+        let columns = self.written("insert into", given.into_iter())?;
+        let list: Vec<String> = columns.iter().map(|c| quote(c)).collect();
+        match (insert.list_at, &insert.list) {
+            (Some(at), _) => edits.insert(at, format!(" ({})", list.join(", "))),
+            (None, Some(range)) => edits.replace(range.clone(), format!("({})", list.join(", "))),
+            (None, None) => {}
+        }
+        if let Some(conflict) = &insert.conflict {
+            let same = |name: &String| self.shape.column(name) == Some(&Shown::Base(name.clone()));
+            self.known(conflict.columns.iter())?;
+            if !conflict.columns.iter().all(same) {
+                return Ok(false);
+            }
+            self.sets(edits, &conflict.sets, &conflict.set_at)?;
+        }
+        Ok(true)
+    }
+
+    fn modify(&self, edits: &mut Edits, modify: &Modify) -> Result<()> {
+        self.sets(edits, &modify.sets, &modify.set_at.0)?;
+        let Some(condition) = self.shape.condition(&self.alias) else { return Ok(()) };
         match &modify.condition {
             Some(own) => {
                 edits.insert(own.start, "(");
-                edits.insert(own.end, format!(") AND ({condition}\n)"));
+                edits.insert(own.end, format!("\n) AND {condition}"));
             }
-            None => edits.insert(modify.end, format!(" WHERE ({condition}\n)")),
+            None => edits.insert(modify.end, format!(" WHERE {condition}")),
         }
+        Ok(())
     }
 
-    /// Columns that are written to must be the view's.
-    fn check<'n>(&self, mut written: impl Iterator<Item = &'n String>) -> Result<()> {
-        match written.find(|name| !self.columns.contains(name)) {
+    /// Columns that are set, under the table's names.
+    fn sets(&self, edits: &mut Edits, sets: &[String], places: &[usize]) -> Result<()> {
+        let unknown = sets.iter().zip(places).find(|(name, _)| self.shape.column(name).is_none());
+        let columns = self.written("update", sets.iter()).map_err(|error| match unknown {
+            Some((_, &at)) => error.with_position(self.sql.get(..at).unwrap_or_default().chars().count() + 1),
+            None => error,
+        })?;
+        for ((name, column), &at) in sets.iter().zip(&columns).zip(places) {
+            if name != column {
+                edits.replace(self.tokens(at, 1)?, quote(column));
+            }
+        }
+        Ok(())
+    }
+
+    /// The table's columns that are written to by the view's; as PostgreSQL says it if that isn't possible.
+    fn written<'n>(
+        &self,
+        verb: &str,
+        names: impl Iterator<Item = &'n String> + Clone,
+    ) -> Result<Vec<String>> {
+        self.known(names.clone())?;
+        let one = |name: &String| match self.shape.column(name) {
+            Some(Shown::Base(column)) => Ok(column.clone()),
+            Some(Shown::Computed { view, column, .. }) => Err(Error::new(
+                sqlstate::FEATURE_NOT_SUPPORTED,
+                format!("cannot {verb} column \"{column}\" of view \"{view}\""),
+            )
+            .with_detail("View columns that are not columns of their base relation are not updatable.")),
+            None => Err(Error::internal("a column of a view is gone")),
+        };
+        names.map(one).collect()
+    }
+
+    fn known<'n>(&self, mut names: impl Iterator<Item = &'n String>) -> Result<()> {
+        match names.find(|name| self.shape.column(name).is_none()) {
             None => Ok(()),
             Some(name) => Err(Error::new(
                 sqlstate::UNDEFINED_COLUMN,
@@ -157,59 +219,122 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Whether no name in the statement would mean something else on the table: a column that the view
-    /// doesn't show, the view's row as a whole, a second thing of its name.
-    fn names_are_clear(&self, statement: &Statement) -> Result<bool> {
+    /// The bytes of tokens from one that starts somewhere.
+    fn tokens(&self, start: usize, count: usize) -> Result<Range<usize>> {
+        let first = self.tokens.at(start);
+        let found =
+            self.tokens.list.get(first..first + count).and_then(|t| Some(t.first()?.start..t.last()?.end));
+        found.ok_or_else(|| Error::internal("a name of a view's column is not where it was"))
+    }
+
+    /// Puts what the view's columns are in the place of their names. False if a name might mean something else: a
+    /// column that the view doesn't show, the view's row as a whole, something of another FROM item.
+    fn names(&self, edits: &mut Edits) -> Result<bool> {
         let called = self.target.called();
-        let same = statement.scopes.iter().flat_map(|s| &s.items).filter(|i| i.name == called).count();
-        if same > 1 {
+        let mut scopes = self.statement.scopes.iter();
+        let Some(own) = scopes.position(|s| s.items.iter().any(|i| i.table == Some(0))) else {
+            return Ok(false);
+        };
+        let items =
+            |scope: usize| self.statement.scopes.get(scope).map(|s| s.items.as_slice()).unwrap_or_default();
+        if items(own).iter().filter(|i| i.name == called).count() > 1 {
             return Ok(false);
         }
-        for column in &statement.columns {
+        for column in &self.statement.columns {
             let (of, Some(name)) = column.parts() else { continue };
-            let hidden = !self.columns.iter().any(|c| c == name);
-            let there = self.table.schema.index_of(name).is_some();
-            match of {
-                Some("excluded" | "old" | "new") if hidden => return Ok(false),
-                Some(of) if of == called && (hidden || column.fields.len() > 2) => return Ok(false),
-                None if hidden && (there || name == called) => return Ok(false),
-                None if matches!(name, "excluded" | "old" | "new") && hidden => return Ok(false),
-                _ => {}
+            let version = matches!(of, Some("excluded" | "old" | "new"));
+            if !version && of.is_some_and(|of| of != called) {
+                continue;
+            }
+            let reached = self.reached(column, own);
+            if reached == Reached::Never {
+                continue;
+            }
+            let Some(shown) = self.shape.column(name) else {
+                let hidden = self.shape.table.schema.index_of(name).is_some() || name == called;
+                if of.is_some() || hidden || matches!(name, "excluded" | "old" | "new") {
+                    return Ok(false);
+                }
+                continue;
+            };
+            if of.is_some() && column.fields.len() > 2 {
+                return Ok(false);
+            }
+            if *shown == Shown::Base(name.to_owned()) {
+                continue;
+            }
+            // Another name on the table: it must be sure whose it is.
+            let others = items(own).iter().filter(|i| i.table != Some(0));
+            let alone = others.map(|i| self.has(i, name)).all(|has| has == Some(false));
+            let sure = of.is_some() || (alone && reached == Reached::Surely);
+            if !sure || !self.rename(edits, column, name, shown)? {
+                return Ok(false);
             }
         }
         Ok(true)
     }
-}
 
-/// A view's condition, with its columns named after the target's alias.
-fn condition(definition: &str, query: &Statement, simple: &Simple, target: &TableRef) -> Option<String> {
-    let range = simple.condition.as_ref()?;
-    let alias = quote(target.called());
-    let mut edits = Edits::default();
-    for column in query.columns.iter().filter(|c| range.contains(&c.start)) {
-        let name = column.fields.last().and_then(Option::as_deref).map_or_else(|| "*".to_owned(), quote);
-        let tokens = 2 * column.fields.len() - 1;
-        let text = definition.get(column.start..).unwrap_or_default();
-        let end = crate::query::lexer::tokens(text).ok()?.list.get(tokens - 1)?.end;
-        edits.replace(column.start..column.start + end, format!("{alias}.{name}"));
+    /// Whether a name is looked for among what the statement's target and FROM have: the queries around it come
+    /// one after the other, until something has it.
+    fn reached(&self, column: &ColumnUse, own: usize) -> Reached {
+        let (of, Some(name)) = column.parts() else { return Reached::Never };
+        let mut reached = Reached::Surely;
+        let mut at = column.scope;
+        while let Some(index) = at {
+            if index == own {
+                return reached;
+            }
+            let Some(scope) = self.statement.scopes.get(index) else { break };
+            for item in &scope.items {
+                let same = item.name == of.unwrap_or(name);
+                let has = if of.is_some() || same { Some(same) } else { self.has(item, name) };
+                match has {
+                    Some(true) => return Reached::Never,
+                    Some(false) => {}
+                    None => reached = Reached::Perhaps,
+                }
+            }
+            at = scope.outer;
+        }
+        Reached::Never
     }
-    Some(edits.render(definition, range).0)
-}
 
-/// Whether new rows are checked against the view's condition; `None` if it has triggers, rules or defaults of
-/// its own.
-async fn is_checked(catalog: &mut dyn Catalog, target: &TableRef) -> Result<Option<bool>> {
-    let schema = target.schema.as_ref().map_or_else(String::new, |s| format!("{}.", quote(s)));
-    let name = literal(&format!("{schema}{}", quote(&target.name)));
-    let rows = catalog
-        .query(&format!(
-            "SELECT EXISTS (SELECT FROM pg_catalog.unnest(c.reloptions) o(o) WHERE o LIKE 'check_option=%'), \
-             EXISTS (SELECT FROM pg_catalog.pg_trigger t WHERE t.tgrelid = c.oid) \
-             OR EXISTS (SELECT FROM pg_catalog.pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1') \
-             OR EXISTS (SELECT FROM pg_catalog.pg_attrdef d WHERE d.adrelid = c.oid) \
-             FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass({name})"
-        ))
-        .await?;
-    let cell = |i: usize| rows.first().and_then(|row| row.get(i)).and_then(Option::as_deref);
-    Ok((cell(1) == Some("f")).then(|| cell(0) == Some("t")))
+    /// Whether a FROM item has a column, if that is known.
+    fn has(&self, item: &Item, name: &str) -> Option<bool> {
+        let columns = self.columns.get(item.table?)?.as_ref()?;
+        Some(columns.iter().any(|c| c == name))
+    }
+
+    /// Puts an expression in the place of a column that has another name in the table, or is computed.
+    fn rename(&self, edits: &mut Edits, column: &ColumnUse, name: &str, shown: &Shown) -> Result<bool> {
+        let of = match (column.parts().0, shown) {
+            (Some(version @ ("excluded" | "old" | "new")), Shown::Base(_)) => version.to_owned(),
+            (Some("excluded" | "old" | "new"), _) => return Ok(false),
+            _ => self.alias.clone(),
+        };
+        edits.replace(self.tokens(column.start, 2 * column.fields.len() - 1)?, shown.text(&of));
+        if let Some(item) = self.statement.unnamed.iter().find(|u| u.column == column.start) {
+            edits.insert(item.end, format!(" AS {}", quote(name)));
+        }
+        Ok(true)
+    }
+
+    /// `*` in RETURNING shows the view's columns, then those of the other FROM items; false if they can't be told.
+    fn stars(&self, edits: &mut Edits, stars: &[Star], others: Option<&[String]>) -> bool {
+        let one = |(name, shown): &(String, Shown)| format!("{} AS {}", shown.text(&self.alias), quote(name));
+        let own = self.shape.columns.iter().map(one).collect::<Vec<_>>().join(", ");
+        for Star { range, qualifier } in stars {
+            match (qualifier, others) {
+                (None, Some(others)) => {
+                    let rest: String = others.iter().map(|o| format!(", {}.*", quote(o))).collect();
+                    edits.replace(range.clone(), format!("{own}{rest}"));
+                }
+                (None, None) => return false,
+                (Some(name), _) if name == self.target.called() => edits.replace(range.clone(), own.clone()),
+                (Some(name), _) if matches!(name.as_str(), "old" | "new") => return false,
+                _ => {}
+            }
+        }
+        true
+    }
 }

@@ -18,7 +18,7 @@ s2 UPDATE account SET money = money + 20 WHERE id = 1 RETURNING money
 s1 ROLLBACK
 s2 COMMIT
 s1 SELECT * FROM account WHERE id = 1
-# ~ lost update under REPEATABLE READ
+# lost update under REPEATABLE READ
 s1 BEGIN ISOLATION LEVEL REPEATABLE READ
 s2 BEGIN ISOLATION LEVEL REPEATABLE READ
 s1 SELECT money FROM account WHERE id = 1
@@ -277,7 +277,7 @@ s1 BEGIN
 s1 UPDATE parent SET v = 'x' WHERE id = 8
 s2 INSERT INTO child VALUES (55, 8)
 s1 COMMIT
-# ~ write skew under REPEATABLE READ happens
+# write skew under REPEATABLE READ happens
 s1 BEGIN ISOLATION LEVEL REPEATABLE READ
 s2 BEGIN ISOLATION LEVEL REPEATABLE READ
 s1 SELECT count(*) FROM doctor WHERE on_call
@@ -287,7 +287,7 @@ s2 UPDATE doctor SET on_call = false WHERE name = 'bob'
 s1 COMMIT
 s2 COMMIT
 s1 SELECT * FROM doctor ORDER BY name
-# ~ write skew under SERIALIZABLE doesn't
+# write skew under SERIALIZABLE doesn't
 s1 BEGIN ISOLATION LEVEL SERIALIZABLE
 s2 BEGIN ISOLATION LEVEL SERIALIZABLE
 s1 SELECT count(*) FROM doctor WHERE on_call
@@ -297,7 +297,7 @@ s2 UPDATE doctor SET on_call = false WHERE name = 'bob'
 s1 COMMIT
 s2 COMMIT
 s1 SELECT count(*) > 0 FROM doctor WHERE on_call
-# ~ write skew of inserts under SERIALIZABLE
+# write skew of inserts under SERIALIZABLE
 s1 BEGIN ISOLATION LEVEL SERIALIZABLE
 s2 BEGIN ISOLATION LEVEL SERIALIZABLE
 s1 SELECT count(*) FROM job WHERE state = 'urgent'
@@ -307,7 +307,7 @@ s2 INSERT INTO job VALUES (11, 'urgent')
 s1 COMMIT
 s2 COMMIT
 s1 SELECT count(*) FROM job WHERE state = 'urgent'
-# ~ read-only anomaly under SERIALIZABLE
+# read-only anomaly under SERIALIZABLE
 s1 BEGIN ISOLATION LEVEL SERIALIZABLE
 s1 SELECT deposit_no FROM control
 s2 BEGIN ISOLATION LEVEL SERIALIZABLE
@@ -368,14 +368,14 @@ s1 SELECT money FROM account WHERE id = 17 FOR SHARE
 s2 SELECT money FROM account WHERE id = 17 FOR SHARE
 s2 UPDATE account SET money = 1 WHERE id = 17
 s1 COMMIT
-# ~ NOWAIT
+# NOWAIT
 s1 BEGIN
 s1 SELECT * FROM account WHERE id = 18 FOR UPDATE
 s2 SELECT * FROM account WHERE id = 18 FOR UPDATE NOWAIT
 s2 SELECT * FROM account WHERE id = 19 FOR UPDATE NOWAIT
 s1 COMMIT
 s2 SELECT * FROM account WHERE id = 18 FOR UPDATE NOWAIT
-# ~ SKIP LOCKED: a queue of jobs
+# SKIP LOCKED: a queue of jobs
 s1 BEGIN
 s2 BEGIN
 s1 SELECT id FROM job WHERE state = 'open' ORDER BY id LIMIT 2 FOR UPDATE SKIP LOCKED
@@ -431,3 +431,92 @@ s1 BEGIN
 s1 UPDATE account SET money = 1 WHERE id = 5
 s2 WITH taken AS (UPDATE account SET money = money - 1 WHERE id = 5 RETURNING money) SELECT * FROM taken
 s1 COMMIT
+# TRUNCATE waits for who inserts
+s1 BEGIN
+s1 INSERT INTO receipt VALUES (10, 1)
+s2 TRUNCATE receipt
+s1 COMMIT
+s2 SELECT count(*) FROM receipt
+# TRUNCATE keeps out who inserts
+s1 BEGIN
+s1 TRUNCATE receipt
+s2 INSERT INTO receipt VALUES (11, 1)
+s1 COMMIT
+s2 SELECT * FROM receipt ORDER BY id
+# TRUNCATE waits for who updates, and is undone
+s1 BEGIN
+s1 UPDATE receipt SET deposit_no = 9 WHERE id = 1
+s2 BEGIN
+s2 TRUNCATE receipt
+s1 COMMIT
+s2 ROLLBACK
+s2 SELECT * FROM receipt ORDER BY id
+# a parent goes while its only child is being deleted
+s1 BEGIN
+s1 DELETE FROM child WHERE id = 3
+s2 DELETE FROM parent WHERE id = 3
+s1 COMMIT
+s2 SELECT count(*) FROM parent WHERE id = 3
+# a parent stays while the delete of its only child is undone
+s1 BEGIN
+s1 DELETE FROM child WHERE id = 4
+s2 DELETE FROM parent WHERE id = 4
+s1 ROLLBACK
+s2 SELECT count(*) FROM parent WHERE id = 4
+# a parent of several children, of which one is being deleted
+s1 INSERT INTO child VALUES (30, 2), (31, 2)
+s1 BEGIN
+s1 DELETE FROM child WHERE parent_id = 2
+s2 DELETE FROM parent WHERE id = 2
+s1 COMMIT
+s2 SELECT count(*) FROM parent WHERE id = 2
+# a duplicate under REPEATABLE READ, with a snapshot older than the first write
+s1 BEGIN ISOLATION LEVEL REPEATABLE READ
+s1 SELECT count(*) FROM account
+s1 INSERT INTO account VALUES (1, 'again', 1)
+s1 ROLLBACK
+# an orphan under REPEATABLE READ, with a snapshot older than the first write
+s1 BEGIN ISOLATION LEVEL REPEATABLE READ
+s1 SELECT count(*) FROM child
+s1 INSERT INTO child VALUES (50, 99)
+s1 ROLLBACK
+# a parent under REPEATABLE READ, with a snapshot older than the first write
+s1 BEGIN ISOLATION LEVEL REPEATABLE READ
+s1 SELECT count(*) FROM child
+s1 DELETE FROM parent WHERE id = 1
+s1 ROLLBACK
+# a unique value under REPEATABLE READ, with a snapshot older than the first write
+s1 BEGIN ISOLATION LEVEL REPEATABLE READ
+s1 SELECT count(*) FROM child
+s1 INSERT INTO account VALUES (900, 'owner 3', 1)
+s1 ROLLBACK
+# first inserts under SERIALIZABLE
+s1 BEGIN ISOLATION LEVEL SERIALIZABLE
+s2 BEGIN ISOLATION LEVEL SERIALIZABLE
+s1 SELECT count(*) FROM receipt
+s2 SELECT count(*) FROM receipt
+s1 INSERT INTO receipt VALUES (21, 1)
+s2 INSERT INTO receipt VALUES (22, 1)
+s1 COMMIT
+s2 COMMIT
+s1 SELECT count(*) > 0 FROM receipt
+# first inserts under SERIALIZABLE as the session's default
+s1 SET default_transaction_isolation = 'serializable'
+s2 SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE
+s1 BEGIN
+s2 START TRANSACTION
+s1 SELECT count(*) FROM receipt
+s2 SELECT count(*) FROM receipt
+s1 INSERT INTO receipt VALUES (21, 1)
+s2 INSERT INTO receipt VALUES (22, 1)
+s1 COMMIT
+s2 COMMIT
+# a job skipped with other jobs free
+s1 BEGIN
+s1 UPDATE job SET state = 'mine' WHERE id = 2
+s2 SELECT id FROM job ORDER BY id FOR UPDATE SKIP LOCKED
+s2 SELECT id FROM job WHERE id IN (2, 3) FOR SHARE SKIP LOCKED
+s2 SELECT id FROM job WHERE id = 2 FOR UPDATE NOWAIT
+s2 WITH d AS (DELETE FROM job WHERE id IN (SELECT id FROM job WHERE state = 'open' FOR UPDATE SKIP LOCKED) RETURNING id) SELECT id FROM d ORDER BY id
+s1 COMMIT
+s2 SELECT id FROM job ORDER BY id

@@ -162,7 +162,7 @@ SELECT (SELECT name FROM parent WHERE parent.id = child.parent_id FOR UPDATE) FR
 INSERT INTO parent (id, name) SELECT id + 700, name || 'l' FROM parent ORDER BY id LIMIT 2 FOR UPDATE ON CONFLICT (id) DO UPDATE SET n = 3
 CREATE TEMP TABLE t AS SELECT * FROM parent WHERE id < 5 FOR SHARE
 COPY (SELECT * FROM parent ORDER BY id LIMIT 1 FOR UPDATE) TO STDOUT
-! SELECT * FROM v_parent FOR UPDATE
+SELECT * FROM v_parent FOR UPDATE
 -- Through views
 UPDATE v_parent SET n = 79 WHERE id = 2 RETURNING *
 UPDATE v_parent AS v SET name = v.name || v.id FROM child c WHERE c.parent_id = v.id AND c.id < 4
@@ -190,3 +190,20 @@ INSERT INTO parent (id, name) VALUES (1, 'w') ON CONFLICT (id) DO UPDATE SET nam
 INSERT INTO parent SELECT * FROM (VALUES (760, 'narrow')) v
 INSERT INTO parent SELECT *, 1, 2, 3, 4, 5, 6, 7, 8, 9 FROM parent
 MERGE INTO parent t USING (VALUES (761, 'star')) s (id, name) ON t.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (s.*)
+-- views with other names, and identity columns
+INSERT INTO v_named (no, title) VALUES (420, 'v')
+INSERT INTO v_named (no, title) VALUES (421, 'v1'), (422, 'v2') ON CONFLICT (no) DO NOTHING
+INSERT INTO v_named (no, title) SELECT id + 430, 'v' || id FROM parent WHERE id < 3 RETURNING *
+UPDATE v_named SET title = 'x' || double WHERE no = 1 RETURNING *
+UPDATE v_named SET title = p.name || '!' FROM parent p WHERE p.id = v_named.no AND p.id = 3
+UPDATE v_parent SET n = 1000 WHERE id = 4
+UPDATE v_named SET double = 3
+DELETE FROM v_named WHERE double = 14
+SELECT * FROM v_named WHERE no = 2 FOR UPDATE
+UPDATE parent SET n = n WHERE id IN (SELECT no FROM v_named WHERE no < 3 FOR UPDATE SKIP LOCKED)
+INSERT INTO always VALUES (1, 'no')
+INSERT INTO always OVERRIDING USER VALUE SELECT id, v FROM ident WHERE id < 3
+INSERT INTO always OVERRIDING SYSTEM VALUE VALUES (900, 'given')
+UPDATE always SET id = DEFAULT WHERE id = 900
+MERGE INTO v_parent v USING parent p ON v.id = p.id WHEN MATCHED THEN DELETE
+COPY v_parent FROM STDIN

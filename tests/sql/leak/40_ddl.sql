@@ -137,3 +137,13 @@ TRUNCATE made, parent CASCADE
 DROP TABLE made, parent
 DROP TABLE made
 DROP TABLE IF EXISTS made_like, parent
+CREATE TABLE copied AS SELECT * FROM parent
+CREATE TABLE IF NOT EXISTS copied AS SELECT * FROM parent
+CREATE TABLE parent AS SELECT * FROM child
+SELECT id, name INTO copied_too FROM parent WHERE id < 5
+INSERT INTO copied SELECT * FROM parent ON CONFLICT DO NOTHING
+CREATE TABLE summed AS SELECT id, count(*) FROM parent GROUP BY id
+CREATE TABLE peeked AS SELECT id, peek() FROM parent
+CREATE TABLE wiped AS SELECT id, wipe() FROM parent
+CREATE TABLE epoch.copied AS SELECT * FROM parent
+DROP TABLE copied, copied_too, summed

@@ -171,7 +171,7 @@ TRUNCATE item, sale
 TRUNCATE nowhere
 TRUNCATE part, nowhere
 SELECT count(*) FROM part
-! TRUNCATE cheap
+TRUNCATE cheap
 BEGIN
 TRUNCATE item, sale, part
 SELECT (SELECT count(*) FROM item), (SELECT count(*) FROM sale), (SELECT count(*) FROM part)
@@ -283,7 +283,7 @@ SELECT nothing FROM cheap
 SELECT public.cheap.id FROM public.cheap ORDER BY 1 LIMIT 1
 INSERT INTO part (id, item_id) SELECT 900 + id, id FROM cheap_sales WHERE id = 2 RETURNING id
 ! SELECT * FROM guarded ORDER BY id
-! SELECT * FROM cheap WHERE id = 2 FOR UPDATE
+SELECT * FROM cheap WHERE id = 2 FOR UPDATE
 -- 21 settings
 SHOW server_version_num
 SET statement_timeout = '5s'

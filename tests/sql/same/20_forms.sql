@@ -149,14 +149,14 @@ INSERT INTO cheap VALUES (701, 'all columns') RETURNING cheap.name
 INSERT INTO cheap VALUES (701, 'again') ON CONFLICT (id) DO UPDATE SET name = excluded.name || cheap.id RETURNING name
 INSERT INTO cheap VALUES (702, 'too', 'many')
 INSERT INTO cheap VALUES (701, 'taken')
-! INSERT INTO cheap SELECT id + 710, name || ' copied' FROM cheap WHERE id < 3 RETURNING *
+INSERT INTO cheap SELECT id + 710, name || ' copied' FROM cheap WHERE id < 3 RETURNING *
 UPDATE cheap SET name = name || '?' WHERE id < 3 RETURNING *
 UPDATE public.cheap AS c SET name = 'x' || c.id WHERE c.id = 4 OR false RETURNING c.*, c.name AS again
 UPDATE cheap SET name = 'never' WHERE id = 30
 UPDATE cheap SET name = s.note FROM sale s WHERE s.item_id = cheap.id AND s.id = 2 RETURNING *
 UPDATE cheap SET name = NULL WHERE id = 1
 UPDATE cheap SET name = nothing WHERE id = 1
-! DELETE FROM cheap WHERE id IN (SELECT id FROM cheap WHERE id > 700 ORDER BY id LIMIT 1) RETURNING *
+DELETE FROM cheap WHERE id IN (SELECT id FROM cheap WHERE id > 700 ORDER BY id LIMIT 1) RETURNING *
 DELETE FROM cheap WHERE id = 30
 DELETE FROM cheap USING sale s WHERE s.item_id = cheap.id AND s.id = 1
 ~ UPDATE cheap SET price = 1 WHERE id = 1
@@ -164,8 +164,8 @@ PREPARE v AS UPDATE cheap SET name = $1 WHERE id = $2 RETURNING id, name
 EXECUTE v ('prepared', 3)
 SELECT id, name, price FROM item WHERE id < 6 OR id > 690 ORDER BY id
 DELETE FROM dear WHERE id = 50 RETURNING id
-! UPDATE dear SET price = 61 WHERE id = 46
-! INSERT INTO dear VALUES (703, 'dear', 99)
+UPDATE dear SET price = 61 WHERE id = 46
+INSERT INTO dear VALUES (703, 'dear', 99)
 ! UPDATE cheap SET name = 'hidden' WHERE price > 1
 ! UPDATE cheap SET name = 'row' RETURNING cheap
 ! UPDATE cheap_sales SET total = 1

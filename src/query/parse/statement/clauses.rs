@@ -7,7 +7,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
 use super::super::walk::Walker;
-use super::{Conflict, Insert, Keyed, Modify, Source, Star, Width, width};
+use super::{Conflict, Insert, Keyed, Modify, Overriding, Source, Star, Width, width};
 use crate::query::lexer::{Token, TokenKind};
 
 /// The parts of an UPDATE or DELETE.
@@ -17,6 +17,8 @@ pub(super) struct Parts<'a> {
     /// The keyword before `from`.
     pub word: &'static str,
     pub sets: Vec<String>,
+    pub set_at: Vec<usize>,
+    pub defaults: Vec<String>,
     pub stars: Vec<Star>,
     pub keyed: Vec<Keyed>,
     pub cursor: Option<String>,
@@ -139,8 +141,33 @@ pub(super) fn modify(
         condition_word.map_or_else(Vec::new, |word| conjuncts(&level, word + 1, returning, parts.condition));
     let end = level.tokens.get(returning.checked_sub(1)?)?.end;
     let starrable = starrable(parts.from);
-    let Parts { sets, stars, keyed, cursor, .. } = parts;
-    Some(Modify { from, condition, conjuncts, end, sets, cursor, keyed, stars, starrable })
+    let Parts { sets, set_at, defaults, stars, keyed, cursor, .. } = parts;
+    let word = if sets.is_empty() { None } else { level.keyword(level.first, "set") };
+    let set_at = (set_at, word.and_then(|i| level.tokens.get(i)).map(|t| t.end));
+    Some(Modify { from, condition, conjuncts, end, sets, set_at, defaults, cursor, keyed, stars, starrable })
+}
+
+/// Where the names of columns that are set are.
+pub(super) fn places<'a>(targets: impl Iterator<Item = &'a nodes::ResTarget>) -> Vec<usize> {
+    let named = targets.filter(|t| t.name().is_some());
+    named.map(|t| usize::try_from(t.location).unwrap_or(0)).collect()
+}
+
+/// The columns that are set to DEFAULT.
+pub(super) fn defaults<'a>(targets: impl Iterator<Item = &'a nodes::ResTarget>) -> Vec<String> {
+    let is_default = |value: Node<'_>| match value {
+        Node::SetToDefault(_) => true,
+        // `(a, b) = (1, DEFAULT)`
+        Node::MultiAssignRef(part) => match part.source() {
+            Node::RowExpr(row) => {
+                let place = usize::try_from(part.colno).ok().and_then(|n| n.checked_sub(1));
+                matches!(place.and_then(|n| row.args().get(n)), Some(Node::SetToDefault(_)))
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    targets.filter(|t| is_default(t.val())).filter_map(|t| t.name()).map(str::to_owned).collect()
 }
 
 /// Splits a condition at its outermost ANDs; empty if that doesn't agree with the syntax tree.
@@ -179,7 +206,7 @@ pub(super) fn conjuncts(
 }
 
 /// The aliases of all FROM items, if `alias.*` of each in turn is what `*` shows.
-fn starrable(from: &NodeList) -> Option<Vec<String>> {
+pub(super) fn starrable(from: &NodeList) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for item in from.iter() {
         item_names(item, &mut names)?;
@@ -187,7 +214,7 @@ fn starrable(from: &NodeList) -> Option<Vec<String>> {
     Some(names)
 }
 
-pub(super) fn item_names(item: Node<'_>, names: &mut Vec<String>) -> Option<()> {
+pub(in crate::query::parse) fn item_names(item: Node<'_>, names: &mut Vec<String>) -> Option<()> {
     let alias = |a: Option<&nodes::Alias>| a.and_then(|a| a.aliasname()).map(str::to_owned);
     match item {
         Node::RangeVar(table) => {
@@ -226,8 +253,11 @@ pub(super) fn insert(
         at += 1 + usize::from(level.is(at, "as"));
     }
     let list_at = columns.is_empty().then(|| level.tokens.get(at.checked_sub(1)?).map(|t| t.end)).flatten();
+    let mut list = None;
     if !columns.is_empty() {
-        at = level.close(at)? + 1;
+        let close = level.close(at)?;
+        list = level.bytes(at, close + 1);
+        at = close + 1;
     }
     if level.is(at, "overriding") {
         at += 3;
@@ -246,7 +276,8 @@ pub(super) fn insert(
         _ => return None,
     };
     let list_at = if source == Source::Default { None } else { list_at };
-    Some(Insert { columns, list_at, source, conflict, stars })
+    let overriding = Overriding::new(node.override_);
+    Some(Insert { columns, list_at, list, overriding, source, conflict, stars })
 }
 
 fn source(
@@ -269,7 +300,7 @@ fn source(
 }
 
 /// The expressions of `(a, b), (c, d)`.
-fn rows(level: &Level<'_>, mut at: usize, end: usize) -> Option<Vec<Vec<Range<usize>>>> {
+pub(super) fn rows(level: &Level<'_>, mut at: usize, end: usize) -> Option<Vec<Vec<Range<usize>>>> {
     let mut rows = Vec::new();
     while at < end {
         if !level.opens(at) {
@@ -296,7 +327,7 @@ fn rows(level: &Level<'_>, mut at: usize, end: usize) -> Option<Vec<Vec<Range<us
 }
 
 /// Whether a value stands for several columns: `*`, `t.*`, `(row).*`.
-pub(super) fn is_starred(value: Node<'_>) -> bool {
+pub(in crate::query::parse) fn is_starred(value: Node<'_>) -> bool {
     match value {
         Node::ColumnRef(c) => matches!(c.fields().iter().next_back(), Some(Node::A_Star(_))),
         Node::A_Indirection(i) => matches!(i.indirection().iter().next_back(), Some(Node::A_Star(_))),
@@ -307,7 +338,17 @@ pub(super) fn is_starred(value: Node<'_>) -> bool {
 /// The parts of ON CONFLICT.
 pub(super) fn conflict(walker: &Walker<'_>, clause: &nodes::OnConflictClause) -> Conflict {
     let sets = clause.target_list().iter().filter_map(|t| t.name()).map(str::to_owned).collect();
-    let mut found = Conflict { open: None, columns: Vec::new(), expressions: false, constraint: None, sets };
+    let defaults = defaults(clause.target_list().iter());
+    let set_at = places(clause.target_list().iter());
+    let mut found = Conflict {
+        open: None,
+        columns: Vec::new(),
+        expressions: false,
+        constraint: None,
+        sets,
+        set_at,
+        defaults,
+    };
     let Some(infer) = clause.infer() else { return found };
     found.constraint = infer.conname().map(str::to_owned);
     for element in infer.index_elems().iter() {

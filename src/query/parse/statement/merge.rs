@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use pg_raw_parse::{Node, nodes};
 
-use super::clauses::{Level, item_names};
-use super::{Describer, Kind, Star, Width, relax, width};
+use super::clauses::{self, Level, item_names};
+use super::{Describer, Kind, Overriding, Star, Width, relax, width};
 
 /// The clauses of a MERGE.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,12 @@ pub struct When {
     pub columns: Vec<String>,
     /// After INSERT without a column list, and how many values follow, if that can be told.
     pub list_at: Option<(usize, Option<Width>)>,
+    /// Whose values identity columns get from an INSERT.
+    pub overriding: Overriding,
+    /// The values of an INSERT.
+    pub values: Option<Vec<Range<usize>>>,
+    /// The columns that an UPDATE sets to DEFAULT.
+    pub defaults: Vec<String>,
 }
 
 impl Describer<'_, '_> {
@@ -132,7 +138,20 @@ fn clause(
         true => Some((level.tokens.get(then + 1)?.end, width(when))),
         false => None,
     };
-    Some(When { by_source, columns, list_at })
+    let targets = when.target_list().iter().filter_map(|n| match n {
+        Node::ResTarget(target) => Some(target),
+        _ => None,
+    });
+    let values = (then..end).find(|&i| level.is(i, "values") && level.keyword_at(i));
+    let values = values.and_then(|i| clauses::rows(level, i + 1, end)?.pop());
+    Some(When {
+        by_source,
+        columns,
+        list_at,
+        overriding: Overriding::new(when.override_),
+        values: values.filter(|_| !when.values().is_empty()),
+        defaults: clauses::defaults(targets),
+    })
 }
 
 /// The THEN of the clause itself: those of CASE in its condition come before it, those in what it sets

@@ -7,7 +7,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::super::call::{Constant, arguments, constant};
 use super::super::walk::Role;
-use super::{Define, Describer, How, Kind, Setting, Wrap, is_ours};
+use super::{Define, Describer, How, Isolation, Kind, Setting, Wrap, is_ours};
 
 const OBJECT_COLUMN: u32 = nodes::ObjectType::OBJECT_COLUMN;
 const OBJECT_INDEX: u32 = nodes::ObjectType::OBJECT_INDEX;
@@ -20,8 +20,8 @@ impl Describer<'_, '_> {
     pub(super) fn utility(&mut self, node: Node<'_>) -> Kind {
         match node {
             Node::TransactionStmt(transaction) if ends(transaction.kind) => Kind::Ends,
-            Node::TransactionStmt(_)
-            | Node::FetchStmt(_)
+            Node::TransactionStmt(transaction) => begun(transaction),
+            Node::FetchStmt(_)
             | Node::ClosePortalStmt(_)
             | Node::ListenStmt(_)
             | Node::NotifyStmt(_)
@@ -116,8 +116,11 @@ impl Describer<'_, '_> {
 
     fn create_as(&mut self, create: &nodes::CreateTableAsStmt) -> Kind {
         let target = create.into().and_then(|i| i.rel());
-        if create.objtype != OBJECT_TABLE || !target.is_some_and(is_temporary) {
-            return Kind::Refused("CREATE TABLE AS".to_owned());
+        if create.objtype != OBJECT_TABLE {
+            return Kind::Refused(self.construct());
+        }
+        if !target.is_some_and(is_temporary) {
+            return self.create_table_as(create);
         }
         self.wrapped(Wrap::CreateTemp, create.query())
     }
@@ -448,8 +451,38 @@ fn set_statement(set: &nodes::VariableSetStmt) -> Kind {
             Kind::Refused("standard_conforming_strings other than on".to_owned())
         }
         "role" | "session_authorization" => Kind::Names,
+        "transaction" if set.kind == How::VAR_SET_MULTI => {
+            serializable(set.args()).map_or(Kind::Pass, |level| Kind::Isolation(Isolation::Set(level)))
+        }
+        "transaction_isolation" | "default_transaction_isolation" | "session characteristics" => {
+            Kind::Isolation(Isolation::Other)
+        }
         _ => Kind::Pass,
     }
+}
+
+/// BEGIN says how the transaction is isolated, or leaves it to the session's default.
+fn begun(transaction: &nodes::TransactionStmt) -> Kind {
+    use nodes::TransactionStmtKind as What;
+    match transaction.kind {
+        What::TRANS_STMT_BEGIN | What::TRANS_STMT_START => {
+            Kind::Isolation(Isolation::Begin(serializable(transaction.options())))
+        }
+        _ => Kind::Pass,
+    }
+}
+
+/// Whether the modes of a transaction name SERIALIZABLE; `None` if they name no level.
+fn serializable(options: &NodeList) -> Option<bool> {
+    options.iter().find_map(|option| match option {
+        Node::DefElem(option) if option.defname() == Some("transaction_isolation") => {
+            match constant(option.arg()) {
+                Constant::Text(level) => Some(level.eq_ignore_ascii_case("serializable")),
+                _ => None,
+            }
+        }
+        _ => None,
+    })
 }
 
 fn is_on(set: &nodes::VariableSetStmt) -> bool {
