@@ -913,6 +913,50 @@ fn a_crash_of_a_merge_that_alters_main() {
     assert_eq!(f.on("x").one("SELECT n FROM items WHERE id = 8"), "5");
 }
 
+/// Who was at work on a branch with the old version when main's table was altered loses nothing, and sees nothing wrong.
+#[test]
+fn sessions_on_old_versions_while_a_merge_alters_main() {
+    need_postgres!();
+    let f = Fixture::registered(ITEMS);
+    let mut direct = f.direct();
+    direct.exec(&rows(20));
+    let mut main = f.main();
+    commit(&mut main, "rows");
+    let (mut old, mut x) = (f.branch("old"), f.branch("x"));
+    let mut snapshot = f.on("old");
+    let mut waiting = f.on("old");
+    old.exec("UPDATE items SET qty = 11 WHERE id = 1");
+    x.exec("ALTER TABLE items DROP made, ADD n int DEFAULT 5");
+    commit(&mut x, "n");
+    snapshot.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    snapshot.exec("SELECT count(*) FROM other");
+    old.exec("BEGIN; UPDATE items SET qty = 12 WHERE id = 2");
+    main.send(&[conn::query("SELECT * FROM epoch_merge('x')")]);
+    let waits = |direct: &mut Conn, count: &str| {
+        while direct.one("SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE NOT l.granted AND l.locktype = 'relation' AND d.datname = current_database()") != count {
+            std::thread::yield_now();
+        }
+    };
+    waits(&mut direct, "1");
+    waiting.send(&[conn::query("UPDATE items SET qty = 13 WHERE id = 3")]);
+    waits(&mut direct, "2");
+    old.exec("COMMIT");
+    assert!(main.reply().error().is_none());
+    let reply = waiting.reply();
+    let third = if reply.error().is_none() { "13" } else { "3" };
+    let shown = "SELECT id, qty, made FROM items WHERE id < 4 ORDER BY id";
+    let rows = ["1|11|2026-01-02".to_owned(), "2|12|2026-01-03".to_owned(), format!("3|{third}|2026-01-04")];
+    assert_eq!(old.lines(shown), rows);
+    assert_eq!(snapshot.err("SELECT count(*) FROM items").code(), "40001");
+    snapshot.exec("ROLLBACK");
+    assert_eq!(snapshot.one("SELECT count(*) FROM items"), "20");
+    waiting.exec("UPDATE items SET qty = 14 WHERE id = 3");
+    assert_eq!(old.one("SELECT qty FROM items WHERE id = 3"), "14");
+    assert_eq!(x.one("SELECT qty FROM items WHERE id = 3"), "3");
+    assert_eq!(x.exec("UPDATE items SET qty = 15 WHERE id = 3").tags(), ["UPDATE 1"]);
+    assert_eq!(direct.one("SELECT qty FROM items WHERE id = 3"), "3");
+}
+
 /// A table that was made on a branch, committed, and altered there comes to main as it is.
 #[test]
 fn a_committed_table_of_a_branch_is_altered() {

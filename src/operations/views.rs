@@ -33,6 +33,13 @@ impl Repository {
         Ok(holds && (table.revision.is_some() || state.parent_view(lineage, table.id)?.is_some()))
     }
 
+    /// The versions of a table that were main's and aren't any more. A snapshot from before that doesn't see where
+    /// their rows are now.
+    pub fn retired_versions(&self, table: &TableDef) -> Vec<epoch_adapter::TableId> {
+        let versions = self.state().versions(table.id);
+        versions.iter().filter(|t| t.retired.is_some()).map(|t| t.id).collect()
+    }
+
     /// Makes the layer of `table` writable on the checkout's branch. 25006 unless it is a branch.
     /// Main needs nothing. Cached; the first write of a branch to a table does the work.
     pub async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer> {

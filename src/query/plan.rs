@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use epoch_adapter::{Layer, TableDef, View};
+use epoch_adapter::{Layer, TableDef, TableId, View};
 
 use super::define::{self, Definition};
 use super::lift::Lifted;
@@ -37,6 +37,10 @@ pub trait State: Send + Sync {
     fn view(&self, checkout: &Checkout, table: &TableDef) -> Result<View>;
     /// As [`Repository::is_copy`].
     fn is_copy(&self, view: &View, table: &TableDef) -> Result<bool>;
+    /// As [`Repository::retired_versions`].
+    fn retired_versions(&self, _: &TableDef) -> Vec<TableId> {
+        Vec::new()
+    }
     /// As [`Repository::writable`].
     async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer>;
     /// As [`Repository::sound`].
@@ -72,6 +76,9 @@ impl State for Repository {
     }
     fn is_copy(&self, view: &View, table: &TableDef) -> Result<bool> {
         self.is_copy(view, table)
+    }
+    fn retired_versions(&self, table: &TableDef) -> Vec<TableId> {
+        self.retired_versions(table)
     }
     async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer> {
         self.writable(checkout, table).await

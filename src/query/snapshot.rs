@@ -32,6 +32,7 @@ pub(super) async fn check(
         if ctx.repository.is_copy(&view, &table)? {
             copies.push(format!("({}, {})", view.layer.lineage.0, table.id.0));
         }
+        copies.extend(ctx.repository.retired_versions(&table).iter().map(|id| format!("(0, {})", id.0)));
     }
     copies.sort();
     copies.dedup();

@@ -52,7 +52,22 @@ async fn one(tx: &Tx, table: &TableDef, home: &Homecoming, ordinal: Ordinal) -> 
     for version in [table, retired].into_iter().chain(others.iter().map(|t| &**t)) {
         install::guards(tx, version).await?;
     }
-    Ok(())
+    tx.batch_execute(&fence(table, before)).await.map_err(pg)
+}
+
+/// Keeps statements of branches with the old version, which waited for the lock, off the overlay that has its name
+/// now, and older snapshots off both versions.
+fn fence(table: &TableDef, before: &TableDef) -> String {
+    format!(
+        "CREATE OR REPLACE TRIGGER zz_epoch_0_replaced BEFORE INSERT OR UPDATE OR DELETE ON {overlay} FOR EACH STATEMENT \
+             EXECUTE FUNCTION epoch.refuse_replaced('{new}'); \
+         ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_0_replaced; \
+         INSERT INTO epoch.replaced VALUES (0, {new}, clock_timestamp()); \
+         INSERT INTO epoch.layer (lineage, table_id) VALUES (0, {old})",
+        overlay = overlay(table),
+        new = table.id.0,
+        old = before.id.0,
+    )
 }
 
 /// 55000 if main has changes of the table that no commit has. Those that came to nothing are forgotten.
