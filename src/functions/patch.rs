@@ -120,6 +120,7 @@ mod tests {
             nullable: true,
             generated,
             default: None,
+            equality: None,
         };
         Some(TableDef {
             id: TableId(1),
@@ -129,6 +130,9 @@ mod tests {
                 columns: vec![column("id", false), column("a\"b", false), column("g", true)],
                 key: vec![0],
             },
+            revision: None,
+            retired: None,
+            source: None,
         })
     }
 

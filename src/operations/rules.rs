@@ -297,6 +297,7 @@ mod tests {
             nullable: true,
             generated: false,
             default: None,
+            equality: None,
         };
         TableSchema {
             columns: vec![column("id", "bigint"), column("v", pg_type), column("w", "text")],

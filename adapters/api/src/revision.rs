@@ -233,6 +233,7 @@ mod tests {
             nullable: true,
             generated: false,
             default: None,
+            equality: None,
         }
     }
 

@@ -146,7 +146,13 @@ async fn nothing_is_registered_beside_another_versions_tables() {
         .unwrap();
     let location = Location { table: "u".to_owned(), ..table.location.clone() };
     let schema = db.adapter.describe(&location, None).await.unwrap();
-    let other = TableDef { id: TableId(2), name: TableName::public("u"), location, schema };
+    let other = TableDef {
+        id: TableId(2),
+        name: TableName::public("u"),
+        location,
+        schema,
+        ..TableDef::clone(&table)
+    };
     let error = db.adapter.install(&other).await.unwrap_err();
     assert_eq!(error.code(), "55000", "{error}");
     assert_eq!(error.detail(), Some("The history has an older layout, this version works with layout 3."));

@@ -16,6 +16,7 @@ fn column(name: &str) -> Column {
         nullable: false,
         generated: false,
         default: None,
+        equality: None,
     }
 }
 
