@@ -22,6 +22,7 @@ fn setup() -> Fixture {
     }
     main.exec("SELECT * FROM epoch_commit('--allow-empty', '-m', 'start')");
     drop(fixture.branch("b"));
+    drop(fixture.branch("d"));
     let mut direct = fixture.direct();
     direct.exec("UPDATE h SET v = 'MAIN'; CREATE TABLE un.h (id int PRIMARY KEY, v text); INSERT INTO un.h VALUES (1, 'un')");
     fixture
@@ -54,7 +55,7 @@ fn a_temporary_table_that_went_hides_nothing_any_more() {
         assert_eq!(rows.last(), Some(&vec![Some("branch".to_owned())]), "{before}: {reply:?}");
         drop(conn);
         for definition in ["DROP TABLE h", "ALTER TABLE h ADD COLUMN evil int", "CREATE INDEX i ON h (v)"] {
-            let mut conn = fixture.on("b");
+            let mut conn = fixture.on("d");
             // Whatever it is on the branch, it isn't the temporary table's.
             conn.simple(&format!("{before}; {definition}"));
             main_is_whole(&fixture);

@@ -46,5 +46,7 @@ SELECT t.id,
     EXISTS (SELECT FROM pg_index i WHERE i.indrelid = t.oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
         AND NOT EXISTS (SELECT FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (attnum, ord)
             LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.attnum AND a.attnotnull AND a.attname = ANY (t.key)
-            WHERE k.ord <= i.indnkeyatts AND a.attnum IS NULL))
+            WHERE k.ord <= i.indnkeyatts AND a.attnum IS NULL)),
+    -- Its rows would be seen as the table's.
+    NOT t.partitioned AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = t.oid)
 FROM t

@@ -3,28 +3,20 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use epoch_adapter::{
-    At, Error, LineageId, Result, Revision, Row, RowChange, TableDef, TableId, TableStats, sqlstate,
-};
-use futures::{StreamExt, TryStreamExt, stream};
+use epoch_adapter::{Error, LineageId, Result, RowChange, TableDef, TableId, TableStats, sqlstate};
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::base::Base;
 use super::conflicts::Choice;
 use super::merge::{RowConflict, TableMerge, merge_table};
 use super::publish::{After, Draft, Outcome, Part, Publication, Published, SchemaChange};
 use super::resolve::Named;
-use super::rules::Rules;
-use super::schema::{SchemaMerge, Sides, merge_tables};
 use super::sequence::{Sequence, Verb};
-use super::{Author, Checkout, CommitOptions, Committed, MergeOptions, Merged, Repository, Strategy, Tables};
+use super::{Author, Checkout, CommitOptions, Committed, MergeOptions, Merged, Repository, Strategy};
 use crate::metadata::merges::{self, ConflictRow, WaitingMerge};
 use crate::metadata::refs::Branch;
 use crate::metadata::rules::ColumnRule;
 use crate::metadata::{OperationLock, now, refs, to_json};
-
-/// Tables that are compared at the same time.
-const CONCURRENT: usize = 4;
 
 /// What a waiting merge remembers of its options.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -66,15 +58,6 @@ pub(super) struct Plan {
     altered: HashMap<TableId, TableId>,
 }
 
-/// One table on both sides of a merge.
-pub(super) struct Compared {
-    pub(super) table: Arc<TableDef>,
-    pub(super) rules: Rules,
-    /// From the base to ours, and to theirs.
-    pub(super) ours: Vec<RowChange>,
-    pub(super) theirs: Vec<RowChange>,
-}
-
 /// What is to be published: rows by table, and which tables come and go.
 #[derive(Default)]
 pub(super) struct Changes {
@@ -92,16 +75,6 @@ pub(super) struct Ends {
     /// The rows become uncommitted changes.
     pub(super) uncommitted: bool,
     pub(super) after: After,
-}
-
-/// What a merge is computed with.
-struct Comparison<'a> {
-    branch: &'a Branch,
-    schema: &'a SchemaChange,
-    altered: &'a HashMap<TableId, TableId>,
-    /// The tables of base, ours and theirs.
-    sides: &'a [Arc<Tables>],
-    base: &'a Base,
 }
 
 impl Repository {
@@ -306,224 +279,6 @@ impl Repository {
             (c.table, merged)
         });
         Ok(Plan { tables: tables.collect(), schema, altered })
-    }
-
-    /// What both sides changed in each table that the other side changed.
-    pub(super) async fn compared(
-        &self,
-        branch: &Branch,
-        merge: &WaitingMerge,
-        rules: &[ColumnRule],
-    ) -> Result<(Vec<Compared>, SchemaChange, HashMap<TableId, TableId>)> {
-        let base = &self.base_of(&merge.base).await?;
-        let (ours, theirs) = (&Named::Commit(merge.ours.clone()), &Named::Commit(merge.theirs.clone()));
-        let ids = |tables: &[Arc<TableDef>]| tables.iter().map(|t| t.id).collect::<HashSet<TableId>>();
-        let changed = &ids(&self.tables_since(base, ours).await?);
-        let tables = self.tables_since(base, theirs).await?;
-        let SchemaMerge { change, twins, altered } =
-            self.merge_schema(branch, [&base.commit, ours, theirs], [changed, &ids(&tables)]).await?;
-        base.check_schema(&change, &twins)?;
-        let there = self.tables_of_ref(ours).await?;
-        let newer_tables = &self.newer_tables(merge).await?;
-        let sides =
-            [self.tables_of_ref(&base.commit).await?, Arc::clone(&there), self.tables_of_ref(theirs).await?];
-        let (twins, comparison) =
-            (&twins, &Comparison { branch, schema: &change, altered: &altered, sides: &sides, base });
-        // What isn't there after the merge need not change.
-        let kept = tables.into_iter().filter_map(|t| {
-            let newer = || there.by_id.values().find(|o| self.state().is_made_from(o.id, t.id)).cloned();
-            let stays =
-                there.by_id.contains_key(&t.id) || change.added.contains(&t.id) || twins.contains_key(&t.id);
-            if stays { Some(t) } else { newer() }
-        });
-        let compared = stream::iter(kept)
-            .map(|table| async move {
-                let (table, of_ours, of_theirs) = match twins.get(&table.id) {
-                    Some(twin) => {
-                        let twin = self.table_by_id(*twin)?;
-                        let sides = [&base.commit, ours, theirs];
-                        let (ours, theirs) = self.changes_of_twins(sides, &table, &twin).await?;
-                        (twin, ours, theirs)
-                    }
-                    None => {
-                        let (ours, theirs) =
-                            self.changes_of_both(comparison, changed, [ours, theirs], &table).await?;
-                        (table, ours, theirs)
-                    }
-                };
-                let rules = Rules::of(&table, rules, newer_tables.contains(&table.id));
-                Ok::<_, Error>(Compared { table, rules, ours: of_ours, theirs: of_theirs })
-            })
-            .buffered(CONCURRENT)
-            .try_collect()
-            .await?;
-        Ok((compared, change, altered))
-    }
-
-    /// What both sides changed of a table.
-    async fn changes_of_both(
-        &self,
-        comparison: &Comparison<'_>,
-        changed: &HashSet<TableId>,
-        [ours, theirs]: [&Named; 2],
-        table: &TableDef,
-    ) -> Result<(Vec<RowChange>, Vec<RowChange>)> {
-        let Comparison { branch, schema, altered, base, .. } = *comparison;
-        let is_altered = altered.contains_key(&table.id);
-        let mut of_theirs = match base.is_plain(table.id) && !is_altered {
-            true => self.changes_of(branch, schema, table, &base.commit, theirs).await?,
-            false => self.changes_since(base, theirs, table).await?,
-        };
-        let known = |id: &TableId| self.state().are_versions(*id, table.id);
-        let mut of_ours = match changed.iter().any(known) {
-            true => self.changes_since(base, ours, table).await?,
-            false => vec![],
-        };
-        let comes = branch.lineage == LineageId::MAIN && is_altered;
-        if !of_theirs.is_empty() && (!comes || meet(&of_ours, &of_theirs)) {
-            self.check_not_written_anew(table, self.oldest(comparison.sides, table))?;
-        }
-        base.contest(table.id, &mut of_ours, &mut of_theirs);
-        Ok((of_ours, of_theirs))
-    }
-
-    /// The oldest of the versions of a table that the sides have.
-    fn oldest(&self, sides: &[Arc<Tables>], table: &TableDef) -> TableId {
-        let state = self.state();
-        let known = sides.iter().flat_map(|s| s.by_id.keys()).filter(|id| state.are_versions(**id, table.id));
-        known.min().copied().unwrap_or(table.id)
-    }
-
-    /// What both sides changed of tables that they made alike and that are one from here on: from the rows of
-    /// the one that the base has, if it has one.
-    async fn changes_of_twins(
-        &self,
-        [base, ours, theirs]: [&Named; 3],
-        table: &TableDef,
-        twin: &TableDef,
-    ) -> Result<(Vec<RowChange>, Vec<RowChange>)> {
-        let tables = self.tables_of_ref(base).await?;
-        let before = match (tables.by_id.contains_key(&table.id), tables.by_id.contains_key(&twin.id)) {
-            (true, _) => self.rows_at(base, table).await?,
-            (false, true) => self.rows_at(base, twin).await?,
-            (false, false) => BTreeMap::new(),
-        };
-        let ours = between(&before, self.rows_at(ours, twin).await?);
-        let theirs = between(&before, self.rows_at(theirs, table).await?);
-        Ok((ours, theirs))
-    }
-
-    /// All rows of a table at a ref, by key.
-    async fn rows_at(&self, named: &Named, table: &TableDef) -> Result<BTreeMap<Row, Row>> {
-        let spots = self.spots(named).await?;
-        let start = (LineageId::MAIN, At::Ordinal(0));
-        let (from, to) = self.state().nearest(&[start], &spots)?;
-        let views = self.stored_views(from, to, table.id)?;
-        let changes: Vec<RowChange> = self.diff_between(table, &views).await?.try_collect().await?;
-        Ok(changes.into_iter().filter_map(|c| Some((c.key, c.after?))).collect())
-    }
-
-    /// 0A000 for rows of a table that was written anew on a branch, since an older version that a side has: what they
-    /// are in its columns isn't known of rows that others changed.
-    fn check_not_written_anew(&self, table: &TableDef, oldest: TableId) -> Result<()> {
-        if !self.is_written_anew(table, oldest, |r| r.whole) {
-            return Ok(());
-        }
-        Err(written_anew(table)
-            .with_detail("A change of the table on a branch worked out a value for each of its rows."))
-    }
-
-    /// 0A000 for a version of a table that was written anew: main can do the same, unless values would be others.
-    fn check_can_come(&self, branch: &Branch, table: &TableDef, ours: TableId) -> Result<()> {
-        if branch.lineage != LineageId::MAIN {
-            return self.check_not_written_anew(table, ours);
-        }
-        if !self.is_written_anew(table, ours, |r| r.own_values) {
-            return Ok(());
-        }
-        Err(written_anew(table).with_detail("Its rows have values of their own, which main's would not get."))
-    }
-
-    fn is_written_anew(&self, table: &TableDef, oldest: TableId, how: impl Fn(&Revision) -> bool) -> bool {
-        let versions = self.state().versions(table.id);
-        versions.iter().take_while(|t| t.id != oldest).any(|t| t.revision.as_ref().is_some_and(&how))
-    }
-
-    /// The tables that the other side committed to last.
-    async fn newer_tables(&self, merge: &WaitingMerge) -> Result<HashSet<TableId>> {
-        self.with_graph(|graph| {
-            let (Some(ours), Some(theirs)) = (graph.index(&merge.ours), graph.index(&merge.theirs)) else {
-                return Ok(HashSet::new());
-            };
-            let last = |include: usize, exclude: usize| {
-                let mut last = HashMap::new();
-                for commit in graph.range(&[include], &[exclude]) {
-                    for table in graph.tables(commit) {
-                        last.entry(*table).or_insert(commit);
-                    }
-                }
-                last
-            };
-            let (ours, theirs) = (last(ours, theirs), last(theirs, ours));
-            let newer = theirs.iter().filter(|(id, at)| ours.get(id).is_none_or(|ours| ours < at));
-            Ok(newer.map(|(id, _)| *id).collect())
-        })
-        .await
-    }
-
-    /// The changes that the other side brings to a table: of one that comes, from whatever the branch still
-    /// holds of it.
-    async fn changes_of(
-        &self,
-        branch: &Branch,
-        schema: &SchemaChange,
-        table: &TableDef,
-        from: &Named,
-        to: &Named,
-    ) -> Result<Vec<RowChange>> {
-        if schema.removed.contains(&table.id) {
-            // What it holds goes with it, so that no foreign key sees it any more.
-            let (at, _) = self.published(branch).await?;
-            return self.changes_to_nothing(at, table).await;
-        }
-        if schema.added.contains(&table.id) {
-            let (at, _) = self.published(branch).await?;
-            return self.changes_onto(at, to, table).await;
-        }
-        self.changes_between(table, from, to).await
-    }
-
-    /// Which tables come and go; `changed`: those whose rows ours and theirs changed. A merge into main makes
-    /// tables there, but drops none.
-    async fn merge_schema(
-        &self,
-        branch: &Branch,
-        [base, ours, theirs]: [&Named; 3],
-        [ours_changed, theirs_changed]: [&HashSet<TableId>; 2],
-    ) -> Result<SchemaMerge> {
-        let (base, ours) = (self.tables_of_ref(base).await?, self.tables_of_ref(ours).await?);
-        let theirs = self.tables_of_ref(theirs).await?;
-        let references = self.references().await?;
-        let merge = merge_tables(&Sides {
-            base: &base,
-            ours: &ours,
-            theirs: &theirs,
-            made: &|id| self.state().made(id).cloned(),
-            made_from: &|a, b| self.state().is_made_from(a, b),
-            first: &|id| self.state().first_version(id),
-            ours_changed: &|id| ours_changed.contains(&id),
-            theirs_changed: &|id| theirs_changed.contains(&id),
-            references: &references,
-        })?;
-        for (table, ours) in &merge.altered {
-            self.check_can_come(branch, &*self.table_by_id(*table)?, *ours)?;
-        }
-        let dropped = |id: &TableId| !merge.altered.values().any(|old| old == id);
-        if branch.lineage == LineageId::MAIN && merge.change.removed.iter().any(dropped) {
-            return Err(Error::unsupported("a merge into main that drops a table")
-                .with_hint("Drop it on main, and unregister it."));
-        }
-        Ok(merge)
     }
 
     /// Publishes changes of rows on top of a branch's head.
@@ -763,21 +518,6 @@ fn resolve_plan(plan: Plan, choices: &[Choice]) -> Result<Changes> {
     Ok(Changes { rows: changes, schema: plan.schema, altered: plan.altered })
 }
 
-/// What makes one set of rows of another.
-fn between(before: &BTreeMap<Row, Row>, after: BTreeMap<Row, Row>) -> Vec<RowChange> {
-    let gone = before.iter().filter(|(key, _)| !after.contains_key(*key));
-    let mut changes: Vec<RowChange> = gone
-        .map(|(key, row)| RowChange { key: key.clone(), before: Some(row.clone()), after: None })
-        .collect();
-    for (key, row) in after {
-        let was = before.get(&key).cloned();
-        if was.as_ref() != Some(&row) {
-            changes.push(RowChange { key, before: was, after: Some(row) });
-        }
-    }
-    changes
-}
-
 /// Changes that follow others, as one.
 fn one_after_another(first: Vec<RowChange>, then: Vec<RowChange>) -> Vec<RowChange> {
     let mut all: BTreeMap<_, RowChange> = first.into_iter().map(|c| (c.key.clone(), c)).collect();
@@ -861,16 +601,6 @@ fn counts(changes: &Changes) -> String {
         (0, 0) => rows,
         (added, removed) => format!("{added} tables added, {removed} removed, {rows}"),
     }
-}
-
-/// Whether two sides changed a row both.
-fn meet(ours: &[RowChange], theirs: &[RowChange]) -> bool {
-    let keys: HashSet<_> = ours.iter().map(|c| &c.key).collect();
-    theirs.iter().any(|c| keys.contains(&c.key))
-}
-
-fn written_anew(table: &TableDef) -> Error {
-    Error::unsupported(format!("merging rows into table \"{}\", whose rows were written anew", table.name))
 }
 
 pub(super) fn no_merge(branch: &Branch) -> Error {

@@ -7,6 +7,7 @@ mod base;
 mod blame;
 mod branches;
 mod commit;
+mod comparing;
 mod conflicts;
 mod diff;
 mod drafts;

@@ -2,8 +2,9 @@
 
 use epoch_adapter::{Result, RowChange};
 
+use super::comparing::Compared;
 use super::merge::{Outcome, Sides, merge_row};
-use super::merging::{Compared, Relation};
+use super::merging::Relation;
 use super::{Checkout, PreviewedRow, PreviewedTable, Repository, Strategy};
 use crate::metadata::merges::WaitingMerge;
 

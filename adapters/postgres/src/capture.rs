@@ -95,7 +95,7 @@ fn of_partitions(table: &TableDef, partitioned: bool) -> String {
         return String::new();
     }
     format!(
-        "IF TG_OP <> 'UPDATE' THEN PERFORM set_config('epoch.b{id}s' || lower(left(TG_OP, 1)) || '_' || split_part(setting, '_', 2), '', true); END IF;
+        "IF TG_OP <> 'UPDATE' THEN PERFORM set_config('epoch.b{id}s' || lower(left(TG_OP, 1)) || '_' || split_part(epoch_v_setting, '_', 2), '', true); END IF;
     {}",
         still_ours(table, partitioned),
         id = table.id.0

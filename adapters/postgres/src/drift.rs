@@ -76,6 +76,9 @@ fn changed(table: &TableDef, row: &tokio_postgres::Row) -> Result<Option<String>
     if !row.try_get::<_, bool>(9).map_err(pg)? {
         return Ok(Some(format!("the key ({}) is no longer unique", table.schema.key_names().join(", "))));
     }
+    if row.try_get(10).map_err(pg)? {
+        return Ok(Some("a table inherits from it".to_owned()));
+    }
     row.try_get(4).map_err(pg)
 }
 

@@ -59,6 +59,7 @@ reported! {
     a_key_of_two_odd_columns: "CREATE TABLE t (\"a \"\"\\{,}\" int, b int, UNIQUE (b, \"a \"\"\\{,}\"), PRIMARY KEY (\"a \"\"\\{,}\", b))", "ALTER TABLE t ADD c int" => "column \"c\" was added";
     another_versions_layout: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout 0'" => "history has layout 0, this version works with layout 3";
     a_layout_from_before_they_had_numbers: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables'; DROP TABLE epoch.partition" => "history has an older layout, this version works with layout 3";
+    a_table_that_inherits_from_it: PLAIN, "CREATE TABLE child () INHERITS (t); INSERT INTO child VALUES (9, 'x', 9)" => "a table inherits from it";
     the_table_dropped: PLAIN, "DROP TABLE t" => "the table was dropped or renamed";
     the_table_renamed: PLAIN, "ALTER TABLE t RENAME TO u" => "the table was dropped or renamed";
     another_table_of_its_name: PLAIN, "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v varchar(10), n int)" => "trigger zz_epoch_delete of public.t is missing";
