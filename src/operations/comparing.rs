@@ -73,8 +73,17 @@ impl Repository {
                 let (table, of_ours, of_theirs) = match twins.get(&table.id) {
                     Some(twin) => {
                         let twin = self.table_by_id(*twin)?;
-                        let sides = [&base.commit, ours, theirs];
-                        let (ours, theirs) = self.changes_of_twins(sides, &table, &twin).await?;
+                        let commits = [&base.commit, ours, theirs];
+                        let (ours, theirs) = if self.state().are_versions(table.id, twin.id) {
+                            // Both were made from what the base has.
+                            let theirs = self.changes_between(&table, &base.commit, theirs).await?;
+                            if !theirs.is_empty() {
+                                self.check_not_written_anew(&twin, self.oldest(comparison.sides, &twin))?;
+                            }
+                            (self.changes_between(&twin, &base.commit, ours).await?, theirs)
+                        } else {
+                            self.changes_of_twins(commits, &table, &twin).await?
+                        };
                         (twin, ours, theirs)
                     }
                     None => {
