@@ -1,7 +1,7 @@
 -- The columns of a clone after a statement ran on it, in order: number, name, type, NOT NULL, whether it has the type
--- it had in {{old}}, whether the one it has now takes all values of that one, and of a new column the value that
+-- it had in the older one, whether the one it has now takes all values of that one, and of a new column the value that
 -- rows have that were there before, as an expression (NULL if it is worked out for each), and whether each has its own.
--- The clone began with the columns of {{old}}, numbered in their order.
+-- The clone began with the columns of the older one, numbered in their order.
 WITH old AS (
     SELECT row_number() OVER (ORDER BY a.attnum) AS n, a.atttypid, a.atttypmod, a.attcollation
     FROM pg_attribute a WHERE a.attrelid = {{old}}::regclass AND a.attnum > 0 AND NOT a.attisdropped),

@@ -1,4 +1,4 @@
--- The objects of one registered table. {id} is its registration, {base} the user's table.
+-- The objects of one registered table.
 
 -- The live rows of all branches: the base's own columns with its CHECKs, defaults, collations and
 -- generated columns, then the lineage and whether a copy-up put the row there.

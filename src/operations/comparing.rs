@@ -74,7 +74,8 @@ impl Repository {
                     Some(twin) => {
                         let twin = self.table_by_id(*twin)?;
                         let commits = [&base.commit, ours, theirs];
-                        let (ours, theirs) = if self.state().are_versions(table.id, twin.id) {
+                        let first = |id| self.state().first_version(id);
+                        let (ours, theirs) = if first(table.id) == first(twin.id) {
                             // Both were made from what the base has.
                             let theirs = self.changes_between(&table, &base.commit, theirs).await?;
                             if !theirs.is_empty() {
