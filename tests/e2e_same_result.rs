@@ -192,13 +192,17 @@ fn compare(how: How) {
     world.branch.main().exec("SELECT * FROM epoch_branch('b')");
     let mut problems = Vec::new();
     let mut count = 0;
+    let is_old = "SELECT current_setting('server_version_num')::int < 150000";
+    // PostgreSQL 14 has no MERGE: what is wrong with its columns is said before it is asked.
+    let unknown =
+        |sql: &str| sql.starts_with("MERGE INTO ticket") && world.plain.connect().one(is_old) == "t";
     for case in cases() {
         let mut plain = world.plain.connect();
         let mut main = world.main.main();
         let mut branch = world.branch.on("b");
         for line in &case.lines {
             let (mark, sql) = marked(line);
-            if how != How::Simple && sql.contains("COPY") {
+            if (how != How::Simple && sql.contains("COPY")) || unknown(sql) {
                 continue;
             }
             count += 1;
