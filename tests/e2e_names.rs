@@ -228,3 +228,19 @@ fn tables_are_not_made_under_another_role() {
     conn.exec("CREATE TABLE q1 (id int PRIMARY KEY)");
     direct.exec(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
+
+#[test]
+fn a_name_with_a_dollar_quote_ends_no_block() {
+    need_postgres!();
+    let fixture = setup();
+    let table = "\"z$epoch$; DROP TABLE public.h; --\"";
+    fixture
+        .direct()
+        .exec(&format!("CREATE TABLE {table} (id int PRIMARY KEY); INSERT INTO {table} VALUES (1)"));
+    fixture.main().exec("SELECT * FROM epoch_register('public.*')");
+    let mut conn = fixture.branch("c");
+    conn.exec(&format!("TRUNCATE {table}"));
+    assert_eq!(conn.one(&format!("SELECT count(*) FROM {table}")), "0");
+    assert_eq!(fixture.direct().one(&format!("SELECT count(*) FROM {table}")), "1");
+    main_is_whole(&fixture);
+}

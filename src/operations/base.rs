@@ -12,7 +12,7 @@ use super::merge::merge_table;
 use super::publish::SchemaChange;
 use super::resolve::Named;
 use super::rules::Rules;
-use super::{Repository, Strategy};
+use super::{Repository, Strategy, Tables};
 
 /// A state to compare with.
 pub(super) struct Base {
@@ -33,18 +33,25 @@ impl Base {
         !self.over.contains_key(&table)
     }
 
-    /// 0A000 if tables come or go in a merge that has several merge bases.
+    /// 0A000 if tables come or go, or ours (`there`) has another version of one, in a merge that has several merge
+    /// bases.
     pub(super) fn check_schema(
         &self,
         change: &SchemaChange,
         twins: &HashMap<TableId, TableId>,
+        there: &Tables,
     ) -> Result<()> {
-        let same = change.added.is_empty() && change.removed.is_empty() && twins.is_empty();
+        let same = change.added.is_empty()
+            && change.removed.is_empty()
+            && twins.is_empty()
+            && self.over.keys().all(|id| there.by_id.contains_key(id));
         if self.over.is_empty() || same {
             return Ok(());
         }
-        Err(Error::unsupported("a merge with several merge bases (criss-cross) that makes or drops tables")
-            .with_hint("Merge one of the two branches into a new branch of the other one's older head."))
+        Err(Error::unsupported(
+            "a merge with several merge bases (criss-cross) that makes, alters or drops tables",
+        )
+        .with_hint("Merge one of the two branches into a new branch of the other one's older head."))
     }
 
     /// Makes contested rows changes of both sides, from nothing.
@@ -69,8 +76,8 @@ fn take(changes: &mut Vec<RowChange>, key: &Row) -> Option<RowChange> {
     Some(changes.swap_remove(at))
 }
 
-/// First these changes, then those.
-fn compose(first: Vec<RowChange>, second: Vec<RowChange>) -> Vec<RowChange> {
+/// First these changes, then those, as one.
+pub(super) fn compose(first: Vec<RowChange>, second: Vec<RowChange>) -> Vec<RowChange> {
     let mut all: BTreeMap<Row, RowChange> = first.into_iter().map(|c| (c.key.clone(), c)).collect();
     for change in second {
         match all.get_mut(&change.key) {

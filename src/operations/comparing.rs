@@ -54,8 +54,8 @@ impl Repository {
         let tables = self.tables_since(base, theirs).await?;
         let SchemaMerge { change, twins, altered } =
             self.merge_schema(branch, [&base.commit, ours, theirs], [changed, &ids(&tables)]).await?;
-        base.check_schema(&change, &twins)?;
         let there = self.tables_of_ref(ours).await?;
+        base.check_schema(&change, &twins, &there)?;
         let newer_tables = &self.newer_tables(merge).await?;
         let sides =
             [self.tables_of_ref(&base.commit).await?, Arc::clone(&there), self.tables_of_ref(theirs).await?];

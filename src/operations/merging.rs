@@ -7,6 +7,7 @@ use epoch_adapter::{Error, LineageId, Result, RowChange, TableDef, TableId, Tabl
 use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 
+use super::base::compose;
 use super::conflicts::Choice;
 use super::merge::{RowConflict, TableMerge, merge_table};
 use super::publish::{After, Draft, Outcome, Part, Publication, Published, SchemaChange};
@@ -346,7 +347,7 @@ impl Repository {
         let def = self.table_by_id(table)?;
         let own: Vec<RowChange> = self.diff_between(&def, &views).await?.try_collect().await?;
         match rows.iter_mut().find(|(t, _)| t.id == table) {
-            Some((_, changes)) => *changes = one_after_another(own, std::mem::take(changes)),
+            Some((_, changes)) => *changes = compose(own, std::mem::take(changes)),
             None => rows.push((def, own)),
         }
         Ok(())
@@ -516,18 +517,6 @@ fn resolve_plan(plan: Plan, choices: &[Choice]) -> Result<Changes> {
         changes.push((table, rows));
     }
     Ok(Changes { rows: changes, schema: plan.schema, altered: plan.altered })
-}
-
-/// Changes that follow others, as one.
-fn one_after_another(first: Vec<RowChange>, then: Vec<RowChange>) -> Vec<RowChange> {
-    let mut all: BTreeMap<_, RowChange> = first.into_iter().map(|c| (c.key.clone(), c)).collect();
-    for change in then {
-        let before = all.remove(&change.key).map_or(change.before, |first| first.before);
-        if before != change.after {
-            all.insert(change.key.clone(), RowChange { before, ..change });
-        }
-    }
-    all.into_values().collect()
 }
 
 /// Groups changes by backend; tables without any are left out, except for those in `keep`.

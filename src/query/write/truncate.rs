@@ -54,9 +54,8 @@ pub(in crate::query) async fn tables(
     // anything is read, so that all that was committed is seen.
     let locks: Vec<String> = listed.iter().map(|table| overlay(table)).collect();
     // In a block, because the server takes no LOCK TABLE by itself outside of a transaction block.
-    rewriter
-        .prelude
-        .push(format!("DO $epoch$BEGIN LOCK TABLE {} IN EXCLUSIVE MODE; END$epoch$", locks.join(", ")));
+    let lock = format!("BEGIN LOCK TABLE {} IN EXCLUSIVE MODE; END", locks.join(", "));
+    rewriter.prelude.push(format!("DO {}", literal(&lock)));
     for table in listed {
         let layer = ctx.repository.writable(ctx.checkout, &table).await?;
         rewriter.prelude.push(copy_all(&table, layer));
