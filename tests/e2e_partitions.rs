@@ -196,6 +196,29 @@ fn a_changed_column_is_drift_until_it_is_changed_back() {
     assert_eq!(shop.direct().one("SELECT name FROM place WHERE id = 1"), "x");
 }
 
+/// Commits once failed with "relation does not exist" for ever, those of other tables too.
+#[test]
+fn a_table_dropped_with_uncommitted_rows_is_named_and_others_are_committed() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE u (id int PRIMARY KEY, v text); \
+         INSERT INTO t VALUES (1, 'a'); INSERT INTO u VALUES (1, 'a')",
+    );
+    let (mut main, mut branch) = (shop.main(), shop.branch("b"));
+    branch.exec("UPDATE t SET v = 'b'; UPDATE u SET v = 'b'");
+    main.exec("UPDATE t SET v = 'm'; UPDATE u SET v = 'm'");
+    main.exec("DROP TABLE t");
+    for conn in [&mut main, &mut branch] {
+        let error = conn.err("SELECT * FROM epoch_commit('all')");
+        assert_eq!(error.code(), "55000");
+        assert_eq!(error.message(), "table \"t\" was changed in a way that branches cannot follow");
+        assert_eq!(error.detail(), "The table was dropped or renamed.");
+        conn.exec("SELECT * FROM epoch_commit('-m', 'u', tables => ARRAY['u'])");
+    }
+    main.exec("SELECT * FROM epoch_unregister('t', '-f')");
+    branch.exec("UPDATE u SET v = 'c'; SELECT * FROM epoch_commit('again')");
+}
+
 /// A look holds for some seconds.
 fn wait_for_refusal(conn: &mut common::conn::Conn, sql: &str) -> common::PgError {
     for _ in 0..200 {

@@ -29,6 +29,8 @@ enum How {
     Simple,
     ExtendedText,
     ExtendedBinary,
+    /// As [`How::ExtendedText`], of statements that came before, so that the server has them already.
+    ExtendedKept,
 }
 
 /// A numbered case: statements that run in order on one connection, one per line.
@@ -61,6 +63,11 @@ fn extended_protocol_text() {
 #[test]
 fn extended_protocol_binary() {
     compare(How::ExtendedBinary);
+}
+
+#[test]
+fn extended_protocol_of_kept_statements() {
+    compare(How::ExtendedKept);
 }
 
 /// What a line's mark says of a branch; main is always compared whole.
@@ -160,6 +167,13 @@ fn fields(error: &PgError, _on_branch: bool) -> String {
 fn run(conn: &mut Conn, sql: &str, how: How) -> Vec<Message> {
     match how {
         How::Simple => conn.simple(sql).0,
+        How::ExtendedKept => {
+            for _ in 0..2 {
+                conn.send(&[conn::parse("", sql, &[]), conn::sync()]);
+                conn.reply();
+            }
+            run(conn, sql, How::ExtendedText)
+        }
         How::ExtendedText | How::ExtendedBinary => {
             let binary = how == How::ExtendedBinary;
             let messages = [
@@ -275,19 +289,23 @@ fn queries_that_come_again() {
             if mark != Mark::Same {
                 continue;
             }
-            for between in
-                ["SELECT 1", "DEALLOCATE ALL", "BEGIN; SELECT 1/0", "ROLLBACK", "DISCARD ALL", "SELECT 2"]
-            {
-                plain.simple(between);
-                branch.simple(between);
+            let between =
+                ["SELECT 1", "DEALLOCATE ALL", "BEGIN; SELECT 1/0", "ROLLBACK", "DISCARD ALL", "SELECT 2"];
+            for (between, how) in between.iter().flat_map(|b| [(b, How::Simple), (b, How::ExtendedText)]) {
+                if how == How::Simple {
+                    plain.simple(between);
+                    branch.simple(between);
+                }
                 count += 1;
-                let mut expected = comparable(&plain.simple(sql).0, true);
-                let mut got = comparable(&branch.simple(sql).0, true);
+                let mut expected = comparable(&run(&mut plain, sql, how), true);
+                let mut got = comparable(&run(&mut branch, sql, how), true);
+                without_acknowledgements(&mut expected);
+                without_acknowledgements(&mut got);
                 sort_rows(&mut expected);
                 sort_rows(&mut got);
                 if expected != got {
                     problems.push(format!(
-                        "[{}] after {between}: {sql}\n{}",
+                        "[{}] {how:?} after {between}: {sql}\n{}",
                         case.name,
                         first_difference(&expected, &got)
                     ));

@@ -397,3 +397,66 @@ async fn an_error_at_commit_takes_the_place_of_the_tag_of_a_kept_write() {
     }
     proxy.end().await;
 }
+
+/// Drivers that prepare nothing send a Parse of the same text each time. It is planned once.
+#[tokio::test]
+async fn unnamed_statements_that_come_again_are_planned_once() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let mut raw = Raw::open(&proxy.address.to_string(), "tester", "shop/dev").await;
+    let read = |id: &str| {
+        [
+            parse("", "SELECT age FROM users WHERE id = $1"),
+            describe(b'S', ""),
+            bind("", "", &[id]),
+            execute("", 0),
+            sync(),
+        ]
+    };
+    let write = |age: &str, id: &str| {
+        [
+            parse("", "UPDATE users SET age = $1 WHERE id = $2"),
+            bind("", "", &[age, id]),
+            execute("", 0),
+            sync(),
+        ]
+    };
+    for id in ["3", "4", "5", "6"] {
+        raw.send(&read(id)).await;
+        let reply = raw.until(b'Z').await;
+        assert_eq!(shape(&reply), "1tT2DCZ");
+        assert_eq!(cell(&reply), id);
+        raw.send(&write(&format!("1{id}"), id)).await;
+        assert_eq!(shape(&raw.until(b'Z').await), "12CZ");
+    }
+    raw.send(&[query("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%users%' AND name LIKE 'epoch_prepared_%' AND generic_plans + custom_plans >= 2")]).await;
+    assert_eq!(cell(&raw.until(b'Z').await), "3", "the query, the update, and what copies rows up for it");
+    // In one batch, closed in between, and under another meaning of the name.
+    let batch: Vec<_> =
+        ["3", "4"].iter().flat_map(|id| read(id).into_iter().take(4)).chain([sync()]).collect();
+    raw.send(&batch).await;
+    assert_eq!(shape(&raw.until(b'Z').await), "1tT2DC1tT2DCZ");
+    raw.send(&[
+        parse("", "SELECT age FROM users WHERE id = $1"),
+        close(b'S', ""),
+        bind("", "", &["3"]),
+        sync(),
+    ])
+    .await;
+    let reply = raw.until(b'Z').await;
+    assert_eq!((shape(&reply).as_str(), sqlstate(&reply).as_deref()), ("13EZ", Some("26000")));
+    raw.send(&[parse("", "SELECT age FROM users WHERE id = $1"), sync(), query("DEALLOCATE ALL")]).await;
+    raw.until(b'Z').await;
+    raw.until(b'Z').await;
+    raw.send(&[bind("", "", &["3"]), execute("", 0), sync()]).await;
+    assert_eq!(shape(&raw.until(b'Z').await), "2DCZ");
+    raw.send(&[query("CREATE TEMP TABLE users (id int, age int)")]).await;
+    raw.until(b'Z').await;
+    raw.send(&read("3")).await;
+    assert_eq!(shape(&raw.until(b'Z').await), "1tT2CZ");
+    raw.send(&[query("DROP TABLE pg_temp.users")]).await;
+    raw.until(b'Z').await;
+    raw.send(&read("3")).await;
+    assert_eq!(cell(&raw.until(b'Z').await), "13");
+    proxy.end().await;
+}

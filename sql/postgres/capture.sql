@@ -2,11 +2,12 @@
 --
 -- The true before-image of a key in a transaction is the one of the statement that *started* first,
 -- but AFTER triggers of nested statements (a user's trigger that writes the same table) fire before
--- those of the outer one. So a BEFORE trigger notes in a setting where in the sequence the statement
--- starts; it is done in the WHEN condition, which costs a fraction of a call. If nothing was numbered
--- since, nothing was nested and the image is just inserted; else what nested statements noted for
--- the same keys gives way. Images of one key by several transactions are ordered by the sequence,
--- because the row lock (or the unique index) orders the transactions.
+-- those of the outer one. So a BEFORE trigger notes in a setting how many marks and captures the transaction has
+-- seen (epoch.marks), and where the write-ahead log is; it is done in the WHEN condition, which costs a
+-- fraction of a call. If nothing was counted since, nothing was nested and the image is just inserted; else
+-- what nested statements noted for the same keys gives way. Images are ordered by where in the log they
+-- were written: those of one key by several transactions because the row lock (or the unique index) orders
+-- the transactions. (Not by a sequence: the user's lastval() would show it.)
 --
 -- The last image of a key tells whether this transaction has one: the row lock keeps others out.
 -- Without enable_seqscan = off, a plan made while the history is empty reads all of it for every row.
@@ -16,17 +17,18 @@ DECLARE
     epoch_v_depth int := pg_trigger_depth();
     epoch_v_setting text := 'epoch.' || TG_ARGV[0] || '_' || (epoch_v_depth - 1);
     epoch_v_mark text := current_setting(epoch_v_setting, true);
+    epoch_v_count int8 := coalesce(nullif(current_setting('epoch.marks', true), ''), '0');
 BEGIN
     IF epoch_v_mark IS NULL OR epoch_v_mark = '' THEN -- queued by a cascade: noted one level deeper
         epoch_v_setting := 'epoch.' || TG_ARGV[0] || '_' || epoch_v_depth;
-        epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), currval('epoch.seq')::text);
+        epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), epoch_v_count || ' 0/0');
     END IF;
-    PERFORM set_config(epoch_v_setting, '', true);
+    PERFORM set_config(epoch_v_setting, '', true), set_config('epoch.marks', (epoch_v_count + 1)::text, true);
     {{partitions}}
-    IF currval('epoch.seq') > epoch_v_mark::int8 THEN
+    IF epoch_v_count > split_part(epoch_v_mark, ' ', 1)::int8 THEN
         DELETE FROM {{history}} h USING {{rows_old}} o
         WHERE h.epoch_lineage = {{lineage_o}} AND {{match_o}} AND h.epoch_to = 9223372036854775807
-            AND h.epoch_seq > epoch_v_mark::int8 AND h.epoch_xid = pg_current_xact_id()
+            AND h.epoch_seq >= split_part(epoch_v_mark, ' ', 2)::pg_lsn AND h.epoch_xid = pg_current_xact_id()
             AND (h.epoch_depth > epoch_v_depth OR (h.epoch_depth = epoch_v_depth AND NOT h.epoch_existed));
     END IF;
     INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed)
@@ -56,17 +58,18 @@ DECLARE
     epoch_v_depth int := pg_trigger_depth();
     epoch_v_setting text := 'epoch.' || TG_ARGV[0] || '_' || (epoch_v_depth - 1);
     epoch_v_mark text := current_setting(epoch_v_setting, true);
+    epoch_v_count int8 := coalesce(nullif(current_setting('epoch.marks', true), ''), '0');
 BEGIN
     IF epoch_v_mark IS NULL OR epoch_v_mark = '' THEN
         epoch_v_setting := 'epoch.' || TG_ARGV[0] || '_' || epoch_v_depth;
-        epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), currval('epoch.seq')::text);
+        epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), epoch_v_count || ' 0/0');
     END IF;
-    PERFORM set_config(epoch_v_setting, '', true);
+    PERFORM set_config(epoch_v_setting, '', true), set_config('epoch.marks', (epoch_v_count + 1)::text, true);
     {{partitions}}
-    IF currval('epoch.seq') > epoch_v_mark::int8 THEN
+    IF epoch_v_count > split_part(epoch_v_mark, ' ', 1)::int8 THEN
         DELETE FROM {{history}} h USING {{rows_new}} n
         WHERE {{own_n}} AND h.epoch_lineage = {{lineage_n}} AND {{match_n}} AND h.epoch_to = 9223372036854775807
-            AND h.epoch_seq > epoch_v_mark::int8 AND h.epoch_xid = pg_current_xact_id() AND h.epoch_depth > epoch_v_depth;
+            AND h.epoch_seq >= split_part(epoch_v_mark, ' ', 2)::pg_lsn AND h.epoch_xid = pg_current_xact_id() AND h.epoch_depth > epoch_v_depth;
     END IF;
     INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed)
     SELECT {{lineage_n}}, {{key_n}}, false FROM {{rows_new}} n

@@ -3,6 +3,10 @@ CREATE SCHEMA epoch;
 -- The number is layout.rs's, and is looked at before anything else of ours is.
 COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout {{layout}}';
 
+-- The repository whose tables these are.
+CREATE TABLE epoch.repository (id text NOT NULL);
+INSERT INTO epoch.repository SELECT current_setting('epoch.repository') WHERE current_setting('epoch.repository', true) <> '';
+
 -- Branch lineages that hold rows here, and the ordinal of main below them. Main (1) isn't listed.
 CREATE TABLE epoch.lineage (id int8 PRIMARY KEY, base int8 NOT NULL);
 -- Versioned tables by registration.
@@ -19,10 +23,6 @@ CREATE TABLE epoch.replaced (lineage int8, table_id int8, at timestamptz NOT NUL
 -- Operations that took place: makes a repeated seal return the first one's result.
 CREATE TABLE epoch.seal (operation text PRIMARY KEY, lineage int8 NOT NULL, ordinal int8 NOT NULL, result jsonb NOT NULL,
     UNIQUE (lineage, ordinal));
-
--- Orders before-images, and marks where statements start (see capture.sql).
-CREATE SEQUENCE epoch.seq;
-GRANT USAGE ON SEQUENCE epoch.seq TO PUBLIC;
 
 -- The function of triggers whose WHEN condition does all the work.
 CREATE FUNCTION epoch.nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;

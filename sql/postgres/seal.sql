@@ -3,17 +3,17 @@
 -- isn't part of this, else the row as it stands. What didn't change on balance is forgotten.
 WITH done AS (
     DELETE FROM {{history}} h
-    WHERE h.epoch_lineage = {{lineage}} AND h.epoch_to = 9223372036854775807 AND h.epoch_seq > 0
+    WHERE h.epoch_lineage = {{lineage}} AND h.epoch_to = 9223372036854775807 AND h.epoch_seq >= '0/0'
         AND (pg_visible_in_snapshot(h.epoch_xid, '{{snapshot}}') OR h.epoch_xid = pg_current_xact_id()) {{own}}
     RETURNING h.*),
 -- Usually there is none of these, and then nothing has to be looked up per row.
 in_flight AS (
     SELECT EXISTS (SELECT FROM {{history}} x
-        WHERE x.epoch_lineage = {{lineage}} AND x.epoch_to = 9223372036854775807 AND x.epoch_seq > 0
+        WHERE x.epoch_lineage = {{lineage}} AND x.epoch_to = 9223372036854775807 AND x.epoch_seq >= '0/0'
             AND NOT (pg_visible_in_snapshot(x.epoch_xid, '{{snapshot}}') OR x.epoch_xid = pg_current_xact_id())) AS there),
 published AS (
     SELECT EXISTS (SELECT FROM {{line}} x
-        WHERE x.epoch_lineage = {{lineage}} AND x.epoch_to < 9223372036854775807 AND x.epoch_seq > 0) AS there),
+        WHERE x.epoch_lineage = {{lineage}} AND x.epoch_to < 9223372036854775807 AND x.epoch_seq >= '0/0') AS there),
 first AS (SELECT DISTINCT ON ({{key_h}}) h.* FROM done h ORDER BY {{key_h}}, h.epoch_seq),
 compared AS (
     SELECT f.*, coalesce(l.epoch_existed, b.epoch_there, false) AS epoch_exists, {{after}}

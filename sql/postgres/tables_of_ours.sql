@@ -6,7 +6,7 @@ CREATE SCHEMA IF NOT EXISTS {{overlay_schema}};
 CREATE TABLE {{history}} AS SELECT NULL::int8 AS epoch_lineage, {{typed_columns}} FROM {{base}} b WITH NO DATA;
 ALTER TABLE {{history}}
     ADD epoch_existed bool NOT NULL,
-    ADD epoch_seq int8 NOT NULL DEFAULT nextval('epoch.seq'),
+    ADD epoch_seq pg_lsn NOT NULL DEFAULT pg_current_wal_insert_lsn(),
     ADD epoch_xid xid8 DEFAULT pg_current_xact_id(),
     ADD epoch_from int8 NOT NULL DEFAULT 9223372036854775807,
     ADD epoch_to int8 NOT NULL DEFAULT 9223372036854775807,
@@ -17,7 +17,7 @@ CREATE UNIQUE INDEX ON {{history}} (epoch_lineage, {{key}}, epoch_to, epoch_seq)
 -- Finds keys that changed in a stretch of history, and pending work. The condition is always true; a
 -- query that wants this index repeats it. Lookups by key don't, so that no plan made while the
 -- history is empty, when all indexes look alike, can take this one for them.
-CREATE INDEX ON {{history}} (epoch_lineage, epoch_to) WHERE epoch_seq > 0;
+CREATE INDEX ON {{history}} (epoch_lineage, epoch_to) WHERE epoch_seq >= '0/0';
 
 CREATE TABLE {{mask}} AS SELECT NULL::int8 AS epoch_lineage, {{typed_key}} FROM {{base}} b WITH NO DATA;
 {{mask_pages}}

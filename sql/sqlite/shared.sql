@@ -1,6 +1,9 @@
 -- What Horizon Epoch keeps once per SQLite file, beside the tables of each registration.
 -- Everything is removed when the last table is unregistered.
 
+-- The repository whose tables these are.
+CREATE TABLE IF NOT EXISTS epoch_repository (id TEXT NOT NULL);
+
 -- The registered tables; `definition` is our description of the table as JSON. `last_key` is the
 -- largest integer key that any branch has handed out or taken (rowid tables only).
 CREATE TABLE IF NOT EXISTS epoch_registered (

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::datatypes::DataType;
-use epoch_adapter::{BackendKind, Row, TableDef, Value};
+use epoch_adapter::{Row, TableDef, Value};
 
 use super::args::{Arg, Parsed};
 use super::{Outcome, Rows, Session, columns, text};
@@ -111,55 +110,7 @@ fn value(session: &Session<'_>, args: &Parsed, table: Option<&str>, column: Opti
         Some(Arg::Null) => Ok(Value::Null),
         Some(_) => {
             let text = args.required("value")?;
-            typed(table.location.kind, &column.data_type, &text).ok_or_else(|| {
-                Error::new(
-                    sqlstate::INVALID_TEXT_REPRESENTATION,
-                    format!("invalid input syntax for type {}: \"{text}\"", column.pg_type),
-                )
-            })
+            text::typed(table.location.kind, column, &text)
         }
-    }
-}
-
-fn typed(kind: BackendKind, ty: &DataType, text: &str) -> Option<Value> {
-    // PostgreSQL values travel as text; the server itself checks them.
-    if kind == BackendKind::PostgreSql {
-        return Some(Value::Text(text.to_owned()));
-    }
-    match ty {
-        DataType::Boolean => match text {
-            "true" | "t" | "1" => Some(Value::Int(1)),
-            "false" | "f" | "0" => Some(Value::Int(0)),
-            _ => None,
-        },
-        ty if ty.is_integer() => text.parse().ok().map(Value::Int),
-        ty if ty.is_floating() => text.parse().ok().map(Value::Real),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
-            unhex(text.strip_prefix("\\x")?).map(Value::Blob)
-        }
-        _ => Some(Value::Text(text.to_owned())),
-    }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
-    let pairs = digits.chunks_exact(2);
-    pairs.remainder().is_empty().then(|| pairs.map(|pair| pair.iter().fold(0, |a, d| a * 16 + d)).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_take_the_form_of_their_backend() {
-        let sqlite = |ty, text| typed(BackendKind::Sqlite, &ty, text);
-        assert_eq!(sqlite(DataType::Int64, "5"), Some(Value::Int(5)));
-        assert_eq!(sqlite(DataType::Int64, "five"), None);
-        assert_eq!(sqlite(DataType::Float64, "1.5"), Some(Value::Real(1.5)));
-        assert_eq!(sqlite(DataType::Binary, "\\x0aFF"), Some(Value::Blob(vec![10, 255])));
-        assert_eq!(sqlite(DataType::Binary, "\\x0"), None);
-        assert_eq!(sqlite(DataType::Utf8, "5"), Some(Value::Text("5".into())));
-        assert_eq!(typed(BackendKind::PostgreSql, &DataType::Int64, "5"), Some(Value::Text("5".into())));
     }
 }

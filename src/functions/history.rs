@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use epoch_adapter::{Error, TableDef};
+use epoch_adapter::{Error, Row, TableDef};
 use sha2::{Digest, Sha256};
 
 use super::args::Parsed;
@@ -23,9 +23,17 @@ pub(super) async fn history(session: &Session<'_>, args: &Parsed) -> Result<Rows
             key.len()
         )));
     }
+    let key = key.map(|texts| key_of(&table, texts)).transpose()?;
     let spec = args.text("ref");
-    let found = session.repository.row_history(session.checkout, &table, key, spec.as_deref()).await?;
+    let repository = session.repository;
+    let found = repository.row_history(session.checkout, &table, key.as_ref(), spec.as_deref()).await?;
     Ok(found.iter().map(|version| version_row(&table, version)).collect())
+}
+
+/// A key in the form in which the table's backend keeps it.
+fn key_of(table: &TableDef, texts: &[String]) -> Result<Row> {
+    let typed = |(column, text): (_, &String)| text::typed(table.location.kind, column, text);
+    table.schema.key_columns().zip(texts).map(typed).collect()
 }
 
 /// The row as the commit left it; of one that it removed, as it was before.

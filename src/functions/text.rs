@@ -1,7 +1,8 @@
 //! PostgreSQL's text forms of the values in our results.
 
+use arrow::datatypes::DataType;
 use chrono::{DateTime, Utc};
-use epoch_adapter::{Column, Row, TableSchema, Value};
+use epoch_adapter::{BackendKind, Column, Error, Result, Row, TableSchema, Value, sqlstate};
 
 /// `timestamp with time zone`, in UTC.
 pub(super) fn timestamp(at: DateTime<Utc>) -> String {
@@ -97,6 +98,40 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// A user's value in the form in which a backend keeps the column; 22P02 if it isn't one.
+pub(super) fn typed(kind: BackendKind, column: &Column, text: &str) -> Result<Value> {
+    parsed(kind, &column.data_type, text).ok_or_else(|| {
+        let message = format!("invalid input syntax for type {}: \"{text}\"", column.pg_type);
+        Error::new(sqlstate::INVALID_TEXT_REPRESENTATION, message)
+    })
+}
+
+fn parsed(kind: BackendKind, ty: &DataType, text: &str) -> Option<Value> {
+    // PostgreSQL values travel as text; the server itself checks them.
+    if kind == BackendKind::PostgreSql {
+        return Some(Value::Text(text.to_owned()));
+    }
+    match ty {
+        DataType::Boolean => match text {
+            "true" | "t" | "1" => Some(Value::Int(1)),
+            "false" | "f" | "0" => Some(Value::Int(0)),
+            _ => None,
+        },
+        ty if ty.is_integer() => text.parse().ok().map(Value::Int),
+        ty if ty.is_floating() => text.parse().ok().map(Value::Real),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            unhex(text.strip_prefix("\\x")?).map(Value::Blob)
+        }
+        _ => Some(Value::Text(text.to_owned())),
+    }
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).map(|d| d as u8)).collect::<Option<_>>()?;
+    let pairs = digits.chunks_exact(2);
+    pairs.remainder().is_empty().then(|| pairs.map(|pair| pair.iter().fold(0, |a, d| a * 16 + d)).collect())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -154,5 +189,17 @@ mod tests {
         let at = |text: &str| timestamp(text.parse().unwrap());
         assert_eq!(at("2026-11-01T12:00:00Z"), "2026-11-01 12:00:00+00");
         assert_eq!(at("2026-11-01T12:00:10.250Z"), "2026-11-01 12:00:10.25+00");
+    }
+
+    #[test]
+    fn values_take_the_form_of_their_backend() {
+        let sqlite = |ty, text| parsed(BackendKind::Sqlite, &ty, text);
+        assert_eq!(sqlite(DataType::Int64, "5"), Some(Value::Int(5)));
+        assert_eq!(sqlite(DataType::Int64, "five"), None);
+        assert_eq!(sqlite(DataType::Float64, "1.5"), Some(Value::Real(1.5)));
+        assert_eq!(sqlite(DataType::Binary, "\\x0aFF"), Some(Value::Blob(vec![10, 255])));
+        assert_eq!(sqlite(DataType::Binary, "\\x0"), None);
+        assert_eq!(sqlite(DataType::Utf8, "5"), Some(Value::Text("5".into())));
+        assert_eq!(parsed(BackendKind::PostgreSql, &DataType::Int64, "5"), Some(Value::Text("5".into())));
     }
 }

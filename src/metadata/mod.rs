@@ -70,6 +70,15 @@ impl Store {
         Ok(store)
     }
 
+    /// What no other repository is called: when this one was made, in microseconds since 1970.
+    pub async fn identity(&self) -> Result<String> {
+        let mut tx = self.read().await?;
+        let row = tx.first("SELECT created FROM repository WHERE id = 1", &[]).await?;
+        tx.commit().await?;
+        let created = row.ok_or_else(|| Error::internal("the metadata store has no repository"))?.int(0)?;
+        Ok(created.to_string())
+    }
+
     /// Begins a transaction that writes.
     pub async fn write(&self) -> Result<Tx> {
         self.begin(true).await

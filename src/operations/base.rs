@@ -13,6 +13,7 @@ use super::publish::SchemaChange;
 use super::resolve::Named;
 use super::rules::Rules;
 use super::{Repository, Strategy, Tables};
+use crate::metadata::rules::ColumnRule;
 
 /// A state to compare with.
 pub(super) struct Base {
@@ -95,13 +96,18 @@ fn reversed(changes: &[RowChange]) -> Vec<RowChange> {
 }
 
 impl Repository {
-    /// The base that merge bases (hashes, with spaces between) make.
-    pub(super) fn base_of<'a>(&'a self, bases: &'a str) -> BoxFuture<'a, Result<Base>> {
+    /// The base that merge bases (hashes, with spaces between) make, merged by the rules of columns. (Not by
+    /// `latest`: between bases there is no later one.)
+    pub(super) fn base_of<'a>(
+        &'a self,
+        bases: &'a str,
+        rules: &'a [ColumnRule],
+    ) -> BoxFuture<'a, Result<Base>> {
         async move {
             let mut bases = bases.split(' ');
             let mut base = Base::plain(bases.next().unwrap_or_default());
             for other in bases {
-                base = self.merged_base(base, other).await?;
+                base = self.merged_base(base, other, rules).await?;
             }
             Ok(base)
         }
@@ -109,7 +115,7 @@ impl Repository {
     }
 
     /// A base merged with one more commit.
-    async fn merged_base(&self, mut base: Base, other: &str) -> Result<Base> {
+    async fn merged_base(&self, mut base: Base, other: &str, rules: &[ColumnRule]) -> Result<Base> {
         let hash = base.commit.hash().to_owned();
         let below = self
             .with_graph(|graph| {
@@ -120,14 +126,15 @@ impl Repository {
                 Ok(bases.iter().map(|&i| graph.hash(i).to_owned()).collect::<Vec<_>>().join(" "))
             })
             .await?;
-        let (below, other) = (self.base_of(&below).await?, Named::Commit(other.to_owned()));
+        let (below, other) = (self.base_of(&below, rules).await?, Named::Commit(other.to_owned()));
         for table in self.tables_since(&below, &other).await? {
             let commit = base.commit.clone();
             let over = base.over.remove(&table.id).unwrap_or_default();
             let mut ours = compose(self.changes_since(&below, &commit, &table).await?, over.clone());
             let mut theirs = self.changes_since(&below, &other, &table).await?;
             below.contest(table.id, &mut ours, &mut theirs);
-            let merged = merge_table(&table.schema, Strategy::Field, &Rules::default(), ours, theirs);
+            let rules = Rules::of_bases(&table, rules);
+            let merged = merge_table(&table.schema, Strategy::Field, &rules, ours, theirs);
             base.contested.extend(merged.conflicts.into_iter().map(|c| (table.id, c.key)));
             base.over.insert(table.id, compose(over, merged.changes));
         }

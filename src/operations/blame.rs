@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use epoch_adapter::{Error, Result, Row, RowChange, TableDef};
+use epoch_adapter::{At, Error, LineageId, Ordinal, Result, Row, RowChange, Segment, TableDef, Value};
+use futures::TryStreamExt;
 
 use super::resolve::Named;
 use super::{Checkout, CommitSummary, Repository, RowVersion};
@@ -21,6 +22,26 @@ struct Ancestor {
     parents: Vec<String>,
     /// Whether the table differs from the first parent's.
     changed: bool,
+}
+
+/// A key that history is asked of.
+struct OneKey<'a> {
+    key: &'a Row,
+    /// Where it was changed, if that is known.
+    changed: Option<HashSet<(LineageId, Ordinal)>>,
+}
+
+impl OneKey<'_> {
+    fn may_be_in(&self, segments: &[Segment]) -> bool {
+        let Some(changed) = &self.changed else { return true };
+        segments.iter().any(|s| {
+            let upto = match s.upto {
+                At::Working => return true,
+                At::Ordinal(ordinal) => ordinal,
+            };
+            changed.iter().any(|(lineage, at)| *lineage == s.lineage && (s.after + 1..=upto).contains(at))
+        })
+    }
 }
 
 /// The rows that are as a commit shows them. Each row is open at one commit at a time.
@@ -69,16 +90,18 @@ impl Repository {
         &self,
         checkout: &Checkout,
         table: &TableDef,
-        key: Option<&[String]>,
+        key: Option<&Row>,
         spec: Option<&str>,
     ) -> Result<Vec<RowVersion>> {
         self.refresh().await?;
         let head = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?.hash().to_owned();
+        let only = match key {
+            Some(key) => Some(self.key_of(table, key).await?),
+            None => None,
+        };
         let mut history = Vec::new();
         for candidate in self.changers(&head, table).await? {
-            let changes = self.own_changes(&candidate, table).await?;
-            let wanted = |c: &RowChange| key.is_none_or(|key| is_key(&c.key, key));
-            let mut changes: Vec<_> = changes.into_iter().filter(wanted).collect();
+            let mut changes = self.own_changes(&candidate, table, only.as_ref()).await?;
             if changes.is_empty() {
                 continue;
             }
@@ -162,11 +185,20 @@ impl Repository {
     }
 
     /// What differs from all parents.
-    async fn own_changes(&self, commit: &Candidate, table: &TableDef) -> Result<Vec<RowChange>> {
+    async fn own_changes(
+        &self,
+        commit: &Candidate,
+        table: &TableDef,
+        only: Option<&OneKey<'_>>,
+    ) -> Result<Vec<RowChange>> {
         let to = Named::Commit(commit.hash.clone());
         let mut own: Option<Vec<RowChange>> = None;
         for parent in &commit.parents {
-            let changes = self.changes_between(table, &Named::Commit(parent.clone()), &to).await?;
+            let from = Named::Commit(parent.clone());
+            let changes = match only {
+                Some(only) => self.change_of_key(table, only, &from, &to).await?,
+                None => self.changes_between(table, &from, &to).await?,
+            };
             own = Some(match own {
                 None => changes,
                 Some(known) => {
@@ -179,6 +211,42 @@ impl Repository {
             }
         }
         Ok(own.unwrap_or_default())
+    }
+
+    async fn key_of<'a>(&self, table: &TableDef, key: &'a Row) -> Result<OneKey<'a>> {
+        let lineages = {
+            let state = self.state();
+            // Of versions of a table each has a history of its own.
+            (!state.has_made()).then(|| state.holders(table.id))
+        };
+        let changed = match lineages {
+            Some(lineages) => {
+                let backend = self.inner.backends.require(&table.location.backend)?;
+                Some(backend.changes_of_key(table, key, &lineages).await?.into_iter().collect())
+            }
+            None => None,
+        };
+        Ok(OneKey { key, changed })
+    }
+
+    /// What differs between two commits, of one key.
+    async fn change_of_key(
+        &self,
+        table: &TableDef,
+        only: &OneKey<'_>,
+        from: &Named,
+        to: &Named,
+    ) -> Result<Vec<RowChange>> {
+        let views = self.views_between(from, to, table).await?;
+        if !only.may_be_in(&views.segments) {
+            return Ok(Vec::new());
+        }
+        let changes = self.diff_of(table, &views, Some(only.key)).await?;
+        let mut changes: Vec<_> = changes.try_collect().await?;
+        if views.versions.is_some() {
+            changes.retain(|c| same_texts(&c.key, only.key));
+        }
+        Ok(changes)
     }
 
     /// What differs between main, with what is uncommitted there, and a checkout.
@@ -202,7 +270,6 @@ impl Repository {
     }
 }
 
-/// Whether a key's columns have these texts.
-fn is_key(key: &Row, texts: &[String]) -> bool {
-    key.len() == texts.len() && key.iter().zip(texts).all(|(v, t)| v.to_text().as_deref() == Some(t))
+fn same_texts(a: &Row, b: &Row) -> bool {
+    a.iter().map(Value::to_text).eq(b.iter().map(Value::to_text))
 }

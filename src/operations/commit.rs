@@ -98,7 +98,7 @@ impl Repository {
     /// one was known to have work must not be cut in half.
     async fn commit_parts(&self, branch: &Branch, only: &[TableId]) -> Result<Vec<Part>> {
         let wanted = |id: &TableId| only.is_empty() || only.contains(id);
-        let pending = self.pending(branch).await?;
+        let pending = self.pending_of(branch, |id| wanted(&id)).await?;
         let layer = self.state().layer(branch.lineage)?;
         let parts = self.tables_by_backend(layer).into_iter().filter_map(|(backend, tables)| {
             let tables: Vec<_> = tables.iter().map(|t| t.id).filter(wanted).collect();

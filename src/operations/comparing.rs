@@ -47,7 +47,7 @@ impl Repository {
         merge: &WaitingMerge,
         rules: &[ColumnRule],
     ) -> Result<(Vec<Compared>, SchemaChange, HashMap<TableId, TableId>)> {
-        let base = &self.base_of(&merge.base).await?;
+        let base = &self.base_of(&merge.base, rules).await?;
         let (ours, theirs) = (&Named::Commit(merge.ours.clone()), &Named::Commit(merge.theirs.clone()));
         let ids = |tables: &[Arc<TableDef>]| tables.iter().map(|t| t.id).collect::<HashSet<TableId>>();
         let changed = &ids(&self.tables_since(base, ours).await?);

@@ -99,9 +99,14 @@ impl Repository {
         let choices = self.choices(&branch).await?;
         choices
             .into_iter()
-            .filter(|c| wanted.is_none_or(|w| w == c.table))
+            .filter(|c| wanted.is_none_or(|w| self.is_of(c, w)))
             .map(|c| self.describe_conflict(c))
             .collect()
+    }
+
+    /// Whether a conflict is one of a table, in whatever version the merge makes of it.
+    fn is_of(&self, choice: &Choice, table: TableId) -> bool {
+        choice.table == table || self.state().are_versions(choice.table, table)
     }
 
     fn describe_conflict(&self, choice: Choice) -> Result<Conflict> {
@@ -161,7 +166,7 @@ impl Repository {
         let (mut matched, mut resolved) = (false, 0);
         for choice in &mut choices {
             let def = self.table_by_id(choice.table)?;
-            if table.is_some_and(|t| t != choice.table) || !key_matches(choice, resolution) {
+            if table.is_some_and(|t| !self.is_of(choice, t)) || !key_matches(choice, resolution) {
                 continue;
             }
             let was = choice.resolved;

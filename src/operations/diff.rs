@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, ChangeStream, Error, Layer, LineageId, Result, RowChange, TableDef, TableId, TableStats, sqlstate,
+    At, ChangeStream, Error, Layer, LineageId, Result, Row, RowChange, TableDef, TableId, TableStats,
+    sqlstate,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
@@ -228,6 +229,16 @@ impl Repository {
     }
 
     pub(super) async fn diff_between(&self, table: &TableDef, views: &DiffViews) -> Result<ChangeStream> {
+        self.diff_of(table, views, None).await
+    }
+
+    /// As [`Repository::diff_between`]; of tables that have no versions, only whether the row of a key differs.
+    pub(super) async fn diff_of(
+        &self,
+        table: &TableDef,
+        views: &DiffViews,
+        only: Option<&Row>,
+    ) -> Result<ChangeStream> {
         if views.is_same() {
             return Ok(stream::empty().boxed());
         }
@@ -236,7 +247,7 @@ impl Repository {
         if let Some(pair) = &views.versions {
             return backend.diff_versions(pair).await;
         }
-        backend.diff(table, &views.from, &views.to, &views.segments).await
+        backend.diff(table, &views.from, &views.to, &views.segments, only).await
     }
 
     pub(super) async fn stats_between(
@@ -346,7 +357,10 @@ impl Repository {
         let asked = groups.into_iter().map(|(backend, tables)| async move {
             self.inner.backends.require(&backend)?.pending(&tables, layer).await
         });
-        let found = futures::future::try_join_all(asked).await?;
+        let found = match futures::future::try_join_all(asked).await {
+            Ok(found) => found,
+            Err(error) => return Err(self.or_drift(error).await),
+        };
         Ok(found.into_iter().flatten().filter(|(_, stats)| stats.rows() > 0).collect())
     }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use epoch_adapter::{Error, Result, TableDef, TableId};
+use epoch_adapter::{Error, Result, TableDef, TableId, sqlstate};
 
 use super::Repository;
 
@@ -52,6 +52,17 @@ impl Repository {
             all.extend(self.look(backend.name()).await?);
         }
         Ok(all)
+    }
+
+    /// In the place of a backend's error that a table is missing: that it was dropped past the repository.
+    pub(super) async fn or_drift(&self, error: Error) -> Error {
+        if error.code() != sqlstate::UNDEFINED_TABLE {
+            return error;
+        }
+        let Ok(drifted) = self.drifted().await else { return error };
+        let tables = self.tables().sorted();
+        let found = tables.iter().find_map(|t| drifted.get(&t.id).map(|reason| (t, reason)));
+        found.map_or(error, |(table, reason)| Error::drifted(&table.name.to_string(), reason))
     }
 
     async fn look(&self, backend: &str) -> Result<HashMap<TableId, String>> {

@@ -137,13 +137,19 @@ impl Repository {
             let verb = Remembered::of(&waiting)?.sequence.map_or(Verb::Merge, |s| s.verb);
             return Err(verb.waits(branch));
         }
-        if !self.state().pending_tables(branch.lineage).is_empty() {
-            let message =
-                format!("branch \"{}\" has made or dropped tables that are not committed", branch.name);
-            return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-                .with_hint("Commit them first."));
-        }
+        self.check_no_definitions(branch)?;
         self.check_not_softly_reset(branch).await
+    }
+
+    /// 55000 if tables were made, altered or dropped on a branch since its last commit: what is merged was compared
+    /// with those that its head has.
+    pub(super) fn check_no_definitions(&self, branch: &Branch) -> Result<()> {
+        if self.state().pending_tables(branch.lineage).is_empty() {
+            return Ok(());
+        }
+        let message = format!("branch \"{}\" has made or dropped tables that are not committed", branch.name);
+        Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_hint("Commit them first, or take them back with epoch_reset."))
     }
 
     /// After a soft reset the changes between the new head and the old one are uncommitted, so
@@ -211,9 +217,16 @@ impl Repository {
         Ok(merged(&done.hash, pure, 0, message))
     }
 
-    /// What brings a branch from its head to a commit.
+    /// What brings a branch from its head to a commit, whose tables it has afterwards, not those that it may have
+    /// made alike.
     pub(super) async fn changes_to(&self, branch: &Branch, commit: &str) -> Result<Changes> {
         let (from, to) = (Named::Commit(branch.head.clone()), Named::Commit(commit.to_owned()));
+        if self.state().has_made() {
+            if branch.lineage != LineageId::MAIN {
+                return self.exactly(branch, commit).await;
+            }
+            self.check_not_back(&from, &to).await?;
+        }
         let tables = self.tables_between(&from, &to).await?;
         let changed: HashSet<TableId> = tables.iter().map(|t| t.id).collect();
         let schema =
@@ -224,6 +237,18 @@ impl Repository {
         }
         // The changes of a table that was altered begin with what the branch holds of the new version.
         Ok(Changes { rows, schema, altered: HashMap::new() })
+    }
+
+    /// 0A000 if main would get an older version of a table.
+    async fn check_not_back(&self, from: &Named, to: &Named) -> Result<()> {
+        let (now, then) = (self.tables_of_ref(from).await?, self.tables_of_ref(to).await?);
+        let state = self.state();
+        let back = |id: &TableId| then.by_id.keys().any(|older| state.is_made_from(*id, *older));
+        if !now.by_id.keys().any(back) {
+            return Ok(());
+        }
+        Err(Error::unsupported("taking main back to an older version of a table")
+            .with_hint("Change the table on main, or go back on a branch."))
     }
 
     async fn three_way(
@@ -463,6 +488,7 @@ impl Repository {
         merge: &WaitingMerge,
         remembered: &Remembered,
     ) -> Result<Changes> {
+        self.check_no_definitions(branch)?;
         if merge.ours != target.head {
             return Err(refs::head_moved().with_hint("Abort, and start again."));
         }

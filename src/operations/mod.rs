@@ -97,6 +97,8 @@ impl Repository {
     /// As [`Repository::open`], on backends that are open already.
     pub async fn open_with(config: &Config, backends: Backends) -> Result<Self> {
         let store = Store::open(config.metadata_url.expose(), &config.name).await?;
+        let identity = store.identity().await?;
+        backends.all().iter().for_each(|backend| backend.belong_to(&identity));
         let repository = Self {
             inner: Arc::new(Inner {
                 name: config.name.clone(),

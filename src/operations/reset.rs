@@ -1,10 +1,11 @@
 //! Moving a branch, and dropping working changes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use epoch_adapter::{At, Error, LineageId, Result, RowChange, TableDef, sqlstate};
 
-use super::merging::to_parts;
+use super::merging::{Changes, to_parts};
 use super::publish::{After, Outcome, Publication, SchemaChange};
 use super::resolve::Named;
 use super::{Author, Checkout, Repository, ResetDone, ResetOptions};
@@ -190,6 +191,16 @@ impl Repository {
                 .with_hint("Change the tables on main, or reset a branch."));
         }
         Ok(schema)
+    }
+
+    /// What makes a branch show the tables and rows of a commit, beside what is uncommitted.
+    pub(super) async fn exactly(&self, branch: &Branch, commit: &str) -> Result<Changes> {
+        let ((_, at), published) = self.published(branch).await?;
+        let [added, removed] =
+            self.apart(&Named::Commit(published), &Named::Commit(commit.to_owned())).await?;
+        let schema = SchemaChange { added, removed, discard: false };
+        let rows = self.changes_of_all(branch, at, commit).await?;
+        Ok(Changes { rows, schema, altered: HashMap::new() })
     }
 
     /// The changes of rows that bring a branch from one of its states to a commit.

@@ -50,6 +50,13 @@ impl Rules {
         Self { by_column: by_column.collect(), theirs_newer }
     }
 
+    /// Those that say what merge bases come to.
+    pub(super) fn of_bases(table: &TableDef, all: &[ColumnRule]) -> Self {
+        let mut rules = Self::of(table, all, false);
+        rules.by_column.retain(|_, rule| *rule != Rule::Latest);
+        rules
+    }
+
     /// The columns that both sides changed and a rule decides, with their values.
     pub(super) fn decide(&self, schema: &TableSchema, sides: &Sides) -> Vec<(usize, Value)> {
         let one = |(&i, rule): (&usize, &Rule)| {

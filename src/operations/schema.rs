@@ -93,8 +93,16 @@ pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
 fn fate(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
     let id = theirs.id;
     match (sides.version(sides.base, id), sides.version(sides.ours, id)) {
+        (Some(base), Some(ours))
+            if base == id && (sides.made_from)(id, ours) && (sides.theirs_changed)(id) =>
+        {
+            Fate::Conflict("changed in a version that the branch does not have")
+        }
         // Ours altered it, theirs didn't.
         (Some(base), Some(_)) if base == id => Fate::Ours,
+        (Some(base), Some(_)) if (sides.made_from)(base, id) => {
+            Fate::Conflict("taken back to an older version")
+        }
         (_, Some(ours)) if (sides.made_from)(id, ours) => Fate::Altered(ours),
         (_, Some(ours)) if (sides.made_from)(ours, id) => Fate::Ours,
         (_, Some(ours)) => match sides.ours.by_id.get(&ours) {
@@ -156,7 +164,8 @@ fn dangling(sides: &Sides<'_>, change: &SchemaChange) -> Vec<String> {
 /// Whether two tables were made on branches of one backend with the same definition.
 fn alike(sides: &Sides<'_>, ours: &TableDef, theirs: &TableDef) -> bool {
     let same = (sides.made)(ours.id).zip((sides.made)(theirs.id)).is_some_and(|(a, b)| a.text == b.text);
-    same && ours.location.backend == theirs.location.backend
+    // Texts don't say what rows have in a column that was added: that is the default it had then.
+    same && ours.location.backend == theirs.location.backend && ours.source == theirs.source
 }
 
 #[cfg(test)]

@@ -283,6 +283,7 @@ impl Repository {
             message: format!("{verb} aborted"),
         };
         if sequence.onto.is_none() && sequence.origin != branch.head {
+            self.check_no_definitions(&branch)?;
             let changes = self.changes_to(&branch, &sequence.origin).await?;
             let outcome = Outcome::Existing(sequence.origin.clone());
             let ends = Ends { forget_merge: true, ..Ends::default() };

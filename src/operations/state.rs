@@ -305,6 +305,12 @@ impl State {
         lineage == LineageId::MAIN || self.layers.contains(&(lineage, table))
     }
 
+    /// The lineages that hold rows of a table.
+    pub(super) fn holders(&self, table: TableId) -> Vec<LineageId> {
+        let held = self.layers.iter().filter(|(_, t)| *t == table).map(|(lineage, _)| *lineage);
+        held.chain([LineageId::MAIN]).collect()
+    }
+
     /// Where a lineage forked off.
     pub(super) fn fork(&self, lineage: LineageId) -> Result<Option<(LineageId, Ordinal)>> {
         let lineage = self.lineage(lineage)?;

@@ -7,7 +7,7 @@ use super::local::{self, Portal};
 use super::native::{Native, violation};
 use super::pipe::{Kind, To};
 use super::plan::{Planned, Route};
-use super::prepared::description_to;
+use super::prepared::{description_to, name as kept_name};
 use super::simple::FAILURE;
 use super::statement::Statement;
 use crate::query::Rewritten;
@@ -73,7 +73,6 @@ impl Native {
 
     /// Sends what the statement became, or keeps it for ourselves.
     async fn prepare(&mut self, name: Vec<u8>, statement: Statement<Route>) -> Result<()> {
-        let out = self.pipe.server.output.tail();
         let restore = match &statement.route {
             Route::Local(_) => {
                 if !name.is_empty() && self.statements.get(&name).is_some() {
@@ -92,10 +91,16 @@ impl Native {
                 return Ok(());
             }
             Route::Relay => {
+                let out = self.pipe.server.output.tail();
                 encode::parse(out, &name, &statement.sql, &statement.types);
                 None
             }
+            Route::Rewritten(rewritten) if name.is_empty() && self.keeps_unnamed(rewritten) => {
+                let rewritten = rewritten.clone();
+                return self.prepare_kept(statement, &rewritten).await;
+            }
             Route::Rewritten(rewritten) => {
+                let out = self.pipe.server.output.tail();
                 encode::parse(out, &name, rewritten.sql.as_bytes(), &statement.types);
                 let text = std::str::from_utf8(&statement.sql).unwrap_or_default();
                 Some(self.planner.restore_rewritten(rewritten, text))
@@ -104,7 +109,7 @@ impl Native {
         let restore = restore.or_else(|| self.planner.restore());
         self.pipe.expect(Kind::Parse, restore.map_or(To::Client, To::Restored));
         if let Route::Rewritten(rewritten) = &statement.route
-            && needs_types(rewritten, &statement)
+            && statement.needs_types(rewritten)
         {
             encode::named(self.pipe.server.output.tail(), b'D', b'S', &name);
             self.pipe.expect(Kind::Describe, To::Types(statement.number));
@@ -131,7 +136,10 @@ impl Native {
             None if planner.is_relaying() => {}
             None => {
                 // What the server knows under this name was prepared behind our back.
-                let text = format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name));
+                let text = match name {
+                    b"" => "unnamed prepared statement does not exist".to_owned(),
+                    _ => format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name)),
+                };
                 self.discard(header);
                 return self.fail_extended(Error::new(sqlstate::INVALID_SQL_STATEMENT_NAME, text)).await;
             }
@@ -151,6 +159,7 @@ impl Native {
         if !self.refresh_route(&bind).await? {
             return Ok(());
         }
+        self.prepare_lost(bind.statement);
         let Some(statement) = self.statements.get(bind.statement) else { return Ok(()) };
         match &statement.route {
             Route::Local(local) => match Portal::new(local.clone(), &statement.types, &bind) {
@@ -168,7 +177,7 @@ impl Native {
             }
             Route::Rewritten(rewritten) => {
                 let rewritten = rewritten.clone();
-                if needs_types(&rewritten, statement) {
+                if statement.needs_types(&rewritten) {
                     self.pipe.drain().await?;
                     self.take_notes();
                     if self.pipe.skipping {
@@ -180,7 +189,10 @@ impl Native {
                 if self.pipe.skipping {
                     return Ok(());
                 }
-                self.pass_bind(frame);
+                match self.statements.get(bind.statement).and_then(|s| s.kept) {
+                    Some(number) => self.bind_kept(frame, &bind, number),
+                    None => self.pass_bind(frame),
+                }
                 if let Some(origins) = &rewritten.origins {
                     self.origins.insert(bind.portal.to_vec(), origins.clone());
                 }
@@ -195,6 +207,27 @@ impl Native {
     fn pass_bind(&mut self, frame: &[u8]) {
         self.pipe.server.output.push(frame);
         self.pipe.expect(Kind::Bind, self.planner.restore().map_or(To::Client, To::Restored));
+    }
+
+    /// The client's Bind, of a statement that the server has under a name of ours.
+    fn bind_kept(&mut self, frame: &[u8], bind: &decode::Bind<'_>, number: u64) {
+        encode::bind_to(
+            self.pipe.server.output.tail(),
+            frame,
+            bind.portal,
+            bind.statement,
+            &kept_name(number),
+        );
+        let restore = self.restore_kept();
+        self.pipe.expect(Kind::Bind, To::Restored(restore));
+    }
+
+    /// Prepares a statement again whose kept form is gone.
+    fn prepare_lost(&mut self, name: &[u8]) {
+        let kept = self.statements.get(name).and_then(|s| s.kept);
+        if kept.is_some_and(|number| !self.prepared.has(number)) {
+            self.prepare_again(name);
+        }
     }
 
     /// Plans again what was planned for another branch or schema, or shows the repository's state,
@@ -215,7 +248,7 @@ impl Native {
             }
         }
         let Some(statement) = self.statements.get(name) else { return Ok(false) };
-        let texts = match late.then(|| local::texts(&known_types(statement), bind)).transpose() {
+        let texts = match late.then(|| local::texts(&statement.known_types(), bind)).transpose() {
             Ok(texts) => texts,
             Err(error) => {
                 self.fail_extended(error).await?;
@@ -249,6 +282,7 @@ impl Native {
 
     fn prepare_again(&mut self, name: &[u8]) {
         let Some(statement) = self.statements.get(name) else { return };
+        statement.kept = None;
         let out = self.pipe.server.output.tail();
         encode::named(out, b'C', b'S', name);
         let text = match &statement.route {
@@ -257,7 +291,7 @@ impl Native {
         };
         encode::parse(out, name, text, &statement.types);
         let describe = match &statement.route {
-            Route::Rewritten(rewritten) if needs_types(rewritten, statement) => Some(statement.number),
+            Route::Rewritten(rewritten) if statement.needs_types(rewritten) => Some(statement.number),
             _ => None,
         };
         self.pipe.expect(Kind::Close, To::Silent);
@@ -298,7 +332,7 @@ impl Native {
         for prelude in &rewritten.prelude {
             let statement = self.statements.get(bind.statement);
             let types: Vec<u32> = match &statement {
-                Some(s) => prelude.params.iter().map(|&i| type_of(s, i)).collect(),
+                Some(s) => prelude.params.iter().map(|&i| s.type_of(i)).collect(),
                 None => Vec::new(),
             };
             let values: Vec<_> = prelude
@@ -334,6 +368,12 @@ impl Native {
             portal.map(|p| (p.statement.clone(), None, p.texts.clone(), p.formats.clone()))
         };
         let Some((statement, types, parameters, formats)) = described else {
+            let name = name.to_vec();
+            if kind == b'S' {
+                self.prepare_lost(&name);
+            }
+            let name = name.as_slice();
+            let kept = if kind == b'S' { self.statements.get(name).and_then(|s| s.kept) } else { None };
             let to = if kind == b'S' {
                 match self.statements.get(name).map(|s| &s.route) {
                     Some(Route::Rewritten(rewritten)) => description_to(rewritten.origins.as_ref()),
@@ -342,7 +382,12 @@ impl Native {
             } else {
                 description_to(self.origins.get(name))
             };
-            self.forward(header);
+            if let Some(number) = kept {
+                self.discard(header);
+                encode::named(self.pipe.server.output.tail(), b'D', b'S', &kept_name(number));
+            } else {
+                self.forward(header);
+            }
             self.pipe.expect(Kind::Describe, to);
             return Ok(());
         };
@@ -398,9 +443,10 @@ impl Native {
     pub(super) fn close(&mut self, header: Header) -> Result<()> {
         let (kind, name) = decode::named(self.pipe.client.input.get(..header.size).unwrap_or_default())?;
         let ours = if kind == b'S' {
-            let local = matches!(self.statements.get(name), Some(Statement { route: Route::Local(_), .. }));
+            let found = self.statements.get(name);
+            let ours = found.is_some_and(|s| matches!(s.route, Route::Local(_)) || s.kept.is_some());
             self.statements.close(name);
-            local
+            ours
         } else {
             self.portals.remove(name).is_some()
         };
@@ -439,23 +485,4 @@ impl Native {
         }
         Ok(())
     }
-}
-
-fn type_of(statement: &Statement<Route>, i: usize) -> u32 {
-    let given = statement.types.get(i).copied().filter(|oid| *oid != 0);
-    let described = || statement.described.as_ref().and_then(|types| types.get(i).copied());
-    given.or_else(described).unwrap_or(0)
-}
-
-/// The types of all parameters, as far as they are known.
-fn known_types(statement: &Statement<Route>) -> Vec<u32> {
-    let described = statement.described.as_ref().map_or(0, Vec::len);
-    (0..statement.types.len().max(described)).map(|i| type_of(statement, i)).collect()
-}
-
-fn needs_types(rewritten: &Rewritten, statement: &Statement<Route>) -> bool {
-    if statement.described.is_some() {
-        return false;
-    }
-    rewritten.late || rewritten.prelude.iter().flat_map(|p| &p.params).any(|&i| type_of(statement, i) == 0)
 }

@@ -103,6 +103,9 @@ impl Native {
         }
         for (number, types) in self.pipe.types.drain(..) {
             if let Some(statement) = self.statements.numbered(number) {
+                if let Some(kept) = statement.kept {
+                    self.prepared.describe(kept, &types);
+                }
                 statement.described = Some(types);
             }
         }

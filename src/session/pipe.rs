@@ -67,6 +67,8 @@ pub enum To {
     Steps(Box<Steps>),
     /// Nobody's, unless it is an error: then the client learns why its batch broke.
     Silent,
+    /// The same, of a Parse of the client that is kept under this number.
+    Kept(u64, Restore),
     /// The same, of a statement of ours.
     Ours(Restore),
     /// The same, of a statement that is kept under this number.
@@ -339,6 +341,7 @@ impl Pipe {
             | Some(
                 To::Client
                 | To::Restored(_)
+                | To::Kept(..)
                 | To::Last(_)
                 | To::Described(_)
                 | To::Tagged(..)
@@ -447,10 +450,10 @@ impl Pipe {
 
     fn pop(&mut self, ok: bool) -> Option<Expect> {
         let done = self.queue.pop_front();
-        if let Some(Expect { kind: Kind::Parse, to: To::Client | To::Restored(_) }) = done {
+        if let Some(Expect { kind: Kind::Parse, to: To::Client | To::Restored(_) | To::Kept(..) }) = done {
             self.parsed.push_back(ok);
         }
-        if let Some(Expect { to: To::Prepared(number, _), .. }) = &done
+        if let Some(Expect { to: To::Prepared(number, _) | To::Kept(number, _), .. }) = &done
             && ok
         {
             self.prepared.push(*number);
@@ -522,7 +525,8 @@ impl Pipe {
                 | To::Last(restore)
                 | To::Tagged(_, restore)
                 | To::Ours(restore)
-                | To::Prepared(_, restore),
+                | To::Prepared(_, restore)
+                | To::Kept(_, restore),
             ) => Some(restore),
             Some(To::Steps(steps)) => {
                 let mut fields = Fields::new(frame)?;

@@ -10,9 +10,11 @@ use epoch_adapter::Result;
 
 use super::native::Native;
 use super::pipe::{Kind, Restore, To};
+use super::plan::Route;
+use super::statement::Statement;
 use crate::query::{Origins, Rewritten};
 use crate::wire::decode::Fields;
-use crate::wire::encode;
+use crate::wire::encode::{self, Status};
 
 /// The most statements that are kept; the server holds a plan of each.
 const MOST: usize = 100;
@@ -30,6 +32,8 @@ struct Entry {
     used: u64,
     /// The server said that it has it.
     confirmed: bool,
+    /// The types of its parameters, if they were asked for.
+    described: Option<Vec<u32>>,
 }
 
 /// What one connection has prepared.
@@ -54,6 +58,26 @@ impl Prepared {
         if let Some(entry) = self.entries.values_mut().find(|e| e.number == number) {
             entry.confirmed = true;
         }
+    }
+
+    /// Whether a statement is there and will be.
+    pub fn has(&self, number: u64) -> bool {
+        self.entries.values().any(|e| e.number == number)
+    }
+
+    /// Notes what types a statement's parameters have.
+    pub fn describe(&mut self, number: u64, types: &[u32]) {
+        if let Some(entry) = self.entries.values_mut().find(|e| e.number == number) {
+            entry.described = Some(types.to_vec());
+        }
+    }
+
+    /// A number for a statement that is being sent.
+    fn enter(&mut self, key: (String, Vec<u32>)) -> u64 {
+        self.last += 1;
+        let (number, used) = (self.last, self.uses);
+        self.entries.insert(key, Entry { number, used, confirmed: false, described: None });
+        number
     }
 
     /// None of them is to be used any more.
@@ -101,7 +125,7 @@ pub(super) fn description_to(origins: Option<&Origins>) -> To {
     origins.map_or(To::Client, |origins| To::Described(origins.clone()))
 }
 
-fn name(number: u64) -> Vec<u8> {
+pub(super) fn name(number: u64) -> Vec<u8> {
     format!("epoch_prepared_{number}").into_bytes()
 }
 
@@ -222,12 +246,77 @@ impl Native {
             entry.used = used;
             return entry.number;
         }
-        self.prepared.last += 1;
-        let number = self.prepared.last;
-        encode::parse(self.pipe.server.output.tail(), &name(number), key.0.as_bytes(), &key.1);
+        let (sql, types) = key.clone();
+        let number = self.prepared.enter(key);
+        encode::parse(self.pipe.server.output.tail(), &name(number), sql.as_bytes(), &types);
         self.pipe.expect(Kind::Parse, To::Prepared(number, restore.clone()));
-        self.prepared.entries.insert(key, Entry { number, used, confirmed: false });
         number
+    }
+
+    /// Whether a client's unnamed statement is to be kept under a name of ours. Most drivers send a Parse with each
+    /// statement; it is planned each time then.
+    pub(super) fn keeps_unnamed(&mut self, rewritten: &Rewritten) -> bool {
+        !rewritten.late && self.pipe.status != Status::Failed && self.worth_keeping(&rewritten.sql)
+    }
+
+    /// Prepares a client's unnamed statement under a name of ours, if the server doesn't have it yet.
+    pub(super) async fn prepare_kept(
+        &mut self,
+        mut statement: Statement<Route>,
+        rewritten: &Arc<Rewritten>,
+    ) -> Result<()> {
+        let key = (rewritten.sql.clone(), statement.types.clone());
+        self.settle_kept(&key).await?;
+        // A Parse that is still on its way would come out on top.
+        if self.statements.is_pending(b"") {
+            self.pipe.drain().await?;
+            self.take_notes();
+        }
+        if self.pipe.skipping {
+            return Ok(());
+        }
+        self.prepared.uses += 1;
+        let used = self.prepared.uses;
+        if let Some(entry) = self.prepared.entries.get_mut(&key) {
+            entry.used = used;
+            statement.kept = Some(entry.number);
+            statement.described.clone_from(&entry.described);
+            self.pipe.answer(|out| encode::empty(out, b'1'));
+            self.ask_types(&statement, rewritten);
+            self.statements.insert(Vec::new(), statement);
+            return Ok(());
+        }
+        self.prepared.make_room();
+        self.close_old();
+        let number = self.prepared.enter(key);
+        let out = self.pipe.server.output.tail();
+        encode::parse(out, &name(number), rewritten.sql.as_bytes(), &statement.types);
+        let text = std::str::from_utf8(&statement.sql).unwrap_or_default();
+        let restore = self.planner.restore_rewritten(rewritten, text);
+        self.pipe.expect(Kind::Parse, To::Kept(number, restore));
+        statement.kept = Some(number);
+        self.ask_types(&statement, rewritten);
+        self.statements.sent(b"", statement);
+        Ok(())
+    }
+
+    /// Has the server describe a kept statement's parameters, if what runs before it needs to know them.
+    fn ask_types(&mut self, statement: &Statement<Route>, rewritten: &Rewritten) {
+        if let Some(number) = statement.kept.filter(|_| statement.needs_types(rewritten)) {
+            encode::named(self.pipe.server.output.tail(), b'D', b'S', &name(number));
+            self.pipe.expect(Kind::Describe, To::Types(statement.number));
+        }
+    }
+
+    /// Errors of a kept statement, as of the client's.
+    pub(super) fn restore_kept(&self) -> Restore {
+        let (errors, stale) = (self.planner.restore(), self.prepared.stale.clone());
+        Arc::new(move |fields: &mut Fields| {
+            note_stale(fields, &stale);
+            if let Some(errors) = &errors {
+                errors(fields);
+            }
+        })
     }
 
     /// Errors as they would be of the client's text, which begins after `before` characters.
@@ -235,10 +324,7 @@ impl Native {
         let (text, rewritten) = (text.to_owned(), rewritten.clone());
         let (errors, stale) = (self.planner.restore(), self.prepared.stale.clone());
         Arc::new(move |fields: &mut Fields| {
-            let replanned = "cached plan must not change result type";
-            if fields.code() == "0A000" && fields.get(b'M') == Some(replanned) {
-                stale.store(true, Ordering::Relaxed);
-            }
+            note_stale(fields, &stale);
             let position = fields.get(b'P').and_then(|p| p.parse().ok());
             let lifted = rewritten.lifted.as_ref();
             let there = position.zip(lifted).map(|(p, l)| l.position(&text, p) + before);
@@ -250,5 +336,12 @@ impl Native {
                 errors(fields);
             }
         })
+    }
+}
+
+/// Notes that the server refused to run a statement, because it returns something else by now.
+fn note_stale(fields: &Fields, stale: &AtomicBool) {
+    if fields.code() == "0A000" && fields.get(b'M') == Some("cached plan must not change result type") {
+        stale.store(true, Ordering::Relaxed);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::query::Rewritten;
+
 /// What a plan holds for: the ref and the repository's state, what names mean, and a time.
 pub type Stamp = (u64, u64, u64);
 
@@ -20,6 +22,31 @@ pub struct Statement<R> {
     pub stamp: Stamp,
     /// Unique in the session.
     pub number: u64,
+    /// The server has it under this number of ours instead of the client's name.
+    pub kept: Option<u64>,
+}
+
+impl<R> Statement<R> {
+    /// The type of a parameter; 0 if it isn't known.
+    pub fn type_of(&self, i: usize) -> u32 {
+        let given = self.types.get(i).copied().filter(|oid| *oid != 0);
+        let described = || self.described.as_ref().and_then(|types| types.get(i).copied());
+        given.or_else(described).unwrap_or(0)
+    }
+
+    /// The types of all parameters, as far as they are known.
+    pub fn known_types(&self) -> Vec<u32> {
+        let described = self.described.as_ref().map_or(0, Vec::len);
+        (0..self.types.len().max(described)).map(|i| self.type_of(i)).collect()
+    }
+
+    /// Whether what runs before the statement needs to know types of parameters that aren't known.
+    pub fn needs_types(&self, rewritten: &Rewritten) -> bool {
+        if self.described.is_some() {
+            return false;
+        }
+        rewritten.late || rewritten.prelude.iter().flat_map(|p| &p.params).any(|&i| self.type_of(i) == 0)
+    }
 }
 
 /// All of them, by name. A Parse counts from when it was sent, but only for good once the server
@@ -43,6 +70,7 @@ impl<R: Default> Statements<R> {
         statement.types.clear();
         statement.types.extend(types);
         statement.described = None;
+        statement.kept = None;
         statement
     }
 
@@ -82,6 +110,11 @@ impl<R: Default> Statements<R> {
             Some(i) => self.pending.get_mut(i).map(|(_, statement)| statement),
             None => self.named.get_mut(name),
         }
+    }
+
+    /// Whether it isn't known yet what became of a Parse of this name.
+    pub fn is_pending(&self, name: &[u8]) -> bool {
+        self.pending.iter().any(|(n, _)| n == name)
     }
 
     /// By number.

@@ -260,6 +260,17 @@ pub fn bind(out: &mut Vec<u8>, portal: &[u8], statement: &[u8], values: &[(i16, 
     });
 }
 
+/// A client's Bind (of `portal` and `statement`), to another statement.
+pub fn bind_to(out: &mut Vec<u8>, bind: &[u8], portal: &[u8], statement: &[u8], other: &[u8]) {
+    // The tag, the length, and the two names with their ends.
+    let rest = bind.get(7 + portal.len() + statement.len()..).unwrap_or_default();
+    frame(out, b'B', |out| {
+        cstr(out, portal);
+        cstr(out, other);
+        out.extend_from_slice(rest);
+    });
+}
+
 /// Describe (`D`) or Close (`C`) of a statement (`S`) or portal (`P`).
 pub fn named(out: &mut Vec<u8>, tag: u8, kind: u8, name: &[u8]) {
     frame(out, tag, |out| {

@@ -223,6 +223,26 @@ async fn criss_cross_merges_with_the_merge_of_the_bases() {
     assert!(f.merge(&b, "a").await.fast_forward);
 }
 
+/// The bases were once merged without the rules, so that what both had added was added again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn criss_cross_adds_a_sum_once() {
+    let f = Fixture::new().await;
+    f.set(&f.main, "t", 1, "x", Some(10)).await;
+    f.commit(&f.main, "ten").await;
+    f.repository.set_merge_rule(&f.main, "t", "n", Some("sum")).await.unwrap();
+    let (a, b) = (f.branch("a", &f.main).await, f.branch("b", &f.main).await);
+    f.set(&a, "t", 1, "x", Some(15)).await;
+    f.set(&b, "t", 1, "x", Some(15)).await;
+    let (on_a, on_b) = (f.commit(&a, "five more").await.hash, f.commit(&b, "five more").await.hash);
+    assert_eq!(f.merge(&a, &on_b).await.conflicts, 0);
+    assert_eq!(f.merge(&b, &on_a).await.conflicts, 0);
+    assert_eq!(f.row(&a, "t", 1).await.unwrap().1, Some(20));
+    f.set(&b, "t", 1, "x", Some(21)).await;
+    f.commit(&b, "one more").await;
+    assert_eq!(f.merge(&a, "b").await.conflicts, 0);
+    assert_eq!(f.row(&a, "t", 1).await.unwrap().1, Some(21));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn criss_cross_does_not_choose_between_two_answers() {
     // Each has taken its own side of the conflict: neither is the base of the other.

@@ -58,7 +58,8 @@ impl World {
             85..92 => self.reset(&name).await,
             92..94 => self.delete_branch(&name).await,
             94..97 => self.tag(&name).await,
-            97..100 => self.diff(&name).await,
+            97..99 => self.diff(&name).await,
+            99..100 => self.history(&name).await,
             100..105 => self.pick(&name, Verb::CherryPick).await,
             105..110 => self.pick(&name, Verb::Revert).await,
             110..115 => self.rebase(&name).await,
@@ -516,6 +517,24 @@ impl World {
         assert_eq!(found, differing(before, after), "diff of {from} and {to}");
         assert!(listed.is_subset(&changed), "{listed:?} {changed:?}");
         "diff"
+    }
+
+    /// The history of one key is what the whole history says of it.
+    async fn history(&mut self, name: &str) -> &'static str {
+        let commit = self.any_commit();
+        let (table, _) = *TABLES.choose(&mut self.random).unwrap();
+        let repository = &self.f.repository;
+        let (on, def) = (&self.branches[name].checkout, repository.tables().find(table).unwrap().clone());
+        let all = repository.row_history(on, &def, None, Some(&commit)).await.unwrap();
+        let keys: BTreeSet<_> = all.iter().map(|v| v.change.key.clone()).collect();
+        for key in keys.into_iter().take(3) {
+            let of_key = repository.row_history(on, &def, Some(&key), Some(&commit)).await.unwrap();
+            let expected: Vec<_> = all.iter().filter(|v| v.change.key == key).collect();
+            let said: Vec<_> = of_key.iter().map(|v| (&v.commit.hash, &v.change)).collect();
+            let expected: Vec<_> = expected.iter().map(|v| (&v.commit.hash, &v.change)).collect();
+            assert_eq!(said, expected, "history of {key:?} of {table} at {commit}");
+        }
+        "history"
     }
 
     async fn check(&mut self) {

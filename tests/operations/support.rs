@@ -35,6 +35,16 @@ impl Databases {
         let (base, _) = self.server.rsplit_once('/').unwrap();
         format!("{base}/{}_{backend}?sslmode=disable", self.prefix)
     }
+
+    /// With these in the place of the SQLite files.
+    fn instead(&self, mut config: Config) -> Config {
+        config.sqlite.clear();
+        for backend in ["one", "two"] {
+            let url = Secret::new(self.url(backend));
+            config.postgres.insert(backend.to_owned(), PostgresBackend { url, pool_size: 4 });
+        }
+        config
+    }
 }
 
 impl Fixture {
@@ -60,13 +70,10 @@ impl Fixture {
         let prefix = format!("epoch_ops_{}", uuid::Uuid::new_v4().simple());
         let databases = Databases { server, prefix };
         let folder = tempfile::tempdir().unwrap();
-        let mut config = config(folder.path());
-        config.sqlite.clear();
         for backend in ["one", "two"] {
             run_sql(&databases.server, &format!("CREATE DATABASE {}_{backend}", databases.prefix)).await;
-            let url = Secret::new(databases.url(backend));
-            config.postgres.insert(backend.to_owned(), PostgresBackend { url, pool_size: 4 });
         }
+        let config = databases.instead(config(folder.path()));
         for (table, backend) in TABLES {
             run_sql(&databases.url(backend), &create_table(table)).await;
         }
@@ -77,6 +84,14 @@ impl Fixture {
         }
         let main = repository.checkout("main", None).await.unwrap();
         Some(Self { folder, repository, main, databases: Some(databases) })
+    }
+
+    /// A new repository on the same backends.
+    pub async fn stranger(&self) -> Repository {
+        let url = format!("sqlite://{}", self.folder.path().join("stranger.db").display());
+        let config = config_with_store(self.folder.path(), &url);
+        let config = self.databases.as_ref().map_or_else(|| config.clone(), |d| d.instead(config.clone()));
+        Repository::open(&config).await.unwrap()
     }
 
     /// Runs SQL on a backend as somebody who doesn't know us.

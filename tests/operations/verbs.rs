@@ -192,6 +192,27 @@ async fn stashes_report_their_columns() {
     assert!(call(&f, &f.main, "epoch_stash", &["clear"]).await.unwrap().rows.is_empty());
 }
 
+/// A table of the same name got the same number, and with it the old repository's branches: their rows showed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_repository_does_not_take_over_what_another_one_left() {
+    on_all(async |f| {
+        let dev = f.branch("dev", &f.main).await;
+        f.set(&dev, "t", 1, "ours", None).await;
+        let other = f.stranger().await;
+        for table in ["t", "v"] {
+            let error = other.register(table, None, None).await.unwrap_err();
+            assert!(error.message().contains("belongs to another repository"), "{error}");
+            assert_ne!(error.code(), "XX000");
+        }
+        assert_eq!(f.row(&dev, "t", 1).await.unwrap().0, "ours");
+        for table in ["t", "u", "v"] {
+            f.repository.unregister(table, true).await.unwrap();
+        }
+        other.register("t", None, None).await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_and_blame_follow_a_row_through_merges() {
     on_all(async |f| {

@@ -182,6 +182,10 @@ pub fn describe(kind: u8, name: &str) -> Vec<u8> {
     frame(b'D', &[&[kind], name.as_bytes(), b"\0"])
 }
 
+pub fn close(kind: u8, name: &str) -> Vec<u8> {
+    frame(b'C', &[&[kind], name.as_bytes(), &[0]])
+}
+
 pub fn execute(portal: &str, rows: i32) -> Vec<u8> {
     frame(b'E', &[portal.as_bytes(), b"\0", &rows.to_be_bytes()])
 }
@@ -232,6 +236,14 @@ impl Raw {
 /// Message types as text, and the SQLSTATE of an error.
 pub fn shape(messages: &[(u8, Vec<u8>)]) -> String {
     messages.iter().map(|(tag, _)| *tag as char).collect()
+}
+
+/// The first cell of the first row.
+pub fn cell(messages: &[(u8, Vec<u8>)]) -> String {
+    let row = messages.iter().find(|(tag, _)| *tag == b'D').map(|(_, body)| body.as_slice());
+    let row = row.expect("a row");
+    let length = usize::try_from(i32::from_be_bytes(row[2..6].try_into().unwrap())).unwrap();
+    String::from_utf8(row[6..6 + length].to_vec()).unwrap()
 }
 
 pub fn sqlstate(messages: &[(u8, Vec<u8>)]) -> Option<String> {

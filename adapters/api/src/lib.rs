@@ -87,6 +87,11 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// The concrete adapter, for a route that is native to one kind of backend.
     fn as_any(&self) -> &dyn Any;
 
+    /// Says whose the backend is, before anything else is done: from then on [`Adapter::install`] and
+    /// [`Adapter::define`] refuse (55000) a database with registrations of another repository, and
+    /// [`Adapter::uninstall`] leaves them alone. What that one holds of its branches has the same names.
+    fn belong_to(&self, repository: &str);
+
     /// Connects if need be and reports version and pool use.
     async fn health(&self) -> Result<Health>;
 
@@ -185,15 +190,26 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// The result of the seal of `operation`, if it took place.
     async fn sealed(&self, operation: &str) -> Result<Option<Sealed>>;
 
-    /// The rows that differ between two views. `segments` cover the history between the two: every
-    /// key that may differ is touched in one of them. Work is proportional to them.
+    /// The rows that differ between two views, or whether the row of `only` does. `segments` cover the
+    /// history between the two: every key that may differ is touched in one of them. Work is proportional
+    /// to them; with `only`, to what they hold of this key.
     async fn diff(
         &self,
         table: &TableDef,
         from: &View,
         to: &View,
         segments: &[Segment],
+        only: Option<&Row>,
     ) -> Result<ChangeStream>;
+
+    /// Where a key was changed, as far as these lineages' history says: each lineage and the ordinal that the
+    /// change was published under. Pending changes aren't told.
+    async fn changes_of_key(
+        &self,
+        table: &TableDef,
+        key: &Row,
+        lineages: &[LineageId],
+    ) -> Result<Vec<(LineageId, Ordinal)>>;
 
     /// Counts of what [`Adapter::diff`] would return.
     async fn diff_stat(

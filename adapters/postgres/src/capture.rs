@@ -127,6 +127,10 @@ fn rekeyed(table: &TableDef, target: &str, marks: &str) -> String {
     fill(REKEYED_SQL, &[("target", target), ("rekeyed", &format!("k{marks}")), ("changed", &changed)])
 }
 
+/// Counts a statement that starts, and says where the log is then (see capture.sql).
+const MARK: &str = "set_config('epoch.marks', (coalesce(nullif(current_setting('epoch.marks', true), ''), '0')::int8 + 1)::text, true) \
+    || ' ' || pg_current_wal_insert_lsn()";
+
 fn triggers(target: &str, functions: &str, marks: &str, also: [&str; 2]) -> String {
     fill(
         TRIGGERS_SQL,
@@ -134,6 +138,7 @@ fn triggers(target: &str, functions: &str, marks: &str, also: [&str; 2]) -> Stri
             ("target", target),
             ("fn", functions),
             ("marks", marks),
+            ("mark", MARK),
             ("also_insert", also[0]),
             ("also_delete", also[1]),
         ],

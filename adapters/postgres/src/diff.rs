@@ -2,12 +2,12 @@
 
 use deadpool_postgres::Object;
 use epoch_adapter::{
-    At, ChangeStream, LineageId, Pair, Result, Row, RowChange, Segment, Side, TableDef, TableStats, Value,
-    View,
+    At, ChangeStream, Column, LineageId, Ordinal, Pair, Result, Row, RowChange, Segment, Side, TableDef,
+    TableStats, Value, View,
 };
 use futures::StreamExt;
 
-use crate::layout::{history, literal, quote};
+use crate::layout::{PENDING, history, literal, quote};
 use crate::rows::Lookup;
 use crate::stream::{self, Source};
 use crate::text::{join, key};
@@ -23,13 +23,14 @@ struct Sides<'a> {
 }
 
 impl<'a> Sides<'a> {
-    fn new(table: &'a TableDef, from: &View, to: &View, segments: &[Segment]) -> Self {
+    fn new(table: &'a TableDef, from: &View, to: &View, segments: &[Segment], only: Option<&Row>) -> Self {
         let key: Vec<String> = table.schema.key_names();
+        let only = only.map_or_else(String::new, |row| is_key(table, row));
         Self {
             shape: table,
             from: Lookup::new(table, *from, "f_"),
             to: Lookup::new(table, *to, "t_"),
-            touched: touched(table, &[(table, key.as_slice(), segments)]),
+            touched: touched(table, &[(table, key.as_slice(), segments)], &only),
         }
     }
 
@@ -44,7 +45,7 @@ impl<'a> Sides<'a> {
             shape,
             from: lookup(&pair.from, "f_"),
             to: lookup(&pair.to, "t_"),
-            touched: touched(shape, &parts),
+            touched: touched(shape, &parts, ""),
         }
     }
 }
@@ -52,7 +53,7 @@ impl<'a> Sides<'a> {
 /// A sub-select (without alias) of the rows that differ, in no particular order: `diff_type text`,
 /// `"from_<column>"…`, `"to_<column>"…`, `changed_columns text[]` (NULL unless modified).
 pub fn diff_sql(table: &TableDef, from: &View, to: &View, segments: &[Segment]) -> String {
-    relation(&Sides::new(table, from, to, segments))
+    relation(&Sides::new(table, from, to, segments, None))
 }
 
 fn relation(sides: &Sides<'_>) -> String {
@@ -75,15 +76,16 @@ fn relation(sides: &Sides<'_>) -> String {
     )
 }
 
-/// The rows that differ, ordered by key.
+/// The rows that differ, or the one of a key, ordered by key.
 pub(crate) async fn diff(
     source: Source<'_>,
     table: &TableDef,
     from: &View,
     to: &View,
     segments: &[Segment],
+    only: Option<&Row>,
 ) -> Result<ChangeStream> {
-    changes(source, &Sides::new(table, from, to, segments)).await
+    changes(source, &Sides::new(table, from, to, segments, only)).await
 }
 
 /// As [`diff`], of two versions of a table.
@@ -116,6 +118,24 @@ async fn changes(source: Source<'_>, sides: &Sides<'_>) -> Result<ChangeStream> 
     Ok(rows.map(move |row| row.map(&change)).boxed())
 }
 
+/// The lineages and ordinals at which a key was changed.
+pub(crate) async fn changes_of_key(
+    client: &Object,
+    table: &TableDef,
+    row: &Row,
+    lineages: &[LineageId],
+) -> Result<Vec<(LineageId, Ordinal)>> {
+    let sql = format!(
+        "SELECT h.epoch_lineage, h.epoch_to FROM {} h WHERE h.epoch_lineage = ANY ('{{{}}}'::int8[]){} AND h.epoch_to < {PENDING}",
+        history(table),
+        join(lineages, ",", |l| l.0.to_string()),
+        is_key(table, row)
+    );
+    let number = |cell: Option<&Option<String>>| cell?.as_deref()?.parse().ok();
+    let place = |row: &Vec<Option<String>>| Some((LineageId(number(row.first())?), number(row.get(1))?));
+    Ok(crate::tx::texts(client, &sql).await?.iter().filter_map(place).collect())
+}
+
 /// Counts of what [`diff`] gives.
 pub(crate) async fn stat(
     client: &Object,
@@ -124,7 +144,7 @@ pub(crate) async fn stat(
     to: &View,
     segments: &[Segment],
 ) -> Result<TableStats> {
-    count(client, &Sides::new(table, from, to, segments)).await
+    count(client, &Sides::new(table, from, to, segments, None)).await
 }
 
 /// Counts of what [`diff_versions`] gives.
@@ -172,9 +192,21 @@ fn both_sides(sides: &Sides<'_>) -> String {
     )
 }
 
+/// A condition on history: that an image is of this key.
+fn is_key(table: &TableDef, row: &Row) -> String {
+    let part = |(column, value): (&Column, &Value)| {
+        let name = format!("h.{}", quote(&column.name));
+        match value.to_text() {
+            Some(text) => format!(" AND {name} {} {}", column.equals(), literal(&text)),
+            None => " AND false".to_owned(),
+        }
+    };
+    table.schema.key_columns().zip(row).map(part).collect()
+}
+
 /// The keys that the segments of tables touch, under the names that `shape` has for them. With each table come
 /// its names.
-fn touched(shape: &TableDef, tables: &[(&TableDef, &[String], &[Segment])]) -> String {
+fn touched(shape: &TableDef, tables: &[(&TableDef, &[String], &[Segment])], only: &str) -> String {
     let mut arms = Vec::new();
     for (table, key, segments) in tables {
         let keys = join(key.iter().zip(shape.schema.key_columns()), ", ", |(name, column)| {
@@ -194,8 +226,10 @@ fn touched(shape: &TableDef, tables: &[(&TableDef, &[String], &[Segment])]) -> S
                 LineageId::MAIN => crate::of_main::images(table),
                 _ => history(table),
             };
+            // A key is found by the index of keys, a stretch of history by the other one.
+            let and = if only.is_empty() { " AND h.epoch_seq >= '0/0'" } else { only };
             format!(
-                "SELECT {keys} FROM {history} h WHERE h.epoch_lineage = {} AND h.epoch_to > {}{upto} AND h.epoch_seq > 0",
+                "SELECT {keys} FROM {history} h WHERE h.epoch_lineage = {} AND h.epoch_to > {}{upto}{and}",
                 s.lineage.0, s.after
             )
         }));

@@ -75,7 +75,7 @@ async fn check(tx: &Tx, table: &Arc<TableDef>) -> Result<()> {
     drift::check(tx, std::slice::from_ref(table)).await?;
     if pending::pending(tx, std::slice::from_ref(table), Layer::MAIN).await?.is_empty() {
         let forget = format!(
-            "DELETE FROM {} WHERE epoch_lineage = 1 AND epoch_to = {PENDING} AND epoch_seq > 0",
+            "DELETE FROM {} WHERE epoch_lineage = 1 AND epoch_to = {PENDING} AND epoch_seq >= '0/0'",
             history(table)
         );
         return tx.batch_execute(&forget).await.map_err(pg);

@@ -64,6 +64,9 @@ pub(crate) async fn guards(client: &Object, table: &TableDef) -> Result<()> {
 /// Makes what all versioned tables share, if it isn't there.
 pub(crate) async fn shared_part(client: &Object) -> Result<()> {
     if has_shared_part(client).await? {
+        if other_owner(client).await? {
+            return Err(others("database"));
+        }
         return match other_layout(client).await? {
             None => Ok(()),
             Some(reason) => Err(Error::new(
@@ -76,6 +79,25 @@ pub(crate) async fn shared_part(client: &Object) -> Result<()> {
     }
     let script = fill(SCHEMA_SQL, &[("layout", &LAYOUT.to_string())]);
     client.batch_execute(&script).await.map_err(pg)
+}
+
+/// Whether the registrations here are another repository's.
+async fn other_owner(client: &Object) -> Result<bool> {
+    // Older layouts, which don't say it, are refused for what they are.
+    if other_layout(client).await?.is_some() {
+        return Ok(false);
+    }
+    let sql =
+        "SELECT EXISTS (SELECT FROM epoch.repository WHERE current_setting('epoch.repository', true) <> id)";
+    client.query_one(sql, &[]).await.map_err(pg)?.try_get(0).map_err(pg)
+}
+
+/// 55000
+fn others(what: &str) -> Error {
+    let message = format!("the {what} already belongs to another repository");
+    Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        .with_detail("It holds history and branches of tables that the other repository registered.")
+        .with_hint("Unregister the tables there first, or drop the schemas epoch and epoch_* if that repository is gone.")
 }
 
 /// What is different if another version of ours prepared the database.
@@ -108,13 +130,7 @@ async fn registered(client: &Object, table: &TableDef) -> Result<bool> {
     for row in &rows {
         let (id, same): (i64, bool) = (row.try_get(0).map_err(pg)?, row.try_get(1).map_err(pg)?);
         if id != table.id.0 || !same {
-            return Err(Error::new(
-                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("the database of table \"{schema}.{name}\" already belongs to another repository"),
-            )
-            .with_hint(
-                "Unregister the tables there first, or drop the schema epoch if that repository is gone.",
-            ));
+            return Err(others(&format!("database of table \"{schema}.{name}\"")));
         }
     }
     if !rows.is_empty() {
@@ -158,7 +174,7 @@ fn tables(table: &TableDef) -> String {
     let of_history = pages(
         &history(table),
         ", epoch_existed, epoch_seq, epoch_xid, epoch_from, epoch_to, epoch_depth",
-        ", true, 0, NULL, 0, 0, 0",
+        ", true, '0/0', NULL, 0, 0, 0",
     );
     fill(
         TABLES_SQL,
@@ -384,7 +400,7 @@ pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool>
 
 async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     lock(client).await?;
-    if !has_shared_part(client).await? || !take_away(client, table).await? {
+    if !has_shared_part(client).await? || other_owner(client).await? || !take_away(client, table).await? {
         return Ok(());
     }
     crate::draft::drop_base(client, table).await?;
@@ -407,7 +423,8 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
         client
             .batch_execute(
                 "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.seal;
-                 DROP SEQUENCE epoch.seq; DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();
+                 -- Older layouts have no owner, but a sequence.
+                 DROP TABLE IF EXISTS epoch.repository; DROP SEQUENCE IF EXISTS epoch.seq; DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();
                  DROP FUNCTION IF EXISTS epoch.refuse_replaced(); DROP SCHEMA epoch",
             )
             .await

@@ -40,14 +40,14 @@ pub use error::{present, present_detail};
 pub use stand_in::FOREIGN_KEYS;
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Definition, Discovered, DraftChange, Error, Health,
-    Layer, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode, Sealed, Segment, TableChanges,
-    TableDef, TableId, TableSchema, TableStats, Transaction, View, sqlstate,
+    Layer, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode, Sealed, Segment,
+    TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction, View, sqlstate,
 };
 
 use crate::error::pg;
@@ -64,6 +64,8 @@ const PATIENCE: usize = 5;
 pub struct PostgresAdapter {
     name: Arc<str>,
     pool: Pool,
+    /// The repository that it belongs to.
+    owner: OnceLock<String>,
 }
 
 impl std::fmt::Debug for PostgresAdapter {
@@ -76,11 +78,21 @@ impl PostgresAdapter {
     /// An adapter for the database at `url` (`postgresql://user:password@host:port/database` with
     /// `sslmode`, `sslrootcert` and the driver's other parameters). Connects when first used.
     pub fn connect(name: &str, url: &str, pool_size: usize) -> Result<Self> {
-        Ok(Self { name: name.into(), pool: connect::pool(name, url, pool_size)? })
+        Ok(Self { name: name.into(), pool: connect::pool(name, url, pool_size)?, owner: OnceLock::new() })
     }
 
     async fn client(&self) -> Result<Object> {
         connect::get(&self.pool, &self.name).await
+    }
+
+    /// A transaction that installs or removes something of ours.
+    async fn installing(&self) -> Result<Tx> {
+        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        if let Some(owner) = self.owner.get() {
+            let set = format!("SET LOCAL epoch.repository = {}", layout::literal(owner));
+            tx.batch_execute(&set).await.map_err(pg)?;
+        }
+        Ok(tx)
     }
 
     async fn tx(&self) -> Result<Tx> {
@@ -125,16 +137,20 @@ impl Adapter for PostgresAdapter {
         catalog::describe(&self.client().await?, location, key).await
     }
 
+    fn belong_to(&self, repository: &str) {
+        self.owner.get_or_init(|| repository.to_owned());
+    }
+
     async fn install(&self, table: &TableDef) -> Result<()> {
-        install::install(Tx::begin_ddl(&self.pool, &self.name).await?, table).await
+        install::install(self.installing().await?, table).await
     }
 
     async fn uninstall(&self, table: &TableDef) -> Result<()> {
-        install::uninstall(Tx::begin_ddl(&self.pool, &self.name).await?, table).await
+        install::uninstall(self.installing().await?, table).await
     }
 
     async fn define(&self, table: &TableDef, layer: Layer, change: &DraftChange) -> Result<Definition> {
-        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        let tx = self.installing().await?;
         let done = draft::define(&tx, table, layer, change).await;
         tx.finish(done).await
     }
@@ -244,8 +260,18 @@ impl Adapter for PostgresAdapter {
         from: &View,
         to: &View,
         segments: &[Segment],
+        only: Option<&Row>,
     ) -> Result<ChangeStream> {
-        diff::diff(Source::Own(Box::new(self.client().await?)), table, from, to, segments).await
+        diff::diff(Source::Own(Box::new(self.client().await?)), table, from, to, segments, only).await
+    }
+
+    async fn changes_of_key(
+        &self,
+        table: &TableDef,
+        key: &Row,
+        lineages: &[LineageId],
+    ) -> Result<Vec<(LineageId, Ordinal)>> {
+        diff::changes_of_key(&self.client().await?, table, key, lineages).await
     }
 
     async fn diff_stat(

@@ -38,7 +38,7 @@ pub(crate) async fn with_pending<'a>(
     }
     let sql = join(tables, " UNION ALL ", |t| {
         format!(
-            "SELECT {}::int8 WHERE EXISTS (SELECT FROM {} h WHERE h.epoch_lineage = $1 AND h.epoch_to = {PENDING} AND h.epoch_seq > 0)",
+            "SELECT {}::int8 WHERE EXISTS (SELECT FROM {} h WHERE h.epoch_lineage = $1 AND h.epoch_to = {PENDING} AND h.epoch_seq >= '0/0')",
             t.id.0,
             history(t)
         )
@@ -86,7 +86,7 @@ fn net_sql(table: &TableDef, layer: Layer) -> String {
         "SELECT count(*) FILTER (WHERE NOT f.epoch_existed AND b.epoch_there), \
          count(*) FILTER (WHERE f.epoch_existed AND b.epoch_there AND NOT (ROW({f})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({b})::pg_catalog.record)), \
          count(*) FILTER (WHERE f.epoch_existed AND b.epoch_there IS NULL) \
-         FROM (SELECT DISTINCT ON ({key}) h.* FROM {history} h WHERE h.epoch_lineage = {lineage} AND h.epoch_to = {PENDING} AND h.epoch_seq > 0 \
+         FROM (SELECT DISTINCT ON ({key}) h.* FROM {history} h WHERE h.epoch_lineage = {lineage} AND h.epoch_to = {PENDING} AND h.epoch_seq >= '0/0' \
          ORDER BY {key}, h.epoch_seq) f LEFT JOIN LATERAL ({current} OFFSET 0) b ON true",
         f = columns(table, "f."),
         b = columns(table, "b."),

@@ -156,13 +156,13 @@ impl Parts {
             self.own.map_or_else(|| "0::bigint".to_owned(), |(lineage, _)| format!("{lineage}::bigint"));
         let (own, main, zero, inf) =
             (own.as_str(), format!("{MAIN}::bigint"), "0::bigint", format!("{PENDING}::bigint"));
-        let (main, inf) = (main.as_str(), inf.as_str());
+        let (main, inf, none) = (main.as_str(), inf.as_str(), "NULL::pg_lsn");
         let mut arms = vec![];
         if let Some((_, at)) = self.own {
             let (o, overlay) = (if at.is_some() { "1" } else { "0" }, overlay(table));
             arms.push(arm(
                 &overlay,
-                ["epoch_lineage", main, zero, inf, zero, inf, zero, "true", "0", "0", o],
+                ["epoch_lineage", main, zero, inf, zero, inf, none, "true", "0", "0", o],
             ));
             if at.is_some() {
                 let tags = [
@@ -195,7 +195,7 @@ impl Parts {
             "0",
         ];
         arms.extend(of_main::parts_of_images(table).iter().map(|part| arm(part, tags)));
-        arms.push(arm(&of_main::rows(table), [own, main, zero, inf, zero, inf, zero, "true", "1", "1", "0"]));
+        arms.push(arm(&of_main::rows(table), [own, main, zero, inf, zero, inf, none, "true", "1", "1", "0"]));
         format!(
             "(SELECT {list} FROM ({}) epoch_x WHERE {})",
             arms.join(" UNION ALL "),
@@ -296,7 +296,7 @@ impl Parts {
 fn images(table: &TableDef, lineage: i64, at: i64) -> String {
     let key = names(table.schema.key_columns().map(|c| &c.name), "");
     format!(
-        "(SELECT DISTINCT ON ({key}) * FROM {} epoch_h WHERE epoch_lineage = {lineage} AND epoch_to > {at} AND epoch_seq > 0 \
+        "(SELECT DISTINCT ON ({key}) * FROM {} epoch_h WHERE epoch_lineage = {lineage} AND epoch_to > {at} AND epoch_seq >= '0/0' \
          ORDER BY {key}, epoch_to, epoch_seq)",
         history_of(table, lineage)
     )

@@ -98,7 +98,7 @@ impl Db {
     }
 
     pub async fn diff(&self, table: &TableDef, from: View, to: View, segments: &[Segment]) -> Vec<RowChange> {
-        self.adapter.diff(table, &from, &to, segments).await.unwrap().try_collect().await.unwrap()
+        self.adapter.diff(table, &from, &to, segments, None).await.unwrap().try_collect().await.unwrap()
     }
 
     pub async fn drop(self) {

@@ -2,13 +2,13 @@
 
 use std::any::Any;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use epoch_adapter::{
-    Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Location, Ordinal,
-    Predicate, Result, Scan, SealMode, Sealed, Segment, TableChanges, TableDef, TableId, TableSchema,
-    TableStats, Transaction, View,
+    Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, LineageId, Location,
+    Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, Segment, TableChanges, TableDef, TableId,
+    TableSchema, TableStats, Transaction, View,
 };
 use futures::StreamExt;
 use rusqlite::{Connection, TransactionBehavior};
@@ -36,6 +36,8 @@ impl std::fmt::Debug for SqliteAdapter {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub pool: Arc<Pool>,
+    /// The repository that the file belongs to.
+    owner: OnceLock<String>,
     catalog: Mutex<Option<Arc<Catalog>>>,
 }
 
@@ -67,7 +69,10 @@ impl SqliteAdapter {
     /// 08001 if the file can't be opened, XX001 if it isn't a SQLite database.
     pub fn open(name: &str, path: &Path) -> Result<Self> {
         let pool = Pool::open(path)?;
-        Ok(Self { name: name.to_owned(), shared: Arc::new(Shared { pool, catalog: Mutex::default() }) })
+        Ok(Self {
+            name: name.to_owned(),
+            shared: Arc::new(Shared { pool, owner: OnceLock::new(), catalog: Mutex::default() }),
+        })
     }
 
     /// Blocking work in a read transaction.
@@ -134,14 +139,18 @@ impl Adapter for SqliteAdapter {
         self.read(move |_, conn| describe::describe(conn, &location, key.as_deref())).await
     }
 
+    fn belong_to(&self, repository: &str) {
+        self.shared.owner.get_or_init(|| repository.to_owned());
+    }
+
     async fn install(&self, table: &TableDef) -> Result<()> {
         let (shared, table) = (Arc::clone(&self.shared), table.clone());
-        blocking(move || install::install(&mut *shared.pool.get()?, &table)).await
+        blocking(move || install::install(&mut *shared.pool.get()?, &table, shared.owner.get())).await
     }
 
     async fn uninstall(&self, table: &TableDef) -> Result<()> {
         let (shared, table) = (Arc::clone(&self.shared), table.clone());
-        blocking(move || install::uninstall(&mut *shared.pool.get()?, &table)).await
+        blocking(move || install::uninstall(&mut *shared.pool.get()?, &table, shared.owner.get())).await
     }
 
     /// A layer that starts empty needs nothing here: it is recorded with its first write, so that the
@@ -243,14 +252,16 @@ impl Adapter for SqliteAdapter {
         from: &View,
         to: &View,
         segments: &[Segment],
+        only: Option<&Row>,
     ) -> Result<ChangeStream> {
         let shared = Arc::clone(&self.shared);
         let (table, from, to, segments) = (table.clone(), *from, *to, segments.to_vec());
+        let only = only.cloned();
         let chunks = scan::stream(move |sink| {
             let mut conn = shared.reader()?;
             sink.guard(&mut conn, |conn| {
                 let meta = shared.catalog(conn)?.get(&table)?;
-                let plan = diff::Plan::new(&meta, &from, &to, &segments);
+                let plan = diff::Plan::new(&meta, &from, &to, &segments, only.as_ref());
                 diff::run(conn, &meta, &plan, |chunk| sink.send(chunk))
             })
         });
@@ -265,6 +276,16 @@ impl Adapter for SqliteAdapter {
             .boxed())
     }
 
+    async fn changes_of_key(
+        &self,
+        table: &TableDef,
+        key: &Row,
+        lineages: &[LineageId],
+    ) -> Result<Vec<(LineageId, Ordinal)>> {
+        let (key, lineages) = (key.clone(), lineages.to_vec());
+        self.with_meta(table, move |conn, meta| diff::changes_of_key(conn, meta, &key, &lineages)).await
+    }
+
     async fn diff_stat(
         &self,
         table: &TableDef,
@@ -274,7 +295,7 @@ impl Adapter for SqliteAdapter {
     ) -> Result<TableStats> {
         let (from, to, segments) = (*from, *to, segments.to_vec());
         self.with_meta(table, move |conn, meta| {
-            diff::stat(conn, meta, &diff::Plan::new(meta, &from, &to, &segments))
+            diff::stat(conn, meta, &diff::Plan::new(meta, &from, &to, &segments, None))
         })
         .await
     }

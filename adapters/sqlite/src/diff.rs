@@ -51,7 +51,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(meta: &Meta, from: &View, to: &View, segments: &[Segment]) -> Self {
+    pub(crate) fn new(meta: &Meta, from: &View, to: &View, segments: &[Segment], only: Option<&Row>) -> Self {
         let sides = [places(from), places(to)];
         let mut joined: Vec<Place> = Vec::new();
         for place in sides.iter().flatten() {
@@ -60,7 +60,7 @@ impl Plan {
             }
         }
         let mut params = Vec::new();
-        let keys = keys_sql(meta, segments, &mut params);
+        let keys = keys_sql(meta, segments, only, &mut params);
         let mut what = vec![list("k", meta.key.iter().map(String::as_str))];
         let mut joins = String::new();
         for (n, place) in joined.iter().enumerate() {
@@ -139,12 +139,13 @@ fn differing(row: &rusqlite::Row<'_>, a: usize, b: usize, width: usize) -> rusql
 }
 
 /// The keys of all segments, ordered. The LIMIT keeps SQLite from dropping the order.
-fn keys_sql(meta: &Meta, segments: &[Segment], params: &mut Vec<Value>) -> String {
+fn keys_sql(meta: &Meta, segments: &[Segment], only: Option<&Row>, params: &mut Vec<Value>) -> String {
+    let is_key = if only.is_some() { is_key(meta) } else { String::new() };
     let keys = list("", meta.key.iter().map(String::as_str));
     let mut parts = Vec::new();
     for segment in segments {
         parts.push(format!(
-            "SELECT {keys} FROM {} WHERE {LINEAGE} = ? AND epoch_to > ? AND epoch_to <= ?",
+            "SELECT {keys} FROM {} WHERE {LINEAGE} = ? AND epoch_to > ? AND epoch_to <= ?{is_key}",
             meta.history
         ));
         let upto = match segment.upto {
@@ -152,6 +153,7 @@ fn keys_sql(meta: &Meta, segments: &[Segment], params: &mut Vec<Value>) -> Strin
             At::Ordinal(s) => s,
         };
         params.extend([segment.lineage.0, segment.after, upto].map(Value::Int));
+        params.extend(only.into_iter().flatten().cloned());
     }
     if parts.is_empty() {
         return format!("SELECT {keys} FROM {} WHERE 0", meta.history);
@@ -210,6 +212,36 @@ pub(crate) fn run(
         send(chunk);
     }
     Ok(())
+}
+
+/// The lineages and ordinals at which a key was changed.
+pub(crate) fn changes_of_key(
+    conn: &Connection,
+    meta: &Meta,
+    key: &Row,
+    lineages: &[LineageId],
+) -> Result<Vec<(LineageId, Ordinal)>> {
+    let sql = format!(
+        "SELECT epoch_to FROM {} WHERE {LINEAGE} = ?{} AND epoch_to < {}",
+        meta.history,
+        is_key(meta),
+        i64::MAX
+    );
+    let mut stmt = conn.prepare_cached(&sql).map_err(map)?;
+    let mut found = Vec::new();
+    for lineage in lineages {
+        let params: Vec<_> = std::iter::once(Value::Int(lineage.0)).chain(key.iter().cloned()).collect();
+        let ordinals = stmt.query_map(bind(&params), |row| row.get(0)).map_err(map)?;
+        for ordinal in ordinals {
+            found.push((*lineage, ordinal.map_err(map)?));
+        }
+    }
+    Ok(found)
+}
+
+/// A condition on history: that an image is of a key, given by parameters.
+fn is_key(meta: &Meta) -> String {
+    meta.key.iter().map(|c| format!(" AND {} = ?", quote(c))).collect()
 }
 
 /// Counts what [`run`] would send.

@@ -15,10 +15,24 @@ const CAPTURE: &str = include_str!("../../../sql/sqlite/capture.sql");
 /// The overlay's check that a key column which is the rowid in the base holds integers only.
 pub(crate) const KEY_TYPE_CHECK: &str = "epoch_key_is_integer";
 
-/// Installs everything for a table, in one transaction. Idempotent.
-pub(crate) fn install(conn: &mut Connection, def: &TableDef) -> Result<()> {
+/// Installs everything for a table, in one transaction. Idempotent. 55006 if the file has registrations of
+/// another repository than `owner`.
+pub(crate) fn install(conn: &mut Connection, def: &TableDef, owner: Option<&String>) -> Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(map)?;
     tx.execute_batch(SHARED).map_err(map)?;
+    if others(&tx, owner)? {
+        let message =
+            format!("the database of table \"{}\" belongs to another repository", def.location.table);
+        return Err(Error::new(sqlstate::OBJECT_IN_USE, message)
+            .with_detail("The SQLite file holds history and branches of tables that the other repository registered.")
+            .with_hint(
+                "Unregister the tables there first; if that repository is gone, drop the triggers and tables whose names begin with epoch_.",
+            ));
+    }
+    if let Some(owner) = owner {
+        tx.execute("DELETE FROM epoch_repository", []).map_err(map)?;
+        tx.execute("INSERT INTO epoch_repository VALUES (?1)", [owner]).map_err(map)?;
+    }
     // Another repository on the same file would have its own numbers for the same tables.
     let sql = "SELECT id, name FROM epoch_registered WHERE id = ?1 OR name = ?2 COLLATE NOCASE";
     let known: Vec<(i64, String)> = tx
@@ -324,6 +338,20 @@ fn null_key_sql(meta: &Meta) -> Vec<String> {
     out
 }
 
+/// Whether the registrations in the file are another repository's.
+fn others(conn: &Connection, owner: Option<&String>) -> Result<bool> {
+    let Some(owner) = owner else { return Ok(false) };
+    if !meta::exists(conn, "epoch_registered")? {
+        return Ok(false);
+    }
+    if !meta::exists(conn, "epoch_repository")? {
+        return Ok(true);
+    }
+    let sql = "SELECT EXISTS (SELECT 1 FROM epoch_registered)
+        AND NOT EXISTS (SELECT 1 FROM epoch_repository WHERE id = ?1)";
+    conn.query_row(sql, [owner], |row| row.get(0)).map_err(map)
+}
+
 /// Whether this number is this table's: an install that another repository's table refused must not be
 /// followed by an uninstall of that table.
 fn is_ours(conn: &Connection, def: &TableDef) -> Result<bool> {
@@ -335,10 +363,10 @@ fn is_ours(conn: &Connection, def: &TableDef) -> Result<bool> {
 }
 
 /// Removes everything of a table, and the rest of our objects with the last one. Idempotent.
-pub(crate) fn uninstall(conn: &mut Connection, def: &TableDef) -> Result<()> {
+pub(crate) fn uninstall(conn: &mut Connection, def: &TableDef, owner: Option<&String>) -> Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(map)?;
     let id = def.id;
-    if !is_ours(&tx, def)? {
+    if others(&tx, owner)? || !is_ours(&tx, def)? {
         return Ok(());
     }
     let sql = "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND name GLOB ?1";
@@ -356,7 +384,7 @@ pub(crate) fn uninstall(conn: &mut Connection, def: &TableDef) -> Result<()> {
     tx.execute("DELETE FROM epoch_registered WHERE id = ?1", [id.0]).map_err(map)?;
     let left: i64 = tx.query_row("SELECT count(*) FROM epoch_registered", [], |r| r.get(0)).map_err(map)?;
     if left == 0 {
-        tx.execute_batch("DROP TABLE epoch_registered; DROP TABLE epoch_lineage; DROP TABLE epoch_seal;")
+        tx.execute_batch("DROP TABLE epoch_registered; DROP TABLE epoch_lineage; DROP TABLE epoch_seal; DROP TABLE IF EXISTS epoch_repository;")
             .map_err(map)?;
     }
     tx.commit().map_err(map)

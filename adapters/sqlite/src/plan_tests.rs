@@ -33,7 +33,7 @@ fn fixture(ddl: &str, analyze: &str) -> Fixture {
         retired: None,
         source: None,
     };
-    install::install(&mut conn, &table).unwrap();
+    install::install(&mut conn, &table, None).unwrap();
     conn.execute_batch(
         "WITH RECURSIVE s (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 2000)
             INSERT INTO t (k, a, b) SELECT i, 'a' || i, i FROM s;
@@ -138,7 +138,7 @@ fn diffs_look_keys_up() {
             Segment { lineage: LineageId(1), after: 0, upto: At::Ordinal(5) },
         ];
         for (from, to) in [(views()[0], views()[2]), (views()[1], views()[0]), (views()[2], View::MAIN)] {
-            let plan = diff::Plan::new(&f.meta(), &from, &to, &segments);
+            let plan = diff::Plan::new(&f.meta(), &from, &to, &segments, None);
             f.assert_no_scan(&plan.sql, &plan.params);
         }
     }

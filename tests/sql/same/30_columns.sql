@@ -1,6 +1,11 @@
 -- 60 identity columns
 INSERT INTO ticket (v) VALUES ('d') RETURNING *
 INSERT INTO ticket VALUES (DEFAULT, DEFAULT, 'e') RETURNING *
+SELECT lastval()
+INSERT INTO item (id, name) VALUES (5000, 'no sequence')
+UPDATE item SET price = 3 WHERE id = 5000
+DELETE FROM item WHERE id = 5000
+SELECT lastval()
 INSERT INTO ticket VALUES (10, 1, 'x')
 INSERT INTO ticket (id, v) VALUES (10, 'x')
 INSERT INTO ticket (v, id) VALUES ('x', DEFAULT), ('y', 3)
