@@ -168,7 +168,9 @@ fn run(conn: &mut Conn, sql: &str, how: How) -> Vec<Message> {
     match how {
         How::Simple => conn.simple(sql).0,
         How::ExtendedKept => {
-            for _ in 0..2 {
+            // Of TRUNCATE a branch finds errors when it is prepared, which would end a transaction.
+            let times = if sql.starts_with("TRUNCATE") { 0 } else { 2 };
+            for _ in 0..times {
                 conn.send(&[conn::parse("", sql, &[]), conn::sync()]);
                 conn.reply();
             }

@@ -88,7 +88,10 @@ fn an_abort_takes_the_branch_back_to_the_older_version() {
     b.exec("UPDATE t SET v = 'b' WHERE id = 1");
     let head = commit(&mut b, "b");
     let before = rows(&mut b);
-    assert_eq!(b.one(&format!("SELECT data_conflicts FROM epoch_cherry_pick('{altered}', '{updated}')")), "1");
+    assert_eq!(
+        b.one(&format!("SELECT data_conflicts FROM epoch_cherry_pick('{altered}', '{updated}')")),
+        "1"
+    );
     assert_eq!(b.one("SELECT num_conflicts FROM epoch.conflicts"), "1");
     assert_eq!(b.lines("SELECT kind FROM epoch_conflicts('t')").len(), 1, "found by the table's name");
     b.exec("SELECT * FROM epoch_cherry_pick('--abort')");

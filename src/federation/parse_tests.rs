@@ -81,3 +81,19 @@ fn errors_say_where_and_what() {
         "54001"
     );
 }
+
+/// A chain of operators is as deep as it is long: it overflowed the stack, and with it went the process.
+#[test]
+fn long_chains_of_operators_are_refused() {
+    let chain = |n: usize| format!("1{}", "+1".repeat(n));
+    assert!(parse(&format!("select {}", chain(900))).is_ok());
+    let nested = format!("{}+({}+({}))", chain(400), chain(400), chain(400));
+    let or = vec!["a = 1"; 1100].join(" or ");
+    for deep in [chain(1100), nested, or] {
+        assert_eq!(parse(&format!("select {deep} from t")).unwrap_err().code(), "54001");
+    }
+    let rows = vec!["(-1, 2 - 1, 'a')"; 3000].join(", ");
+    assert!(parse(&format!("insert into t values {rows}")).is_ok());
+    let list = vec!["-1"; 3000].join(", ");
+    assert!(parse(&format!("select 1 from t where a in ({list})")).is_ok());
+}
