@@ -129,36 +129,60 @@ fn tokenize(sql: &str) -> Result<Vec<TokenWithSpan>> {
 /// the stack for each (measured: 3,000 were too many for the 16 MB of the threads that `cli` starts).
 const MAX_OPERATORS: usize = 1000;
 
-/// The most operators that can be one in another. `1 + 1 + 1` is as deep as it is long, and the parser's limit of
-/// recursion doesn't see it.
-fn operators(tokens: &[TokenWithSpan]) -> usize {
-    // Of each open bracket: what it had up to the last comma, and since then.
-    let mut open = vec![(0, 0)];
-    for token in tokens {
-        match &token.token {
-            Token::LParen | Token::LBracket => open.push((0, 0)),
-            Token::RParen | Token::RBracket if open.len() > 1 => {
-                let inside = open.pop().map_or(0, |(most, last)| most.max(last));
-                open.iter_mut().next_back().into_iter().for_each(|(_, last)| *last += inside);
-            }
-            Token::Comma => {
-                open.iter_mut().next_back().into_iter().for_each(|(most, last)| {
-                    *most = (*most).max(std::mem::take(last));
-                });
-            }
-            Token::Number(..) | Token::SingleQuotedString(_) | Token::Placeholder(_) | Token::Period => {}
-            Token::Word(word) if word.quote_style.is_some() || !joins(&word.value) => {}
-            _ => open.iter_mut().next_back().into_iter().for_each(|(_, last)| *last += 1),
-        }
-    }
-    open.into_iter().map(|(most, last)| most.max(last)).sum()
+/// Upper bounds of how deep what is in a bracket is: `most` up to the last comma; `chain` operators since then, and
+/// brackets of depth `inner` among them.
+#[derive(Default)]
+struct Level {
+    most: usize,
+    chain: usize,
+    inner: usize,
 }
 
-/// Whether a word joins what is before and behind it.
-fn joins(word: &str) -> bool {
-    const JOINING: [&str; 12] =
-        ["and", "or", "not", "union", "intersect", "except", "is", "like", "ilike", "between", "in", "join"];
-    JOINING.iter().any(|w| w.eq_ignore_ascii_case(word))
+impl Level {
+    fn depth(&self) -> usize {
+        self.most.max(self.chain + self.inner)
+    }
+}
+
+/// How many operators can be one in another. `1 + 1 + 1` is as deep as it is long, and the parser's limit of
+/// recursion doesn't see it.
+fn operators(tokens: &[TokenWithSpan]) -> usize {
+    let (mut outer, mut level) = (Vec::new(), Level::default());
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket => outer.push(std::mem::take(&mut level)),
+            Token::RParen | Token::RBracket => {
+                let inside = level.depth();
+                level = outer.pop().unwrap_or_default();
+                level.inner = level.inner.max(inside);
+            }
+            Token::Comma => level = Level { most: level.depth(), ..Level::default() },
+            token if chains(token) => level.chain += 1,
+            _ => {}
+        }
+    }
+    outer.iter().chain([&level]).map(Level::depth).sum()
+}
+
+/// Whether a token makes an expression deeper each time it comes. Comparisons don't: they can't follow each other.
+fn chains(token: &Token) -> bool {
+    const JOINING: [&str; 7] = ["and", "or", "not", "union", "intersect", "except", "join"];
+    match token {
+        Token::Word(word) => {
+            word.quote_style.is_none() && JOINING.iter().any(|w| w.eq_ignore_ascii_case(&word.value))
+        }
+        Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::Placeholder(_)
+        | Token::Period
+        | Token::Eq
+        | Token::Neq
+        | Token::Lt
+        | Token::Gt
+        | Token::LtEq
+        | Token::GtEq => false,
+        _ => true,
+    }
 }
 
 fn statement(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
