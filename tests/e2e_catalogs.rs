@@ -210,7 +210,11 @@ fn a_view_over_a_catalog_is_made_as_it_is_written() {
     let shop = Fixture::registered(SCHEMA);
     let mut main = shop.main();
     main.exec("CREATE VIEW listed AS SELECT nspname FROM pg_catalog.pg_namespace");
-    main.exec("CREATE TABLE kept AS SELECT relname FROM pg_class LIMIT 0");
+    main.exec("CREATE TABLE kept AS SELECT relname FROM pg_class WHERE relname = 'users'");
+    main.exec("INSERT INTO kept SELECT tablename FROM pg_tables WHERE tablename = 'users'");
+    main.exec("SELECT relname INTO again FROM pg_class WHERE relname = 'users'");
+    assert_eq!(shop.direct().one("SELECT count(*) FROM kept"), "2");
+    assert_eq!(shop.direct().one("SELECT count(*) FROM again"), "1");
     main.exec("CREATE FUNCTION f() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM pg_namespace'");
     let definition = shop.direct().one("SELECT pg_get_viewdef('listed'::regclass)");
     assert!(!definition.contains("epoch"), "{definition}");

@@ -8,7 +8,7 @@
 use epoch_adapter_postgres::layout::{SCHEMA, literal, overlay_schema};
 
 use super::names::Meaning;
-use super::parse::{Kind, Role, TableRef};
+use super::parse::{How, Kind, Role, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
 
@@ -114,7 +114,7 @@ pub(super) fn named_in(sql: &[u8]) -> bool {
 /// Puts the catalogs that a query reads without what is ours in the place of their names.
 pub(super) fn hide(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) {
     let statement = rewriter.statement;
-    if statement.kind != Kind::Query {
+    if !reads_rows(&statement.kind) {
         return;
     }
     let schemas = schemas_of_ours(ctx);
@@ -130,6 +130,15 @@ pub(super) fn hide(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) {
         let shown =
             format!("(SELECT {system}* FROM {schema}.{} WHERE {})", table.name, condition(owner, &schemas));
         rewriter.put(table, &shown);
+    }
+}
+
+/// Whether its queries run now: what is defined with a query (a view) goes on meaning the catalog itself.
+fn reads_rows(kind: &Kind) -> bool {
+    match kind {
+        Kind::Query | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Merge(_) => true,
+        Kind::Define(define) => matches!(define.how, How::CreateAs(_)),
+        _ => false,
     }
 }
 

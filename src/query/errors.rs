@@ -22,6 +22,7 @@ pub struct Fields {
 
 /// Takes our schemas and columns out of an error that arose on a branch.
 pub fn restore(fields: &mut Fields) {
+    let of_ours = fields.schema.as_ref().is_some_and(|schema| schema.starts_with("epoch_"));
     if let Some(schema) = &mut fields.schema {
         // Of a draft's base, of its overlay, of another overlay.
         let overlaid = schema.strip_prefix("epoch_");
@@ -32,8 +33,29 @@ pub fn restore(fields: &mut Fields) {
     }
     fields.message =
         fields.message.replace("\"epoch_public.", "\"public.").replace("epoch_public.", "public.");
-    let Some(detail) = fields.detail.take() else { return };
-    fields.detail = Some(detail_of(&fields.code, detail));
+    fields.message = without_drafts(&fields.message);
+    let Some(detail) = fields.detail.take().map(|detail| without_drafts(&detail)) else { return };
+    // Two columns more than the user's are in our tables only.
+    let kept = matches!(fields.code.as_str(), "23502" | "23514") && !of_ours;
+    fields.detail = Some(if kept { detail } else { detail_of(&fields.code, detail) });
+}
+
+/// Names of tables that were made or altered on a branch, with the schemas that they have for the user.
+fn without_drafts(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(at) = rest.find("epoch_") {
+        let (before, found) = rest.split_at(at);
+        out.push_str(before);
+        let end = found.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(found.len());
+        let (word, after) = found.split_at(end);
+        let inner = word.strip_prefix("epoch_").and_then(schema_of_draft);
+        let home = schema_of_draft(word).or(inner).filter(|_| after.starts_with('.'));
+        out.push_str(home.unwrap_or(word));
+        rest = after;
+    }
+    out.push_str(rest);
+    out
 }
 
 fn detail_of(code: &str, detail: String) -> String {
@@ -91,7 +113,9 @@ mod tests {
     use super::*;
 
     fn restored(code: &str, detail: &str) -> String {
-        let mut fields = Fields { code: code.into(), detail: Some(detail.into()), ..Fields::default() };
+        let schema = Some("epoch_public".into());
+        let mut fields =
+            Fields { code: code.into(), detail: Some(detail.into()), schema, ..Fields::default() };
         restore(&mut fields);
         fields.detail.unwrap_or_default()
     }
@@ -113,6 +137,29 @@ mod tests {
         );
         assert_eq!(restored("23514", "Failing row contains (1, a, b)."), "Failing row contains (1, a, b).");
         assert_eq!(restored("22000", "Key (epoch_lineage, id)=(7, 5)"), "Key (epoch_lineage, id)=(7, 5)");
+    }
+
+    #[test]
+    fn the_row_of_a_table_that_is_not_ours_stays_whole() {
+        let detail = "Failing row contains (3, null, , null, null).".to_owned();
+        let schema = Some("pg_temp_3".to_owned());
+        let mut fields =
+            Fields { code: "23502".into(), detail: Some(detail.clone()), schema, ..Fields::default() };
+        restore(&mut fields);
+        assert_eq!(fields.detail, Some(detail));
+    }
+
+    #[test]
+    fn messages_name_no_schema_of_ours() {
+        for (message, expected) in [
+            ("function f(epoch_b12_public.t) does not exist", "function f(public.t) does not exist"),
+            ("type epoch_epoch_b7_sales.t, epoch_b and epoch_b12_x", "type sales.t, epoch_b and epoch_b12_x"),
+            ("relation \"epoch_public.t\" is é", "relation \"public.t\" is é"),
+        ] {
+            let mut fields = Fields { message: message.into(), ..Fields::default() };
+            restore(&mut fields);
+            assert_eq!(fields.message, expected);
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod create_as;
 mod define;
 mod execute;
 mod form;
+mod grouped;
 mod lift;
 mod lock;
 mod names;

@@ -4,6 +4,7 @@
 //! sees a text (54001); parsing and walking run on a stack that is large enough for what is let in.
 
 mod call;
+mod grouped;
 mod listed;
 mod locking;
 mod relax;
@@ -16,6 +17,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use call::{Argument, Constant};
+pub use grouped::{GroupKey, Grouped};
 pub use listed::{Listed, ListedItem};
 pub use locking::{Locking, Output, Wait};
 pub use relax::Relaxed;
@@ -72,6 +74,8 @@ pub struct Statement {
     pub with: With,
     /// Its data-modifying queries.
     pub nested: Vec<Nested>,
+    /// Those of its queries that have GROUP BY of plain items.
+    pub grouped: Vec<Grouped>,
     /// What it returns.
     pub listed: Option<Listed>,
 }

@@ -168,11 +168,22 @@ pub struct Rewritten {
     pub origins: Option<Origins>,
     /// The form that the server can keep prepared, if it only reads.
     pub lifted: Option<Lifted>,
+    /// What the client learns: `sql` fails in any case, and brings the transaction to where this error does.
+    pub fails: Option<Error>,
     /// For [`Rewritten::position`].
     pub(super) kept: Kept,
 }
 
+/// Fails when its turn comes, not when the string is parsed.
+const FAILS: &str = "SELECT \"refused by horizon epoch\"";
+
 impl Rewritten {
+    /// In the place of a statement that is refused behind others of its string.
+    fn failing(statement: &Statement, error: Error) -> Self {
+        let sql = FAILS.to_owned();
+        Self { range: statement.range.clone(), sql, fails: Some(error), ..Self::default() }
+    }
+
     /// The position in the client's text of an error of the server in `sql` (characters from 1).
     pub fn position(&self, client: &str, position: usize) -> usize {
         self.kept.position(client, &self.sql, position)
@@ -262,7 +273,14 @@ pub async fn plan(ctx: &mut Context<'_>, catalog: &mut dyn Catalog, sql: &str) -
     }
     let mut plans = Vec::with_capacity(count);
     for statement in now {
-        let plan = one(ctx, catalog, sql, &parsed, statement, &tables).await?;
+        let plan = match one(ctx, catalog, sql, &parsed, statement, &tables).await {
+            // What is before it runs first, as on the server.
+            Err(error) if !plans.is_empty() => {
+                plans.push(Plan::Rewritten(Arc::new(Rewritten::failing(statement, error))));
+                return Ok(plans);
+            }
+            plan => plan?,
+        };
         if parsed.statements.len() == 1 {
             cache::keep(ctx, sql, statement, &plan);
         }

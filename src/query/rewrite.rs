@@ -14,7 +14,7 @@ use super::names::{Catalog, Meaning, location};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten};
 use super::text::{Edits, compact_parameters};
-use super::{catalogs, check, constraints, execute, origin, psql, relations, serializable, views, write};
+use super::{catalogs, check, constraints, execute, grouped, origin, psql, relations, serializable, views, write};
 use crate::{Error, Result};
 
 /// A statement while it is rewritten.
@@ -92,6 +92,7 @@ async fn on_branch(
     views::splice(ctx, catalog, rewriter).await?;
     let locked = rewriter.reads(ctx)?;
     rewriter.columns(ctx)?;
+    grouped::columns(ctx, rewriter)?;
     lock::rows(ctx, rewriter, locked).await?;
     write::targets(ctx, catalog, rewriter).await?;
     if statement.kind == Kind::Lock {
@@ -314,6 +315,7 @@ impl Rewriter<'_> {
             },
             origins: None,
             lifted,
+            fails: None,
             kept,
         })
     }

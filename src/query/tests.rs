@@ -183,6 +183,9 @@ impl Server {
                     some(persistence),
                     some(reads),
                     None,
+                    None,
+                    (name == "users")
+                        .then(|| r#"[1,[["id",1,""],["email",2,""],["balance",3,""]],[1]]"#.to_owned()),
                 ]
             }
             None => vec![some("t"), some(index), None, None, None, None, None, None],

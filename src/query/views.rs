@@ -12,7 +12,7 @@ use super::names::{Catalog, Meaning, Place, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
-use super::{check, lock, relations};
+use super::{check, grouped, lock, relations};
 use crate::{Error, Result, sqlstate};
 
 /// The query of a view that reads registered tables.
@@ -99,6 +99,7 @@ fn inline<'a>(
         splice_within(ctx, catalog, &mut rewriter, outer).await?;
         rewriter.reads(ctx)?;
         rewriter.columns(ctx)?;
+        grouped::columns(ctx, &mut rewriter)?;
         Ok(rewriter.edits.render(definition, &statement.range).0)
     }
     .boxed()

@@ -120,6 +120,11 @@ fn copy_to(
         let message = format!("cannot copy from partitioned table \"{}\"", target.name);
         return Err(Error::new("42809", message).with_hint("Try the COPY (SELECT ...) TO variant."));
     }
+    let computed = |name: &&String| table.schema.columns.iter().any(|c| c.generated && c.name == **name);
+    if let Some(name) = columns.iter().find(computed) {
+        let message = format!("column \"{name}\" is a generated column");
+        return Err(Error::new("42P10", message).with_detail("Generated columns cannot be used in COPY."));
+    }
     let view = ctx.repository.view(ctx.checkout, table)?;
     let shown = relation::scanning(table, &view);
     let all: Vec<String> = match columns {

@@ -68,6 +68,9 @@ impl Explain for Explainer<'_> {
                     let found = engine.explain(&self.seat.checkout, text).boxed().await?;
                     all.extend(found.into_iter().map(|part| self.part("federated", part.backend, part.sql)));
                 }
+                Plan::Rewritten(rewritten) if rewritten.fails.is_some() => {
+                    return rewritten.fails.clone().map_or(Ok(all), Err);
+                }
                 plan => self.native(sql, plan, &mut all),
             }
         }

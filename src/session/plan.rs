@@ -182,6 +182,10 @@ impl Planner {
     /// For errors of a rewritten statement of `text`.
     pub fn restore_rewritten(&self, rewritten: &Arc<Rewritten>, text: &str) -> Restore {
         let (rewritten, text, errors) = (rewritten.clone(), text.to_owned(), self.restore());
+        if let Some(error) = &rewritten.fails {
+            let error = error.clone();
+            return Arc::new(move |fields: &mut Fields| fields.become_error(&error));
+        }
         Arc::new(move |fields: &mut Fields| {
             let position = fields.get(b'P').and_then(|p| p.parse().ok());
             fields.set(b'P', position.map(|p| rewritten.position(&text, p).to_string()));

@@ -119,6 +119,8 @@ impl Native {
         let mut replies = VecDeque::new();
         let mut origins = VecDeque::new();
         let mut parts = Vec::new();
+        // A server that shows the text of a statement (pg_prepared_statements) shows the client's.
+        let alone = steps.len() == 1 && last;
         for step in steps {
             let source = text.get(step.range.clone()).unwrap_or_default();
             let (body, restore, offset) = match &step.route {
@@ -137,6 +139,7 @@ impl Native {
                     }
                     (rewritten.sql.as_str(), Some(self.planner.restore_rewritten(rewritten, text)), before)
                 }
+                _ if alone => (text, self.planner.restore(), before),
                 _ => {
                     let start = text.get(..step.range.start).unwrap_or_default().chars().count();
                     (source, self.planner.restore(), before + start)
@@ -153,7 +156,9 @@ impl Native {
             replies.push_back(reply);
             origins.push_back(from);
             parts.push(Part { start, end: start + body.chars().count(), offset, restore });
-            sql.push_str("\n;\n");
+            if !alone {
+                sql.push_str("\n;\n");
+            }
         }
         encode::query(self.pipe.server.output.tail(), sql.as_bytes());
         let steps = Steps { replies, origins, last, restore: Box::new(placed(parts)) };

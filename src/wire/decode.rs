@@ -210,6 +210,25 @@ impl Fields {
         }
     }
 
+    /// Says what an error of ours says, with the severity as it is.
+    pub fn become_error(&mut self, error: &Error) {
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        self.0.retain(|(code, _)| matches!(code, b'S' | b'V'));
+        for (code, text) in [
+            (b'C', Some(error.code().to_owned())),
+            (b'M', Some(error.message().to_owned())),
+            (b'D', own(error.detail())),
+            (b'H', own(error.hint())),
+            (b'P', error.position().map(|position| position.to_string())),
+            (b's', own(error.schema())),
+            (b't', own(error.table())),
+            (b'c', own(error.column())),
+            (b'n', own(error.constraint())),
+        ] {
+            self.set(code, text);
+        }
+    }
+
     /// The SQLSTATE.
     pub fn code(&self) -> &str {
         self.get(b'C').unwrap_or(sqlstate::INTERNAL_ERROR)

@@ -324,6 +324,7 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
         unnamed: walker.unnamed,
         with: walker.outer,
         nested: walker.nested,
+        grouped: walker.grouped,
         listed: walker.listed,
     })
 }

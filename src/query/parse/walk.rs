@@ -6,6 +6,7 @@ use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, nodes};
 
 use super::call::{Argument, arguments};
+use super::grouped::{self, Grouped, Marks};
 use super::listed::Listed;
 use super::locking::{self, Locking};
 use super::relax::Relaxed;
@@ -39,7 +40,7 @@ pub struct TableRef {
     pub name: String,
     /// The name's bytes, with schema, ONLY and `*`.
     pub range: Range<usize>,
-    /// Where the name of a target starts, in characters from 1; 1 for others, of which nobody asks it.
+    /// Where the name starts, in characters from 1.
     pub position: usize,
     /// The alias.
     pub alias: Option<String>,
@@ -150,6 +151,7 @@ pub(super) struct Walker<'s> {
     /// Where CTEs are read whose having more rows would do no harm.
     pub relaxed_uses: Vec<usize>,
     pub nested: Vec<Nested>,
+    pub grouped: Vec<Grouped>,
     /// What the statement returns.
     pub listed: Option<Listed>,
     pub outer: With,
@@ -188,6 +190,7 @@ impl<'s> Walker<'s> {
             unnamed: Vec::new(),
             relaxed_uses: Vec::new(),
             nested: Vec::new(),
+            grouped: Vec::new(),
             listed: None,
             outer: With::default(),
             scopes: Vec::new(),
@@ -319,13 +322,15 @@ impl<'s> Walker<'s> {
             self.node(Node::SelectStmt(side));
         }
         self.list(select.from_clause());
+        let from = self.columns.len();
         for target in select.target_list().iter() {
             self.listed(target);
             self.node(target.val());
         }
-        for node in
-            [select.where_clause(), select.having_clause(), select.limit_offset(), select.limit_count()]
-        {
+        let list = self.columns.len();
+        self.node(select.where_clause());
+        let condition = self.columns.len();
+        for node in [select.having_clause(), select.limit_offset(), select.limit_count()] {
             self.node(node);
         }
         for list in
@@ -335,6 +340,7 @@ impl<'s> Walker<'s> {
         }
         select.sort_clause().iter().for_each(|s| self.node(Node::SortBy(s)));
         locking::note(self, select);
+        grouped::note(self, select, Marks { from, list, condition });
         self.exit(around);
         self.leave(select.with_clause());
     }
@@ -479,7 +485,7 @@ impl<'s> Walker<'s> {
             schema: table.schemaname().map(str::to_owned),
             name: table.relname().unwrap_or_default().to_owned(),
             range,
-            position: if role == Role::Target { self.position(table.location) } else { 1 },
+            position: self.position(table.location),
             alias,
             role,
             command,

@@ -40,6 +40,23 @@ async fn reads() {
 }
 
 #[tokio::test]
+async fn who_groups_by_a_primary_key_may_show_the_row() {
+    let users = r#"FROM <branch users> AS "users""#;
+    check(&branch(), &[
+        ("SELECT email FROM users GROUP BY id ORDER BY max(balance)", &format!(r#"SELECT email {users} GROUP BY "users"."email", "users"."balance", id ORDER BY max(balance)"#)),
+        ("SELECT u.id AS k, email FROM users u GROUP BY k", r#"SELECT u.id AS k, email FROM <branch users> u GROUP BY "u"."email", k"#),
+        ("SELECT id, email FROM users WHERE balance > 1 GROUP BY 1", &format!(r#"SELECT id, email {users} WHERE balance > 1 GROUP BY "users"."email", 1"#)),
+        ("SELECT users.* FROM users GROUP BY public.users.id", &format!(r#"SELECT users.* {users} GROUP BY "users"."email", "users"."balance", users.id"#)),
+        ("SELECT (SELECT u.email) FROM users u, orders o GROUP BY o.amount, u.id", r#"SELECT (SELECT u.email) FROM <branch users> u, <branch orders> o GROUP BY o.amount, "u"."email", u.id"#),
+        // Not by the key; of a table whose columns have other names; in sets.
+        ("SELECT email FROM users GROUP BY email", &format!("SELECT email {users} GROUP BY email")),
+        ("SELECT e FROM users u(id, e) GROUP BY id", "SELECT e FROM <branch users> u(id, e) GROUP BY id"),
+        ("SELECT email FROM users GROUP BY ROLLUP (id)", &format!("SELECT email {users} GROUP BY ROLLUP (id)")),
+        ("SELECT j.email FROM (users JOIN orders USING (id)) j GROUP BY j.id", r#"SELECT j.email FROM (<branch users> AS "users" JOIN <branch orders> AS "orders" USING (id)) j GROUP BY j.id"#),
+    ]).await;
+}
+
+#[tokio::test]
 async fn commits_are_read_only() {
     check(
         &commit(),

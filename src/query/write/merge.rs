@@ -4,11 +4,26 @@ use epoch_adapter_postgres::layout::{LINEAGE, quote};
 use epoch_adapter_postgres::relation;
 
 use super::Write;
-use crate::query::parse::{Merge, Star};
+use crate::query::names::Meaning;
+use crate::query::parse::{Merge, Role, Star, TableRef};
 use crate::query::plan::Context;
 use crate::query::rewrite::Rewriter;
 use crate::query::stable::{is_stable, with_for};
 use crate::{Error, Result};
+
+/// The name of the source, if it reads versioned tables. Where the server looks again at a row of the target that another
+/// session changed, it keeps to the row of the source only if that is of one relation: of one that several tables make up, it
+/// would take the first row, and find the target not matched by it.
+fn marked(ctx: &Context<'_>, rewriter: &Rewriter<'_>, merge: &Merge) -> Option<String> {
+    let [name] = merge.starrable.as_deref()? else { return None };
+    let versioned = |table: &TableRef| {
+        table.role == Role::Read
+            && merge.source.start <= table.range.start
+            && table.range.end <= merge.source.end
+            && matches!(ctx.names.table(table), Meaning::Registered(_))
+    };
+    rewriter.statement.tables.iter().any(versioned).then(|| name.clone())
+}
 
 impl Write<'_> {
     /// Rows of main that the source matches are copied up (all of them if it may be about rows that
@@ -28,6 +43,10 @@ impl Write<'_> {
         }
         let rows = self.rows_to_merge(ctx, rewriter, merge);
         rewriter.prelude.push(relation::copy_up(&self.table, self.layer, &rows));
+        if let Some(name) = marked(ctx, rewriter, merge) {
+            rewriter.edits.insert(merge.source.start, "(SELECT * FROM ");
+            rewriter.edits.insert(merge.source.end, format!(" OFFSET 0) AS {}", quote(&name)));
+        }
         self.splice_target(rewriter);
         let own = format!("{}.{LINEAGE} = {}", self.alias(), self.layer.lineage.0);
         rewriter.edits.insert(merge.condition.start, "(");

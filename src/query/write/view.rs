@@ -5,13 +5,13 @@ mod shape;
 
 use std::ops::Range;
 
-use epoch_adapter_postgres::layout::{base, quote};
+use epoch_adapter_postgres::layout::quote;
 
 use self::shape::{Shape, Shown};
 use super::width;
 use crate::query::lexer;
 use crate::query::lock;
-use crate::query::names::{Catalog, Meaning};
+use crate::query::names::{Catalog, Meaning, location};
 use crate::query::parse::{ColumnUse, Insert, Item, Kind, Modify, Role, Source, Star, Statement, TableRef};
 use crate::query::plan::Context;
 use crate::query::text::{Edits, Kept};
@@ -121,7 +121,9 @@ impl View<'_> {
     fn edits(&self, width: Option<usize>) -> Result<Option<Edits>> {
         let mut edits = Edits::default();
         let named = if self.target.alias.is_some() { String::new() } else { format!(" AS {}", self.alias) };
-        edits.replace(self.target.range.clone(), format!("{}{named}", base(&self.shape.table)));
+        // Where the branch has a version of its own, the name means that.
+        let (schema, name) = location(&self.shape.table);
+        edits.replace(self.target.range.clone(), format!("{}.{}{named}", quote(&schema), quote(&name)));
         let (stars, others) = match &self.statement.kind {
             Kind::Insert(insert) => {
                 if !self.insert(&mut edits, insert, width)? {

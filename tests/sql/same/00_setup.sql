@@ -42,3 +42,4 @@ CREATE VIEW priced AS SELECT id AS item_no, name AS title, price, price * 2 AS t
 CREATE VIEW titled AS SELECT item_no AS no, title, upper(title) AS loud FROM priced WHERE item_no < 40 WITH CASCADED CHECK OPTION;
 CREATE VIEW low AS SELECT id, name, price FROM item WHERE price < 30;
 CREATE VIEW low_even AS SELECT id, name, price FROM low WHERE id % 2 = 0 WITH LOCAL CHECK OPTION;
+CREATE VIEW item_sales AS SELECT i.id, i.name, i.price, count(s.id) AS sales FROM item i LEFT JOIN sale s ON s.item_id = i.id GROUP BY i.id;

@@ -54,6 +54,19 @@ SELECT price = 5, count(*) FROM item GROUP BY price = 5
 SELECT DISTINCT ON (id = 7) id = 7, id FROM item WHERE id = 7 ORDER BY id = 7, id
 SELECT name = 'item 5', count(*) OVER (PARTITION BY name = 'item 5') FROM item WHERE id < 8 ORDER BY 1
 SELECT id FROM item WHERE id = 5 AND price = 5::numeric AND name = 'item 5' OR 5 = id ORDER BY 1
+-- 5b grouped by a primary key
+SELECT i.id, i.name, i.tags, count(s.id) FROM item i LEFT JOIN sale s ON s.item_id = i.id GROUP BY i.id ORDER BY i.price, i.id LIMIT 3
+SELECT id AS key, upper(name) FROM item GROUP BY key HAVING max(price) > 5 AND doc IS NOT NULL ORDER BY name LIMIT 3
+SELECT id, name FROM item GROUP BY 1 ORDER BY 1 LIMIT 2
+SELECT item.* FROM item GROUP BY public.item.id ORDER BY id LIMIT 2
+SELECT kinds.a, c1, c9 IS NULL AS no_json, count(*) FROM kinds GROUP BY a, b, (c9 IS NULL) ORDER BY a
+SELECT id, (SELECT count(*) FROM sale WHERE item_id = item.id AND item.price > 3) FROM item GROUP BY id ORDER BY id LIMIT 3
+SELECT a.id, a.name, b.name FROM item a JOIN item b ON a.id = b.id + 1 GROUP BY a.id, b.id ORDER BY a.id LIMIT 2
+SELECT name FROM item GROUP BY price
+SELECT s.note, i.name FROM item i JOIN sale s ON s.item_id = i.id GROUP BY i.id
+SELECT slot.who FROM slot GROUP BY room, hour
+SELECT x.no, x.title FROM item AS x(no, title) GROUP BY x.no ORDER BY x.no LIMIT 1
+SELECT * FROM item_sales WHERE sales > 4 ORDER BY id LIMIT 3
 -- 6 expressions
 SELECT 1, 'a', NULL, true, 1.5, now() > '2020-01-01'
 SELECT $$it's$$ || 'x', E'a\nb', U&'\0041', B'101', X'1F', '2026-01-01'::date

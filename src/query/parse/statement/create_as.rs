@@ -66,7 +66,8 @@ impl Describer<'_, '_> {
         let Some(mut made) = self.made(into, start) else { return refused() };
         made.if_not_exists = create.if_not_exists;
         if let Node::SelectStmt(select) = create.query() {
-            made.keys = keys(self.walker, select, true);
+            self.walker.select(select);
+            made.keys = keys(self.walker, select);
         }
         Kind::Define(Define { what: "CREATE TABLE AS", how: How::CreateAs(made) })
     }
@@ -82,7 +83,7 @@ impl Describer<'_, '_> {
             return Kind::Refused("SELECT INTO".to_owned());
         };
         made.into = true;
-        made.keys = keys(self.walker, select, false);
+        made.keys = keys(self.walker, select);
         Kind::Define(Define { what: "SELECT INTO", how: How::CreateAs(made) })
     }
 
@@ -109,8 +110,8 @@ impl Describer<'_, '_> {
     }
 }
 
-/// `note`: whether the table that the query reads is still to be noted.
-fn keys(walker: &mut Walker<'_>, select: &nodes::SelectStmt, note: bool) -> Option<Keys> {
+/// Of a query that was walked.
+fn keys(walker: &Walker<'_>, select: &nodes::SelectStmt) -> Option<Keys> {
     let plain = select.op == nodes::SetOperation::SETOP_NONE
         && select.with_clause().is_none()
         && select.values_lists().is_empty()
@@ -123,9 +124,6 @@ fn keys(walker: &mut Walker<'_>, select: &nodes::SelectStmt, note: bool) -> Opti
     let mut inside = Walker::new(walker.sql, walker.tokens);
     inside.select(select);
     let functions = inside.functions.into_iter().map(|f| f.name).collect();
-    if note {
-        walker.table(source, Role::Read);
-    }
     let at = usize::try_from(source.location).ok()?;
     let table = walker.tables.iter().position(|t| t.role == Role::Read && t.range.contains(&at))?;
     Some(Keys { table, grouped, shown, functions })

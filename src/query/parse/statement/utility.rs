@@ -242,7 +242,9 @@ impl Describer<'_, '_> {
         let mut how = How::Alter;
         for command in alter.cmds().iter() {
             let Node::AlterTableCmd(command) = command else { continue };
-            if is_alterable(command.subtype) {
+            if command.subtype == nodes::AlterTableType::AT_SetIdentity && is_about_sequence(command.def()) {
+                how = How::Never("ALTER TABLE of an identity column's sequence".to_owned());
+            } else if is_alterable(command.subtype) {
                 self.walker.definition(command.def());
             } else {
                 // What these are about, the walk need not know.
@@ -365,6 +367,12 @@ impl Describer<'_, '_> {
 /// What can't be done, if it is asked for.
 fn never(unfit: bool, what: &str) -> How {
     if unfit { How::Never(what.to_owned()) } else { How::Alter }
+}
+
+/// Whether options of an identity column are its sequence's, which main and all branches share.
+fn is_about_sequence(options: Node<'_>) -> bool {
+    let Node::NodeList(options) = options else { return true };
+    options.iter().any(|option| !matches!(option, Node::DefElem(o) if o.defname() == Some("generated")))
 }
 
 /// The forms of ALTER TABLE that concern one table's columns, constraints and indexes.
