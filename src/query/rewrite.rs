@@ -14,7 +14,9 @@ use super::names::{Catalog, Meaning, location};
 use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten};
 use super::text::{Edits, compact_parameters};
-use super::{catalogs, check, constraints, execute, grouped, origin, psql, relations, serializable, views, write};
+use super::{
+    catalogs, check, constraints, execute, grouped, origin, psql, relations, serializable, views, write,
+};
 use crate::{Error, Result};
 
 /// A statement while it is rewritten.

@@ -208,7 +208,8 @@ def is_refusal(error):
     """Of ours: PostgreSQL has errors with this code, too."""
     if error["C"] == "0A000":
         return bool(re.search(" on a branch|is not supported$|cannot be versioned", error["M"]))
-    return "has no usable key" in error["M"]
+    # The latter: a table that inherits from it was made on main.
+    return "has no usable key" in error["M"] or "in a way that branches cannot follow" in error["M"]
 
 
 def difference(sql, direct, branch):
