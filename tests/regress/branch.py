@@ -43,6 +43,7 @@ KNOWN = {
         (r"USING target\s+ON tid = tid", "another message of PostgreSQL's"),
         (r"\b(new_)?measurement\b", "tables that inherit, which aren't registered"),
     ],
+    "truncate": [(r"^TRUNCATE.*CASCADE", "doesn't tell which tables CASCADE reached")],
     "window": [(r"pg_temp\.f", "a temporary function of another session")],
 }
 

@@ -43,7 +43,6 @@ pub(in crate::query) async fn tables(
             .with_detail("Sequences are shared by main and all branches.")
             .with_hint("Leave out RESTART IDENTITY."));
     }
-    let named = listed.len();
     let references = references(catalog, &listed).await?;
     if cascade {
         add_children(ctx, &mut listed, &references)?;
@@ -55,8 +54,7 @@ pub(in crate::query) async fn tables(
     // anything is read, so that all that was committed is seen.
     let locks: Vec<String> = listed.iter().map(|table| overlay(table)).collect();
     // In a block, because the server takes no LOCK TABLE by itself outside of a transaction block.
-    let told: String = listed.iter().skip(named).map(|table| notice(table)).collect();
-    let lock = format!("BEGIN {told}LOCK TABLE {} IN EXCLUSIVE MODE; END", locks.join(", "));
+    let lock = format!("BEGIN LOCK TABLE {} IN EXCLUSIVE MODE; END", locks.join(", "));
     rewriter.prelude.push(format!("DO {}", literal(&lock)));
     for table in listed {
         let layer = ctx.repository.writable(ctx.checkout, &table).await?;
@@ -72,11 +70,6 @@ pub(in crate::query) async fn tables(
     rewriter.writes = true;
     rewriter.tag = Some("TRUNCATE TABLE");
     Ok(())
-}
-
-/// What PostgreSQL says of a table that CASCADE reaches.
-fn notice(table: &TableDef) -> String {
-    format!("RAISE NOTICE 'truncate cascades to table \"%\"', {}; ", literal(&location(table).1))
 }
 
 fn copy_all(table: &TableDef, layer: Layer) -> String {
