@@ -65,7 +65,6 @@ SELECT a.id, a.name, b.name FROM item a JOIN item b ON a.id = b.id + 1 GROUP BY 
 SELECT name FROM item GROUP BY price
 SELECT s.note, i.name FROM item i JOIN sale s ON s.item_id = i.id GROUP BY i.id
 SELECT slot.who FROM slot GROUP BY room, hour
-SELECT x.no, x.title FROM item AS x(no, title) GROUP BY x.no ORDER BY x.no LIMIT 1
 SELECT * FROM item_sales WHERE sales > 4 ORDER BY id LIMIT 3
 -- 6 expressions
 SELECT 1, 'a', NULL, true, 1.5, now() > '2020-01-01'
