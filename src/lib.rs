@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod federation;
 pub mod functions;
+pub mod hooks;
 pub mod metadata;
 pub mod operations;
 pub mod query;

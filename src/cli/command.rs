@@ -37,6 +37,14 @@ const VERBS: &[(&[&str], &str)] = &[
     (&["bisect"], "epoch_bisect"),
     (&["all-branches"], "epoch_all_branches"),
     (&["hash-table"], "epoch_hashof_table"),
+    (&["grant"], "epoch_grant"),
+    (&["revoke"], "epoch_revoke"),
+    (&["grants"], "epoch_grants"),
+    (&["members"], "epoch_members"),
+    (&["protect"], "epoch_protect"),
+    (&["protections"], "epoch_protections"),
+    (&["audit"], "epoch_audit"),
+    (&["hook-runs"], "epoch_hook_runs"),
     (&["table", "add"], "epoch_register"),
     (&["table", "remove"], "epoch_unregister"),
     (&["table", "list"], "epoch_tables"),
@@ -82,6 +90,11 @@ fn global() -> Vec<Arg> {
             .value_name("REF")
             .global(true)
             .help("Work on this branch, tag or commit instead of the checked-out one"),
+        Arg::new("as")
+            .long("as")
+            .value_name("USER")
+            .global(true)
+            .help("With the rights of this user instead of the owner's"),
         Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print JSON"),
         Arg::new("color")
             .long("color")

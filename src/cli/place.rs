@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use crate::config::{self, Config, Environment, Loaded, Overrides};
 use crate::federation;
 use crate::functions::{self, Args, Explain, ExplainPart, Outcome, Session};
-use crate::operations::{Author, Checkout, Repository, Strategy};
+use crate::operations::{Actor, Author, Checkout, Repository, Strategy};
 use crate::{Error, Result, sqlstate};
 
 /// The configuration that the flags of a command lead to.
@@ -43,7 +43,9 @@ impl Place {
                 .with_hint("`epoch init` writes one; --config names one elsewhere."));
         }
         let head = head_file(&loaded);
-        let repository = Repository::open(&loaded.config).await?;
+        let repository = Repository::open(&loaded.config).await?.acting(actor(matches, &loaded.config));
+        repository.refresh().await?;
+        repository.assert_by(federation::assertions());
         let named = matches.get_one::<String>("on");
         let checkout = match named {
             Some(name) => repository.checkout(name, None).await?,
@@ -91,6 +93,14 @@ impl Explain for Runner<'_> {
     async fn holds(&self, checkout: &Checkout, sql: &str) -> Result<bool> {
         federation::holds(self.0, checkout, sql).await
     }
+}
+
+/// Who holds the configuration holds the repository, unless `--as` names somebody whose rights are to be asked.
+fn actor(matches: &ArgMatches, config: &Config) -> Actor {
+    let named = matches.get_one::<String>("as").cloned();
+    let owner = named.is_none();
+    let user = named.unwrap_or_else(|| author(config).name);
+    Actor { user, client: "command line".to_owned(), owner }
 }
 
 /// The configured author, else the user of this machine.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::file::error;
 use super::options::{alternatives, find};
 use super::source::Setting;
-use super::{Auth, Config, PostgresBackend, Secret, SqliteBackend, TlsFiles, near};
+use super::{Auth, Config, Hook, PostgresBackend, Secret, SqliteBackend, TlsFiles, hooks, near};
 use crate::{Error, Result};
 
 const DEFAULT_POOL: usize = 10;
@@ -36,6 +36,7 @@ struct Draft {
     email: Option<String>,
     log_filter: Option<String>,
     log_json: bool,
+    hooks: Vec<(String, hooks::Draft)>,
 }
 
 /// Checks all settings. `root` is what the default of `metadata.url` is relative to.
@@ -87,6 +88,7 @@ impl Draft {
             }
             "defaults.author" => self.author = Some(setting.not_empty()?),
             "defaults.email" => self.email = Some(setting.text()?.to_owned()),
+            key if key.starts_with("hooks.") => self.take_hook(setting, key)?,
             "logging.filter" => self.log_filter = Some(setting.filter()?),
             "logging.format" => self.log_json = setting.one_of("text", "json")?,
             other => return Err(Error::internal(format!("option {other} is listed but not read"))),
@@ -94,7 +96,37 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(self, root: &Path) -> Result<Config> {
+    fn take_hook(&mut self, setting: &Setting, key: &str) -> Result<()> {
+        let name = setting.path.get(1).cloned().unwrap_or_default();
+        if !is_name(&name) {
+            return Err(error(format!("{}: {}: bad name \"{name}\"", setting.origin, setting.dotted()))
+                .with_hint("Names of hooks are letters, digits, - and _."));
+        }
+        if !self.hooks.iter().any(|(known, _)| *known == name) {
+            self.hooks.push((name.clone(), hooks::Draft::default()));
+        }
+        let Some((_, hook)) = self.hooks.iter_mut().find(|(known, _)| *known == name) else { return Ok(()) };
+        match key {
+            "hooks.NAME.event" => hook.event = Some(setting.not_empty()?),
+            "hooks.NAME.branches" => hook.branches = Some(setting.not_empty()?),
+            "hooks.NAME.sql" => hook.sql = Some(setting.not_empty()?),
+            "hooks.NAME.command" => {
+                hook.command = Some((setting.not_empty()?, setting.origin.directory().to_owned()));
+            }
+            "hooks.NAME.url" => hook.url = Some(setting.web_url()?),
+            "hooks.NAME.secret" => hook.secret = Some(setting.not_empty()?),
+            "hooks.NAME.root_cert" => hook.root = Some(setting.path()?),
+            "hooks.NAME.timeout" => hook.timeout = Some(setting.count(1, 600)?),
+            "hooks.NAME.retries" => hook.retries = Some(setting.count(0, 10)?),
+            other => return Err(Error::internal(format!("option {other} is listed but not read"))),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, root: &Path) -> Result<Config> {
+        let hooks = std::mem::take(&mut self.hooks);
+        let hooks: Vec<Hook> =
+            hooks.into_iter().map(|(name, hook)| hook.finish(name)).collect::<Result<_>>()?;
         let postgres = self.postgres()?;
         if let Some(name) = postgres.keys().find(|name| self.sqlite.contains_key(*name)) {
             return Err(error(format!(
@@ -146,6 +178,7 @@ impl Draft {
             email: self.email,
             log_filter: self.log_filter.unwrap_or_else(|| "info".to_owned()),
             log_json: self.log_json,
+            hooks,
         })
     }
 
@@ -311,6 +344,14 @@ impl Setting {
             Some(rest) if !rest.is_empty() => Ok(Secret::new(text)),
             _ => Err(self.bad()),
         }
+    }
+
+    fn web_url(&self) -> Result<String> {
+        let text = self.text()?;
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let plain = !text.contains(|c: char| c.is_whitespace() || c.is_control());
+        let named = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?']));
+        if named && plain { Ok(text.to_owned()) } else { Err(self.bad()) }
     }
 
     fn verifier(&self) -> Result<Secret> {

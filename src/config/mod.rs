@@ -4,6 +4,7 @@
 
 mod build;
 mod file;
+mod hooks;
 mod near;
 mod options;
 mod source;
@@ -11,6 +12,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use hooks::{Action, Event, Hook};
 pub use near::near;
 pub use options::{Opt, options};
 pub use source::{Environment, Loaded, Overrides, load};
@@ -54,6 +56,8 @@ pub struct Config {
     pub log_filter: String,
     /// `text` or `json`.
     pub log_json: bool,
+    /// What else has a say in operations, or is told of them, by name.
+    pub hooks: Vec<Hook>,
 }
 
 /// PEM files for TLS.

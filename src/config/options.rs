@@ -21,6 +21,11 @@ const fn secret(key: &'static str, allowed: &'static str) -> Opt {
     Opt { secret: true, ..opt(key, allowed) }
 }
 
+/// Names of hooks have dashes, which variables can't have.
+const fn hook(key: &'static str, allowed: &'static str) -> Opt {
+    Opt { from_environment: false, ..opt(key, allowed) }
+}
+
 static OPTIONS: &[Opt] = &[
     opt("repository.name", "a name of letters, digits, - and _"),
     opt("proxy.listen", "an address and port, e.g. \"127.0.0.1:6543\""),
@@ -38,6 +43,15 @@ static OPTIONS: &[Opt] = &[
     opt("defaults.backend", "the name of a backend"),
     opt("defaults.author", "a name"),
     opt("defaults.email", "an email address"),
+    hook("hooks.NAME.event", "\"pre-commit\", \"post-commit\" and the same of merge, branch and tag"),
+    hook("hooks.NAME.branches", "a pattern of branches and tags, e.g. \"release/*\""),
+    hook("hooks.NAME.sql", "a query of one boolean"),
+    hook("hooks.NAME.command", "a command line"),
+    Opt { secret: true, ..hook("hooks.NAME.url", "\"http://…\" or \"https://…\"") },
+    Opt { secret: true, ..hook("hooks.NAME.secret", "the key of the signature, at least 16 characters") },
+    hook("hooks.NAME.root_cert", "the path of a PEM file"),
+    hook("hooks.NAME.timeout", "a number from 1 to 600"),
+    hook("hooks.NAME.retries", "a number from 0 to 10"),
     opt("logging.filter", "a filter, e.g. \"info\" or \"warn,epoch=debug\""),
     opt("logging.format", "\"text\" or \"json\""),
 ];

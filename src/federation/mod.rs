@@ -31,7 +31,7 @@ mod text;
 mod transaction;
 mod types;
 
-pub use assertion::holds;
+pub use assertion::{assertions, holds};
 pub use encode::Column;
 pub use explain::Part;
 pub use params::Params;

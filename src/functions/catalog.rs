@@ -1,8 +1,8 @@
 //! Every function: name, arguments, flags and fixed columns. `epoch_help()`, `\df`, the command line,
 //! error hints and `docs/sql-reference.md` all come from here.
 
-use super::SqlType;
 pub use super::definition::{Flag, Function, Kind, Parameter, Takes};
+use super::{SqlType, rights};
 
 /// All functions, mutating ones first, each group in the order of a working day.
 pub fn catalog() -> &'static [Function] {
@@ -303,6 +303,42 @@ static CATALOG: &[Function] = &[
         ..MUTATING
     },
     Function {
+        name: "epoch_grant",
+        summary: "Give a user, a role or public a right on branches and tables, or make a user a member of a role (--to)",
+        usage: "epoch_grant(role, 'read'|'write'|'merge'|'admin' [, pattern] [, tables => array]), epoch_grant(role, '--to', member)",
+        parameters: RIGHT,
+        flags: &[OF_TABLES, text(None, "to", "The user or role that becomes a member")],
+        columns: STATUS,
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_revoke",
+        summary: "Take a right back, given on just these patterns, or end a membership (--from)",
+        usage: "epoch_revoke(role, 'read'|'write'|'merge'|'admin'|'all' [, pattern] [, tables => array]), epoch_revoke(role, '--from', member)",
+        parameters: RIGHT,
+        flags: &[OF_TABLES, text(None, "from", "The user or role that is no member any more")],
+        columns: STATUS,
+        ..MUTATING
+    },
+    Function {
+        name: "epoch_protect",
+        summary: "Keep branches from being deleted and rewritten, and from direct writes and commits; -d ends it",
+        usage: "epoch_protect(pattern [, '--no-writes'] [, '--merge-only'] [, '--check', sql]), epoch_protect('-d', pattern)",
+        parameters: &[need("pattern", "Branches and tags: main, release/*")],
+        flags: &[
+            switch(None, "no-writes", "No direct writes to tables"),
+            switch(None, "merge-only", "Commits come by merges alone"),
+            text(
+                None,
+                "check",
+                "A query of one boolean that must yield true for what is merged or committed",
+            ),
+            switch(Some('d'), "delete", "End the protection by this pattern"),
+        ],
+        columns: STATUS,
+        ..MUTATING
+    },
+    Function {
         name: "epoch_discover",
         summary: "Tables of a backend that could be registered",
         usage: "epoch_discover([location])",
@@ -499,6 +535,48 @@ static CATALOG: &[Function] = &[
         ..BLANK
     },
     Function {
+        name: "epoch_grants",
+        summary: "Rights that were given; without the right to administer all branches, the session's own",
+        usage: "epoch_grants()",
+        columns: rights::GRANTS,
+        relation: Some("grants"),
+        ..BLANK
+    },
+    Function {
+        name: "epoch_members",
+        summary: "Who is a member of which role",
+        usage: "epoch_members()",
+        columns: &[("role", Text), ("member", Text)],
+        relation: Some("members"),
+        ..BLANK
+    },
+    Function {
+        name: "epoch_protections",
+        summary: "What protects branches",
+        usage: "epoch_protections()",
+        columns: &[("branches", Text), ("no_writes", Bool), ("merge_only", Bool), ("checks", TextArray)],
+        relation: Some("protections"),
+        ..BLANK
+    },
+    Function {
+        name: "epoch_audit",
+        summary: "What was done or tried, by whom and from where, newest first; for admins of all branches",
+        usage: "epoch_audit(['-n', count])",
+        flags: &[Flag { short: Some('n'), long: "limit", takes: Takes::Count, help: "At most this many" }],
+        columns: rights::AUDIT,
+        relation: Some("audit"),
+        ..BLANK
+    },
+    Function {
+        name: "epoch_hook_runs",
+        summary: "Which hooks were run and sent, and what they said, newest first; for admins of all branches",
+        usage: "epoch_hook_runs(['-n', count])",
+        flags: &[Flag { short: Some('n'), long: "limit", takes: Takes::Count, help: "At most this many" }],
+        columns: rights::RUNS,
+        relation: Some("hook_runs"),
+        ..BLANK
+    },
+    Function {
         name: "epoch_diff",
         summary: "Rows that differ between two refs, of one table or of all",
         usage: "epoch_diff(from, to [, table]), epoch_diff('a..b' | 'a...b' [, table])",
@@ -663,6 +741,17 @@ static CATALOG: &[Function] = &[
         ..BLANK
     },
 ];
+
+const STATUS: &[(&str, SqlType)] = &[("status", Text)];
+
+const RIGHT: &[Parameter] = &[
+    need("role", "A user, a role, or public for everybody"),
+    may("right", "read, write, merge or admin"),
+    may("pattern", "Branches and tags: main, dev/*; all if not given"),
+];
+
+const OF_TABLES: Flag =
+    Flag { short: None, long: "tables", takes: Takes::List, help: "Only on these tables: orders, sales.*" };
 
 const PICK_FLAGS: &[Flag] = &[
     Flag {

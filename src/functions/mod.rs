@@ -6,6 +6,7 @@
 //! anything runs, [`call`] runs any function, [`relation`] only the reading ones.
 
 mod args;
+mod audited;
 mod bisect;
 mod catalog;
 mod columns;
@@ -20,6 +21,7 @@ mod merge;
 mod patch;
 mod read;
 mod refs;
+mod rights;
 mod rows;
 mod sequence;
 mod tables;
@@ -138,11 +140,19 @@ pub async fn call(session: &Session<'_>, name: &str, args: &Args) -> Result<Outc
     let function = known(name)?;
     let columns = columns(session, name, args)?;
     let parsed = args::parse(function, args)?;
-    if function.kind == Kind::Mutating {
-        guard(session, function, &parsed)?;
-    }
-    let outcome = dispatch(session, function, &parsed).await?;
+    let outcome = if audited::is_noted(function, &parsed) {
+        audited::run(session, function, args, &parsed).await?
+    } else {
+        run(session, function, &parsed).await?
+    };
     Ok(Outcome { columns, ..outcome })
+}
+
+async fn run(session: &Session<'_>, function: &Function, parsed: &args::Parsed) -> Result<Outcome> {
+    if function.kind == Kind::Mutating {
+        guard(session, function, parsed)?;
+    }
+    dispatch(session, function, parsed).await
 }
 
 /// Runs a reading function or scalar: what may stand in FROM, be joined and filtered.
@@ -175,8 +185,7 @@ fn guard(session: &Session<'_>, function: &Function, parsed: &args::Parsed) -> R
         )
         .with_hint("Commit or roll back first, or let the driver autocommit."));
     }
-    let only_moves = function.name == "epoch_checkout" && !parsed.flag("b");
-    if session.read_only && !only_moves && !parsed.lists(function) {
+    if session.read_only && !only_moves(function, parsed) && !parsed.lists(function) {
         return Err(Error::new(
             sqlstate::READ_ONLY_SQL_TRANSACTION,
             format!("cannot execute {} in a read-only session", function.name),
@@ -185,6 +194,11 @@ fn guard(session: &Session<'_>, function: &Function, parsed: &args::Parsed) -> R
         .with_hint("Check out a branch: SELECT epoch_checkout('main')."));
     }
     Ok(())
+}
+
+/// A plain checkout.
+fn only_moves(function: &Function, parsed: &args::Parsed) -> bool {
+    function.name == "epoch_checkout" && !parsed.flag("b")
 }
 
 async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parsed) -> Result<Outcome> {
@@ -221,6 +235,14 @@ async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parse
         "epoch_patch" => patch::patch(session, args).await,
         "epoch_conflicts" => conflicts::conflicts(session, args).await,
         "epoch_conflicts_resolve" => return conflicts::resolve(session, args).await,
+        "epoch_grant" => rights::grant(session, args).await,
+        "epoch_revoke" => rights::revoke(session, args).await,
+        "epoch_protect" => rights::protect(session, args).await,
+        "epoch_grants" => rights::grants(session).await,
+        "epoch_members" => rights::members(session).await,
+        "epoch_protections" => rights::protections(session).await,
+        "epoch_audit" => rights::audit(session, args).await,
+        "epoch_hook_runs" => rights::hook_runs(session, args).await,
         "epoch_log" => read::log(session, args).await,
         "epoch_branches" => read::branches(session).await,
         "epoch_tags" => read::tags(session).await,

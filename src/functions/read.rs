@@ -42,7 +42,7 @@ pub(super) async fn branches(session: &Session<'_>) -> Result<Rows> {
             b.dirty.map(text::boolean),
             Some(b.ahead.to_string()),
             Some(b.behind.to_string()),
-            Some(text::boolean(false)),
+            Some(text::boolean(b.protected)),
             b.expires_at.map(text::timestamp),
             None,
         ]

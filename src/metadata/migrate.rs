@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/metadata/001_initial.sql"),
     include_str!("../../sql/metadata/002_drafts.sql"),
     include_str!("../../sql/metadata/003_verbs.sql"),
+    include_str!("../../sql/metadata/004_rights.sql"),
 ];
 
 pub(super) async fn run(store: &Store, name: &str) -> Result<()> {

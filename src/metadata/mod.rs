@@ -2,12 +2,15 @@
 //!
 //! Statements are written once, with `$1` placeholders and [`Cell`]s for values. Typed access is in
 //! the modules by subject ([`refs`], [`commits`], [`tables`], [`spans`], [`journal`], [`merges`], [`rules`],
-//! [`stashes`]).
+//! [`stashes`], [`rights`], [`audit`], [`hook_runs`]).
 
+pub mod audit;
 pub mod commits;
+pub mod hook_runs;
 pub mod journal;
 pub mod merges;
 pub mod refs;
+pub mod rights;
 pub mod rules;
 pub mod spans;
 pub mod stashes;
@@ -24,6 +27,7 @@ pub use cell::{Cell, Record, to_json};
 pub use lock::OperationLock;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use epoch_adapter::{Error, Result, sqlstate};
@@ -43,7 +47,13 @@ enum Engine {
 }
 
 /// A transaction on the store; rolled back when dropped.
-pub struct Tx(TxEngine);
+pub struct Tx {
+    engine: TxEngine,
+    /// What it is a part of, for the audit.
+    note: Option<Arc<audit::Note>>,
+    /// It makes what the note tells of visible.
+    concludes: bool,
+}
 
 enum TxEngine {
     Sqlite(sqlite::SqliteTx),
@@ -90,10 +100,11 @@ impl Store {
     }
 
     async fn begin(&self, write: bool) -> Result<Tx> {
-        Ok(Tx(match &self.engine {
+        let engine = match &self.engine {
             Engine::Sqlite(store) => TxEngine::Sqlite(store.begin(write).await?),
             Engine::Postgres(store) => TxEngine::Postgres(Box::new(store.begin(write).await?)),
-        }))
+        };
+        Ok(Tx { engine, note: None, concludes: false })
     }
 
     /// Whether anything may have changed since this last answered true. Takes microseconds.
@@ -122,14 +133,14 @@ impl Tx {
     }
 
     async fn run(&mut self, sql: &str, params: &[Cell]) -> Result<(Vec<Record>, u64)> {
-        match &mut self.0 {
+        match &mut self.engine {
             TxEngine::Sqlite(tx) => tx.run(sql, params).await,
             TxEngine::Postgres(tx) => tx.run(sql, params).await,
         }
     }
 
     async fn script(&mut self, sql: &str) -> Result<()> {
-        match &mut self.0 {
+        match &mut self.engine {
             TxEngine::Sqlite(tx) => tx.script(sql).await,
             TxEngine::Postgres(tx) => tx.script(sql).await,
         }
@@ -137,15 +148,31 @@ impl Tx {
 
     /// Keeps other processes from migrating meanwhile.
     async fn alone(&mut self) -> Result<()> {
-        match &mut self.0 {
+        match &mut self.engine {
             TxEngine::Sqlite(_) => Ok(()), // a write transaction is alone anyway
             TxEngine::Postgres(tx) => tx.alone().await,
         }
     }
 
+    /// Writes down, when it commits, which operation it is a part of.
+    #[must_use]
+    pub fn noting(mut self, note: Option<Arc<audit::Note>>) -> Self {
+        self.note = note;
+        self
+    }
+
+    /// The operation that it is a part of is done with it.
+    pub fn concludes(&mut self) {
+        self.concludes = true;
+    }
+
     /// Makes it durable.
-    pub async fn commit(self) -> Result<()> {
-        match self.0 {
+    pub async fn commit(mut self) -> Result<()> {
+        if let Some(note) = self.note.take() {
+            let result = if self.concludes { audit::OK } else { audit::STARTED };
+            audit::write(&mut self, &note, result, None).await?;
+        }
+        match self.engine {
             TxEngine::Sqlite(tx) => tx.commit().await,
             TxEngine::Postgres(tx) => tx.commit().await,
         }

@@ -7,7 +7,7 @@ use epoch_adapter::{At, Error, LineageId, Ordinal, Result, Row, RowChange, Segme
 use futures::TryStreamExt;
 
 use super::resolve::Named;
-use super::{Checkout, CommitSummary, Repository, RowVersion};
+use super::{Checkout, CommitSummary, Repository, Right, RowVersion, Scope};
 use crate::metadata::commits;
 
 /// A commit that may have changed a table, with its parents.
@@ -94,7 +94,9 @@ impl Repository {
         spec: Option<&str>,
     ) -> Result<Vec<RowVersion>> {
         self.refresh().await?;
-        let head = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?.hash().to_owned();
+        let named = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?;
+        self.may_read(&named, Scope::Table(&table.name)).await?;
+        let head = named.hash().to_owned();
         let only = match key {
             Some(key) => Some(self.key_of(table, key).await?),
             None => None,
@@ -121,7 +123,9 @@ impl Repository {
         spec: Option<&str>,
     ) -> Result<BTreeMap<Row, Arc<CommitSummary>>> {
         self.refresh().await?;
-        let head = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?.hash().to_owned();
+        let named = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?;
+        self.may_read(&named, Scope::Table(&table.name)).await?;
+        let head = named.hash().to_owned();
         let mut blamed = BTreeMap::new();
         let mut open = HashMap::from([(head.clone(), Keys::default())]);
         for commit in self.ancestry(&head, table).await? {
@@ -253,6 +257,9 @@ impl Repository {
     pub async fn changes_from_main(&self, there: &Checkout, table: &TableDef) -> Result<Vec<RowChange>> {
         let main = self.live_branch(epoch_adapter::LineageId::MAIN, "main")?;
         let there = self.head_branch(Some(there))?;
+        for branch in [&main, &there] {
+            self.may_branch(branch, Right::Read, Scope::Table(&table.name))?;
+        }
         self.changes_between(table, &Named::Working(main), &Named::Working(there)).await
     }
 

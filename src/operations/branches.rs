@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use epoch_adapter::{Error, LineageId, Result, sqlstate};
 
+use super::hooking::Doing;
 use super::resolve::Named;
-use super::{BranchInfo, Checkout, Repository, Target, revision};
+use super::{BranchInfo, Checkout, Repository, Right, Scope, Target, revision};
+use crate::config::Event;
 use crate::metadata::refs::{self, Branch};
 use crate::metadata::{date, spans};
 
@@ -15,6 +17,7 @@ impl Repository {
     pub async fn branches(&self) -> Result<Vec<BranchInfo>> {
         self.refresh().await?;
         let mut branches: Vec<Branch> = self.state().branches().cloned().collect();
+        branches.retain(|b| self.sees(&b.name));
         branches.sort_by(|a, b| a.name.cmp(&b.name));
         self.describe(branches).await
     }
@@ -37,6 +40,7 @@ impl Repository {
         let info = |(branch, (ahead, behind)): (Branch, (i64, i64))| {
             let (author, date, message) = heads.get(&branch.head).cloned().unwrap_or_default();
             let parent = branch.parent.and_then(|p| state.branch_on(p));
+            let protected = state.rights.guard(&branch.name).is_some();
             Ok(BranchInfo {
                 layer: state.layer(branch.lineage)?,
                 name: branch.name,
@@ -49,6 +53,7 @@ impl Repository {
                 behind,
                 dirty: None,
                 expires_at: branch.expires,
+                protected,
             })
         };
         branches.into_iter().zip(distances).map(info).collect()
@@ -106,9 +111,13 @@ impl Repository {
             (Named::Commit(_), Target::Branch { layer }) => layer.lineage,
             (Named::Commit(_), Target::Commit { .. }) => LineageId::MAIN,
         };
+        self.may_on(&[name.to_owned()], Right::Write, Scope::Some)?;
+        self.may_carry(&named, name).await?;
         let head = named.hash().to_owned();
         let fork = self.position(&head, from).await?;
         let base = if fork.0 == LineageId::MAIN { fork.1 } else { self.state().layer(fork.0)?.base };
+        let doing = self.branching("create", name, start, &named).await?;
+        self.before(&doing).await?;
         let replaced = self.state().branch(name).cloned();
         let mut tx = self.store().write().await?;
         if refs::tag(&mut tx, name).await?.is_some() {
@@ -121,6 +130,7 @@ impl Repository {
             if old.lineage == LineageId::MAIN {
                 return Err(main_stays("replaced"));
             }
+            self.check_unprotected(name, "replaced")?;
             refs::delete_branch(&mut tx, old.lineage).await?;
             spans::discard(&mut tx, old.lineage).await?;
         }
@@ -129,12 +139,27 @@ impl Repository {
         if let Some(when) = expires {
             refs::set_expiry(&mut tx, lineage, when).await?;
         }
+        tx.concludes();
         tx.commit().await?;
         self.reload().await?;
         if force {
             self.sweep().await;
         }
+        self.after(&doing, &head).await;
         self.describe_one(self.live_branch(lineage, name)?).await
+    }
+
+    /// What hooks are told of a branch that is made, renamed or deleted.
+    pub(super) async fn branching<'a>(
+        &self,
+        action: &'static str,
+        name: &'a str,
+        source: Option<&'a str>,
+        shown: &Named,
+    ) -> Result<Doing<'a>> {
+        let has_say = self.has_say(Event::Branch, name);
+        let seen = if has_say { Some(self.seen_commit(shown, name).await?) } else { None };
+        Ok(Doing { event: Event::Branch, action, branch: name, source, message: None, seen })
     }
 
     /// Deletes a branch. `in_use`: a live session is on it; refused (55006) unless `force`. Un-merged
@@ -146,11 +171,13 @@ impl Repository {
         force: bool,
         in_use: bool,
     ) -> Result<BranchInfo> {
-        let _lock = self.locked().await?;
+        let lock = self.locked().await?;
         let branch = self.branch_named(name)?;
         if branch.lineage == LineageId::MAIN {
             return Err(main_stays("deleted"));
         }
+        self.may_branch(&branch, Right::Write, Scope::All)?;
+        self.check_unprotected(name, "deleted")?;
         if in_use && !force {
             let message = format!("branch \"{name}\" is in use by a session");
             return Err(Error::new(sqlstate::OBJECT_IN_USE, message).with_hint("Use -D to delete it anyway."));
@@ -158,15 +185,20 @@ impl Repository {
         if !force {
             self.check_merged(checkout, &branch).await?;
         }
+        let doing = self.branching("delete", name, None, &Named::Branch(branch.clone())).await?;
+        self.before(&doing).await?;
         let info = self.describe_one(branch.clone()).await?;
         let mut tx = self.store().write().await?;
         crate::metadata::merges::delete(&mut tx, branch.lineage).await?;
         refs::delete_branch(&mut tx, branch.lineage).await?;
         // Nobody can commit it any more.
         spans::discard(&mut tx, branch.lineage).await?;
+        tx.concludes();
         tx.commit().await?;
         self.reload().await?;
         self.sweep().await;
+        drop(lock);
+        self.after(&doing, &branch.head).await;
         Ok(info)
     }
 
@@ -203,11 +235,17 @@ impl Repository {
     /// Renames a branch; sessions on it stay on it. With `force` a branch that has the new name goes.
     pub async fn rename_branch(&self, old: &str, new: &str, force: bool) -> Result<BranchInfo> {
         revision::check_name("branch", new)?;
-        let _lock = self.locked().await?;
+        let lock = self.locked().await?;
         let branch = self.branch_named(old)?;
         if branch.lineage == LineageId::MAIN {
             return Err(main_stays("renamed"));
         }
+        self.may_branch(&branch, Right::Write, Scope::All)?;
+        self.may_on(&[new.to_owned()], Right::Write, Scope::Some)?;
+        self.may_carry(&Named::Branch(branch.clone()), new).await?;
+        self.check_unprotected(old, "renamed")?;
+        let doing = self.branching("rename", new, Some(old), &Named::Branch(branch.clone())).await?;
+        self.before(&doing).await?;
         let other = self.state().branch(new).cloned().filter(|o| o.lineage != branch.lineage);
         let mut tx = self.store().write().await?;
         if refs::tag(&mut tx, new).await?.is_some() {
@@ -220,16 +258,20 @@ impl Repository {
             if other.lineage == LineageId::MAIN {
                 return Err(main_stays("replaced"));
             }
+            self.check_unprotected(new, "replaced")?;
             crate::metadata::merges::delete(&mut tx, other.lineage).await?;
             refs::delete_branch(&mut tx, other.lineage).await?;
             spans::discard(&mut tx, other.lineage).await?;
         }
         refs::rename_branch(&mut tx, branch.lineage, new).await?;
+        tx.concludes();
         tx.commit().await?;
         self.reload().await?;
         if force {
             self.sweep().await;
         }
+        drop(lock);
+        self.after(&doing, &branch.head).await;
         self.describe_one(self.live_branch(branch.lineage, new)?).await
     }
 

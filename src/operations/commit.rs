@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use epoch_adapter::{Error, Result, TableId, TableStats, sqlstate};
 
+use super::hooking::Doing;
 use super::publish::{After, Draft, Outcome, Part, Publication, Published, SchemaChange};
-use super::{Author, Checkout, CommitOptions, Committed, Repository};
+use super::{Author, Checkout, CommitOptions, Committed, Repository, Right, Scope};
+use crate::config::Event;
 use crate::metadata::refs::Branch;
 use crate::metadata::{commits, date, merges, micros, now, tables};
 
@@ -20,18 +22,50 @@ impl Repository {
         let waiting = merges::waiting(&mut tx, branch.lineage).await?;
         tx.commit().await?;
         if let Some(merge) = waiting {
+            self.may_branch(&branch, Right::Merge, Scope::All)?;
             return self.commit_merge(&lock, &branch, &merge, options).await;
         }
+        self.may_commit(checkout, &branch, options)?;
+        let doing = Doing {
+            event: Event::Commit,
+            action: "commit",
+            branch: &branch.name,
+            source: None,
+            message: Some(&options.message),
+            seen: Some(checkout.clone()),
+        };
+        self.before(&doing).await?;
         let publication = self.commit_publication(checkout, &branch, options).await?;
         let published = match publication {
             Some(publication) => self.publish(&lock, branch.lineage, publication).await?,
             None => None,
         };
         match published {
-            Some(published) => self.committed(published).await,
+            Some(published) => {
+                drop(lock);
+                let done = self.committed(published).await?;
+                self.after(&doing, &done.hash).await;
+                Ok(done)
+            }
             None if options.skip_empty => Ok(Committed { hash: branch.head, tables: vec![] }),
             None => Err(nothing_to_commit(&branch)),
         }
+    }
+
+    /// 42501 unless whoever acts may commit to all tables, or those that are named.
+    fn may_commit(&self, checkout: &Checkout, branch: &Branch, options: &CommitOptions) -> Result<()> {
+        self.check_not_merge_only(branch)?;
+        if options.amend {
+            self.check_unprotected(&branch.name, "amended")?;
+        }
+        if options.tables.is_empty() {
+            return self.may_branch(branch, Right::Write, Scope::All);
+        }
+        for name in &options.tables {
+            let table = self.table(checkout, name)?;
+            self.may_branch(branch, Right::Write, Scope::Table(&table.name))?;
+        }
+        Ok(())
     }
 
     /// `None` if it is clear already that nothing changed.
@@ -91,6 +125,7 @@ impl Repository {
             undo: None,
             schema: SchemaChange::default(),
             after: After::default(),
+            note: None,
         }))
     }
 

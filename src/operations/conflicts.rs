@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::merge::{Pick, RowConflict, Sides, combine, differing_columns, with};
 use super::merging::no_merge;
-use super::{Checkout, Conflict, Repository, Resolution, Resolved, Side};
+use super::{Checkout, Conflict, Repository, Resolution, Resolved, Right, Scope, Side};
 use crate::metadata::refs::Branch;
 use crate::metadata::{merges, to_json};
 
@@ -95,6 +95,7 @@ impl Repository {
             return Ok(vec![]);
         }
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Read, Scope::All)?;
         let wanted = table.map(|name| self.table(checkout, name)).transpose()?.map(|t| t.id);
         let choices = self.choices(&branch).await?;
         choices
@@ -148,10 +149,17 @@ impl Repository {
             .collect()
     }
 
+    /// Who may merge into a branch or commit to it may say how.
+    fn may_resolve(&self, branch: &Branch) -> Result<()> {
+        let merge = self.may_branch(branch, Right::Merge, Scope::All);
+        merge.or_else(|_| self.may_branch(branch, Right::Write, Scope::All))
+    }
+
     /// Chooses a side for conflicts: all, of one table, one key, one column.
     pub async fn resolve_conflicts(&self, checkout: &Checkout, resolution: &Resolution) -> Result<Resolved> {
         let _lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_resolve(&branch)?;
         if self.waiting(&branch).await?.is_none() {
             return Err(no_merge(&branch));
         }
@@ -182,6 +190,7 @@ impl Repository {
             return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, "no conflict matches")
                 .with_hint("SELECT * FROM epoch_conflicts('table') lists the conflicts of a table."));
         }
+        tx.concludes();
         tx.commit().await?;
         let remaining = choices.iter().filter(|c| !c.resolved).count() as i64;
         Ok(Resolved { resolved, remaining })

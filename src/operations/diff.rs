@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::resolve::Named;
 use super::state::Spot;
-use super::{Checkout, Defined, DiffStat, DiffViews, Repository, Tables};
+use super::{Checkout, Defined, DiffStat, DiffViews, Repository, Scope, Tables};
 use crate::metadata::commits;
 use crate::metadata::refs::Branch;
 
@@ -30,6 +30,7 @@ impl Repository {
         table: &TableDef,
     ) -> Result<DiffViews> {
         let (from, to) = self.two(checkout, from, to).await?;
+        self.may_compare(&from, &to, Scope::Table(&table.name)).await?;
         self.check_same(&[&to, &from], table).await?;
         let views = self.views_between(&from, &to, table).await?;
         match &views.versions {
@@ -93,10 +94,11 @@ impl Repository {
         let tables = match table {
             Some(name) => {
                 let table = self.table(checkout, name)?;
+                self.may_compare(&from, &to, Scope::Table(&table.name)).await?;
                 self.check_same(&[&to, &from], &table).await?;
                 vec![self.newest_between(&from, &to, &table).await?]
             }
-            None => self.tables_between(&from, &to).await?,
+            None => self.readable_between(&from, &to).await?,
         };
         let defined = self.defined_between(&from, &to).await?;
         let (from, to) = (&from, &to);
@@ -126,7 +128,21 @@ impl Repository {
         to: &str,
     ) -> Result<Vec<Arc<TableDef>>> {
         let (from, to) = self.two(checkout, from, to).await?;
-        self.tables_between(&from, &to).await
+        self.readable_between(&from, &to).await
+    }
+
+    /// The tables that may differ between two refs; 42501 if one of them may not be read.
+    async fn readable_between(&self, from: &Named, to: &Named) -> Result<Vec<Arc<TableDef>>> {
+        let tables = self.tables_between(from, to).await?;
+        for table in &tables {
+            self.may_compare(from, to, Scope::Table(&table.name)).await?;
+        }
+        Ok(tables)
+    }
+
+    async fn may_compare(&self, from: &Named, to: &Named, scope: Scope<'_>) -> Result<()> {
+        self.may_read(from, scope).await?;
+        self.may_read(to, scope).await
     }
 
     async fn two(&self, checkout: &Checkout, from: &str, to: &str) -> Result<(Named, Named)> {

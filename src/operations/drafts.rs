@@ -11,7 +11,7 @@ use epoch_adapter::{
 };
 
 use super::failpoint::{TABLE_DEFINED, hit};
-use super::{Checkout, Repository, Tables};
+use super::{Checkout, Repository, Right, Scope, Tables};
 use crate::metadata::tables::{self, TableState};
 use crate::metadata::{refs::Branch, spans};
 
@@ -25,7 +25,7 @@ impl Repository {
         statement: Statement,
     ) -> Result<()> {
         let _lock = self.locked().await?;
-        let (branch, layer) = self.definable(checkout)?;
+        let (branch, layer) = self.definable(checkout, &[name])?;
         if self.tables_on(checkout).by_name.contains_key(name) {
             return Err(exists(name));
         }
@@ -68,8 +68,8 @@ impl Repository {
     /// Changes a table on the checkout's branch: ALTER TABLE and the like.
     pub async fn alter_table(&self, checkout: &Checkout, table: TableId, statement: Statement) -> Result<()> {
         let _lock = self.locked().await?;
-        let (branch, layer) = self.definable(checkout)?;
         let table = self.tables_on(checkout).by_id.get(&table).cloned().ok_or_else(gone)?;
+        let (branch, layer) = self.definable(checkout, &[&table.name])?;
         if table.revision.is_some() || !self.state().is_uncommitted(branch.lineage, table.id) {
             return self.revise_table(layer, &table, statement).await;
         }
@@ -107,11 +107,9 @@ impl Repository {
     /// Drops tables from the checkout's branch.
     pub async fn drop_tables(&self, checkout: &Checkout, ids: &[TableId]) -> Result<()> {
         let _lock = self.locked().await?;
-        let (branch, layer) = self.definable(checkout)?;
         let visible = self.tables_on(checkout);
-        if ids.iter().any(|id| !visible.by_id.contains_key(id)) {
-            return Err(gone());
-        }
+        let named = ids.iter().map(|id| visible.by_id.get(id).map(|t| &t.name).ok_or_else(gone));
+        let (branch, layer) = self.definable(checkout, &named.collect::<Result<Vec<_>>>()?)?;
         self.check_children(&visible, ids).await?;
         let mut tx = self.store().write().await?;
         for id in ids {
@@ -160,9 +158,14 @@ impl Repository {
         Ok(all)
     }
 
-    /// The branch of a checkout, on which tables can be defined: any but main, where the backend does it.
-    fn definable(&self, checkout: &Checkout) -> Result<(Branch, Layer)> {
+    /// The branch of a checkout, on which tables can be defined: any but main, where the backend does it. 42501 if
+    /// whoever acts may not write to the tables.
+    fn definable(&self, checkout: &Checkout, tables: &[&TableName]) -> Result<(Branch, Layer)> {
         let branch = self.head_branch(Some(checkout))?;
+        self.check_writes(branch.lineage)?;
+        for table in tables {
+            self.may_branch(&branch, Right::Write, Scope::Table(table))?;
+        }
         if branch.lineage == LineageId::MAIN {
             return Err(Error::internal("data definition on main is the backend's own"));
         }

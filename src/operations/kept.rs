@@ -6,8 +6,10 @@ use std::collections::HashSet;
 use epoch_adapter::{Error, Result, sqlstate};
 
 use super::branches::taken;
+use super::hooking::Doing;
 use super::resolve::Named;
-use super::{BranchInfo, Checkout, HeadMove, Repository, revision};
+use super::{BranchInfo, Checkout, HeadMove, Repository, Right, Scope, revision};
+use crate::config::Event;
 use crate::metadata::{now, refs};
 
 impl Repository {
@@ -25,6 +27,7 @@ impl Repository {
                 }
             },
         };
+        self.may_branch(&branch, Right::Read, Scope::Some)?;
         let mut tx = self.store().read().await?;
         let moves = refs::reflog(&mut tx, branch.lineage).await?;
         tx.commit().await?;
@@ -41,8 +44,9 @@ impl Repository {
 
     /// Brings the branch of this name that was deleted last back, with its uncommitted rows.
     pub async fn undrop_branch(&self, name: &str) -> Result<BranchInfo> {
-        let _lock = self.locked().await?;
-        let mut tx = self.store().write().await?;
+        let lock = self.locked().await?;
+        self.may_on(&[name.to_owned()], Right::Write, Scope::All)?;
+        let mut tx = self.store().read().await?;
         let dropped = refs::dropped(&mut tx).await?;
         let Some((_, lineage)) = dropped.iter().find(|(known, _)| known == name) else {
             let names: HashSet<_> = dropped.iter().map(|(known, _)| known.as_str()).collect();
@@ -61,17 +65,35 @@ impl Repository {
         if refs::tag(&mut tx, name).await?.is_some() {
             return Err(taken("tag", name));
         }
+        tx.commit().await?;
+        let doing = Doing {
+            event: Event::Branch,
+            action: "undrop",
+            branch: name,
+            source: None,
+            message: None,
+            seen: None,
+        };
+        self.before(&doing).await?;
+        let mut tx = self.store().write().await?;
         refs::undrop(&mut tx, *lineage).await?;
+        tx.concludes();
         tx.commit().await?;
         self.reload().await?;
-        self.describe_one(self.live_branch(*lineage, name)?).await
+        drop(lock);
+        let branch = self.live_branch(*lineage, name)?;
+        self.after(&doing, &branch.head).await;
+        self.describe_one(branch).await
     }
 
     /// Deletes the branches whose time is over, except those that sessions are on.
     pub async fn reap(&self, in_use: &(dyn Fn(&str) -> bool + Send + Sync)) -> Result<Vec<String>> {
         self.refresh().await?;
         let now = now();
-        let over = |b: &&refs::Branch| b.expires.is_some_and(|at| at <= now) && !in_use(&b.name);
+        let rights = self.rights();
+        let over = |b: &&refs::Branch| {
+            b.expires.is_some_and(|at| at <= now) && !in_use(&b.name) && rights.guard(&b.name).is_none()
+        };
         let names: Vec<String> = self.state().branches().filter(over).map(|b| b.name.clone()).collect();
         let mut reaped = Vec::new();
         for name in names {
@@ -79,7 +101,10 @@ impl Repository {
                 name: "main".to_owned(),
                 target: super::Target::Branch { layer: epoch_adapter::Layer::MAIN },
             };
-            match self.delete_branch(&main, &name, true, false).await {
+            let operation = self.noting("expire", &name, None);
+            let deleted = operation.delete_branch(&main, &name, true, false).await;
+            operation.settle(deleted.as_ref().err()).await;
+            match deleted {
                 Ok(_) => reaped.push(name),
                 // Somebody else was faster.
                 Err(error) if error.code() == sqlstate::INVALID_CATALOG_NAME => {}

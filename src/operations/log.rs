@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use epoch_adapter::{Error, Result, TableId, sqlstate};
 
-use super::{Checkout, CommitInfo, LogQuery, Repository, Target};
+use super::{Checkout, CommitInfo, LogQuery, Repository, Right, Target};
 use crate::metadata::{Tx, commits, refs, tables};
 
 /// A commit to list: number, hash and parents.
@@ -25,6 +25,7 @@ impl Repository {
         tx.commit().await?;
         let (mut include, exclude) = self.revisions(checkout, &query.revisions).await?;
         if query.all {
+            self.may_all(Right::Read)?;
             include.extend(self.state().branches().map(|b| b.head.clone()));
             include.extend(tags.iter().map(|t| t.hash.clone()));
         } else if include.is_empty() {

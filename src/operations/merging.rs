@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::base::compose;
 use super::conflicts::Choice;
+use super::hooking::Doing;
 use super::merge::{RowConflict, TableMerge, merge_table};
 use super::publish::{After, Draft, Outcome, Part, Publication, Published, SchemaChange};
 use super::resolve::Named;
 use super::sequence::{Sequence, Verb};
-use super::{Author, Checkout, CommitOptions, Committed, MergeOptions, Merged, Repository, Strategy};
+use super::{
+    Author, Checkout, CommitOptions, Committed, MergeOptions, Merged, Repository, Right, Scope, Strategy,
+};
+use crate::config::Event;
 use crate::metadata::merges::{self, ConflictRow, WaitingMerge};
 use crate::metadata::refs::Branch;
 use crate::metadata::rules::ColumnRule;
@@ -88,8 +92,12 @@ impl Repository {
         }
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        // To see what would happen, nothing needs to be changed.
+        let right = if options.dry_run { Right::Read } else { Right::Merge };
+        self.may_branch(&branch, right, Scope::All)?;
         self.check_can_merge(&branch).await?;
         let named = self.named(source, Some(checkout)).await?;
+        self.may_read(&named, Scope::All).await?;
         let theirs = named.hash().to_owned();
         let squash = options.squash;
         let remembered = Remembered {
@@ -103,10 +111,51 @@ impl Repository {
                 .unwrap_or_else(|| default_message(&named, source, &branch, squash)),
             author: self.author_or_default(&options.author),
         };
-        match self.relation(&branch.head, &theirs).await? {
+        let relation = self.relation(&branch.head, &theirs).await?;
+        if options.dry_run || matches!(relation, Relation::UpToDate) {
+            return self.merge_to(&lock, &branch, (source, theirs), relation, options, &remembered).await;
+        }
+        let doing = self.merging(&branch, "merge", source, &theirs, Some(&remembered.message)).await?;
+        self.before(&doing).await?;
+        let done = self.merge_to(&lock, &branch, (source, theirs), relation, options, &remembered).await?;
+        drop(lock);
+        if done.conflicts == 0 && !options.no_commit {
+            self.after(&doing, &done.hash).await;
+        }
+        Ok(done)
+    }
+
+    /// What hooks are told of a merge.
+    pub(super) async fn merging<'a>(
+        &self,
+        branch: &'a Branch,
+        action: &'static str,
+        source: &'a str,
+        theirs: &str,
+        message: Option<&'a str>,
+    ) -> Result<Doing<'a>> {
+        let seen = if self.has_say(Event::Merge, &branch.name) {
+            Some(self.seen(&Named::Commit(theirs.to_owned()), source).await?)
+        } else {
+            None
+        };
+        Ok(Doing { event: Event::Merge, action, branch: &branch.name, source: Some(source), message, seen })
+    }
+
+    async fn merge_to(
+        &self,
+        lock: &OperationLock,
+        branch: &Branch,
+        (source, theirs): (&str, String),
+        relation: Relation,
+        options: &MergeOptions,
+        remembered: &Remembered,
+    ) -> Result<Merged> {
+        let squash = options.squash;
+        match relation {
             Relation::UpToDate => Ok(merged(&branch.head, false, 0, "already up to date")),
             Relation::FastForward if !options.no_commit || !(options.no_ff || squash) => {
-                self.fast_forward(&lock, &branch, &theirs, source, options, &remembered).await
+                self.fast_forward(lock, branch, &theirs, source, options, remembered).await
             }
             Relation::Diverged(_) if options.ff_only => {
                 let message = format!("branch \"{}\" cannot be fast-forwarded to \"{source}\"", branch.name);
@@ -124,9 +173,9 @@ impl Repository {
                     base: bases.join(" "),
                     ours: branch.head.clone(),
                     theirs,
-                    options: to_json(&remembered)?,
+                    options: to_json(remembered)?,
                 };
-                self.three_way(&lock, &branch, merge, &remembered, options).await
+                self.three_way(lock, branch, merge, remembered, options).await
             }
         }
     }
@@ -354,6 +403,7 @@ impl Repository {
             undo: None,
             schema,
             after: ends.after,
+            note: None,
         };
         let published = self.publish(lock, branch.lineage, publication).await?;
         published.ok_or_else(|| Error::internal("a merge published nothing"))
@@ -419,9 +469,11 @@ impl Repository {
     pub async fn merge_abort(&self, checkout: &Checkout) -> Result<Merged> {
         let _lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Merge, Scope::All)?;
         self.waiting_for(&branch, Verb::Merge).await?;
         let mut tx = self.store().write().await?;
         merges::delete(&mut tx, branch.lineage).await?;
+        tx.concludes();
         tx.commit().await?;
         self.reload().await?;
         Ok(merged(&branch.head, false, 0, "merge aborted"))
@@ -436,9 +488,13 @@ impl Repository {
     ) -> Result<Merged> {
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Merge, Scope::All)?;
         let (merge, _) = self.waiting_for(&branch, Verb::Merge).await?;
         let author = (!author.name.is_empty()).then_some(author);
+        let doing = self.merging(&branch, "merge", &merge.source, &merge.theirs, message).await?;
         let done = self.conclude(&lock, &branch, &merge, author, message).await?;
+        drop(lock);
+        self.after(&doing, &done.hash).await;
         Ok(merged(&done.hash, false, 0, "merged"))
     }
 
@@ -458,7 +514,10 @@ impl Repository {
         if let Some(sequence) = Remembered::of(merge)?.sequence {
             return Err(sequence.verb.waits(branch));
         }
-        let done = self.conclude(lock, branch, merge, author, Some(&options.message)).await?;
+        let message = Some(options.message.as_str());
+        let doing = self.merging(branch, "merge", &merge.source, &merge.theirs, message).await?;
+        let done = self.conclude(lock, branch, merge, author, message).await?;
+        self.after(&doing, &done.hash).await;
         self.committed(done).await
     }
 
@@ -471,6 +530,8 @@ impl Repository {
         message: Option<&str>,
     ) -> Result<Published> {
         let remembered = Remembered::of(merge)?;
+        let doing = self.merging(branch, "merge", &merge.source, &merge.theirs, message).await?;
+        self.before(&doing).await?;
         let changes = self.resolved(branch, branch, merge, &remembered).await?;
         let outcome = Outcome::New(draft(branch, &merge.theirs, &remembered, author, message));
         let action = format!("merge {}", merge.source);

@@ -3,6 +3,7 @@
 //! [`Repository`]'s methods are in the modules by subject; the pure parts of the model are in
 //! `graph` (commits), `state` (lineages, views, segments), `merge` (rows) and `revision` (names).
 
+mod audit;
 mod base;
 mod blame;
 mod branches;
@@ -13,7 +14,9 @@ mod diff;
 mod drafts;
 mod drift;
 mod failpoint;
+mod granting;
 mod graph;
+mod hooking;
 mod kept;
 mod log;
 mod merge;
@@ -28,6 +31,7 @@ mod reset;
 mod resolve;
 mod revision;
 mod revisions;
+mod rights;
 mod rules;
 mod schema;
 mod sequence;
@@ -39,28 +43,38 @@ mod types;
 mod versions;
 mod views;
 
+pub use crate::metadata::audit::{Audited, Note};
+pub use crate::metadata::hook_runs::HookRun;
+pub use crate::metadata::rights::{Protection, StoredGrant};
 pub use crate::metadata::rules::ColumnRule;
+pub use audit::without_passwords;
 pub use failpoint::FAIL_POINTS;
+pub use hooking::Assertions;
 pub use kept::duration;
+pub use rights::{Actor, Right, Scope, Watch};
 pub use sequence::Verb;
 pub use types::*;
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use dashmap::DashMap;
 use epoch_adapter::{Adapter, At, LineageId, Result, TableDef, TableId};
 
-use crate::config::Config;
+use crate::config::{Config, Hook};
 use crate::metadata::commits;
 use crate::metadata::{OperationLock, Store};
 use crate::storage::Backends;
 use graph::Graph;
 use state::{Spot, State};
 
-/// One repository: the commit graph and the backends its tables live on. Cheap to clone.
+/// One repository: the commit graph and the backends its tables live on, in the hands of somebody. Cheap to clone.
 #[derive(Clone)]
 pub struct Repository {
     inner: Arc<Inner>,
+    /// Whose rights are asked; `None`: the repository's owner.
+    actor: Option<Arc<Actor>>,
+    /// The operation under way.
+    note: Option<Arc<Note>>,
 }
 
 struct Inner {
@@ -78,6 +92,10 @@ struct Inner {
     looked: DashMap<String, drift::Looked>,
     /// Lets one task at a time look.
     looking: tokio::sync::Mutex<()>,
+    /// Names of refs by which users with rights found a commit.
+    names: DashMap<String, Vec<String>>,
+    hooks: Vec<Hook>,
+    assertions: OnceLock<Arc<dyn Assertions>>,
 }
 
 impl std::fmt::Debug for Repository {
@@ -114,7 +132,12 @@ impl Repository {
                 layers: DashMap::new(),
                 looked: DashMap::new(),
                 looking: tokio::sync::Mutex::default(),
+                names: DashMap::new(),
+                hooks: config.hooks.clone(),
+                assertions: OnceLock::new(),
             }),
+            actor: None,
+            note: None,
         };
         repository.reload().await?;
         repository.recover_at_start().await?;
@@ -192,10 +215,6 @@ impl Repository {
         named.max_by_key(|t| t.id).cloned()
     }
 
-    fn store(&self) -> &Store {
-        &self.inner.store
-    }
-
     /// What is remembered. Never held across an await.
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.inner.state.read().unwrap_or_else(PoisonError::into_inner)
@@ -225,7 +244,8 @@ impl Repository {
     /// Takes the operation lock, finishes what its last holder left behind, and looks at what it did.
     async fn locked(&self) -> Result<OperationLock> {
         let lock = self.store().lock().await?;
-        self.recover(&lock).await?;
+        // What others left behind is no part of this operation.
+        self.unnoted().recover(&lock).await?;
         self.reload().await?;
         Ok(lock)
     }
@@ -267,4 +287,6 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &
     is_send(r.stash_pop(c, None, Strategy::Field, &Author::default()));
     is_send(r.preview_merge(c, "", None, None));
     is_send(r.blame(c, table, None));
+    is_send(r.grant("", Right::Read, "", &[]));
+    is_send(r.settle(None));
 }

@@ -5,7 +5,7 @@ use epoch_adapter::{Result, RowChange};
 use super::comparing::Compared;
 use super::merge::{Outcome, Sides, merge_row};
 use super::merging::Relation;
-use super::{Checkout, PreviewedRow, PreviewedTable, Repository, Strategy};
+use super::{Checkout, PreviewedRow, PreviewedTable, Repository, Right, Scope, Strategy};
 use crate::metadata::merges::WaitingMerge;
 
 impl Repository {
@@ -22,7 +22,10 @@ impl Repository {
             Some(name) => self.branch_named(name)?,
             None => self.head_branch(Some(checkout))?,
         };
-        let theirs = self.named(source, Some(checkout)).await?.hash().to_owned();
+        self.may_branch(&branch, Right::Read, Scope::All)?;
+        let named = self.named(source, Some(checkout)).await?;
+        self.may_read(&named, Scope::All).await?;
+        let theirs = named.hash().to_owned();
         let bases = match self.relation(&branch.head, &theirs).await? {
             Relation::UpToDate => return Ok(vec![]),
             Relation::FastForward => vec![branch.head.clone()],

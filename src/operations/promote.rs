@@ -5,7 +5,7 @@ use epoch_adapter::{Error, Result, sqlstate};
 use super::merging::{Changes, Ends, Relation, Remembered};
 use super::publish::{After, Draft, Outcome};
 use super::resolve::Named;
-use super::{Author, Checkout, Promoted, Repository, Strategy, kept};
+use super::{Author, Checkout, Promoted, Repository, Right, Scope, Strategy, kept};
 use crate::metadata::merges::WaitingMerge;
 use crate::metadata::{commits, now, refs};
 
@@ -22,11 +22,15 @@ impl Repository {
     ) -> Result<Promoted> {
         let lock = self.locked().await?;
         let branch = self.branch_named(target)?;
+        self.may_branch(&branch, Right::Merge, Scope::All)?;
         self.check_can_merge(&branch).await?;
         let named = self.named(source, Some(checkout)).await?;
+        self.may_read(&named, Scope::All).await?;
         let theirs = named.hash().to_owned();
         let tag = self.promotion_tag(tag, target).await?;
         let author = self.author_or_default(author);
+        let doing = self.merging(&branch, "promote", source, &theirs, None).await?;
+        self.before(&doing).await?;
         let relation = self.relation(&branch.head, &theirs).await?;
         let fast_forward = matches!(relation, Relation::FastForward);
         let (changes, outcome) = match relation {
@@ -72,6 +76,8 @@ impl Repository {
         let ends = Ends { after, ..Ends::default() };
         let action = format!("promote {source}");
         let done = self.apply(&lock, &branch, changes, outcome, action, &author, ends).await?;
+        drop(lock);
+        self.after(&doing, &done.hash).await;
         Ok(Promoted { hash: done.hash, tag, fast_forward })
     }
 
@@ -82,6 +88,9 @@ impl Repository {
             None => format!("promote/{target}/{}", now().format("%Y%m%d_%H%M%S_%6f")),
         };
         kept::check_tag_name(&name)?;
+        if tag.is_some() {
+            self.may_on(std::slice::from_ref(&name), Right::Write, Scope::Some)?;
+        }
         let mut tx = self.store().read().await?;
         if refs::tag(&mut tx, &name).await?.is_some() {
             return Err(super::branches::taken("tag", &name));
@@ -104,6 +113,8 @@ impl Repository {
     ) -> Result<String> {
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Write, Scope::All)?;
+        self.check_unprotected(&branch.name, "rewritten")?;
         self.check_can_merge(&branch).await?;
         let since = match self.named(since, Some(checkout)).await? {
             Named::Branch(b) | Named::Working(b) => b.head,

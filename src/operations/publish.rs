@@ -19,7 +19,7 @@ use crate::metadata::commits::{self, CommitTable, NewCommit};
 use crate::metadata::journal::{self, Entry};
 use crate::metadata::merges::{self, WaitingMerge};
 use crate::metadata::refs::{self, Tag};
-use crate::metadata::{OperationLock, Tx, now, spans, stashes, tables, to_json};
+use crate::metadata::{OperationLock, Tx, audit, now, spans, stashes, tables, to_json};
 
 /// What is to be published: the journal's body.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub(super) struct Publication {
     pub(super) schema: SchemaChange,
     #[serde(default)]
     pub(super) after: After,
+    /// The audit's note of it, for its recovery.
+    #[serde(default)]
+    pub(super) note: Option<String>,
 }
 
 /// What else changes in the transaction that moves the head.
@@ -156,7 +159,8 @@ impl Repository {
         self.finish(&run, sealed).await
     }
 
-    async fn begin(&self, lineage: LineageId, publication: Publication) -> Result<Run> {
+    async fn begin(&self, lineage: LineageId, mut publication: Publication) -> Result<Run> {
+        publication.note = self.note_id();
         let mut tx = self.store().write().await?;
         tx.next_generation().await?;
         let branch = refs::branch_on(&mut tx, lineage).await?;
@@ -251,6 +255,12 @@ impl Repository {
             merges::delete(&mut tx, lineage).await?;
         }
         finish_after(&mut tx, &publication.after, &hash, author).await?;
+        if let (None, Some(id)) = (self.note_id(), &publication.note) {
+            audit::settle(&mut tx, id, audit::OK).await?;
+        }
+        if publication.after.then.is_none() {
+            tx.concludes();
+        }
         tx.commit().await?;
         hit("published");
         self.reload().await?;
@@ -419,9 +429,12 @@ impl Repository {
     }
 
     /// Forgets an operation of which no backend holds anything.
-    pub(super) async fn drop_entry(&self, operation: &str) -> Result<()> {
+    pub(super) async fn drop_entry(&self, run: &Run) -> Result<()> {
         let mut tx = self.store().write().await?;
-        journal::close(&mut tx, operation).await?;
+        journal::close(&mut tx, &run.operation).await?;
+        if let (None, Some(id)) = (self.note_id(), &run.publication.note) {
+            audit::settle(&mut tx, id, audit::UNDONE).await?;
+        }
         tx.commit().await
     }
 }

@@ -4,7 +4,7 @@ use epoch_adapter::{Error, Result, sqlstate};
 
 use super::merging::Remembered;
 use super::sequence::{Action, Sequence, Step, Verb};
-use super::{Checkout, Picked, PlanStep, RebaseOptions, Repository};
+use super::{Checkout, Picked, PlanStep, RebaseOptions, Repository, Right, Scope};
 use crate::metadata::refs::{self, Branch};
 use crate::metadata::{commits, merges};
 
@@ -19,13 +19,17 @@ impl Repository {
     ) -> Result<Picked> {
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Write, Scope::All)?;
+        self.check_unprotected(&branch.name, "rebased")?;
         self.check_can_merge(&branch).await?;
         if self.is_dirty(&branch).await? {
             let message = format!("cannot rebase: branch \"{}\" has uncommitted changes", branch.name);
             return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
                 .with_hint("Commit them, or put them aside with epoch_stash('push')."));
         }
-        let onto = self.named(upstream, Some(checkout)).await?.hash().to_owned();
+        let onto = self.named(upstream, Some(checkout)).await?;
+        self.may_read(&onto, Scope::All).await?;
+        let onto = onto.hash().to_owned();
         let todo = self.own_commits(&branch.head, &onto).await?;
         if !options.interactive && stands_on(&todo, &onto, &branch.head) {
             let message = format!("branch \"{}\" is up to date", branch.name);
@@ -101,6 +105,7 @@ impl Repository {
             return Ok(vec![]);
         }
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Read, Scope::Some)?;
         let Some(waiting) = self.waiting(&branch).await? else { return Ok(vec![]) };
         let sequence = Remembered::of(&waiting)?.sequence.filter(|s| s.verb == Verb::Rebase);
         let Some(sequence) = sequence else { return Ok(vec![]) };
@@ -132,6 +137,7 @@ impl Repository {
     ) -> Result<Vec<PlanStep>> {
         let _lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Write, Scope::All)?;
         let (_, mut remembered) = self.waiting_for(&branch, Verb::Rebase).await?;
         let Some(sequence) = remembered.sequence.as_mut().filter(|s| s.planned) else {
             let message = "the rebase has begun: its plan cannot be changed any more";

@@ -64,7 +64,7 @@ impl Repository {
             sealed.push(self.inner.backends.require(&part.backend)?.sealed(&run.operation).await?);
         }
         if sealed.iter().all(Option::is_none) {
-            return self.drop_entry(&run.operation).await;
+            return self.drop_entry(&run).await;
         }
         let mut complete = Vec::new();
         for (part, known) in run.publication.parts.iter().zip(sealed) {
@@ -86,7 +86,7 @@ impl Repository {
     pub(super) async fn failed(&self, run: Run, done: usize, error: Error) -> Error {
         let names: Vec<_> = run.publication.parts.iter().map(|p| p.backend.clone()).collect();
         if is_definite(&error) && done == 0 {
-            return match self.drop_entry(&run.operation).await {
+            return match self.drop_entry(&run).await {
                 Ok(()) => error,
                 Err(other) => other,
             };
@@ -128,7 +128,7 @@ impl Repository {
             let tables: Vec<_> = changes.iter().map(|c| c.table.clone()).collect();
             backend.seal(&operation, &tables, run.layer, ordinal, &changes, SealMode::Own).await?;
         }
-        self.drop_entry(&run.operation).await
+        self.drop_entry(run).await
     }
 
     fn reversed(&self, part: &Part) -> Result<Vec<TableChanges>> {

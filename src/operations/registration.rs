@@ -23,6 +23,7 @@ impl Repository {
     /// Tables of a backend, registered or not: `NAME`, `kind://NAME` or `kind://NAME/pattern`.
     pub async fn discover(&self, location: &str) -> Result<Vec<DiscoveredTable>> {
         self.refresh().await?;
+        self.may_all(super::Right::Admin)?;
         let (backend, pattern) = match location.split_once("://") {
             Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
             None => (location, ""),
@@ -50,6 +51,7 @@ impl Repository {
         key: Option<&[String]>,
     ) -> Result<Vec<Registered>> {
         let _lock = self.locked().await?;
+        self.may_all(super::Right::Admin)?;
         let candidates = match location {
             Some(location) => self.candidates_at(pattern, location).await?,
             None => self.candidates(pattern).await?,
@@ -187,6 +189,7 @@ impl Repository {
     /// main, unless `force`.
     pub async fn unregister(&self, table: &str, force: bool) -> Result<Vec<Unregistered>> {
         let _lock = self.locked().await?;
+        self.may_all(super::Right::Admin)?;
         let table = self.tables().find(table).cloned().ok_or_else(|| unknown(table))?;
         let mut drafts = self.drafts_left_by(&table);
         drafts.extend(self.revisions_of(&table));

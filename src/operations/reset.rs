@@ -8,7 +8,7 @@ use epoch_adapter::{At, Error, LineageId, Result, RowChange, TableDef, sqlstate}
 use super::merging::{Changes, to_parts};
 use super::publish::{After, Outcome, Publication, SchemaChange};
 use super::resolve::Named;
-use super::{Author, Checkout, Repository, ResetDone, ResetOptions};
+use super::{Author, Checkout, Repository, ResetDone, ResetOptions, Right, Scope};
 use crate::metadata::refs::{self, Branch};
 use crate::metadata::{OperationLock, commits, now};
 
@@ -26,10 +26,17 @@ impl Repository {
                 let message = "one table cannot be reset to another commit";
                 return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
             }
-            return self.reset_table(&lock, &branch, &*self.table(checkout, table)?, &author).await;
+            let table = self.table(checkout, table)?;
+            self.may_branch(&branch, Right::Write, Scope::Table(&table.name))?;
+            return self.reset_table(&lock, &branch, &table, &author).await;
         }
+        self.may_branch(&branch, Right::Write, Scope::All)?;
         let target = self.named(options.target.as_deref().unwrap_or("HEAD"), Some(checkout)).await?;
+        self.may_read(&target, Scope::All).await?;
         let target = target.hash().to_owned();
+        if target != branch.head {
+            self.check_unprotected(&branch.name, "reset to another commit")?;
+        }
         if options.hard {
             self.reset_hard(&lock, &branch, &target, &author).await
         } else {
@@ -261,6 +268,7 @@ pub(super) fn publication(
         undo: None,
         schema: SchemaChange::default(),
         after: After::default(),
+        note: None,
     }
 }
 

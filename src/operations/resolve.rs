@@ -34,17 +34,8 @@ impl Repository {
     /// sees. `head` is what HEAD means. 3D000 with near names in the HINT if there is no such ref.
     pub async fn checkout(&self, spec: &str, head: Option<&Checkout>) -> Result<Checkout> {
         self.refresh().await?;
-        match self.named(spec, head).await? {
-            Named::Branch(branch) | Named::Working(branch) => {
-                let layer = self.state().layer(branch.lineage)?;
-                Ok(Checkout { name: branch.name, target: Target::Branch { layer } })
-            }
-            Named::Commit(hash) => {
-                let (lineage, ordinal) = self.position(&hash, LineageId::MAIN).await?;
-                let layer = self.state().layer(lineage)?;
-                Ok(Checkout { name: spec.to_owned(), target: Target::Commit { hash, layer, ordinal } })
-            }
-        }
+        let named = self.named(spec, head).await?;
+        self.seen(&named, spec).await
     }
 
     /// The full hash of the commit that a ref names.
@@ -57,13 +48,11 @@ impl Repository {
     pub(super) async fn named(&self, spec: &str, head: Option<&Checkout>) -> Result<Named> {
         let revision = revision::parse(spec)?;
         let start = self.start_of(&revision, head).await?;
-        if revision.steps.is_empty() {
-            return Ok(start);
-        }
-        let mut at = start;
+        let mut at = start.clone();
         for step in &revision.steps {
             at = Named::Commit(self.step(&at, step, spec).await?);
         }
+        self.note_names(&start, &at).await?;
         Ok(at)
     }
 

@@ -235,6 +235,7 @@ impl Repository {
         rule: Option<&str>,
     ) -> Result<ColumnRule> {
         let _lock = self.locked().await?;
+        self.may_all(super::Right::Admin)?;
         let table = self.table(checkout, table)?;
         let index = table.schema.index_of(column);
         let found = index.and_then(|i| table.schema.columns.get(i)).ok_or_else(|| {

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::merging::{Changes, Ends, Remembered, no_merge};
 use super::publish::{After, Draft, Outcome};
-use super::{Author, Checkout, PickOptions, Picked, Repository, Strategy};
+use super::resolve::Named;
+use super::{Author, Checkout, PickOptions, Picked, Repository, Right, Scope, Strategy};
 use crate::metadata::merges::{self, WaitingMerge};
 use crate::metadata::refs::{self, Branch};
 use crate::metadata::{OperationLock, commits, now, to_json};
@@ -155,6 +156,8 @@ impl Repository {
     ) -> Result<Picked> {
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Write, Scope::All)?;
+        self.check_unchecked(&branch)?;
         self.check_can_merge(&branch).await?;
         let mut todo = Vec::new();
         for spec in specs {
@@ -163,6 +166,7 @@ impl Repository {
                 found.reverse();
             }
             for commit in found {
+                self.may_read(&Named::Commit(commit.clone()), Scope::All).await?;
                 todo.push(self.step_of(commit, options.mainline, verb).await?);
             }
         }
@@ -253,6 +257,7 @@ impl Repository {
     ) -> Result<Picked> {
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Write, Scope::All)?;
         let (merge, mut remembered) = self.waiting_for(&branch, verb).await?;
         if !author.name.is_empty() {
             remembered.author = author.clone();
@@ -273,6 +278,7 @@ impl Repository {
     pub async fn sequence_abort(&self, checkout: &Checkout, verb: Verb) -> Result<Picked> {
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Write, Scope::All)?;
         let (_, remembered) = self.waiting_for(&branch, verb).await?;
         let Some(sequence) = &remembered.sequence else { return Err(verb.none(&branch)) };
         let picked = |hash: &str| Picked {

@@ -13,7 +13,7 @@ use super::publish::{Draft, Outcome};
 use super::reset::publication;
 use super::resolve::Named;
 use super::sequence::{Action, Sequence, Step, Verb};
-use super::{Author, Checkout, Picked, Repository, StashInfo, Strategy};
+use super::{Author, Checkout, Picked, Repository, Right, Scope, StashInfo, Strategy};
 use crate::metadata::refs::{self, Branch, HIDDEN};
 use crate::metadata::stashes::{self, Stash};
 use crate::metadata::{OperationLock, now};
@@ -27,7 +27,8 @@ impl Repository {
         let mut tx = self.store().read().await?;
         let all = stashes::all(&mut tx).await?;
         tx.commit().await?;
-        Ok(all.iter().enumerate().map(|(i, stash)| to_info(i, stash)).collect())
+        let seen = all.iter().enumerate().filter(|(_, stash)| self.sees(&stash.branch));
+        Ok(seen.map(|(i, stash)| to_info(i, stash)).collect())
     }
 
     /// Puts the working changes of the checkout's branch aside; the branch shows its head afterwards.
@@ -40,6 +41,7 @@ impl Repository {
         check_name(name)?;
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Write, Scope::All)?;
         self.check_can_merge(&branch).await?;
         let author = self.author_or_default(author);
         if let Some(name) = name
@@ -169,8 +171,11 @@ impl Repository {
     ) -> Result<(StashInfo, Picked)> {
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Write, Scope::All)?;
+        self.check_writes(branch.lineage)?;
         self.check_can_merge(&branch).await?;
         let (at, stash) = self.find_stash(name).await?;
+        self.may_on(std::slice::from_ref(&stash.branch), Right::Read, Scope::All)?;
         let step = Step {
             action: Action::Pick,
             commit: stash.hash.clone(),
@@ -195,6 +200,7 @@ impl Repository {
     pub async fn stash_drop(&self, name: Option<&str>) -> Result<StashInfo> {
         let _lock = self.locked().await?;
         let (at, stash) = self.find_stash(name).await?;
+        self.may_on(std::slice::from_ref(&stash.branch), Right::Write, Scope::All)?;
         let mut tx = self.store().write().await?;
         stashes::delete(&mut tx, stash.id).await?;
         tx.commit().await?;
@@ -205,6 +211,7 @@ impl Repository {
     pub async fn stash_clear(&self) -> Result<Vec<StashInfo>> {
         let _lock = self.locked().await?;
         let all = self.stashes().await?;
+        self.may_all(Right::Write)?;
         let mut tx = self.store().write().await?;
         stashes::clear(&mut tx).await?;
         tx.commit().await?;

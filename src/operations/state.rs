@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Segment, TableDef, TableId, View};
 
 use super::Tables;
+use super::rights::Rights;
 use crate::metadata::refs::{self, Branch, Lineage};
 use crate::metadata::spans::{self, Span};
 use crate::metadata::tables::Stored;
-use crate::metadata::{Tx, tables};
+use crate::metadata::{Tx, rights, tables};
 
 /// For how many spots it is remembered which tables there are.
 const MOST_SEEN: usize = 1_000;
@@ -25,6 +26,8 @@ pub(super) struct State {
     /// Grows whenever tables or layers change.
     pub(super) plans: u64,
     pub(super) tables: Arc<Tables>,
+    /// Who may do what.
+    pub(super) rights: Arc<Rights>,
     branches: HashMap<LineageId, Branch>,
     by_name: HashMap<String, LineageId>,
     lineages: HashMap<LineageId, Lineage>,
@@ -56,6 +59,17 @@ pub(super) struct Update {
     tables: Vec<Stored>,
     /// Read only if everything is.
     spans: Vec<Span>,
+    /// Read only if everything is.
+    rights: Option<Rights>,
+}
+
+async fn read_rights(tx: &mut Tx) -> Result<Rights> {
+    let grants = rights::grants(tx).await?;
+    Ok(Rights {
+        grants: grants.into_iter().map(|g| Ok((g.privilege.parse()?, g))).collect::<Result<_>>()?,
+        members: rights::members(tx).await?,
+        protections: rights::protections(tx).await?,
+    })
 }
 
 impl State {
@@ -78,6 +92,7 @@ impl State {
             layers: tables::layers_since(tx, since).await?,
             tables: tables::since(tx, since).await?,
             spans: if whole { spans::all(tx).await? } else { Vec::new() },
+            rights: if whole { Some(read_rights(tx).await?) } else { None },
         }))
     }
 
@@ -86,6 +101,10 @@ impl State {
     }
 
     pub(super) fn apply(&mut self, update: Update) {
+        if let Some(rights) = update.rights {
+            self.rights = Arc::new(rights);
+        }
+        let update = Update { rights: None, ..update };
         if update.whole {
             self.branches.clear();
             self.by_name.clear();

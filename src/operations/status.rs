@@ -7,7 +7,7 @@ use epoch_adapter::{Result, TableDef, TableId, TableStats};
 use futures::TryStreamExt;
 
 use super::resolve::Named;
-use super::{Checkout, Defined, Repository, StatusEntry, Target};
+use super::{Checkout, Defined, Repository, Right, Scope, StatusEntry, Target};
 use crate::metadata::merges;
 use crate::metadata::refs::Branch;
 
@@ -20,6 +20,7 @@ impl Repository {
             return Ok(vec![]);
         }
         let branch = self.head_branch(Some(checkout))?;
+        self.may_branch(&branch, Right::Read, Scope::Some)?;
         let mut found: BTreeMap<TableId, (TableStats, i64)> = BTreeMap::new();
         let drifted = self.drifted().await?;
         for table in drifted.keys() {
@@ -35,6 +36,8 @@ impl Repository {
         tx.commit().await?;
         let (head, working) = (Named::Branch(branch.clone()), Named::Working(branch.clone()));
         let defined = self.defined_between(&head, &working).await?;
+        let readable =
+            |table: &Arc<TableDef>| self.may_branch(&branch, Right::Read, Scope::Table(&table.name)).is_ok();
         let mut tables = self.tables_on(checkout).sorted();
         for id in defined.iter().filter(|(_, d)| **d == Defined::Removed).map(|(id, _)| *id) {
             let table = self.table_by_id(id)?;
@@ -65,7 +68,7 @@ impl Repository {
                 conflicts,
             })
         };
-        Ok(tables.into_iter().filter_map(entry).collect())
+        Ok(tables.into_iter().filter(readable).filter_map(entry).collect())
     }
 
     /// Changes between a branch's head and its working state: what is pending, except after a soft

@@ -162,6 +162,8 @@ pub struct BranchInfo {
     pub dirty: Option<bool>,
     /// When it is to be deleted.
     pub expires_at: Option<DateTime<Utc>>,
+    /// Whether something protects it.
+    pub protected: bool,
 }
 
 /// A row of `epoch.tags`.

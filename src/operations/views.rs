@@ -5,12 +5,13 @@ use std::sync::Arc;
 use epoch_adapter::{At, Layer, Result, TableDef, View};
 
 use super::resolve::{deleted, read_only};
-use super::{Checkout, Repository, Target};
+use super::{Checkout, Repository, Right, Scope, Target};
 use crate::metadata::tables;
 
 impl Repository {
     /// The view of one table that a session on `checkout` reads. Uses what is cached.
     pub fn view(&self, checkout: &Checkout, table: &TableDef) -> Result<View> {
+        self.may(checkout, Right::Read, Scope::Table(&table.name))?;
         let state = self.state();
         match checkout.target {
             Target::Branch { layer } => {
@@ -47,6 +48,7 @@ impl Repository {
         if self.state().branch_on(layer.lineage).is_none() {
             return Err(deleted(&checkout.name));
         }
+        self.may_write(checkout, &table.name)?;
         self.ensure_layer(layer, table).await?;
         Ok(layer)
     }

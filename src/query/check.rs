@@ -7,7 +7,8 @@ use super::errors::is_hidden;
 use super::names::{Meaning, internal, registered, runs_text};
 use super::parse::{Constant, Define, How, Kind, Role, Statement, TableRef, Wrap};
 use super::plan::Context;
-use super::{relations, views};
+use super::{relations, rights, views};
+use crate::operations::Watch;
 use crate::{Error, Result, sqlstate};
 
 /// Refuses what the session may not do with `statement`.
@@ -18,6 +19,7 @@ pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> 
         ours(ctx, table)?;
     }
     settings(ctx, statement)?;
+    rights::statement(ctx, statement)?;
     if ctx.checkout.is_main() {
         return Ok(());
     }
@@ -127,7 +129,8 @@ fn settings(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
 fn may_be_set(ctx: &Context<'_>, name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let relied_on = matches!(name.as_str(), "standard_conforming_strings" | "session_replication_role");
-    !name.starts_with("epoch") && (ctx.checkout.is_main() || !relied_on)
+    let watched = ctx.repository.watch(ctx.checkout) > Watch::Nothing;
+    !name.starts_with("epoch") && ((ctx.checkout.is_main() && !watched) || !relied_on)
 }
 
 /// Whether it calls `set_config('search_path', …)` or the like, which changes what names mean.

@@ -31,6 +31,7 @@ mod plan;
 mod psql;
 mod relations;
 mod rewrite;
+mod rights;
 mod serializable;
 mod snapshot;
 mod write;

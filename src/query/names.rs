@@ -59,6 +59,8 @@ pub enum Meaning {
     Other {
         /// `r`, `v`, `m`, `p`, `f` …
         kind: char,
+        /// Its schema and name.
+        place: Place,
         /// The relations that reading it reads too, as (schema, name).
         reads: Vec<(String, String)>,
         /// A function that it calls and that may read anything.
@@ -637,6 +639,7 @@ fn meaning(
     };
     Ok(Meaning::Other {
         kind,
+        place,
         reads,
         calls: cell(7).map(str::to_owned),
         definition: cell(8).map(str::to_owned),

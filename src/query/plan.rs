@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use epoch_adapter::{Layer, TableDef, TableId, View};
+use epoch_adapter::{Layer, TableDef, TableId, TableName, View};
 
 use super::define::{self, Definition};
 use super::lift::Lifted;
@@ -13,9 +13,9 @@ use super::origin::Origins;
 use super::parse::{self, Argument, Constant, Isolation, Kind, Parsed, Setting, Statement, Wrap};
 use super::text::Kept;
 use super::write::{self, view::Unfolded};
-use super::{cache, check, execute, psql, rewrite, snapshot};
+use super::{cache, check, execute, psql, rewrite, rights, snapshot};
 use crate::functions::{Arg, Args};
-use crate::operations::{Checkout, Repository, Tables};
+use crate::operations::{Checkout, Repository, Right, Scope, Tables, Watch};
 use crate::{Error, Result, functions};
 
 /// What planning asks of a repository.
@@ -45,6 +45,14 @@ pub trait State: Send + Sync {
     async fn writable(&self, checkout: &Checkout, table: &TableDef) -> Result<Layer>;
     /// As [`Repository::sound`].
     async fn sound(&self, _: &TableDef) -> Result<()> {
+        Ok(())
+    }
+    /// As [`Repository::watch`].
+    fn watch(&self, _: &Checkout) -> Watch {
+        Watch::Nothing
+    }
+    /// As [`Repository::may`], of a table.
+    fn may(&self, _: &Checkout, _: Right, _: &TableName) -> Result<()> {
         Ok(())
     }
     /// As [`Repository::checkout`].
@@ -85,6 +93,15 @@ impl State for Repository {
     }
     async fn sound(&self, table: &TableDef) -> Result<()> {
         self.sound(table).await
+    }
+    fn watch(&self, checkout: &Checkout) -> Watch {
+        self.watch(checkout)
+    }
+    fn may(&self, checkout: &Checkout, right: Right, table: &TableName) -> Result<()> {
+        if right == Right::Write {
+            return self.may_write(checkout, table);
+        }
+        self.may(checkout, right, Scope::Table(table))
     }
     async fn checkout(&self, spec: &str, head: Option<&Checkout>) -> Result<Checkout> {
         self.checkout(spec, head).await
@@ -258,16 +275,18 @@ pub async fn plan(ctx: &mut Context<'_>, catalog: &mut dyn Catalog, sql: &str) -
     if let Some(plan) = cache::find(ctx, catalog, sql).await? {
         return Ok(vec![plan]);
     }
+    // What is to be looked at there is planned as on a branch.
+    let main = ctx.checkout.is_main() && ctx.repository.watch(ctx.checkout) == Watch::Nothing;
     let parsed = match parse::parse(sql) {
         Ok(parsed) => parsed,
         // Whether it can be understood is the server's business there.
-        Err(_) if ctx.checkout.is_main() => return Ok(vec![Plan::Relay { range: 0..sql.len() }]),
+        Err(_) if main => return Ok(vec![Plan::Relay { range: 0..sql.len() }]),
         Err(error) => return Err(error),
     };
     let tables = ctx.repository.tables(ctx.checkout);
-    let count = planned_now(&parsed, ctx.checkout.is_main());
+    let count = planned_now(&parsed, main);
     let now = parsed.statements.get(..count).unwrap_or_default();
-    if needs_names(ctx, now, &tables) {
+    if needs_names(ctx, now, &tables, main) {
         let all: Vec<&Statement> = now.iter().collect();
         ctx.names.learn(&all, &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
     }
@@ -317,15 +336,15 @@ fn planned_now(parsed: &Parsed, main: bool) -> usize {
     parsed.statements.iter().position(changes).map_or(parsed.statements.len(), |i| i + 1)
 }
 
-fn needs_names(ctx: &Context<'_>, statements: &[Statement], tables: &Tables) -> bool {
+fn needs_names(ctx: &Context<'_>, statements: &[Statement], tables: &Tables, main: bool) -> bool {
     let named = |s: &Statement| {
         let passes = matches!(s.kind, Kind::Setting(_) | Kind::Call { .. } | Kind::Refused(_));
         let nameless =
             s.tables.is_empty() && s.functions.is_empty() && s.operators.is_empty() && s.types.is_empty();
         !passes && !nameless
     };
-    if ctx.checkout.is_main() {
-        // On main only names that may belong to another backend matter.
+    if main {
+        // There only names that may belong to another backend matter.
         return statements.iter().any(|s| s.tables.iter().any(|t| elsewhere(tables, ctx.backend, t)));
     }
     statements.iter().any(named)
@@ -382,6 +401,7 @@ async fn one(
     if psql::is_pg_dumps(sql.get(range.clone()).unwrap_or_default()) {
         return Ok(Plan::Relay { range });
     }
+    rights::utility(ctx, sql.get(range.clone()).unwrap_or_default(), statement)?;
     if is_federated(ctx, statement, tables) {
         return match statement.kind {
             Kind::Query | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_)

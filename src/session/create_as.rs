@@ -47,7 +47,7 @@ impl Native {
     /// Where the table is made; 42P07 if the branch has one of this name.
     fn free_place(&self, made: &CreateAs, setting: &Setting) -> Result<TableName> {
         let seat = &self.planner.seat;
-        let tables = seat.shared.repository.tables_on(&seat.checkout);
+        let tables = seat.repository.tables_on(&seat.checkout);
         let place = place(setting, &made.name, self.planner.backend(), &tables.absent)?;
         if tables.by_name.contains_key(&place) {
             return Err(Error::new("42P07", format!("relation \"{}\" already exists", made.name)));
@@ -74,7 +74,7 @@ impl Native {
         let names: Vec<&str> = key.iter().filter_map(|&i| columns.get(i)).map(|c| c.name.as_str()).collect();
         let statement = definition(made, &columns, &names, setting);
         let seat = &self.planner.seat;
-        let (repository, checkout) = (seat.shared.repository.clone(), seat.checkout.clone());
+        let (repository, checkout) = (seat.repository.clone(), seat.checkout.clone());
         let backend = self.planner.backend().to_owned();
         if let Err(error) = repository.create_table(&checkout, &backend, place, statement).await {
             return Ok(Err(error));

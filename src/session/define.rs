@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use epoch_adapter::{Error, Location, Result, Statement as Text, TableName, sqlstate};
+use epoch_adapter::{Error, Location, Result, Statement as Text, TableDef, TableId, TableName, sqlstate};
 use futures::FutureExt;
 
 use super::local::Done;
@@ -65,12 +65,18 @@ impl Native {
             Ok(setting) => setting,
             Err(error) => return Ok(Err(error)),
         };
+        let seat = &mut self.planner.seat;
+        let names = names_of(definition, &seat.repository.every_table());
+        let noted = seat.repository.noting(definition.tag, &names, Some(&seat.checkout));
+        let own = std::mem::replace(&mut seat.repository, noted.clone());
         let done = match &definition.action {
-            Action::CreateAs(made) => self.create_as(definition.tag, made, text, &setting).boxed().await?,
-            _ => self.run_definition(definition, text, setting).boxed().await,
+            Action::CreateAs(made) => self.create_as(definition.tag, made, text, &setting).boxed().await,
+            _ => Ok(self.run_definition(definition, text, setting).boxed().await),
         };
+        self.planner.seat.repository = own;
+        noted.settle(done.as_ref().map_or_else(Some, |done| done.as_ref().err())).await;
         self.planner.forget_names();
-        Ok(done)
+        done
     }
 
     async fn run_definition(
@@ -80,7 +86,7 @@ impl Native {
         setting: Setting,
     ) -> Result<Done> {
         let seat = &self.planner.seat;
-        let repository = &seat.shared.repository;
+        let repository = &seat.repository;
         let mut done = Done::command(definition.tag);
         let settings = setting.settings.clone();
         let with = |text: &Text| Text { settings, ..text.clone() };
@@ -161,6 +167,17 @@ impl Native {
             may_create: is(3),
             taken: is(4),
         }))
+    }
+}
+
+/// The tables that a definition is about, for the audit: its text may hold anything.
+fn names_of(definition: &Definition, tables: &[Arc<TableDef>]) -> String {
+    let named = |id: &TableId| tables.iter().find(|t| t.id == *id).map(|t| t.name.to_string());
+    match &definition.action {
+        Action::Create { name, .. } => name.clone(),
+        Action::CreateAs(made) => made.name.clone(),
+        Action::Alter { table, .. } => named(table).unwrap_or_default(),
+        Action::Drop { tables, .. } => tables.iter().filter_map(named).collect::<Vec<_>>().join(", "),
     }
 }
 

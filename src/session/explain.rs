@@ -48,7 +48,7 @@ impl Explain for Explainer<'_> {
         let in_use = |_: &str| false;
         let functions = self.seat.functions(false, None, &in_use);
         let mut ctx = Context {
-            repository: &self.seat.shared.repository,
+            repository: &self.seat.repository,
             checkout: &self.seat.checkout,
             backend: self.backend,
             names,
@@ -78,7 +78,7 @@ impl Explain for Explainer<'_> {
     }
 
     async fn holds(&self, checkout: &Checkout, sql: &str) -> Result<bool> {
-        federation::holds(&self.seat.shared.repository, checkout, sql).await
+        federation::holds(&self.seat.repository, checkout, sql).await
     }
 }
 

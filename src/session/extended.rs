@@ -133,7 +133,7 @@ impl Native {
         }
         match statements.get(name) {
             Some(s) if s.route.is_relay() && s.stamp == planner.stamp() && !planner.is_fragile() => {}
-            None if planner.is_relaying() => {}
+            None if planner.passes_calls() => {}
             None => {
                 // What the server knows under this name was prepared behind our back.
                 let text = match name {

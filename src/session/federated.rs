@@ -418,6 +418,6 @@ impl Explain for Explainer<'_> {
     }
 
     async fn holds(&self, checkout: &Checkout, sql: &str) -> Result<bool> {
-        federation::holds(&self.seat.shared.repository, checkout, sql).await
+        federation::holds(&self.seat.repository, checkout, sql).await
     }
 }

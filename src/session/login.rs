@@ -1,5 +1,6 @@
 //! From the start-up packet to a session that is ready for queries.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::registry::Ticket;
 use super::seat::Seat;
 use super::server::Shared;
 use crate::federation;
-use crate::operations::Checkout;
+use crate::operations::{Actor, Checkout, Repository};
 use crate::wire::decode::Body;
 use crate::wire::encode::{self, Severity, Status};
 use crate::wire::scram::{Exchange, MECHANISM, Verifier};
@@ -29,10 +30,11 @@ pub async fn session(
     mut channel: Channel,
     parameters: &Parameters,
     shared: &Arc<Shared>,
+    peer: SocketAddr,
     reactor: Handle,
     limit: Duration,
 ) {
-    let prepared = tokio::time::timeout(limit, prepare(&mut channel, parameters, shared).boxed()).await;
+    let prepared = tokio::time::timeout(limit, prepare(&mut channel, parameters, shared, peer).boxed()).await;
     let (ticket, start) = match prepared {
         Ok(Ok(prepared)) => prepared,
         Ok(Err(error)) => {
@@ -57,6 +59,8 @@ pub async fn session(
 
 /// What a session starts with.
 pub(super) struct Start {
+    /// The repository, in the hands of who logged in.
+    pub repository: Repository,
     /// The ref of the connection.
     pub checkout: Checkout,
     /// The client's options without ours.
@@ -74,6 +78,7 @@ async fn prepare(
     channel: &mut Channel,
     parameters: &Parameters,
     shared: &Arc<Shared>,
+    peer: SocketAddr,
 ) -> Result<(Ticket, Start)> {
     let user = parameters.get("user").filter(|user| !user.is_empty()).ok_or_else(|| {
         Error::new(sqlstate::INVALID_AUTHORIZATION, "no PostgreSQL user name specified in startup packet")
@@ -82,7 +87,9 @@ async fn prepare(
     let span = tracing::Span::current();
     span.record("user", user).record("database", database);
     authenticate(channel, user, shared).await?;
-    let start = start(parameters, user, database, shared).await?;
+    let actor = Actor { user: user.to_owned(), client: peer.to_string(), owner: false };
+    let repository = shared.repository.acting_for(actor);
+    let start = start(parameters, user, database, repository).await?;
     let ticket = shared.registry.enter(parameters.minor);
     ticket.live.set_branch(branch_of(&start.checkout));
     Ok((ticket, start))
@@ -93,24 +100,25 @@ pub(super) fn branch_of(checkout: &Checkout) -> Option<String> {
     checkout.is_branch().then(|| checkout.name.clone())
 }
 
-async fn start(parameters: &Parameters, user: &str, database: &str, shared: &Shared) -> Result<Start> {
+async fn start(parameters: &Parameters, user: &str, database: &str, repository: Repository) -> Result<Start> {
     let (options, settings) = split_options(parameters.get("options").unwrap_or_default());
     let (name, spec) = database.split_once('/').map_or((database, None), |(name, spec)| (name, Some(spec)));
-    if name != shared.repository.name() {
+    if name != repository.name() {
         return Err(Error::new(
             sqlstate::INVALID_CATALOG_NAME,
             format!("database \"{database}\" does not exist"),
         )
         .with_hint(format!(
             "This proxy serves the repository \"{0}\": connect to {0}, or to {0}/BRANCH.",
-            shared.repository.name()
+            repository.name()
         )));
     }
     let set = settings.iter().rev().find(|(name, _)| name == "epoch.branch").map(|(_, value)| value.as_str());
     let spec = spec.or(set).unwrap_or("main");
-    shared.repository.refresh().await?;
-    let checkout = shared.repository.checkout(spec, None).await?;
-    Ok(Start { checkout, options, settings, user: user.to_owned(), database: database.to_owned() })
+    repository.refresh().await?;
+    let checkout = repository.checkout(spec, None).await?;
+    let (user, database) = (user.to_owned(), database.to_owned());
+    Ok(Start { repository, checkout, options, settings, user, database })
 }
 
 /// Separates settings of ours from the other options: `-c epoch.branch=x`, `--epoch.branch=x`.
@@ -280,7 +288,7 @@ async fn federated(
     ticket: &Ticket,
     start: Start,
 ) -> Result<()> {
-    let mut engine = federation::Session::new(shared.repository.clone(), &start.user, &start.database);
+    let mut engine = federation::Session::new(start.repository.clone(), &start.user, &start.database);
     let seat = Seat::new(shared.clone(), ticket.live.clone(), &start).and_then(|seat| {
         let named = parameters
             .iter()

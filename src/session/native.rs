@@ -136,13 +136,13 @@ impl Native {
         match header.tag {
             b'd' => true,
             _ if self.pipe.skipping => true,
-            b'F' => self.planner.is_relaying(),
+            b'F' => self.planner.passes_calls(),
             b'B' => {
                 let Native { pipe, statements, planner, .. } = self;
                 let Some((_, name)) = decode::bind_names(&pipe.client.input) else { return false };
                 match statements.get(name) {
                     Some(statement) => statement.route.is_relay() && statement.stamp == planner.stamp(),
-                    None => planner.is_relaying(),
+                    None => planner.passes_calls(),
                 }
             }
             _ => false,
@@ -212,14 +212,15 @@ impl Native {
                 self.forward(header);
                 self.pipe.copy_ends();
             }
-            b'F' if self.planner.is_relaying() => {
+            b'F' if self.planner.passes_calls() => {
                 self.forward(header);
                 self.pipe.expect(Kind::Function, To::Client);
             }
             b'F' => {
                 self.discard(header);
+                let place = if self.planner.is_relaying() { "without all rights" } else { "on a branch" };
                 let error =
-                    Error::unsupported("a function-call message on a branch").with_hint("Use SELECT.");
+                    Error::unsupported(format!("a function-call message {place}")).with_hint("Use SELECT.");
                 self.fail_simple(error).await?;
             }
             _ => return Err(violation(format!("unexpected message type 0x{tag:02X}"))),

@@ -18,7 +18,7 @@ use super::seat::{Effect, Seat};
 use super::server::Shared;
 use super::statement::Stamp;
 use crate::federation;
-use crate::operations::{Checkout, Target};
+use crate::operations::{Checkout, Target, Watch};
 use crate::query::{self, Catalog, Context, Gate, GateState, NameCache, Plan, Rewritten, Setting};
 use crate::wire::decode::Fields;
 use crate::wire::encode::Status;
@@ -107,8 +107,8 @@ impl Catalog for Upstream<'_> {
 impl Planner {
     /// A session at the ref of its connection.
     pub(super) fn new(shared: Arc<Shared>, live: Arc<Live>, backend: &str, start: &Start) -> Result<Self> {
-        let engine = federation::Session::new(shared.repository.clone(), &start.user, &start.database)
-            .sharing_thread();
+        let engine =
+            federation::Session::new(start.repository.clone(), &start.user, &start.database).sharing_thread();
         Ok(Self {
             seat: Seat::new(shared, live, start)?,
             backend: backend.to_owned(),
@@ -128,14 +128,25 @@ impl Planner {
         self.seat.checkout.is_main()
     }
 
+    /// Whether it is of no interest to us what the session does there.
+    fn is_trusted(&self) -> bool {
+        self.is_relaying() && self.seat.repository.watch(&self.seat.checkout) == Watch::Nothing
+    }
+
+    /// Whether what we don't look into (calls by the protocol's own message, statements that we don't know) may
+    /// reach the backend: on main, of who may do everything there.
+    pub fn passes_calls(&self) -> bool {
+        self.is_trusted()
+    }
+
     /// Whether a statement is the backend's alone, without a parse.
     pub fn clears(&mut self, sql: &[u8]) -> bool {
-        if !self.is_relaying() {
+        if !self.is_trusted() {
             return false;
         }
-        let stamp = (self.seat.shared.repository.generation(), self.names.has_prepared());
+        let stamp = (self.seat.repository.generation(), self.names.has_prepared());
         if self.gate_stamp != Some(stamp) {
-            let tables = self.seat.shared.repository.tables();
+            let tables = self.seat.repository.tables();
             self.gate = GateState::new(&tables, &self.backend).with_prepared(stamp.1);
             self.gate_stamp = Some(stamp);
         }
@@ -145,13 +156,13 @@ impl Planner {
     /// Changes when plans are to be made again.
     pub fn stamp(&self) -> Stamp {
         // What another session changes (a view, a function) is noticed after a while.
-        let age = if self.is_relaying() { 0 } else { self.started.elapsed().as_secs() / HOLDS };
+        let age = if self.is_trusted() { 0 } else { self.started.elapsed().as_secs() / HOLDS };
         (self.seat.stamp(), self.names.version(), age)
     }
 
     /// As [`NameCache::is_fragile`] says; on main the server looks names up itself.
     pub fn is_fragile(&self) -> bool {
-        !self.is_relaying() && self.names.is_fragile()
+        !self.is_trusted() && self.names.is_fragile()
     }
 
     /// As [`NameCache::version`] says.
@@ -305,7 +316,7 @@ impl Native {
         let in_use = |_: &str| false;
         let functions = seat.functions(false, None, &in_use);
         let mut ctx = Context {
-            repository: &seat.shared.repository,
+            repository: &seat.repository,
             checkout: &seat.checkout,
             backend,
             names,

@@ -9,7 +9,7 @@ use super::login::{Start, branch_of};
 use super::registry::Live;
 use super::server::Shared;
 use crate::functions::{self, Explain};
-use crate::operations::{Author, Checkout, Strategy};
+use crate::operations::{Author, Checkout, Repository, Strategy};
 use crate::query::{Call, Setting};
 use crate::wire::value::Type;
 
@@ -25,6 +25,8 @@ struct Settings {
 pub struct Seat {
     /// What all sessions share.
     pub shared: Arc<Shared>,
+    /// The repository, in the hands of who logged in.
+    pub repository: Repository,
     /// The session, as others see it.
     pub live: Arc<Live>,
     /// What the session is on.
@@ -55,6 +57,7 @@ impl Seat {
         };
         let mut seat = Self {
             shared,
+            repository: start.repository.clone(),
             live,
             checkout: start.checkout.clone(),
             initial: start.checkout.clone(),
@@ -85,7 +88,7 @@ impl Seat {
 
     /// Changes whenever plans may have to be made again.
     pub fn stamp(&self) -> u64 {
-        self.shared.repository.generation().wrapping_add(self.switches << 40)
+        self.repository.generation().wrapping_add(self.switches << 40)
     }
 
     /// The columns of a call. Parameters that aren't known yet are `None`.
@@ -104,7 +107,7 @@ impl Seat {
         branch_in_use: &'a (dyn Fn(&str) -> bool + Send + Sync),
     ) -> functions::Session<'a> {
         functions::Session {
-            repository: &self.shared.repository,
+            repository: &self.repository,
             checkout: &self.checkout,
             author: Author { name: self.settings.author.clone(), email: self.settings.email.clone() },
             read_only: !self.checkout.is_branch(),
@@ -132,7 +135,7 @@ impl Seat {
         in_transaction: bool,
         explain: Option<&dyn Explain>,
     ) -> Result<(Done, Effect)> {
-        self.shared.repository.refresh().await?;
+        self.repository.refresh().await?;
         let registry = self.shared.registry.clone();
         let in_use = move |branch: &str| registry.in_use(branch);
         let session = self.functions(in_transaction, explain, &in_use);
@@ -188,8 +191,8 @@ impl Seat {
             )
             .with_hint("COMMIT or ROLLBACK first."));
         }
-        self.shared.repository.refresh().await?;
-        self.shared.repository.checkout(spec, Some(&self.checkout)).await
+        self.repository.refresh().await?;
+        self.repository.checkout(spec, Some(&self.checkout)).await
     }
 
     fn show(&self, name: &str) -> Result<String> {

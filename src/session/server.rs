@@ -70,6 +70,7 @@ pub async fn serve(
             .with_detail(e.to_string())
     })?;
     let address = listener.local_addr().map_err(startup::lost)?;
+    repository.assert_by(crate::federation::assertions());
     let (stop, stopped) = watch::channel(false);
     let shared = Arc::new(share(config, repository, stopped)?);
     let reactors = Reactors::start(reactors(&shared))?;
@@ -185,5 +186,5 @@ async fn connection(tcp: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, plac
         startup::refuse(&mut channel, error).await;
         return;
     }
-    login::session(channel, &parameters, shared, place.handle.clone(), LOGIN).boxed().await;
+    login::session(channel, &parameters, shared, peer, place.handle.clone(), LOGIN).boxed().await;
 }

@@ -2,7 +2,7 @@
 
 mod pattern;
 
-pub use pattern::matches;
+pub use pattern::{glob, matches};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ pub fn matches(pattern: &str, table: &TableName) -> bool {
 }
 
 /// `*` stands for any text, everything else for itself.
-fn glob(pattern: &str, text: &str) -> bool {
+pub fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
     let mut parts: Vec<&str> = parts.collect();

@@ -205,6 +205,7 @@ pub fn config_with_store(folder: &Path, store: &str) -> Config {
         email: Some("tester@example.com".to_owned()),
         log_filter: "info".to_owned(),
         log_json: false,
+        hooks: vec![],
     }
 }
 
