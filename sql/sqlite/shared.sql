@@ -5,7 +5,7 @@
 CREATE TABLE IF NOT EXISTS epoch_repository (id TEXT NOT NULL);
 
 -- The registered tables; `definition` is our description of the table as JSON. `last_key` is the
--- largest integer key that any branch has handed out or taken (rowid tables only).
+-- largest integer key that any branch has handed out (rowid tables only).
 CREATE TABLE IF NOT EXISTS epoch_registered (
   id         INTEGER PRIMARY KEY,
   name       TEXT NOT NULL,

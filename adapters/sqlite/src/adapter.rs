@@ -18,7 +18,7 @@ use crate::meta::{Catalog, Meta, schema_version};
 use crate::pool::{Pool, Pooled, blocking};
 use crate::seal::Seal;
 use crate::tx::Tx;
-use crate::{describe, diff, install, layer, scan, seal, view};
+use crate::{describe, diff, drift, install, layer, scan, seal, view};
 
 /// One SQLite file as a backend. Cheap to share; never blocks the async runtime.
 pub struct SqliteAdapter {
@@ -49,13 +49,15 @@ impl Shared {
         if let Some(catalog) = cached.filter(|c| c.version == version) {
             return Ok(catalog);
         }
-        let fresh = Arc::new(Catalog::load(conn, version)?);
+        let mut fresh = Catalog::load(conn, version)?;
+        drift::look(conn, &mut fresh)?;
+        let fresh = Arc::new(fresh);
         *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
 
     /// A connection in a read transaction.
-    fn reader(&self) -> Result<Pooled> {
+    pub(crate) fn reader(&self) -> Result<Pooled> {
         let conn = self.pool.get()?;
         conn.execute_batch("BEGIN").map_err(map)?;
         Ok(conn)
@@ -207,6 +209,9 @@ impl Adapter for SqliteAdapter {
             let catalog = shared.catalog(conn)?;
             let mut out = Vec::new();
             for table in tables {
+                if drift::untouched(conn, &catalog, table.id, layer)? {
+                    continue;
+                }
                 let stats = seal::pending(conn, &*catalog.get(&table)?, layer)?;
                 if stats.rows() > 0 {
                     out.push((table.id, stats));
@@ -229,6 +234,7 @@ impl Adapter for SqliteAdapter {
         let shared = Arc::clone(&self.shared);
         let (operation, tables, changes) = (operation.to_owned(), tables.to_vec(), changes.to_vec());
         blocking(move || {
+            drift::mend(&shared)?;
             let mut conn = shared.pool.get()?;
             let seal =
                 Seal { operation: &operation, tables: &tables, layer, ordinal, changes: &changes, mode };
@@ -296,6 +302,15 @@ impl Adapter for SqliteAdapter {
         let (from, to, segments) = (*from, *to, segments.to_vec());
         self.with_meta(table, move |conn, meta| {
             diff::stat(conn, meta, &diff::Plan::new(meta, &from, &to, &segments, None))
+        })
+        .await
+    }
+
+    async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {
+        let (shared, tables) = (Arc::clone(&self.shared), tables.to_vec());
+        blocking(move || {
+            let catalog = drift::mend(&shared)?;
+            Ok(tables.iter().filter_map(|t| Some((t.id, catalog.drift(t.id)?))).collect())
         })
         .await
     }

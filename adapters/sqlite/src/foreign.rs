@@ -89,6 +89,9 @@ impl Writer<'_> {
             return Ok(vec![Arm { from, condition: String::new(), params: Vec::new() }]);
         };
         let view = View { layer: self.layer, at: At::Working };
+        if !view.is_plain() {
+            self.catalog.check(meta)?;
+        }
         arms(self.conn, meta, &view)
     }
 
@@ -151,6 +154,7 @@ impl Writer<'_> {
 
     fn cascade(&mut self, fk: &Arc<Foreign>, action: Action, old: &Row, new: Option<&Row>) -> Result<()> {
         let Some(child) = self.catalog.named(&fk.child).cloned() else { return Ok(()) };
+        self.catalog.check(&child)?;
         if self.depth >= DEPTH {
             return Err(Error::new(
                 sqlstate::STATEMENT_TOO_COMPLEX,

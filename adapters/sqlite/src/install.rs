@@ -11,6 +11,7 @@ use crate::meta::{self, Meta, Part, Unique, numbered};
 const SHARED: &str = include_str!("../../../sql/sqlite/shared.sql");
 const TABLE: &str = include_str!("../../../sql/sqlite/table.sql");
 const CAPTURE: &str = include_str!("../../../sql/sqlite/capture.sql");
+const CAPTURE_NEW: &str = include_str!("../../../sql/sqlite/capture_new.sql");
 
 /// The overlay's check that a key column which is the rowid in the base holds integers only.
 pub(crate) const KEY_TYPE_CHECK: &str = "epoch_key_is_integer";
@@ -61,8 +62,8 @@ fn create(conn: &Connection, def: &TableDef) -> Result<()> {
         return Err(Error::unsupported(format!("registering table \"{}\"", table.name)).with_detail(why));
     }
     let meta = Meta::new(def.clone(), table);
-    if let Some(drift) = &meta.drift {
-        return Err(drift.clone());
+    if let Some(reason) = &meta.drift {
+        return Err(Error::drifted(&meta.def.name.to_string(), reason));
     }
     let run = |sql: &str| {
         conn.execute_batch(sql).map_err(|e| {
@@ -74,10 +75,8 @@ fn create(conn: &Connection, def: &TableDef) -> Result<()> {
     for sql in index_sql(&meta) {
         run(&sql)?;
     }
-    run(&capture_sql(&meta, false))?;
-    run(&capture_sql(&meta, true))?;
-    for sql in replace_sql(&meta).into_iter().chain(null_key_sql(&meta)) {
-        run(&sql)?;
+    for trigger in triggers(&meta) {
+        run(&trigger.sql)?;
     }
     let text = serde_json::to_string(def).map_err(|e| Error::internal(e.to_string()))?;
     conn.execute(
@@ -193,17 +192,89 @@ fn prefixed(prefix: &str, names: &[String]) -> String {
     list(prefix, names.iter().map(String::as_str))
 }
 
-fn capture_sql(meta: &Meta, on_overlay: bool) -> String {
+/// A trigger of ours, as it is made and as the catalog must have it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Trigger {
+    pub name: String,
+    pub sql: String,
+    pub on: On,
+    /// If not empty: a trigger that has all of these does, too. Unique indexes may have gone since.
+    pub parts: Vec<String>,
+}
+
+/// What a trigger is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum On {
+    Base,
+    /// On the base, and made last: of triggers of one time the newest fires first.
+    BaseLast,
+    Overlay,
+}
+
+impl Trigger {
+    fn new(sql: String, on: On, parts: Vec<String>) -> Self {
+        let name = sql.split_whitespace().nth(2).unwrap_or_default().to_owned();
+        Self { name, sql, on, parts }
+    }
+}
+
+/// All triggers of a table, in the order in which they are made: those of the base, which go with it,
+/// before those of the overlay, which stay.
+pub(crate) fn triggers(meta: &Meta) -> Vec<Trigger> {
+    let base = |sql| Trigger::new(sql, On::Base, Vec::new());
+    let mut out: Vec<_> = new_row_sql(meta).into_iter().chain(null_key_sql(meta)).map(base).collect();
+    out.extend(replace_sql(meta));
+    let mut own = capture_sql(meta, false);
+    let last = own.pop();
+    out.extend(own.into_iter().map(base));
+    out.extend(capture_sql(meta, true).into_iter().map(|sql| Trigger::new(sql, On::Overlay, Vec::new())));
+    out.extend(last.map(|sql| Trigger::new(sql, On::BaseLast, Vec::new())));
+    out
+}
+
+/// The statements of a template of triggers. Split before names are put in, which may hold anything.
+fn statements(template: &str, parts: &[(&str, &str)]) -> Vec<String> {
+    let text =
+        |piece: &str| Some(fill(&format!("{}END", piece.get(piece.find("CREATE TRIGGER")?..)?), parts));
+    template.split("END;").filter_map(text).collect()
+}
+
+/// The value that a column is going to have, before it is there: `OR REPLACE` puts the default for NULL.
+fn soon(meta: &Meta, name: &str) -> String {
+    let column = meta.physical.columns.iter().find(|c| c.name == name);
+    match column.and_then(|c| c.default.as_ref().filter(|_| c.not_null && !c.generated)) {
+        Some(default) => format!("coalesce(NEW.{}, ({default}))", quote(name)),
+        None => format!("NEW.{}", quote(name)),
+    }
+}
+
+/// `alias.k1 = value AND …` over the key.
+fn key_is(meta: &Meta, alias: &str, value: impl Fn(&str) -> String) -> String {
+    let one = |k: &String| format!("{alias}.{} = {}", quote(k), value(k));
+    meta.key.iter().map(one).collect::<Vec<_>>().join(" AND ")
+}
+
+fn each_key(meta: &Meta, value: impl Fn(&str) -> String) -> String {
+    meta.key.iter().map(|k| value(k)).collect::<Vec<_>>().join(", ")
+}
+
+/// The triggers of [`CAPTURE`]; the last one is the AFTER trigger.
+fn capture_sql(meta: &Meta, on_overlay: bool) -> Vec<String> {
     let id = meta.id().0.to_string();
     let of = |side: &str| if on_overlay { format!("{side}.{LINEAGE}") } else { "1".to_owned() };
-    let is = |side: &str| {
-        let keys: Vec<_> = meta.key.iter().map(|k| format!("epoch_h.{0} = {side}.{0}", quote(k))).collect();
-        format!("epoch_h.{LINEAGE} = {} AND {}", of(side), keys.join(" AND "))
+    let image = |side: &str, value: &dyn Fn(&str) -> String| {
+        format!("epoch_h.{LINEAGE} = {} AND {}", of(side), key_is(meta, "epoch_h", value))
     };
-    let changed: Vec<_> = meta.key.iter().map(|k| format!("NEW.{0} IS NOT OLD.{0}", quote(k))).collect();
+    let soon = |k: &str| soon(meta, k);
+    let there = match on_overlay {
+        true => format!("epoch_b.{LINEAGE} = NEW.{LINEAGE} AND {}", key_is(meta, "epoch_b", soon)),
+        false => key_is(meta, "epoch_b", soon),
+    };
+    let changed: Vec<_> = meta.key.iter().map(|k| format!("{} IS NOT OLD.{}", soon(k), quote(k))).collect();
+    let known: String = meta.key.iter().map(|k| format!(" AND {} IS NOT NULL", soon(k))).collect();
     let table = if on_overlay { overlay(meta.id()) } else { quote(meta.name()) };
     let name = if on_overlay { format!("{id}_overlay") } else { id.clone() };
-    fill(
+    statements(
         CAPTURE,
         &[
             ("id", &id),
@@ -212,25 +283,78 @@ fn capture_sql(meta: &Meta, on_overlay: bool) -> String {
             ("insert_when", if on_overlay { "NEW.epoch_copied = 0 AND" } else { "" }),
             ("new_lineage", &of("NEW")),
             ("old_lineage", &of("OLD")),
-            ("h_is_new", &is("NEW")),
-            ("h_is_old", &is("OLD")),
+            ("h_is_new", &image("NEW", &|k| format!("NEW.{}", quote(k)))),
+            ("h_is_soon", &image("NEW", &soon)),
+            ("h_is_old", &image("OLD", &|k| format!("OLD.{}", quote(k)))),
+            ("b_is_soon", &there),
             ("key", &prefixed("", &meta.key)),
             ("new_key", &prefixed("NEW", &meta.key)),
+            ("soon_key", &each_key(meta, soon)),
             ("columns", &prefixed("", &meta.columns)),
             ("old_columns", &prefixed("OLD", &meta.columns)),
-            ("key_changed", &format!("({})", changed.join(" OR "))),
+            ("key_changed", &format!("({}){known}", changed.join(" OR "))),
         ],
     )
+}
+
+/// The triggers of [`CAPTURE_NEW`]; the second one only where SQLite numbers rows in the key.
+fn new_row_sql(meta: &Meta) -> Vec<String> {
+    let alias = meta.physical.alias.filter(|i| meta.def.schema.key.contains(i));
+    let alias = alias.and_then(|i| meta.physical.columns.get(i)).map(|c| c.name.as_str());
+    let soon = |k: &str| soon(meta, k);
+    let next = alias.map(|k| next_rowid(meta, k)).unwrap_or_default();
+    let of_next = |k: &str| if Some(k) == alias { next.clone() } else { soon(k) };
+    let known = |k: &String| match Some(k.as_str()) == alias {
+        true => format!("NEW.{} <> -1 AND ", quote(k)),
+        false => format!("{} IS NOT NULL AND ", soon(k)),
+    };
+    let image = |value: &dyn Fn(&str) -> String| {
+        format!("epoch_h.{LINEAGE} = 1 AND {}", key_is(meta, "epoch_h", value))
+    };
+    let mut out = statements(
+        CAPTURE_NEW,
+        &[
+            ("id", &meta.id().0.to_string()),
+            ("table", &quote(meta.name())),
+            ("is_known", meta.key.iter().map(known).collect::<String>().trim_end()),
+            ("b_is_soon", &key_is(meta, "epoch_b", soon)),
+            ("h_is_soon", &image(&soon)),
+            ("key", &prefixed("", &meta.key)),
+            ("soon_key", &each_key(meta, soon)),
+            ("alias", &alias.map(quote).unwrap_or_default()),
+            ("next", &next),
+            ("h_is_next", &image(&of_next)),
+            ("next_key", &each_key(meta, of_next)),
+        ],
+    );
+    if alias.is_none() {
+        out.truncate(1);
+    }
+    out
+}
+
+/// The rowid that SQLite gives the next row. It is no integer if there is none left.
+fn next_rowid(meta: &Meta, alias: &str) -> String {
+    let largest = format!(
+        "SELECT coalesce(max(epoch_b.{}), 0) + 1 FROM {} AS epoch_b",
+        quote(alias),
+        quote(meta.name())
+    );
+    if !meta.physical.ddl.autoincrement {
+        return format!("({largest})");
+    }
+    let name = literal(&meta.physical.name);
+    format!("max(({largest}), coalesce((SELECT seq FROM sqlite_sequence WHERE name = {name}), 0) + 1)")
 }
 
 /// The condition under which a row of the base collides with NEW in a unique index.
 fn collision(meta: &Meta, unique: &Unique) -> String {
     let table = quote(meta.name());
-    let new: Vec<_> = meta.columns.iter().map(|c| format!("NEW.{0} AS {0}", quote(c))).collect();
+    let new: Vec<_> = meta.columns.iter().map(|c| format!("{} AS {}", soon(meta, c), quote(c))).collect();
     let one = |p: &Part| {
         let collate = quote(&p.collation);
-        match p.column {
-            Some(_) => format!("{table}.{} COLLATE {collate} = NEW.{}", p.sql, p.sql),
+        match p.column.and_then(|i| meta.physical.columns.get(i)) {
+            Some(c) => format!("{table}.{} COLLATE {collate} = {}", p.sql, soon(meta, &c.name)),
             None => format!(
                 "{0} COLLATE {collate} = (SELECT {0} FROM (SELECT {1}) AS {table})",
                 p.sql,
@@ -243,67 +367,52 @@ fn collision(meta: &Meta, unique: &Unique) -> String {
     parts.join(" AND ")
 }
 
+/// The name by which a rowid that isn't a column can be written; any of the three may be a column's.
+fn hidden_rowid(meta: &Meta) -> Option<&'static str> {
+    let hidden = !meta.physical.ddl.without_rowid && meta.physical.alias.is_none();
+    ["rowid", "oid", "_rowid_"].into_iter().find(|n| hidden && meta.physical.index_of(n).is_none())
+}
+
 /// `INSERT OR REPLACE` and `UPDATE OR REPLACE` delete rows without firing delete triggers: their
 /// images are taken before. A row that survives after all has an image equal to it, which the seal
 /// drops.
-fn replace_sql(meta: &Meta) -> Vec<String> {
+fn replace_sql(meta: &Meta) -> Vec<Trigger> {
     let table = quote(meta.name());
-    let history = history(meta.id());
     let mut collisions: Vec<_> = meta.physical.uniques.iter().map(|u| collision(meta, u)).collect();
-    let hidden_rowid = !meta.physical.ddl.without_rowid
-        && meta.physical.alias.is_none()
-        && meta.physical.index_of("rowid").is_none();
-    if hidden_rowid {
-        collisions.push(format!("{table}.rowid = NEW.rowid"));
-    }
-    let keys: Vec<_> = meta.key.iter().map(|k| format!("epoch_h.{0} = {table}.{0}", quote(k))).collect();
-    let last = format!(
-        "coalesce((SELECT epoch_h.epoch_to FROM {history} AS epoch_h WHERE epoch_h.{LINEAGE} = 1 AND {} \
-         ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0)",
-        keys.join(" AND ")
-    );
-    let when: Vec<_> =
-        collisions.iter().map(|c| format!("EXISTS (SELECT 1 FROM {table} WHERE {c})")).collect();
-    let body: String = collisions
-        .iter()
-        .map(|c| {
-            format!(
-                "  INSERT INTO {history} ({LINEAGE}, {columns}, epoch_existed, epoch_from, epoch_to)\n  \
-                 SELECT 1, {mine}, 1, {last}, 9223372036854775807 FROM {table}\n  \
-                 WHERE {c} AND {last} < 9223372036854775807;\n",
-                columns = prefixed("", &meta.columns),
-                mine = prefixed(&table, &meta.columns),
-            )
-        })
-        .collect();
-    let trigger = |name: &str, event: &str| {
-        format!(
-            "CREATE TRIGGER epoch_capture_{}_{name} BEFORE {event} ON {table}\nWHEN {}\nBEGIN\n{body}END",
+    collisions.extend(hidden_rowid(meta).map(|rowid| format!("{table}.{rowid} = NEW.{rowid}")));
+    // The updated row itself isn't replaced.
+    let other = format!(" AND NOT ({})", key_is(meta, &table, |k| format!("OLD.{}", quote(k))));
+    let trigger = |name: &str, event: &str, other: &str| {
+        let when: Vec<_> =
+            collisions.iter().map(|c| format!("EXISTS (SELECT 1 FROM {table} WHERE {c}{other})")).collect();
+        let body: Vec<_> = collisions.iter().map(|c| replaced_sql(meta, &format!("{c}{other}"))).collect();
+        let sql = format!(
+            "CREATE TRIGGER epoch_capture_{}_{name} BEFORE {event} ON {table}\nWHEN {}\nBEGIN\n{}END",
             meta.id().0,
             when.join(" OR "),
-        )
+            body.concat(),
+        );
+        Trigger::new(sql, On::Base, when.into_iter().chain(body).collect())
     };
-    vec![
-        trigger("replace_insert", "INSERT"),
-        trigger("replace_update", &format!("UPDATE{}", unique_columns(meta))),
-    ]
+    vec![trigger("replace_insert", "INSERT", ""), trigger("replace_update", "UPDATE", &other)]
 }
 
-/// ` OF a, b` if only plain columns can make a row collide.
-fn unique_columns(meta: &Meta) -> String {
-    let mut names = Vec::new();
-    for unique in &meta.physical.uniques {
-        for part in &unique.parts {
-            let column = part.column.and_then(|i| meta.physical.columns.get(i));
-            match column {
-                Some(c) if !c.generated && unique.condition.is_none() => names.push(c.name.clone()),
-                _ => return String::new(),
-            }
-        }
-    }
-    names.sort_unstable();
-    names.dedup();
-    if names.is_empty() { String::new() } else { format!(" OF {}", prefixed("", &names)) }
+/// Takes the images of the rows of the base that meet a condition.
+fn replaced_sql(meta: &Meta, condition: &str) -> String {
+    let table = quote(meta.name());
+    let history = history(meta.id());
+    let key = key_is(meta, "epoch_h", |k| format!("{table}.{}", quote(k)));
+    let last = format!(
+        "coalesce((SELECT epoch_h.epoch_to FROM {history} AS epoch_h WHERE epoch_h.{LINEAGE} = 1 AND {key} \
+         ORDER BY epoch_h.epoch_from DESC LIMIT 1), 0)"
+    );
+    format!(
+        "  INSERT INTO {history} ({LINEAGE}, {columns}, epoch_existed, epoch_from, epoch_to)\n  \
+         SELECT 1, {mine}, 1, {last}, 9223372036854775807 FROM {table}\n  \
+         WHERE {condition} AND {last} < 9223372036854775807;\n",
+        columns = prefixed("", &meta.columns),
+        mine = prefixed(&table, &meta.columns),
+    )
 }
 
 /// SQLite lets NULL into primary keys of ordinary tables. Such a row has no identity: it is refused,
@@ -325,7 +434,7 @@ fn null_key_sql(meta: &Meta) -> Vec<String> {
             column.name,
             meta.name()
         );
-        for (kind, event) in [("insert", "INSERT".to_owned()), ("update", format!("UPDATE OF {name}"))] {
+        for (kind, event) in [("insert", "INSERT"), ("update", "UPDATE")] {
             out.push(format!(
                 "CREATE TRIGGER epoch_capture_{}_null_{kind}_{n} BEFORE {event} ON {} WHEN NEW.{name} IS NULL\n\
                  BEGIN SELECT RAISE(ABORT, {}); END",

@@ -12,6 +12,7 @@ mod constraint;
 mod ddl;
 mod describe;
 mod diff;
+mod drift;
 mod error;
 mod foreign;
 mod install;

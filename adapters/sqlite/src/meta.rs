@@ -106,8 +106,8 @@ pub(crate) struct Meta {
     /// Names of the columns that can be written.
     pub writable: Vec<usize>,
     pub key: Vec<String>,
-    /// Why the table can't be used: it isn't what it was at its registration.
-    pub drift: Option<Error>,
+    /// How the table isn't what it was at its registration.
+    pub drift: Option<String>,
     pub base: String,
     pub overlay: String,
     pub mask: String,
@@ -163,16 +163,35 @@ impl Meta {
 }
 
 /// Compares a table with its registration: history and overlays are made for those columns.
-fn drift(def: &TableDef, now: &Physical) -> Option<Error> {
-    let then: Vec<_> = def.schema.columns.iter().map(|c| (&c.name, &c.type_name, c.generated)).collect();
-    let same = now.columns.iter().map(|c| (&c.name, &c.declared, c.generated)).eq(then);
-    (!same).then(|| {
-        Error::new(
-            sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("table \"{}\" was altered since it was registered", def.location.table),
-        )
-        .with_hint("Undo the change, or unregister the table and register it again.")
-    })
+fn drift(def: &TableDef, now: &Physical) -> Option<String> {
+    for column in &def.schema.columns {
+        let name = &column.name;
+        let Some(found) = now.columns.iter().find(|c| c.name == *name) else {
+            return Some(format!("column \"{name}\" was dropped or renamed"));
+        };
+        if found.declared != column.type_name {
+            let (was, is) = (&column.type_name, &found.declared);
+            return Some(format!("column \"{name}\" has the type \"{is}\", no longer \"{was}\""));
+        }
+        if found.generated != column.generated {
+            let verb = if found.generated { "became" } else { "is no longer" };
+            return Some(format!("column \"{name}\" {verb} generated"));
+        }
+    }
+    if let Some(new) = now.columns.iter().find(|c| def.schema.columns.iter().all(|o| o.name != c.name)) {
+        return Some(format!("column \"{}\" was added", new.name));
+    }
+    if !now.columns.iter().map(|c| &c.name).eq(def.schema.columns.iter().map(|c| &c.name)) {
+        return Some("its columns have another order".to_owned());
+    }
+    let key = &def.schema.key;
+    let is_key = |u: &Unique| {
+        u.condition.is_none()
+            && u.parts.len() == key.len()
+            && u.parts.iter().all(|p| p.column.is_some_and(|c| key.contains(&c)))
+    };
+    let unique = now.uniques.iter().any(is_key);
+    (!unique).then(|| format!("the key ({}) is no longer unique", def.schema.key_names().join(", ")))
 }
 
 /// All registered tables of a file, and who refers to whom.
@@ -182,6 +201,10 @@ pub(crate) struct Catalog {
     pub by_id: HashMap<TableId, Arc<Meta>>,
     /// Registered tables that the user dropped.
     pub dropped: HashSet<TableId>,
+    /// Tables whose triggers aren't ours any more, and how.
+    pub gaps: HashMap<TableId, String>,
+    /// Tables with triggers that fire before our last one.
+    pub late: Vec<TableId>,
     /// By lower-case table name.
     pub by_name: HashMap<String, Arc<Meta>>,
     /// Foreign keys of all tables of the file, by the parent's lower-case name.
@@ -203,7 +226,29 @@ impl Catalog {
                 format!("table \"{}\" is not registered in its SQLite file", table.location.table),
             )
         })?;
-        meta.drift.clone().map_or_else(|| Ok(Arc::clone(meta)), Err)
+        self.check(meta)?;
+        Ok(Arc::clone(meta))
+    }
+
+    /// 55000 if a table was changed past us.
+    pub(crate) fn check(&self, meta: &Meta) -> Result<()> {
+        match self.gap(meta) {
+            Some(reason) => Err(Error::drifted(&meta.def.name.to_string(), reason)),
+            None => Ok(()),
+        }
+    }
+
+    fn gap<'a>(&'a self, meta: &'a Meta) -> Option<&'a String> {
+        meta.drift.as_ref().or_else(|| self.gaps.get(&meta.id()))
+    }
+
+    /// How a table was changed past us.
+    pub(crate) fn drift(&self, table: TableId) -> Option<String> {
+        match self.by_id.get(&table) {
+            Some(meta) => self.gap(meta).cloned(),
+            None if self.dropped.contains(&table) => Some("the table was dropped or renamed".to_owned()),
+            None => Some("its SQLite file has no registration of it".to_owned()),
+        }
     }
 
     pub(crate) fn named(&self, name: &str) -> Option<&Arc<Meta>> {

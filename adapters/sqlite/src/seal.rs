@@ -10,6 +10,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 
+use crate::drift;
 use crate::error::map;
 use crate::layer::ensure;
 use crate::layout::{LINEAGE, PENDING, equal, list, quote};
@@ -51,6 +52,10 @@ pub(crate) fn run(conn: &Connection, catalog: &Arc<Catalog>, seal: &Seal<'_>) ->
     apply(conn, catalog, seal)?;
     let mut out = Sealed::default();
     for table in seal.tables {
+        let changed = seal.changes.iter().any(|c| c.table.id == table.id);
+        if !changed && !seal.layer.is_main() && drift::untouched(conn, catalog, table.id, seal.layer)? {
+            continue;
+        }
         let meta = catalog.get(table)?;
         let own = seal.mode == SealMode::Own;
         if own && !seal.changes.iter().any(|c| c.table.id == meta.id() && !c.changes.is_empty()) {

@@ -175,20 +175,14 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Gives an INTEGER PRIMARY KEY that was left out its value: larger than any on main or on any
-    /// branch, so that keys don't collide at a merge.
+    /// Gives an INTEGER PRIMARY KEY that was left out its value: larger than any that main ever had or
+    /// that a branch was given, so that keys don't collide at a merge. A key that a statement on a branch
+    /// names itself doesn't count, as it doesn't advance a sequence in PostgreSQL: the largest one there
+    /// is would leave nobody a key.
     fn number(&mut self, meta: &Arc<Meta>, given: &mut Vec<(usize, Value)>) -> Result<()> {
         let Some(alias) = meta.physical.alias else { return Ok(()) };
         given.retain(|(i, v)| *i != alias || !v.is_null());
-        let explicit = given.iter().find(|(i, _)| *i == alias).map(|(_, v)| v.clone());
-        if let Some(Value::Int(key)) = explicit {
-            if !self.layer.is_main() {
-                let last = self.last_key(meta)?;
-                self.counters.insert(meta.id(), last.max(key));
-            }
-            return Ok(());
-        }
-        if explicit.is_some() {
+        if given.iter().any(|(i, _)| *i == alias) {
             return Ok(());
         }
         let last = self.last_key(meta)?;
@@ -196,15 +190,34 @@ impl<'a> Writer<'a> {
             // No branch ever handed out a key: SQLite's own numbering.
             return Ok(());
         }
-        let next = self.largest_on_main(meta)?.max(last).checked_add(1).ok_or_else(|| {
-            Error::new(
-                sqlstate::PROGRAM_LIMIT_EXCEEDED,
-                format!("table \"{}\" has no free keys left", meta.name()),
-            )
-        })?;
+        let mut next = self.largest_on_main(meta, alias)?.max(last);
+        loop {
+            next = next.checked_add(1).ok_or_else(|| {
+                Error::new(
+                    sqlstate::PROGRAM_LIMIT_EXCEEDED,
+                    format!("table \"{}\" has no free keys left", meta.name()),
+                )
+            })?;
+            if !self.is_named(meta, alias, next)? {
+                break;
+            }
+        }
         self.counters.insert(meta.id(), next);
         given.push((alias, Value::Int(next)));
         Ok(())
+    }
+
+    /// Whether this branch has a row with this number, which only a statement that names it can have made.
+    fn is_named(&self, meta: &Meta, alias: usize, number: i64) -> Result<bool> {
+        if self.layer.is_main() {
+            return Ok(false);
+        }
+        let sql = format!(
+            "SELECT 1 FROM {} WHERE {LINEAGE} = ?1 AND {} = ?2",
+            meta.overlay,
+            quote(meta.column(alias)?)
+        );
+        self.conn.prepare_cached(&sql).and_then(|mut s| s.exists([self.layer.lineage.0, number])).map_err(map)
     }
 
     fn last_key(&self, meta: &Meta) -> Result<i64> {
@@ -219,16 +232,16 @@ impl<'a> Writer<'a> {
     }
 
     /// Over the base, its AUTOINCREMENT counter, and the rows that main once had.
-    fn largest_on_main(&self, meta: &Meta) -> Result<i64> {
-        let key = list("", meta.key.iter().map(String::as_str));
+    fn largest_on_main(&self, meta: &Meta, alias: usize) -> Result<i64> {
+        let number = quote(meta.column(alias)?);
         let counter = if meta.physical.ddl.autoincrement {
             ", coalesce((SELECT seq FROM main.sqlite_sequence WHERE name = ?1), 0)"
         } else {
             ", ?1 IS NULL"
         };
         let sql = format!(
-            "SELECT max(coalesce((SELECT max({key}) FROM {}), 0), \
-             coalesce((SELECT max({key}) FROM {} WHERE {LINEAGE} = 1), 0){counter})",
+            "SELECT max(coalesce((SELECT max({number}) FROM {}), 0), \
+             coalesce((SELECT max({number}) FROM {} WHERE {LINEAGE} = 1 AND epoch_existed = 1), 0){counter})",
             meta.base, meta.history
         );
         self.conn.prepare_cached(&sql).and_then(|mut s| s.query_row([meta.name()], |r| r.get(0))).map_err(map)
@@ -308,12 +321,6 @@ impl<'a> Writer<'a> {
             };
             for unique in meta.physical.uniques.iter().filter(concerned) {
                 self.check_unique(meta, unique, row)?;
-            }
-            if let Some(alias) = meta.physical.alias.filter(|a| touched.contains(a))
-                && let Some(Value::Int(key)) = row.get(alias)
-            {
-                let last = self.last_key(meta)?;
-                self.counters.insert(meta.id(), last.max(*key));
             }
         }
         for fk in &meta.physical.foreign {

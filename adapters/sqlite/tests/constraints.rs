@@ -144,7 +144,42 @@ async fn keys_never_collide() {
     u.db.write(&u.users, a, &[new(Some(500), Some("6"), 1, None)]).await.unwrap();
     let mut tx = u.db.adapter.begin().await.unwrap();
     let rows = tx.write_returning(&u.users, b, &[new(None, Some("7"), 1, None)]).await.unwrap();
-    assert_eq!(rows[0][0], int(501));
+    assert_eq!(rows[0][0], int(106));
+    tx.rollback().await.unwrap();
+    // A key that a statement names isn't given out again on its branch.
+    u.db.write(&u.users, a, &[new(Some(106), Some("8"), 1, None)]).await.unwrap();
+    let mut tx = u.db.adapter.begin().await.unwrap();
+    let rows = tx.write_returning(&u.users, a, &[new(None, Some("9"), 1, None)]).await.unwrap();
+    assert_eq!(rows[0][0], int(107));
+}
+
+/// The largest key there is, on a branch: main's INSERTs failed for ever ("database or disk is full").
+#[tokio::test]
+async fn a_branch_cannot_use_up_the_keys_of_main() {
+    for sql in ["AUTOINCREMENT", ""] {
+        let db = Db::new(&format!(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY {sql}, x); INSERT INTO t (x) VALUES (1)"
+        ));
+        let t = db.register(1, "t").await;
+        let (dev, other) = (branch(2, 0), branch(3, 0));
+        db.write(
+            &t,
+            dev,
+            &[RowWrite::Insert(vec![Some(int(i64::MAX)), None]), update(1, 0, int(i64::MAX - 1))],
+        )
+        .await
+        .unwrap();
+        db.run("INSERT INTO t (x) VALUES (2)");
+        for layer in [Layer::MAIN, other, dev] {
+            db.write(&t, layer, &[RowWrite::Insert(vec![None, None])]).await.unwrap();
+        }
+        db.run("INSERT INTO t (x) VALUES (3)");
+        let keys: Vec<_> = db.rows(&t, View::MAIN).await.into_iter().map(|r| r[0].clone()).collect();
+        let last = if sql.is_empty() { 4 } else { 6 };
+        assert_eq!(keys, [1, 2, 3, last].map(int), "{sql}");
+        let keys: Vec<_> = db.rows(&t, working(dev)).await.into_iter().map(|r| r[0].clone()).collect();
+        assert_eq!(keys, [5, i64::MAX - 1, i64::MAX].map(int), "{sql}");
+    }
 }
 
 #[tokio::test]
