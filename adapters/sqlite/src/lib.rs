@@ -16,6 +16,7 @@ mod drift;
 mod error;
 mod foreign;
 mod install;
+mod keys;
 mod layer;
 mod layout;
 mod meta;

@@ -1,6 +1,7 @@
 //! Keyed writes: natively on main, by copy-up and overlay on a branch.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use epoch_adapter::{Error, Layer, Result, Row, RowWrite, TableDef, TableId, Value, sqlstate};
@@ -9,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::constraint::{Known, duplicate, failed};
 use crate::error::map;
 use crate::foreign::Checks;
+use crate::keys::{self, OtherForms};
 use crate::layer::ensure;
 use crate::layout::{LINEAGE, list, quote};
 use crate::meta::{Catalog, Foreign, Meta, Unique};
@@ -28,18 +30,24 @@ pub(crate) struct Writer<'a> {
     pub returned: Option<Vec<Row>>,
     below: HashMap<TableId, Arc<Vec<Arm>>>,
     counters: HashMap<TableId, i64>,
+    /// Of tables where a key wasn't found as it was given.
+    other_forms: HashMap<TableId, OtherForms>,
 }
 
 impl<'a> Writer<'a> {
     pub(crate) fn new(conn: &'a Connection, catalog: Arc<Catalog>, layer: Layer, exact: bool) -> Self {
-        let (below, counters, checks) = (HashMap::new(), HashMap::new(), Checks::default());
-        Self { conn, catalog, layer, checks, exact, depth: 0, returned: None, below, counters }
+        let (below, counters, other_forms) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let checks = Checks::default();
+        Self { conn, catalog, layer, checks, exact, depth: 0, returned: None, below, counters, other_forms }
     }
 
     /// Applies writes in order, then checks the foreign keys that are due at the end of a statement.
     pub(crate) fn write(&mut self, table: &TableDef, writes: &[RowWrite]) -> Result<u64> {
         let meta = self.catalog.get(table)?;
         ensure(self.conn, &meta, self.layer, None)?;
+        if keys::vary(&meta) {
+            keys::check_distinct(&meta, writes)?;
+        }
         let mut affected = 0;
         for write in writes {
             affected += self.one(&meta, write)?;
@@ -55,11 +63,30 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn one(&mut self, meta: &Arc<Meta>, write: &RowWrite) -> Result<u64> {
-        match write {
-            RowWrite::Insert(cells) => self.insert(meta, cells),
-            RowWrite::Update { key, set } => self.update(meta, key, set),
-            RowWrite::Delete { key } => self.delete(meta, key),
+        let written = |writer: &mut Self, key: &Row| match write {
+            RowWrite::Insert(cells) => writer.insert(meta, cells),
+            RowWrite::Update { set, .. } => writer.update(meta, key, set),
+            RowWrite::Delete { .. } => writer.delete(meta, key),
+        };
+        let (RowWrite::Update { key, .. } | RowWrite::Delete { key }) = write else {
+            return written(self, &Row::new());
+        };
+        match written(self, key)? {
+            0 => self.stored_key(meta, key)?.map_or(Ok(0), |stored| written(self, &stored)),
+            affected => Ok(affected),
         }
+    }
+
+    /// The key of a row that wasn't found by it, as it is stored.
+    fn stored_key(&mut self, meta: &Meta, key: &Row) -> Result<Option<Row>> {
+        if !keys::vary(meta) {
+            return Ok(None);
+        }
+        let forms = match self.other_forms.entry(meta.id()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(keys::other_forms(self.conn, meta, self.layer)?),
+        };
+        Ok(keys::own_form(meta, key)?.and_then(|own| forms.get(&own).cloned()))
     }
 
     /// On main SQLite checks foreign keys row by row; a statement of many rows is many writes here, so

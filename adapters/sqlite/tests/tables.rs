@@ -387,3 +387,66 @@ async fn writers_wait_and_conflicts_are_told() {
     assert!(health.version.starts_with("SQLite 3.") && health.connections.0 >= 1);
     assert_eq!(db.adapter.row_estimate(&t).await.unwrap(), 1);
 }
+
+/// Statements know a row by the typed value of its key: UPDATE said 1 row instead of 3.
+#[tokio::test]
+async fn keys_that_are_not_stored_in_our_own_form() {
+    let cases = [
+        ("DATETIME", "'2024-01-01T00:00:00Z', '2024-01-02 00:00:00', '2024-01-03'", true),
+        (
+            "TIMESTAMPTZ",
+            "'2024-01-01T00:00:00Z', '2024-01-02 02:00:00+02:00', '2024-01-03 00:00:00+00:00'",
+            true,
+        ),
+        ("BOOLEAN", "'true', 0, NULL", false),
+        ("", "1, '2', 3.5", true),
+        ("UUID", "1, 'a', 12.5", true),
+        ("BLOB", "'text', x'00', x'01'", true),
+    ];
+    for (declared, values, all) in cases {
+        let rows: Vec<_> = values.split(", ").filter(|v| all || *v != "NULL").collect();
+        let inserts: String = rows.iter().map(|v| format!("INSERT INTO d VALUES ({v}, 0);")).collect();
+        let db = Db::new(&format!("CREATE TABLE d (k {declared} PRIMARY KEY, n INT); {inserts}"));
+        let t = db.register(1, "d").await;
+        let stored = || {
+            let conn = db.direct();
+            let mut stmt = conn.prepare("SELECT quote(k) FROM d ORDER BY rowid").unwrap();
+            let all: Vec<String> = stmt.query_map([], |r| r.get(0)).unwrap().map(Result::unwrap).collect();
+            all
+        };
+        let (dev, start, before) = (branch(2, 0), db.rows(&t, View::MAIN).await, stored());
+        let keys: Vec<_> = start.iter().map(|r| r[0].clone()).collect();
+        let updates: Vec<_> =
+            keys.iter().map(|k| RowWrite::Update { key: vec![k.clone()], set: vec![(1, int(5))] }).collect();
+        for layer in [dev, Layer::MAIN] {
+            let affected = db.write(&t, layer, &updates).await.unwrap();
+            assert_eq!(affected, rows.len() as u64, "{declared}");
+            let now = db.rows(&t, working(layer)).await;
+            assert!(now.iter().all(|r| r[1] == int(5)), "{declared}: {now:?}");
+            assert_eq!(now.iter().map(|r| r[0].clone()).collect::<Vec<_>>(), keys, "{declared}");
+        }
+        assert_eq!((stored(), db.rows(&t, main_at(0)).await), (before, start), "{declared}");
+        let deletes: Vec<_> = keys.iter().map(|k| RowWrite::Delete { key: vec![k.clone()] }).collect();
+        for layer in [dev, Layer::MAIN] {
+            assert_eq!(db.write(&t, layer, &deletes).await.unwrap(), rows.len() as u64, "{declared}");
+            assert_eq!(db.rows(&t, working(layer)).await.len(), 0, "{declared}");
+            assert_eq!(db.write(&t, layer, &deletes).await.unwrap(), 0, "{declared}");
+        }
+    }
+}
+
+/// Two rows that are one to a statement: which one it means can't be told.
+#[tokio::test]
+async fn two_rows_of_one_typed_key() {
+    let db = Db::new(
+        "CREATE TABLE d (k DATETIME PRIMARY KEY, n INT); INSERT INTO d VALUES ('2024-01-01T00:00:00', 1), ('2024-01-01', 2)",
+    );
+    let t = db.register(1, "d").await;
+    let key = vec![text("2024-01-01 00:00:00")];
+    for layer in [Layer::MAIN, branch(2, 0)] {
+        let e = ok(db
+            .write(&t, layer, &[RowWrite::Delete { key: key.clone() }, RowWrite::Delete { key: key.clone() }])
+            .await);
+        assert_eq!((e.code(), e.detail()), ("22P02", Some("Key (k)=(2024-01-01 00:00:00) is there twice.")));
+    }
+}
