@@ -3,6 +3,7 @@
 //! Looked at whenever the file's schema has changed, in the transaction that then reads, so that no read
 //! of a branch or commit and no write to one ever goes by a change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use epoch_adapter::{Layer, Result, TableId};
@@ -14,11 +15,37 @@ use crate::install::{On, Trigger, triggers};
 use crate::layout::{LINEAGE, PENDING, history, overlay, quote};
 use crate::meta::{self, Catalog, Meta};
 
-/// A trigger of the file.
+/// The triggers of the file.
+#[derive(Default)]
 struct Found {
-    name: String,
+    by_name: HashMap<String, One>,
+    /// The newest one's name, by lower-case table.
+    newest: HashMap<String, String>,
+}
+
+struct One {
+    /// Its place in the order of creation.
+    at: usize,
     table: String,
     sql: String,
+}
+
+impl Found {
+    fn read(conn: &Connection) -> Result<Self> {
+        // VACUUM and dumps keep this order.
+        let sql = "SELECT name, tbl_name, sql FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY rowid";
+        let mut stmt = conn.prepare(sql).map_err(map)?;
+        let mut rows = stmt.query([]).map_err(map)?;
+        let mut out = Self::default();
+        while let Some(row) = rows.next().map_err(map)? {
+            let at = out.by_name.len();
+            let read = || -> rusqlite::Result<_> { Ok((row.get(0)?, row.get(1)?, row.get(2)?)) };
+            let (name, table, sql): (String, String, String) = read().map_err(map)?;
+            out.newest.insert(table.to_ascii_lowercase(), name.clone());
+            out.by_name.insert(name, One { at, table, sql });
+        }
+        Ok(out)
+    }
 }
 
 /// Notes the tables whose triggers aren't as we made them.
@@ -26,15 +53,8 @@ pub(crate) fn look(conn: &Connection, catalog: &mut Catalog) -> Result<()> {
     if catalog.by_id.is_empty() {
         return Ok(());
     }
-    // In the order of their creation, which VACUUM and dumps keep.
-    let sql = "SELECT name, tbl_name, sql FROM main.sqlite_schema WHERE type = 'trigger' ORDER BY rowid";
-    let read = |r: &rusqlite::Row<'_>| Ok(Found { name: r.get(0)?, table: r.get(1)?, sql: r.get(2)? });
-    let found: Vec<Found> =
-        conn.prepare(sql).and_then(|mut s| s.query_map([], read)?.collect()).map_err(map)?;
-    for (id, meta) in &catalog.by_id {
-        if meta.drift.is_some() {
-            continue;
-        }
+    let found = Found::read(conn)?;
+    for (id, meta) in catalog.by_id.iter().filter(|(_, meta)| meta.drift.is_none()) {
         match gap(meta, &found) {
             Some(reason) => drop(catalog.gaps.insert(*id, reason)),
             None if is_late(meta, &found) => catalog.late.push(*id),
@@ -45,24 +65,23 @@ pub(crate) fn look(conn: &Connection, catalog: &mut Catalog) -> Result<()> {
 }
 
 /// How the triggers of a table differ from ours.
-fn gap(meta: &Meta, found: &[Found]) -> Option<String> {
+fn gap(meta: &Meta, found: &Found) -> Option<String> {
     let (mut last_of_base, mut first_of_overlay) = (None, None);
     for trigger in triggers(meta) {
-        let name = &trigger.name;
         let table = if trigger.on == On::Overlay { overlay(meta.id()) } else { meta.name().to_owned() };
-        let at = found.iter().position(|f| f.name == *name && f.table.eq_ignore_ascii_case(&table));
-        let Some((at, is)) = at.and_then(|at| Some((at, found.get(at)?))) else {
-            return Some(format!("trigger {name} was dropped"));
-        };
-        if !does(is, &trigger) {
+        let one = found.by_name.get(&trigger.name).filter(|one| one.table.eq_ignore_ascii_case(&table));
+        let Some(one) = one else { return Some(format!("trigger {} was dropped", trigger.name)) };
+        if !does(one, &trigger) {
             return Some(match trigger.parts.is_empty() {
-                true => format!("trigger {name} was altered"),
-                false => format!("a unique index was made that trigger {name} doesn't know"),
+                true => format!("trigger {} was altered", trigger.name),
+                false => format!("a unique index was made that trigger {} doesn't know", trigger.name),
             });
         }
         match trigger.on {
-            On::Base => last_of_base = last_of_base.max(Some((at, is.name.as_str()))),
-            On::Overlay => first_of_overlay = Some(first_of_overlay.map_or(at, |first: usize| first.min(at))),
+            On::Base => last_of_base = last_of_base.max(Some((one.at, trigger.name))),
+            On::Overlay => {
+                first_of_overlay = Some(first_of_overlay.map_or(one.at, |at: usize| at.min(one.at)))
+            }
             On::BaseLast => {}
         }
     }
@@ -73,15 +92,15 @@ fn gap(meta: &Meta, found: &[Found]) -> Option<String> {
 }
 
 /// Whether a trigger does at least what ours does.
-fn does(found: &Found, ours: &Trigger) -> bool {
+fn does(found: &One, ours: &Trigger) -> bool {
     found.sql == ours.sql || (!ours.parts.is_empty() && ours.parts.iter().all(|p| found.sql.contains(p)))
 }
 
 /// Whether a trigger on the table is newer than our last one, so that it fires first. What it writes is
 /// captured as it should be all the same, unless we couldn't tell a new row's key beforehand.
-fn is_late(meta: &Meta, found: &[Found]) -> bool {
-    let on_table: Vec<_> = found.iter().filter(|f| f.table.eq_ignore_ascii_case(meta.name())).collect();
-    on_table.last().is_some_and(|newest| last_of(meta).is_none_or(|last| newest.name != last.name))
+fn is_late(meta: &Meta, found: &Found) -> bool {
+    let newest = found.newest.get(&meta.name().to_ascii_lowercase());
+    newest.is_some_and(|newest| last_of(meta).is_none_or(|last| *newest != last.name))
 }
 
 fn last_of(meta: &Meta) -> Option<Trigger> {
