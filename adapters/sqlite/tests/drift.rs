@@ -4,6 +4,7 @@
     clippy::cloned_ref_to_slice_refs,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     missing_docs
 )]
 
