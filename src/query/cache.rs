@@ -11,7 +11,7 @@ use epoch_adapter::{Layer, TableDef, View};
 use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan};
-use super::{check, parse, relations, serializable, snapshot, views};
+use super::{catalogs, check, parse, relations, serializable, snapshot, views};
 use crate::Result;
 use crate::operations::Target;
 
@@ -28,6 +28,8 @@ struct Entry {
     statement: Arc<Statement>,
     tables: Arc<Vec<(Meaning, Option<View>)>>,
     targets: Arc<Vec<(Arc<TableDef>, Layer)>>,
+    /// It is another one on a branch that has other tables than the server's catalogs.
+    catalogs: bool,
     plan: Plan,
 }
 
@@ -54,7 +56,7 @@ pub(super) async fn find(
         return Ok(None);
     }
     let Some(entry) = PLANS.get(&key(ctx, sql)).map(|e| e.clone()) else { return Ok(None) };
-    if entry.made.elapsed() > HOLDS {
+    if entry.made.elapsed() > HOLDS || (entry.catalogs && catalogs::differs(ctx)) {
         return Ok(None);
     }
     let tables = ctx.repository.tables(ctx.checkout);
@@ -85,6 +87,10 @@ pub(super) fn keep(ctx: &Context<'_>, sql: &str, statement: &Statement, plan: &P
     if rewritten.late || passing || sql.len() > LONGEST || ctx.checkout.is_main() {
         return;
     }
+    let catalogs = catalogs::concerns(ctx, sql, statement);
+    if catalogs && catalogs::differs(ctx) {
+        return;
+    }
     let known = matches!(
         statement.kind,
         Kind::Query | Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Merge(_)
@@ -105,6 +111,7 @@ pub(super) fn keep(ctx: &Context<'_>, sql: &str, statement: &Statement, plan: &P
         statement: Arc::new(statement.clone()),
         tables: Arc::new(shown(ctx, statement)),
         targets: Arc::new(targets),
+        catalogs,
         plan: plan.clone(),
     };
     PLANS.insert(key(ctx, sql), entry);

@@ -4,13 +4,26 @@
 //! A catalog's name becomes a sub-select with one condition on its own rows, which the planner pulls up:
 //! look-ups by oid or name stay index scans. Catalogs that no client lists by themselves (pg_attribute,
 //! pg_index …) stay as they are; what lists their rows joins one that is here.
+//!
+//! On a branch that made, altered or dropped tables, they are the branch's ([`branch`], decision 29).
+
+mod branch;
+mod casts;
+mod literals;
+mod map;
+mod rows;
+mod texts;
 
 use epoch_adapter_postgres::layout::{SCHEMA, literal, overlay_schema};
 
-use super::names::Meaning;
+pub(super) use branch::concerns;
+pub(super) use map::{Map, differs};
+
+use super::names::{Catalog, Meaning};
 use super::parse::{How, Kind, Role, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
+use crate::Result;
 
 /// How a catalog's rows say that they are ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +92,29 @@ const CATALOGS: &[(&str, &str, Owner)] = &[
     (INFORMATION_SCHEMA, "triggered_update_columns", Owner::TriggerOf("event_object_schema", "trigger_name")),
 ];
 
-/// The schema of the catalog that a name means, if rows of it may be ours.
+/// The schema of the catalog that a name means, if something stands in its place.
 pub(super) fn schema(ctx: &Context<'_>, table: &TableRef) -> Option<&'static str> {
+    if !ctx.checkout.is_main() && differs(ctx) {
+        return branch::schema(ctx, table);
+    }
     find(ctx, table).map(|(schema, _)| schema)
+}
+
+/// Puts what the session's ref shows of the catalogs in the place of their names.
+pub(super) async fn show(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    rewriter: &mut Rewriter<'_>,
+) -> Result<()> {
+    // On main, and where a branch has main's tables, only ours are to be left out.
+    if differs(ctx)
+        && concerns(ctx, rewriter.sql, rewriter.statement)
+        && let Some(map) = map::of(ctx, catalog).await?
+    {
+        return branch::show(ctx, catalog, &map, rewriter).await;
+    }
+    hide(ctx, rewriter);
+    Ok(())
 }
 
 /// On main names aren't looked up: nobody has a table of his own with the name of a catalog.
@@ -112,7 +145,7 @@ pub(super) fn named_in(sql: &[u8]) -> bool {
 }
 
 /// Puts the catalogs that a query reads without what is ours in the place of their names.
-pub(super) fn hide(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) {
+fn hide(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) {
     let statement = rewriter.statement;
     if !reads_rows(&statement.kind) {
         return;

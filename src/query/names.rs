@@ -17,6 +17,7 @@ use asked::Asked;
 pub(super) use facts::Facts;
 use proof::Name;
 
+use super::catalogs;
 use super::execute::Prepared;
 use super::parse::{Isolation, Statement, TableRef};
 use super::plan::Context;
@@ -105,6 +106,10 @@ pub struct NameCache {
     prepared: HashMap<String, Vec<Prepared>>,
     /// Cursors of the open transaction that were declared on a branch, and the tables whose rows they lock.
     cursors: HashMap<String, Vec<TableId>>,
+    /// What is different from the server's catalogs, in a state of the repository.
+    catalogs: Option<(String, Instant, Arc<catalogs::Map>)>,
+    /// The queries of the server's own views, by schema and name.
+    system_views: HashMap<(String, String), Arc<str>>,
 }
 
 /// What is known of a function's name.
@@ -128,6 +133,28 @@ impl NameCache {
         self.functions.clear();
         self.operators.clear();
         self.types.clear();
+        self.catalogs = None;
+        // Their texts depend on the search path.
+        self.system_views.clear();
+    }
+
+    /// What is different from the server's catalogs, if it was asked in this state.
+    pub(super) fn catalogs(&self, state: &str) -> Option<Arc<catalogs::Map>> {
+        let known = self.catalogs.as_ref()?;
+        (known.0 == state && known.1.elapsed() < TRUSTED).then(|| Arc::clone(&known.2))
+    }
+
+    pub(super) fn keep_catalogs(&mut self, state: String, map: Arc<catalogs::Map>) {
+        self.catalogs = Some((state, Instant::now(), map));
+    }
+
+    /// The query of a view of the server's own, if it was asked.
+    pub(super) fn system_view(&self, schema: &str, name: &str) -> Option<Arc<str>> {
+        self.system_views.get(&(schema.to_owned(), name.to_owned())).cloned()
+    }
+
+    pub(super) fn keep_system_view(&mut self, schema: &str, name: &str, query: Arc<str>) {
+        self.system_views.insert((schema.to_owned(), name.to_owned()), query);
     }
 
     /// Whether names may mean something else when the open transaction, or a part of it, ends. Then what was

@@ -37,6 +37,8 @@ pub(super) struct Rewriter<'a> {
     pub late: bool,
     /// What new rows are checked against, because they are written through a view.
     pub checks: Option<String>,
+    /// It holds what the branch's catalogs are now.
+    pub mapped: bool,
 }
 
 /// Rewrites a statement; relays it if there is nothing to rewrite. `checks`: what new rows are checked against.
@@ -53,7 +55,7 @@ pub(super) async fn statement(
     rewriter.checks = checks;
     rewriter.late = relations::splice(ctx, &mut rewriter).await?;
     psql::list_functions(&mut rewriter);
-    catalogs::hide(ctx, &mut rewriter);
+    catalogs::show(ctx, catalog, &mut rewriter).await?;
     if ctx.checkout.is_main() {
         rewriter.columns(ctx)?;
     } else {
@@ -67,6 +69,7 @@ pub(super) async fn statement(
     let worthwhile = !ctx.checkout.is_main()
         && !rewriter.late
         && rewriter.checks.is_none()
+        && !rewriter.mapped
         && rewriter.form != Form::Scanning;
     let lifted = if worthwhile { lifted(ctx, catalog, &rewriter).await? } else { None };
     let mut rewritten = rewriter.finish(lifted)?;
@@ -163,6 +166,7 @@ impl<'a> Rewriter<'a> {
             locked,
             late: false,
             checks: None,
+            mapped: false,
         }
     }
 }
