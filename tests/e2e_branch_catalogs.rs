@@ -75,7 +75,7 @@ const COMMANDS: &[&str] = &[
 const QUERIES: &[&str] = &[
     "SELECT n.nspname, c.relname, c.relkind, c.relnatts FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1, 2",
     "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1",
-    "SELECT nspname FROM pg_namespace ORDER BY 1",
+    "SELECT nspname FROM pg_namespace WHERE nspname !~ 'temp' ORDER BY 1",
     "SELECT conname, contype, conrelid::regclass, confrelid::regclass, pg_get_constraintdef(oid), pg_get_constraintdef(oid, true) FROM pg_constraint WHERE oid >= 16384 ORDER BY 1, 3, 4",
     "SELECT conname, connamespace::regnamespace::text, conrelid::regclass::text, confkey, conkey FROM pg_constraint WHERE contype = 'f' ORDER BY 1",
     "SELECT indexrelid::regclass::text, indrelid::regclass::text AS t, indisunique, pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid IN ('notes'::regclass, 'items'::regclass, 'other.tags'::regclass) ORDER BY 1",
@@ -88,7 +88,7 @@ const QUERIES: &[&str] = &[
     "SELECT typname, typrelid::regclass FROM pg_type WHERE typrelid >= 16384 AND typrelid::regclass::text ~ '^(notes|items|users)' ORDER BY 1",
     "SELECT count(*) FROM pg_type WHERE oid >= 16384",
     "SELECT s.relname, c.relname, a.attname, d.deptype FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' JOIN pg_class c ON c.oid = d.refobjid JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass ORDER BY 1",
-    "SELECT * FROM pg_tables WHERE schemaname IN ('public', 'other') ORDER BY 1, 2",
+    "SELECT schemaname, tablename, tableowner, hasindexes FROM pg_tables WHERE schemaname IN ('public', 'other') ORDER BY 1, 2",
     "SELECT * FROM pg_indexes WHERE schemaname IN ('public', 'other') ORDER BY 1, 2, 3",
     "SELECT schemaname, sequencename, data_type, start_value FROM pg_sequences ORDER BY 1, 2",
     "SELECT schemaname, relname FROM pg_stat_user_tables ORDER BY 1, 2",
@@ -101,10 +101,10 @@ const QUERIES: &[&str] = &[
     "SELECT pg_relation_size('notes') >= 0, pg_total_relation_size(quote_ident(n.nspname) || '.' || quote_ident(c.relname)) >= 0 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relname IN ('notes', 'items', 'tags', 'users') ORDER BY c.relname",
     "SELECT to_regclass(n || 's')::text, (n || 's')::regclass::text FROM (VALUES ('note'), ('item'), ('user'), ('other.tag')) v(n) ORDER BY 1",
     "SELECT pg_table_is_visible('notes'::regclass), pg_table_is_visible('items'::regclass), pg_table_is_visible('other.tags'::regclass), pg_type_is_visible((SELECT oid FROM pg_type WHERE typname = 'notes'))",
-    "SELECT relname, pg_table_is_visible(oid) FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'i', 'S') ORDER BY 1",
-    "SELECT pg_catalog.pg_class.relname FROM pg_catalog.pg_class WHERE pg_catalog.pg_table_is_visible(pg_catalog.pg_class.oid) AND pg_catalog.pg_class.relname IN ('notes', 'items', 'tags')",
+    "SELECT relname, pg_table_is_visible(oid) FROM pg_class WHERE oid >= 16384 AND relkind IN ('r', 'i', 'S') AND relname !~ 'toast' ORDER BY 1",
+    "SELECT pg_catalog.pg_class.relname FROM pg_catalog.pg_class WHERE pg_catalog.pg_table_is_visible(pg_catalog.pg_class.oid) AND pg_catalog.pg_class.relname IN ('notes', 'items', 'tags') ORDER BY pg_catalog.pg_class.relname",
     "SELECT xmin <> 0, relname FROM pg_class WHERE relname IN ('notes', 'items') ORDER BY 2",
-    "SELECT schema_name FROM information_schema.schemata ORDER BY 1",
+    "SELECT schema_name FROM information_schema.schemata WHERE schema_name !~ 'temp' ORDER BY 1",
     "SELECT * FROM information_schema.tables WHERE table_schema IN ('public', 'other') ORDER BY table_schema, table_name",
     "SELECT table_schema, table_name, column_name, ordinal_position, column_default, is_nullable, data_type, character_maximum_length, numeric_precision, udt_name, is_identity, identity_generation FROM information_schema.columns WHERE table_schema IN ('public', 'other') ORDER BY 1, 2, 4",
     "SELECT * FROM information_schema.table_constraints WHERE constraint_type <> 'CHECK' ORDER BY 2, 6, 3",
@@ -159,7 +159,16 @@ fn listed(target: &Target) -> Vec<String> {
             all.push(format!("extended {sql}\n{:?} {:?}", reply.error(), reply.rows()));
         }
     }
-    all
+    all.iter().map(|text| nameless(text)).collect()
+}
+
+/// Without the names of databases.
+fn nameless(text: &str) -> String {
+    let mut parts = text.split("epoch_t");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| {
+        all + "db" + part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_')
+    })
 }
 
 fn same(was: &[String], is: &[String], what: &str) {

@@ -8,7 +8,7 @@ use epoch_adapter_postgres::layout::quote;
 use super::map::Map;
 use super::texts::{Wrap, computed, is_computed, written};
 use crate::query::lexer::{Token, TokenKind};
-use crate::query::parse::Kind;
+use crate::query::parse::{FunctionRef, Kind, Site};
 use crate::query::rewrite::Rewriter;
 
 /// Casts to regclass: of what isn't a constant, and those whose result is shown as a text.
@@ -27,26 +27,44 @@ pub(super) fn casts(map: &Map, rewriter: &Rewriter<'_>) -> Vec<Wrap> {
         if is_computed(rewriter, &argument) {
             wraps.push(computed(map, &argument, ""));
         }
-        let as_text = cast_to(rewriter, after, &["text", "varchar", "name"]);
-        let named = all.get(after).is_some_and(Token::is_name);
-        let item = shown
-            .iter()
-            .any(|item| item.start == start && (item.end == after || (named && item.end == after + 1)));
-        if as_text.is_none() && !item {
-            continue;
-        }
-        let (before, behind) = written(map, false);
-        let name =
-            name_of(rewriter, start, at).unwrap_or_else(|| as_text.map_or("regclass", |_| "text").to_owned());
-        let cast = if as_text.is_some() { "" } else { "::pg_catalog.text" };
-        wraps.push(Wrap {
-            range: begin..text(as_text.unwrap_or(after) - 1),
-            rank: 2,
-            before: format!("(SELECT {before}"),
-            after: format!("{cast}{behind} AS {})", quote(&name)),
-        });
+        wraps.extend(as_text(map, rewriter, &shown, start..after, name_of(rewriter, start, at)));
+    }
+    let of = |f: &&FunctionRef| f.name == "to_regclass" && f.site == Site::Expression;
+    for function in rewriter.statement.functions.iter().filter(of) {
+        let value = all.at(function.range.start)..all.at(function.range.end);
+        wraps.extend(as_text(map, rewriter, &shown, value, Some(function.name.clone())));
     }
     wraps
+}
+
+/// What is put around a value of type regclass, given by its tokens, if it is cast to a text or is an item of the
+/// client's result. `name`: by which an item is called that has no other.
+fn as_text(
+    map: &Map,
+    rewriter: &Rewriter<'_>,
+    shown: &[Range<usize>],
+    value: Range<usize>,
+    name: Option<String>,
+) -> Option<Wrap> {
+    let all = &rewriter.parsed.tokens;
+    let Range { start, end } = value;
+    let cast = cast_to(rewriter, end, &["text", "varchar", "name"]);
+    let named = all.get(end).is_some_and(Token::is_name);
+    let item =
+        |item: &Range<usize>| item.start == start && (item.end == end || (named && item.end == end + 1));
+    if cast.is_none() && !shown.iter().any(item) {
+        return None;
+    }
+    let last = cast.unwrap_or(end).checked_sub(1).and_then(|i| all.get(i))?;
+    let (before, behind) = written(map, false);
+    let name = name.unwrap_or_else(|| cast.map_or("regclass", |_| "text").to_owned());
+    let text = if cast.is_some() { "" } else { "::pg_catalog.text" };
+    Some(Wrap {
+        range: all.get(start)?.start..last.end,
+        rank: 2,
+        before: format!("(SELECT {before}"),
+        after: format!("{text}{behind} AS {})", quote(&name)),
+    })
 }
 
 /// Where a cast to one of these types that begins at a token ends: the index of the next token.

@@ -380,7 +380,12 @@ mod tests {
             ),
             ("SELECT 1 WHERE $1::regclass = y", "SELECT 1 WHERE {$1}::regclass = y"),
             ("SELECT (a || b)::regclass::text", "SELECT <{(a || b)}::regclass::text> AS \"text\")"),
-            ("SELECT to_regclass($1)", "SELECT to_regclass({$1})"),
+            ("SELECT to_regclass($1)", "SELECT <to_regclass({$1})::pg_catalog.text> AS \"to_regclass\")"),
+            ("SELECT 1 WHERE to_regclass('x') IS NULL", "SELECT 1 WHERE to_regclass('x') IS NULL"),
+            (
+                "SELECT length(to_regclass('x')::text)",
+                "SELECT length(<to_regclass('x')::text> AS \"to_regclass\"))",
+            ),
             (
                 "SELECT a::regclass FROM t UNION SELECT b FROM u",
                 "SELECT {a}::regclass FROM t UNION SELECT b FROM u",
