@@ -68,7 +68,7 @@ class Own:
 
 
 def python_scripts():
-    names = ("psycopg3.py", "asyncpg_crud.py", "sqlalchemy_orm.py", "alembic_autogenerate.py", "branch_schema.py", "django_orm.py")
+    names = ("psycopg3.py", "asyncpg_crud.py", "sqlalchemy_orm.py", "alembic_autogenerate.py", "django_orm.py")
     return [[sys.executable, str(HERE / name)] for name in names]
 
 
