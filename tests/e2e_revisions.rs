@@ -504,17 +504,18 @@ fn what_is_refused() {
          CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'one')",
     );
     let mut direct = f.direct();
+    direct.exec(
+        "CREATE TABLE plain (id int PRIMARY KEY); CREATE TABLE stray (id int PRIMARY KEY REFERENCES plain)",
+    );
+    f.main().exec("SELECT * FROM epoch_register('stray')");
     let before = catalog(&mut direct);
     let mut x = f.branch("x");
     for (sql, message) in [
-        ("ALTER TABLE p ADD n int", "changing a table that has or is the target of foreign keys on a branch"),
-        ("ALTER TABLE c ADD n int", "changing a table that has or is the target of foreign keys on a branch"),
-        ("DROP TABLE c", "dropping a table of main that has or is the target of foreign keys on a branch"),
-        ("ALTER TABLE parts ADD n2 int", "changing a table that is partitioned on a branch"),
         (
-            "ALTER TABLE t ADD p int REFERENCES p",
-            "adding a foreign key to a table that is in a commit on a branch",
+            "ALTER TABLE stray ADD n int",
+            "changing a table that refers to \"plain\", which is not versioned, on a branch",
         ),
+        ("ALTER TABLE parts ADD n2 int", "changing a table that is partitioned on a branch"),
         ("ALTER TABLE t DROP id", "dropping or retyping a column of a table's key on a branch"),
         ("ALTER TABLE t ALTER id TYPE bigint", "dropping or retyping a column of a table's key on a branch"),
         ("ALTER TABLE t DROP CONSTRAINT t_pkey", "dropping the key of a table on a branch"),
@@ -522,8 +523,8 @@ fn what_is_refused() {
         ("ALTER TABLE t ENABLE ROW LEVEL SECURITY", "this form of ALTER TABLE on a branch"),
         ("CREATE INDEX CONCURRENTLY ON t (v)", "CREATE INDEX CONCURRENTLY on a branch"),
         (
-            "BEGIN; ALTER TABLE t ADD n int",
-            "ALTER TABLE together with other statements in one string on a branch",
+            "ALTER TABLE t ADD n int; SELECT epoch_commit('n')",
+            "ALTER TABLE together with such statements in one string on a branch",
         ),
     ] {
         let error = x.err(sql);
@@ -533,12 +534,9 @@ fn what_is_refused() {
             "{sql}"
         );
     }
-    x.exec("ROLLBACK; ");
     assert_eq!(catalog(&mut direct), before);
     assert_eq!(direct.one("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'epoch\\_b%'"), "0");
     x.exec("ALTER TABLE t ADD n int");
-    let error = x.err("CREATE TABLE u (id int PRIMARY KEY REFERENCES t)");
-    assert_eq!(error.code(), "0A000");
     commit(&mut x, "n");
     assert_eq!(f.on("x~0").err("ALTER TABLE t ADD m int").code(), "25006");
 }
@@ -673,9 +671,11 @@ fn comes_to_main(alters: &[&str], after: &str, lossless: bool) {
     assert_eq!(unread.call("epoch_merge('main')", "fast_forward"), ["t"]);
     assert_eq!(items(&mut unread, after), items(&mut main, after));
     let error = main.err("SELECT * FROM epoch_merge('sibling')");
-    assert_eq!(
-        (error.code(), error.detail()),
-        ("55000", "table \"items\": altered differently on both sides")
+    assert_eq!(error.code(), "55000");
+    assert!(
+        error.detail().starts_with("table \"items\": altered differently on both sides ("),
+        "{}",
+        error.detail()
     );
     // And a branch of the new main alters it once more.
     let mut y = f.branch("y");
@@ -865,7 +865,7 @@ fn branches_merge_versions() {
     let error = b.err("SELECT * FROM epoch_merge('other')");
     assert_eq!(
         (error.code(), error.detail()),
-        ("55000", "table \"items\": altered differently on both sides")
+        ("55000", "table \"items\": altered differently on both sides (column \"stars\")")
     );
     // Rows of main come to a branch that altered the table.
     direct.exec("UPDATE items SET qty = 50 WHERE id IN (1, 9)");

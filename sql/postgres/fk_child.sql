@@ -1,4 +1,4 @@
--- A foreign key on branches: the parent must be there.
+-- A foreign key on branches: the parent must be there, in the version that the branch shows.
 CREATE OR REPLACE FUNCTION {{fn}}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET jit = off AS $epoch$
 #variable_conflict use_column
 DECLARE

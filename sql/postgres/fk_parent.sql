@@ -10,6 +10,7 @@ BEGIN
         SELECT DISTINCT o.epoch_lineage, coalesce(e.base, nullif(current_setting('epoch.base', true), '')::int8)
         FROM {{rows}} o LEFT JOIN epoch.lineage e ON e.id = o.epoch_lineage
     LOOP
+        CONTINUE WHEN NOT ({{shows_child}});
         PERFORM pg_advisory_xact_lock(hashtextextended('epoch.fk.' || epoch_v_lineage || '.{{parent_id}}', 0));
         {{action}}
     END LOOP;

@@ -1,5 +1,5 @@
--- Foreign keys of versioned tables that concern one table. $1: its schema, $2: its name. The parent's
--- registration is NULL if it isn't versioned.
+-- Foreign keys of versioned tables that concern one table, in whatever version. $1: its family, $2: its schema, $3: its
+-- name. The parent's registration is NULL if it isn't versioned.
 SELECT k.oid::int8, k.conname::text, c.id, p.id, cn.nspname::text, cc.relname::text,
     coalesce(p.schema_name, pn.nspname::text), coalesce(p.table_name, pc.relname::text),
     ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY x (n, ord)
@@ -13,8 +13,7 @@ SELECT k.oid::int8, k.conname::text, c.id, p.id, cn.nspname::text, cc.relname::t
     ARRAY(SELECT a.attname::text FROM jsonb_array_elements_text(
             CASE jsonb_typeof(to_jsonb(k) -> 'confdelsetcols') WHEN 'array' THEN to_jsonb(k) -> 'confdelsetcols' ELSE '[]' END) x (n)
         JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.n::int2),
-    ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = to_regclass('epoch.mask_' || c.id) AND a.attnum > 1 AND NOT a.attisdropped ORDER BY a.attnum),
-    ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = to_regclass('epoch.mask_' || p.id) AND a.attnum > 1 AND NOT a.attisdropped ORDER BY a.attnum),
+    c.family, p.family, k.convalidated, k.confmatchtype = 'f',
     k.confmatchtype = 'f' AND cardinality(k.conkey) > 1
 FROM pg_constraint k
 JOIN pg_class cc ON cc.oid = k.conrelid JOIN pg_namespace cn ON cn.oid = cc.relnamespace
@@ -24,6 +23,5 @@ JOIN epoch.registered c ON c.schema_name = cn.nspname AND c.table_name = cc.reln
 LEFT JOIN epoch.registered p ON (p.schema_name = pn.nspname AND p.table_name = pc.relname)
     OR (pn.nspname LIKE 'epoch\_epoch\_b%' AND pc.relname = 'parent_' || p.id)
 WHERE k.contype = 'f' AND k.conparentid = 0
-    AND ((cn.nspname = $1 AND cc.relname = $2) OR (pn.nspname = $1 AND pc.relname = $2)
-        OR (p.schema_name = $1 AND p.table_name = $2))
+    AND (c.family = $1 OR p.family = $1 OR (pn.nspname = $2 AND pc.relname = $3))
 ORDER BY k.oid

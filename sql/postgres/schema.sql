@@ -9,17 +9,24 @@ INSERT INTO epoch.repository SELECT current_setting('epoch.repository') WHERE cu
 
 -- Branch lineages that hold rows here, and the ordinal of main below them. Main (1) isn't listed.
 CREATE TABLE epoch.lineage (id int8 PRIMARY KEY, base int8 NOT NULL);
--- Versioned tables by registration.
+-- Versioned tables by registration. Versions of one table have one family: the number of the first. "columns" says which
+-- column of the family each is, "source" where main's rows are (NULL: in the table itself). "until" is the ordinal of
+-- main at which another version took the place of this one, 2^63-1 for main's tables, NULL for what was never main's.
 CREATE TABLE epoch.registered (id int8 PRIMARY KEY, schema_name text NOT NULL, table_name text NOT NULL,
-    UNIQUE (schema_name, table_name));
+    family int8 NOT NULL, columns jsonb NOT NULL, source jsonb, until int8, UNIQUE (schema_name, table_name));
+CREATE INDEX ON epoch.registered (family);
 -- Partitions of versioned tables that have triggers of ours.
 CREATE TABLE epoch.partition (table_id int8, relation oid, name text NOT NULL, PRIMARY KEY (table_id, relation));
 -- Layers of nested branches that are copied from their parent's, and of versions of tables; lineage 0: a version that
 -- was main's table isn't any more. A snapshot that doesn't see such a row is too old.
 CREATE TABLE epoch.layer (lineage int8, table_id int8, PRIMARY KEY (lineage, table_id));
--- When a branch got another version of a table, in the place of this one; lineage 0: when this one took the place of
--- main's, and its overlay the name of that one's.
-CREATE TABLE epoch.replaced (lineage int8, table_id int8, at timestamptz NOT NULL, PRIMARY KEY (lineage, table_id));
+-- Which version of a table a branch shows, if it isn't the one that main had below it: of a family, the entry with the
+-- greatest number says it.
+CREATE TABLE epoch.shown (lineage int8, family int8, table_id int8, there bool NOT NULL, number int8 NOT NULL,
+    PRIMARY KEY (lineage, family, table_id));
+-- Data definition in transactions of clients, by the transaction's operation: what a transaction sees of it here is what it
+-- did and hasn't taken back.
+CREATE TABLE epoch.block (operation text, number int8 NOT NULL DEFAULT nextval('epoch.seq'), PRIMARY KEY (operation, number));
 -- Operations that took place: makes a repeated seal return the first one's result.
 CREATE TABLE epoch.seal (operation text PRIMARY KEY, lineage int8 NOT NULL, ordinal int8 NOT NULL, result jsonb NOT NULL,
     UNIQUE (lineage, ordinal));
@@ -36,14 +43,30 @@ BEGIN
         HINT = 'Do it on main, or write the change out as a statement of its own.';
 END $$;
 
--- A statement that was planned before its branch got another version of the table, and waited for a lock since, must
--- not write to this one.
+-- The version of a table that a branch shows, given where main is below it; 0 if there is none, -1 if nobody knows.
+CREATE FUNCTION epoch.version_of(lineage int8, base int8, family int8) RETURNS int8 LANGUAGE sql STABLE AS $$
+    SELECT coalesce(
+        (SELECT CASE WHEN s.there THEN s.table_id ELSE 0 END FROM epoch.shown s
+            WHERE s.lineage = $1 AND s.family = $3 ORDER BY s.number DESC LIMIT 1),
+        (SELECT r.id FROM epoch.registered r WHERE r.family = $3 AND r.until > coalesce($2, 0) ORDER BY r.until LIMIT 1),
+        -1) $$;
+
+-- A statement that was planned before its branch got another version of the table, or before main's got its place, and
+-- waited for a lock since, must not write to this one. Whoever has a snapshot of its own looks at what there is now.
 CREATE FUNCTION epoch.refuse_replaced() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    epoch_v_lineage int8 := nullif(current_setting('epoch.lineage', true), '')::int8;
+    epoch_v_base int8;
 BEGIN
-    IF current_setting('epoch.lineage', true) <> '' AND EXISTS (SELECT FROM epoch.replaced r WHERE r.table_id = TG_ARGV[0]::int8 AND r.at + interval '1 second' > statement_timestamp()
-            AND (r.lineage = nullif(current_setting('epoch.lineage', true), '')::int8
-                OR (r.lineage = 0 AND NOT EXISTS (SELECT FROM epoch.layer l WHERE l.table_id = r.table_id
-                    AND l.lineage = nullif(current_setting('epoch.lineage', true), '')::int8)))) THEN
+    IF epoch_v_lineage IS NULL OR epoch_v_lineage = 0 THEN
+        RETURN NULL;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        PERFORM FROM epoch.shown s WHERE s.lineage = epoch_v_lineage AND s.family = TG_ARGV[1]::int8 FOR SHARE;
+    END IF;
+    epoch_v_base := coalesce((SELECT e.base FROM epoch.lineage e WHERE e.id = epoch_v_lineage),
+        nullif(current_setting('epoch.base', true), '')::int8);
+    IF epoch.version_of(epoch_v_lineage, epoch_v_base, TG_ARGV[1]::int8) NOT IN (TG_ARGV[0]::int8, -1) THEN
         RAISE serialization_failure USING MESSAGE = format('table "%s" was altered by another session', TG_TABLE_NAME), HINT = 'Retry.';
     END IF;
     RETURN NULL;

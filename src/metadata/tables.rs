@@ -111,6 +111,12 @@ pub async fn insert_draft(
     insert_as(tx, generation, table, Some(lineage)).await
 }
 
+/// Stores a table that was made on a branch under the number that it has.
+pub async fn insert_made(tx: &mut Tx, table: &TableDef, lineage: LineageId) -> Result<()> {
+    let generation = tx.next_generation().await?;
+    insert_as(tx, generation, table.clone(), Some(lineage)).await.map(drop)
+}
+
 async fn insert_as(
     tx: &mut Tx,
     generation: i64,

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use epoch_adapter::{
-    DraftChange, Error, Layer, LineageId, Result, Statement, TableDef, TableId, TableName, sqlstate,
+    DraftChange, Error, Layer, LineageId, Piece, Result, Statement, TableDef, TableId, TableName, sqlstate,
 };
 
 use super::failpoint::{TABLE_DEFINED, hit};
@@ -30,6 +30,7 @@ impl Repository {
             return Err(exists(name));
         }
         let adapter = self.inner.backends.require(backend)?;
+        self.prepare(layer, backend, &statement).await?;
         let mut tx = self.store().write().await?;
         let draft = tables::insert_draft(&mut tx, backend, name, branch.lineage).await?;
         tx.commit().await?;
@@ -65,6 +66,18 @@ impl Repository {
         Ok(())
     }
 
+    /// Before a draft is made, or changed, that refers to tables: their layers, and what the backend has to know of
+    /// the branch.
+    async fn prepare(&self, layer: Layer, backend: &str, statement: &Statement) -> Result<()> {
+        self.note_inherited(layer, backend).await?;
+        for piece in &statement.pieces {
+            if let Piece::Parent(parent, _) = piece {
+                self.ensure_layer(layer, parent).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Changes a table on the checkout's branch: ALTER TABLE and the like.
     pub async fn alter_table(&self, checkout: &Checkout, table: TableId, statement: Statement) -> Result<()> {
         let _lock = self.locked().await?;
@@ -74,6 +87,10 @@ impl Repository {
             return self.revise_table(layer, &table, statement).await;
         }
         let adapter = self.inner.backends.require(&table.location.backend)?;
+        self.prepare(layer, &table.location.backend, &statement).await?;
+        for other in self.tied_by_keys(layer, &table, &statement).await? {
+            self.ensure_layer(layer, &other).await?;
+        }
         self.set_table_state(table.id, TableState::Changing).await?;
         let definition = match adapter.define(&table, layer, &DraftChange::Alter(statement)).await {
             Ok(definition) => definition,
@@ -117,6 +134,7 @@ impl Repository {
         }
         tx.commit().await?;
         self.reload().await?;
+        self.note_gone(layer, &visible, ids).await?;
         self.sweep().await;
         for id in ids {
             // What a branch holds of main's tables stays, as it was.
@@ -129,15 +147,31 @@ impl Repository {
         Ok(())
     }
 
+    /// Tells the backends that a branch doesn't show tables any more, so that no foreign key of theirs counts.
+    async fn note_gone(&self, layer: Layer, visible: &Tables, ids: &[TableId]) -> Result<()> {
+        for backend in self.backends() {
+            let here =
+                |id: &&TableId| visible.by_id.get(id).is_some_and(|t| t.location.backend == backend.name());
+            let gone: Vec<_> = ids.iter().filter(here).map(|id| (*id, false)).collect();
+            backend.note_shown(layer, &gone, false).await?;
+        }
+        Ok(())
+    }
+
     /// 2BP01 if a table that stays refers to one that goes.
     async fn check_children(&self, visible: &Tables, ids: &[TableId]) -> Result<()> {
-        for (child, parent) in self.references().await? {
-            if let (true, false, Some(child), Some(parent)) = (
-                ids.contains(&parent),
-                ids.contains(&child),
-                visible.by_id.get(&child),
-                visible.by_id.get(&parent),
-            ) {
+        let going: Vec<TableId> = ids.iter().map(|id| self.state().first_version(*id)).collect();
+        for backend in self.backends() {
+            for (child, parent) in backend.foreign_keys().await? {
+                let family = self.state().first_version(parent);
+                let goes = going.iter().position(|id| *id == family).and_then(|i| ids.get(i));
+                let (Some(parent), false, Some(child)) = (
+                    goes.and_then(|id| visible.by_id.get(id)),
+                    ids.contains(&child),
+                    visible.by_id.get(&child),
+                ) else {
+                    continue;
+                };
                 let message =
                     format!("cannot drop table {} because other objects depend on it", parent.location.table);
                 return Err(Error::new("2BP01", message)
@@ -147,7 +181,7 @@ impl Repository {
         Ok(())
     }
 
-    /// The foreign keys of tables made on branches, on all backends: which table refers to which.
+    /// The foreign keys of tables made on branches, on all backends: which table refers to which, by its first version.
     pub(super) async fn references(&self) -> Result<Vec<(TableId, TableId)>> {
         let mut all = Vec::new();
         if self.state().has_made() {
@@ -155,12 +189,16 @@ impl Repository {
                 all.extend(backend.references().await?);
             }
         }
+        // Whatever version it is that a key names, it holds for all.
+        for (_, parent) in &mut all {
+            *parent = self.state().first_version(*parent);
+        }
         Ok(all)
     }
 
     /// The branch of a checkout, on which tables can be defined: any but main, where the backend does it. 42501 if
     /// whoever acts may not write to the tables.
-    fn definable(&self, checkout: &Checkout, tables: &[&TableName]) -> Result<(Branch, Layer)> {
+    pub(super) fn definable(&self, checkout: &Checkout, tables: &[&TableName]) -> Result<(Branch, Layer)> {
         let branch = self.head_branch(Some(checkout))?;
         self.check_writes(branch.lineage)?;
         for table in tables {
@@ -199,7 +237,7 @@ impl Repository {
 }
 
 /// 42P01, where another session was faster.
-fn gone() -> Error {
+pub(super) fn gone() -> Error {
     Error::new(sqlstate::UNDEFINED_TABLE, "the table was dropped or changed by another session")
         .with_hint("Retry.")
 }

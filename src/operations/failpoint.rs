@@ -15,11 +15,17 @@ pub const FAIL_POINTS: &[&str] = &[
 /// A backend has a table that was made or changed on a branch, the metadata store doesn't know.
 pub(super) const TABLE_DEFINED: &str = "table-defined";
 
+/// A client's transaction that defined tables is committed, the metadata store doesn't know.
+pub(super) const BLOCK_COMMITTED: &str = "block-committed";
+
 /// Aborts the process if the environment asks for it here.
 pub(super) fn hit(name: &str) {
     #[cfg(debug_assertions)]
     {
-        debug_assert!(name == TABLE_DEFINED || FAIL_POINTS.contains(&name), "{name} is not listed");
+        debug_assert!(
+            [TABLE_DEFINED, BLOCK_COMMITTED].contains(&name) || FAIL_POINTS.contains(&name),
+            "{name} is not listed"
+        );
         if std::env::var_os("EPOCH_FAILPOINT").is_some_and(|wanted| wanted == name) {
             std::process::abort();
         }

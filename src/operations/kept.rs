@@ -81,6 +81,12 @@ impl Repository {
         tx.commit().await?;
         self.reload().await?;
         drop(lock);
+        // What it had made or dropped and not committed is forgotten.
+        let layer = self.state().layer(*lineage)?;
+        for backend in self.backends() {
+            let differs = self.state().differs((*lineage, epoch_adapter::At::Working), backend.name())?;
+            backend.note_shown(layer, &differs, false).await?;
+        }
         let branch = self.live_branch(*lineage, name)?;
         self.after(&doing, &branch.head).await;
         self.describe_one(branch).await

@@ -6,6 +6,7 @@
 mod audit;
 mod base;
 mod blame;
+mod block;
 mod branches;
 mod commit;
 mod comparing;
@@ -48,6 +49,7 @@ pub use crate::metadata::hook_runs::HookRun;
 pub use crate::metadata::rights::{Protection, StoredGrant};
 pub use crate::metadata::rules::ColumnRule;
 pub use audit::without_passwords;
+pub use block::{Block, Planned, Step};
 pub use failpoint::FAIL_POINTS;
 pub use hooking::Assertions;
 pub use kept::duration;

@@ -134,6 +134,7 @@ impl Repository {
         lineage: LineageId,
         publication: Publication,
     ) -> Result<Option<Published>> {
+        let publication = self.with_parts(lineage, publication)?;
         for (table, _) in publication.parts.iter().flat_map(|p| &p.changes) {
             let layer = self.state().layer(lineage)?;
             self.ensure_layer(layer, &*self.table_by_id(*table)?).await?;
@@ -202,7 +203,7 @@ impl Repository {
             let table = self.table_by_id(*id)?;
             let arrives = table.revision.is_some() && run.publication.schema.added.contains(id);
             if !run.layer.is_main() {
-                return Ok((table, arrives.then_some(Arrival::Branch)));
+                return Ok((table, self.arrival(run, *id)?));
             }
             if !arrives {
                 return Ok((at_home(&table), None));
@@ -211,7 +212,7 @@ impl Repository {
             Ok((home, homecoming.map(|h| Arrival::Home(Box::new(h)))))
         };
         let tables = part.tables.iter().map(|id| Ok(resolve(id)?.0)).collect::<Result<_>>()?;
-        let changes = part
+        let mut changes: Vec<TableChanges> = part
             .changes
             .iter()
             .map(|(id, changes)| {
@@ -219,7 +220,62 @@ impl Repository {
                 Ok(TableChanges { table, changes: changes.clone(), arrival })
             })
             .collect::<Result<_>>()?;
+        if !run.layer.is_main() {
+            for id in self.come_or_gone(run.layer.lineage, &run.publication.schema) {
+                let table = self.table_by_id(id)?;
+                let here =
+                    table.location.backend == part.backend && !changes.iter().any(|c| c.table.id == id);
+                if let (true, Some(arrival)) = (here, self.arrival(run, id)?) {
+                    changes.push(TableChanges { table, changes: Vec::new(), arrival: Some(arrival) });
+                }
+            }
+        }
         Ok((tables, changes))
+    }
+
+    /// The tables that come to a branch, or leave it, or may.
+    fn come_or_gone(&self, lineage: LineageId, schema: &SchemaChange) -> Vec<TableId> {
+        let mut ids: Vec<TableId> = schema.added.iter().chain(&schema.removed).copied().collect();
+        if schema.discard {
+            ids.extend(self.state().pending_tables(lineage));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// What becomes of a table on a branch.
+    fn arrival(&self, run: &Run, id: TableId) -> Result<Option<Arrival>> {
+        let (state, schema) = (self.state(), &run.publication.schema);
+        if schema.removed.contains(&id) {
+            return Ok(Some(Arrival::Gone));
+        }
+        let revised = state.table(id).is_some_and(|t| t.revision.is_some());
+        if schema.added.contains(&id) {
+            return Ok(Some(if revised { Arrival::Branch } else { Arrival::Back }));
+        }
+        let lineage = run.layer.lineage;
+        if !schema.discard || !state.pending_tables(lineage).contains(&id) {
+            return Ok(None);
+        }
+        let committed = state.shows((lineage, At::Ordinal(spans::PENDING - 1)), id)?;
+        Ok(Some(if committed { Arrival::Back } else { Arrival::Gone }))
+    }
+
+    /// Each backend with a table that comes or goes has a part in it.
+    fn with_parts(&self, lineage: LineageId, mut publication: Publication) -> Result<Publication> {
+        if lineage == LineageId::MAIN {
+            return Ok(publication);
+        }
+        for id in self.come_or_gone(lineage, &publication.schema) {
+            let Some(table) = self.state().table(id).cloned() else { continue };
+            let backend = &table.location.backend;
+            if !publication.parts.iter().any(|p| p.backend == *backend) {
+                let part = Part { backend: backend.clone(), tables: Vec::new(), changes: Vec::new() };
+                publication.parts.push(part);
+            }
+        }
+        Ok(publication)
     }
 
     pub(super) fn table_by_id(&self, id: TableId) -> Result<Arc<TableDef>> {

@@ -50,6 +50,9 @@ impl Repository {
     }
 
     async fn recover_entry(&self, entry: Entry) -> Result<()> {
+        if self.recover_block(&entry).await? {
+            return Ok(());
+        }
         let publication: Publication = serde_json::from_str(&entry.body).map_err(|e| {
             Error::new(sqlstate::DATA_CORRUPTED, "an entry of the journal cannot be read")
                 .with_detail(e.to_string())

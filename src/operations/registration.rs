@@ -226,11 +226,15 @@ impl Repository {
     /// The tables made on branches whose foreign keys lead to a table.
     async fn children_of(&self, table: &TableDef) -> Result<Vec<Arc<TableDef>>> {
         let references = self.references().await?;
-        let mut found = vec![table.id];
+        let mut found = vec![self.state().first_version(table.id)];
         let mut at = 0;
         while let Some(parent) = found.get(at).copied() {
-            let children = references.iter().filter(|(_, p)| *p == parent).map(|(c, _)| *c);
-            let new: Vec<TableId> = children.filter(|c| !found.contains(c)).collect();
+            let state = self.state();
+            let family = state.first_version(parent);
+            let children = references.iter().filter(|(_, p)| *p == family).map(|(c, _)| *c);
+            // What old commits have stays.
+            let kept = |c: &TableId| state.table(*c).is_some_and(|t| t.retired.is_some());
+            let new: Vec<TableId> = children.filter(|c| !found.contains(c) && !kept(c)).collect();
             found.extend(new);
             at += 1;
         }

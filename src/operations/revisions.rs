@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{DraftChange, Error, Layer, Result, Revision, Statement, TableDef, compose};
+use epoch_adapter::{
+    At, DraftChange, Error, Layer, Piece, Result, Revision, Statement, TableDef, TableId, compose,
+};
 
 use super::Repository;
 use super::failpoint::{TABLE_DEFINED, hit};
@@ -22,8 +24,11 @@ impl Repository {
     ) -> Result<()> {
         self.sound(table).await?;
         self.ensure_layer(layer, table).await?;
+        for other in self.tied_by_keys(layer, table, &statement).await? {
+            self.ensure_layer(layer, &other).await?;
+        }
         let lineage = layer.lineage;
-        let view = self.state().stored_view((lineage, epoch_adapter::At::Working), table.id)?;
+        let view = self.state().stored_view((lineage, At::Working), table.id)?;
         let adapter = self.inner.backends.require(&table.location.backend)?;
         let mut tx = self.store().write().await?;
         let draft = tables::insert_draft(&mut tx, &table.location.backend, &table.name, lineage).await?;
@@ -45,7 +50,7 @@ impl Repository {
         };
         hit(TABLE_DEFINED);
         let replaces = self.state().is_uncommitted(lineage, table.id);
-        let revision = if replaces { over(table, revision) } else { revision };
+        let revision = if replaces { over(table, revision, draft.id) } else { revision };
         let new = TableDef { schema: definition.schema, revision: Some(revision), ..draft };
         let mut tx = self.store().write().await?;
         tables::redefine(&mut tx, &new, &definition.text).await?;
@@ -57,6 +62,30 @@ impl Repository {
         // A version that was never committed is gone.
         self.sweep().await;
         Ok(())
+    }
+
+    /// The tables that foreign keys of a table, or to it, tie to it on a branch, and those that a statement names.
+    pub(super) async fn tied_by_keys(
+        &self,
+        layer: Layer,
+        table: &TableDef,
+        statement: &Statement,
+    ) -> Result<Vec<Arc<TableDef>>> {
+        let adapter = self.inner.backends.require(&table.location.backend)?;
+        let keys = adapter.foreign_keys().await?;
+        let state = self.state();
+        let first = |id| state.first_version(id);
+        let mut families: Vec<_> =
+            keys.into_iter().map(|(child, parent)| (first(child), first(parent))).collect();
+        for piece in &statement.pieces {
+            if let Piece::Parent(parent, _) = piece {
+                families.push((first(table.id), first(parent.id)));
+            }
+        }
+        let own = first(table.id);
+        let tied = |id: TableId| families.contains(&(own, id)) || families.contains(&(id, own));
+        let tables = state.tables_at((layer.lineage, At::Working))?.sorted();
+        Ok(tables.into_iter().filter(|t| t.id != table.id && tied(first(t.id))).collect())
     }
 
     /// The other versions of a table.
@@ -71,13 +100,15 @@ impl Repository {
 }
 
 /// A revision of a revision that nobody will see again: one of the version before that.
-fn over(table: &TableDef, new: Revision) -> Revision {
+pub(super) fn over(table: &TableDef, new: Revision, id: TableId) -> Revision {
     let Some(old) = &table.revision else { return new };
+    let numbered: Vec<_> = old.numbered(table.id).into_iter().chain(new.numbered(id)).collect();
     Revision {
         of: old.of,
         columns: compose(&new.columns, &table.schema, &old.columns),
         whole: old.whole || new.whole,
         own_values: old.own_values || new.own_values,
-        statements: old.statements.iter().chain(&new.statements).cloned().collect(),
+        made: numbered.iter().map(|(id, _)| *id).collect(),
+        statements: numbered.into_iter().map(|(_, statement)| statement).collect(),
     }
 }

@@ -1,6 +1,6 @@
 //! Merging which tables there are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use epoch_adapter::{Error, Result, TableDef, TableId, sqlstate};
 
@@ -44,6 +44,8 @@ enum Fate {
     Altered(TableId),
     Twin(TableId),
     Conflict(&'static str),
+    /// Altered on both sides, so that these parts differ.
+    Differs(Vec<String>),
 }
 
 /// Judges tables by name: 55000 with every table that can't be merged in the DETAIL.
@@ -66,6 +68,11 @@ pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
                 merge.twins.insert(table.id, ours);
             }
             Fate::Conflict(what) => conflicts.push(format!("table \"{}\": {what}", table.name)),
+            Fate::Differs(parts) => conflicts.push(format!(
+                "table \"{}\": altered differently on both sides ({})",
+                table.name,
+                parts.join(", ")
+            )),
         }
     }
     for table in sides.base.sorted() {
@@ -107,7 +114,8 @@ fn fate(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
         (_, Some(ours)) if (sides.made_from)(ours, id) => Fate::Ours,
         (_, Some(ours)) => match sides.ours.by_id.get(&ours) {
             Some(ours) if alike(sides, ours, theirs) => Fate::Twin(ours.id),
-            _ => Fate::Conflict("altered differently on both sides"),
+            Some(ours) => Fate::Differs(differing(&text(sides, ours), &text(sides, theirs))),
+            None => Fate::Conflict("altered differently on both sides"),
         },
         (Some(base), None) if base != id => Fate::Conflict("dropped on one side, altered on the other"),
         (Some(_), None) if !(sides.theirs_changed)(id) => Fate::Ours,
@@ -150,15 +158,66 @@ fn dangling(sides: &Sides<'_>, change: &SchemaChange) -> Vec<String> {
     let there = |id: &TableId| {
         change.added.contains(id) || (sides.ours.by_id.contains_key(id) && !change.removed.contains(id))
     };
+    // In whatever version.
+    let any = |id: &TableId| {
+        let mut versions = sides.ours.by_id.keys().chain(&change.added).filter(|v| (sides.first)(**v) == *id);
+        versions.any(there)
+    };
     let named = |id: &TableId| {
         let table = [sides.ours, sides.theirs, sides.base].iter().find_map(|tables| tables.by_id.get(id));
         table.map_or_else(|| format!("#{}", id.0), |t| t.name.to_string())
     };
-    let open = sides.references.iter().filter(|(child, parent)| there(child) && !there(parent));
+    let open = sides.references.iter().filter(|(child, parent)| there(child) && !any(parent));
     open.map(|(child, parent)| {
         format!("table \"{}\" refers to table \"{}\", which would not be there", named(child), named(parent))
     })
     .collect()
+}
+
+fn text(sides: &Sides<'_>, table: &TableDef) -> String {
+    (sides.made)(table.id).map(|made| made.text).unwrap_or_default()
+}
+
+/// The columns, constraints and indexes in which two definitions differ, as a message names them. Those that both have come
+/// first, because they are what was altered in two ways.
+fn differing(ours: &str, theirs: &str) -> Vec<String> {
+    let (ours, theirs) = (parts(ours), parts(theirs));
+    let in_both = ours.iter().filter(|(part, line)| theirs.get(*part).is_some_and(|other| other != *line));
+    let mut found: Vec<String> = in_both.map(|(part, _)| part.clone()).collect();
+    if found.is_empty() {
+        let alone = |a: &BTreeMap<String, String>, b: &BTreeMap<String, String>| -> Vec<String> {
+            a.keys().filter(|part| !b.contains_key(*part)).cloned().collect()
+        };
+        found = alone(&ours, &theirs);
+        found.extend(alone(&theirs, &ours));
+    }
+    found
+}
+
+/// The lines of a definition's text by what they are about.
+fn parts(text: &str) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for line in text.lines() {
+        let (kind, rest) = match line.split_once(' ') {
+            Some(("column", rest)) => ("column", rest),
+            Some(("constraint", rest)) => ("constraint", rest),
+            Some(("comment", rest)) => ("comment on", rest),
+            Some(("CREATE", rest)) => match rest.split_once("INDEX ") {
+                Some((_, rest)) => ("index", rest),
+                None => continue,
+            },
+            _ => continue,
+        };
+        let end = match rest.strip_prefix('"') {
+            Some(quoted) => quoted.find("\" ").map_or(rest.len(), |i| i + 2),
+            None => rest.find(' ').unwrap_or(rest.len()),
+        };
+        let name = rest.get(..end).unwrap_or_default().trim_matches('"').replace("\"\"", "\"");
+        let part =
+            if name.is_empty() { "comment on the table".to_owned() } else { format!("{kind} \"{name}\"") };
+        found.insert(part, line.to_owned());
+    }
+    found
 }
 
 /// Whether two tables were made on branches of one backend with the same definition.
@@ -192,7 +251,7 @@ mod tests {
             retired: None,
             source: None,
         });
-        Made { table, text: (id % 2).to_string() }
+        Made { table, text: format!("column c int{}\n", id % 2) }
     }
 
     fn tables(ids: &[i64]) -> Tables {
@@ -243,13 +302,31 @@ mod tests {
         let merged = merge(&[14], &[15], &[17], NONE).unwrap();
         assert_eq!(merged.twins, HashMap::from([(TableId(17), TableId(15))]));
         for (ours, theirs, what) in [
-            (&[15][..], &[16][..], "altered differently on both sides"),
+            (&[15][..], &[16][..], "altered differently on both sides (column \"c\")"),
             (&[], &[15], "dropped on one side, altered on the other"),
             (&[15], &[], "dropped on one side, altered on the other"),
         ] {
             let error = merge(&[14], ours, theirs, NONE).unwrap_err();
             assert_eq!(error.detail(), Some(format!("table \"t1\": {what}").as_str()));
         }
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let text = |v: &str, more: &str| {
+            format!(
+                "table p\ncolumn id integer not null\ncolumn \"odd \"\" one\" {v}\nconstraint k PRIMARY KEY (id)\n{more}"
+            )
+        };
+        let differ = |a: &str, b: &str| differing(a, b).join(", ");
+        assert_eq!(differ(&text("text", ""), &text("integer", "column n text\n")), "column \"odd \" one\"");
+        assert_eq!(
+            differ(
+                &text("text", "column a int\n"),
+                &text("text", "CREATE UNIQUE INDEX t_u ON public.t USING btree (v)\ncomment  'x'\n")
+            ),
+            "column \"a\", comment on the table, index \"t_u\""
+        );
     }
 
     #[test]

@@ -246,6 +246,35 @@ impl State {
         Ok(!self.made.contains_key(&table) && self.tables.by_id.contains_key(&table))
     }
 
+    /// What a nested lineage began with, where that wasn't what main has: tables of a backend, and whether they were
+    /// there.
+    pub(super) fn inherited(&self, lineage: LineageId, backend: &str) -> Result<Vec<(TableId, bool)>> {
+        let Some((parent, fork)) = self.fork(lineage)? else { return Ok(Vec::new()) };
+        self.differs((parent, At::Ordinal(fork)), backend)
+    }
+
+    /// As [`State::inherited`], for what is there at a spot.
+    pub(super) fn differs(&self, spot: Spot, backend: &str) -> Result<Vec<(TableId, bool)>> {
+        let mut ids: Vec<TableId> = Vec::new();
+        for (lineage, _) in self.chain(spot)?.iter().filter(|(l, _)| *l != LineageId::MAIN) {
+            ids.extend(self.spans.get(lineage).into_iter().flatten().map(|s| s.table));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let mut found = Vec::new();
+        for id in ids {
+            let here = self.table(id).is_some_and(|t| t.location.backend == backend);
+            if here {
+                found.push((id, self.shows(spot, id)?));
+            }
+        }
+        // A family that has a version there isn't gone.
+        let there: HashSet<TableId> =
+            found.iter().filter(|(_, there)| *there).map(|(id, _)| self.first_version(*id)).collect();
+        found.retain(|(id, shown)| *shown || !there.contains(&self.first_version(*id)));
+        Ok(found)
+    }
+
     /// The tables that there are at a spot.
     pub(super) fn tables_at(&self, spot: Spot) -> Result<Arc<Tables>> {
         if !self.has_made() {

@@ -284,9 +284,9 @@ impl State {
         let after = |table: &TableDef| Arc::new(TableDef { source: source(table, &then), ..table.clone() });
         let family =
             self.all_tables().filter(|t| self.are_related(t.id, id) && t.id != id && t.id != retired.id);
-        let statements =
-            versions.iter().take_while(|t| t.id != retired.id).filter_map(|t| t.revision.as_ref());
-        let statements: Vec<_> = statements.map(|r| r.statements.clone()).collect();
+        let newer = versions.iter().take_while(|t| t.id != retired.id);
+        let statements: Vec<_> =
+            newer.filter_map(|t| t.revision.as_ref().map(|r| r.numbered(t.id))).collect();
         let homecoming = Homecoming {
             retired: after(&retired),
             draft,

@@ -58,6 +58,7 @@ impl Repository {
         if self.state().has_layer(layer.lineage, table.id) {
             return Ok(());
         }
+        self.note_inherited(layer, &table.location.backend).await?;
         // The table itself comes last: once it has its layer, nobody looks for the others again.
         for other in self.tied_to(layer, table).await? {
             self.make_layer(layer, &other).await?;
@@ -82,6 +83,15 @@ impl Repository {
             }
         }
         Ok(out)
+    }
+
+    /// Tells the backend which versions of tables a nested branch has from its parent. That never changes.
+    pub(super) async fn note_inherited(&self, layer: Layer, backend: &str) -> Result<()> {
+        let inherited = self.state().inherited(layer.lineage, backend)?;
+        if inherited.is_empty() {
+            return Ok(());
+        }
+        self.inner.backends.require(backend)?.note_shown(layer, &inherited, true).await
     }
 
     pub(super) async fn make_layer(&self, layer: Layer, table: &TableDef) -> Result<()> {

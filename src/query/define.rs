@@ -22,6 +22,8 @@ pub struct Definition {
     pub tag: &'static str,
     /// What is done.
     pub action: Action,
+    /// The text has no other statement.
+    pub alone: bool,
 }
 
 /// What data definition does.
@@ -69,7 +71,7 @@ pub(super) async fn plan(
         How::CreateAs(made) => Some(create_as::action(ctx, catalog, sql, statement, made).await?),
         How::Create { if_not_exists } => Some(create(ctx, sql, statement, *if_not_exists)?),
         How::DropIndex { if_exists } => drop_index(ctx, catalog, statement, *if_exists).await?,
-        How::DropTable { if_exists } => drop_tables(ctx, catalog, statement, *if_exists).await?,
+        How::DropTable { if_exists } => drop_tables(ctx, statement, *if_exists)?,
         How::Alter => alter(ctx, sql, statement)?,
         How::Never(_) => None,
     };
@@ -78,14 +80,7 @@ pub(super) async fn plan(
         ctx.names.unsettle();
         return Ok(Plan::Relay { range });
     };
-    if !alone {
-        return Err(Error::unsupported(format!(
-            "{} together with other statements in one string on a branch",
-            define.what
-        ))
-        .with_hint("Send it alone: it takes effect at once."));
-    }
-    Ok(Plan::Define(Arc::new(Definition { range, tag: define.what, action })))
+    Ok(Plan::Define(Arc::new(Definition { range, tag: define.what, action, alone })))
 }
 
 fn create(ctx: &Context<'_>, sql: &str, statement: &Statement, if_not_exists: bool) -> Result<Action> {
@@ -152,10 +147,6 @@ fn parent(
     match ctx.names.table(table) {
         _ if new => Ok(Some(Piece::Own(width))),
         Meaning::Registered(parent) if def.is_some_and(|d| d.id == parent.id) => Ok(Some(Piece::Own(width))),
-        Meaning::Registered(parent) if parent.revision.is_some() => Err(Error::unsupported(format!(
-            "a foreign key to \"{}\", which was altered on a branch, on a branch",
-            table.name
-        ))),
         Meaning::Registered(parent) => Ok(Some(Piece::Parent(parent, width))),
         Meaning::Missing | Meaning::Elsewhere => Err(missing("relation", table)),
         _ => Err(Error::unsupported(format!(
@@ -183,22 +174,13 @@ fn alter(ctx: &Context<'_>, sql: &str, statement: &Statement) -> Result<Option<A
 }
 
 /// `None` if all are temporary.
-async fn drop_tables(
-    ctx: &Context<'_>,
-    catalog: &mut dyn Catalog,
-    statement: &Statement,
-    if_exists: bool,
-) -> Result<Option<Action>> {
+fn drop_tables(ctx: &Context<'_>, statement: &Statement, if_exists: bool) -> Result<Option<Action>> {
     let mut tables = Vec::new();
-    let mut of_main = Vec::new();
     let mut absent = Vec::new();
     let mut temporary = false;
     for table in &statement.tables {
         match ctx.names.table(table) {
-            Meaning::Registered(def) => {
-                tables.push(def.id);
-                of_main.extend((!def.location.is_draft()).then_some(def));
-            }
+            Meaning::Registered(def) => tables.push(def.id),
             Meaning::Missing | Meaning::Elsewhere if if_exists => absent.push(table.name.clone()),
             Meaning::Missing | Meaning::Elsewhere => return Err(missing("table", table)),
             _ => temporary = true,
@@ -211,29 +193,7 @@ async fn drop_tables(
         return Err(Error::unsupported("DROP TABLE of temporary and other tables together on a branch"));
     }
     tables.dedup();
-    refuse_keys(catalog, &of_main).await?;
     Ok(Some(Action::Drop { tables, missing: absent }))
-}
-
-/// 0A000 for tables of main with foreign keys: a branch has no place where it would note that one is gone.
-async fn refuse_keys(catalog: &mut dyn Catalog, tables: &[Arc<TableDef>]) -> Result<()> {
-    if tables.is_empty() {
-        return Ok(());
-    }
-    let oids: Vec<String> = tables
-        .iter()
-        .map(|t| format!("{}::pg_catalog.regclass::pg_catalog.oid", literal(&base(t))))
-        .collect();
-    let sql = format!(
-        "SELECT c.relname FROM ({}) k(conrelid, confrelid) JOIN pg_catalog.pg_class c ON c.oid = ANY (ARRAY[k.conrelid, k.confrelid]) \
-         WHERE c.oid IN ({}) LIMIT 1",
-        epoch_adapter_postgres::FOREIGN_KEYS,
-        oids.join(", ")
-    );
-    let rows = catalog.query(&sql).await?;
-    let Some(name) = rows.first().and_then(|row| row.first()).cloned().flatten() else { return Ok(()) };
-    Err(Error::unsupported("dropping a table of main that has or is the target of foreign keys on a branch")
-        .with_detail(format!("Table \"{name}\" is one.")))
 }
 
 /// An index has the name of its own; `None` for one of a temporary table.

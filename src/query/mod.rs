@@ -43,7 +43,9 @@ pub use lift::Lifted;
 pub use names::{Catalog, NameCache};
 pub use origin::Origins;
 pub use parse::{Argument, Constant, Setting};
-pub use plan::{Call, Context, Plan, Prelude, Rewritten, State, plan, plan_without_backend};
+pub use plan::{
+    Call, Context, Plan, Prelude, Rewritten, State, defines_with_others, plan, plan_without_backend,
+};
 
 #[cfg(test)]
 #[allow(

@@ -24,8 +24,8 @@ pub use relax::Relaxed;
 pub use scope::{ColumnUse, Item, Scope, is_within};
 pub use simple::{Simple, simple};
 pub use statement::{
-    Conflict, CreateAs, Define, How, Insert, Isolation, Keyed, Keys, Kind, Merge, Modify, Nested, Overriding,
-    Select, Setting, Shown, Source, Star, When, Width, Wrap,
+    Conflict, CreateAs, Define, Ending, How, Insert, Isolation, Keyed, Keys, Kind, Merge, Modify, Nested,
+    Overriding, Select, Setting, Shown, Source, Star, When, Width, Wrap,
 };
 pub use walk::{Cte, FunctionRef, Role, Site, TableRef, Unnamed, With};
 

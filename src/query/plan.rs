@@ -10,7 +10,7 @@ use super::define::{self, Definition};
 use super::lift::Lifted;
 use super::names::{Catalog, Meaning, NameCache};
 use super::origin::Origins;
-use super::parse::{self, Argument, Constant, Isolation, Kind, Parsed, Setting, Statement, Wrap};
+use super::parse::{self, Argument, Constant, Ending, Isolation, Kind, Parsed, Setting, Statement, Wrap};
 use super::text::Kept;
 use super::write::{self, view::Unfolded};
 use super::{cache, check, execute, psql, rewrite, rights, snapshot};
@@ -57,6 +57,10 @@ pub trait State: Send + Sync {
     }
     /// As [`Repository::checkout`].
     async fn checkout(&self, spec: &str, head: Option<&Checkout>) -> Result<Checkout>;
+    /// Whether the open transaction has defined tables.
+    fn in_block(&self) -> bool {
+        false
+    }
 }
 
 #[async_trait]
@@ -139,6 +143,11 @@ pub enum Plan {
     Call(Call),
     /// Data definition on a branch.
     Define(Arc<Definition>),
+    /// The COMMIT of a transaction that defined tables on a branch.
+    Commit {
+        /// Its text.
+        range: Range<usize>,
+    },
     /// Concerns tables of several backends, or of another one.
     Federated {
         /// Its text.
@@ -322,12 +331,30 @@ pub fn plan_without_backend(sql: &str) -> Result<Vec<Plan>> {
     Ok(parsed.statements.iter().map(one).collect())
 }
 
+/// Whether a text has data definition together with other statements, none of which begins or ends a transaction or is
+/// ours alone: so that it is one transaction.
+pub fn defines_with_others(sql: &str) -> bool {
+    if !sql.trim_end_matches([';', ' ', '\n', '\r', '\t']).contains(';') {
+        return false;
+    }
+    let Ok(parsed) = parse::parse(sql) else { return false };
+    let alone = |s: &Statement| {
+        matches!(
+            s.kind,
+            Kind::Ends(_) | Kind::Isolation(Isolation::Begin(_)) | Kind::Call { .. } | Kind::Setting(_)
+        )
+    };
+    parsed.statements.len() > 1
+        && parsed.statements.iter().any(|s| matches!(s.kind, Kind::Define(_)))
+        && !parsed.statements.iter().any(alone)
+}
+
 /// How many statements can be planned before one of them runs.
 fn planned_now(parsed: &Parsed, main: bool) -> usize {
     let changes = |s: &Statement| match &s.kind {
         Kind::Names => true,
         // What a temporary table hid is seen again.
-        Kind::Ends | Kind::Define(_) => !main,
+        Kind::Ends(_) | Kind::Define(_) => !main,
         // Another checkout, or a registration.
         Kind::Call { .. } => true,
         Kind::Setting(setting) => !matches!(setting, Setting::Show(_)),
@@ -432,7 +459,11 @@ async fn one(
             ctx.names.unsettle();
             Ok(Plan::Relay { range })
         }
-        Kind::Ends => {
+        Kind::Ends(Ending::Commit) if ctx.repository.in_block() => Ok(Plan::Commit { range }),
+        Kind::Ends(Ending::Prepare) if ctx.repository.in_block() => {
+            Err(Error::unsupported("PREPARE TRANSACTION after data definition on a branch"))
+        }
+        Kind::Ends(_) => {
             if ctx.names.is_fragile() {
                 ctx.names.unsettle();
             }

@@ -329,6 +329,7 @@ fn shown(plan: &Plan, sql: &str) -> String {
         Plan::Relay { range } => format!("relay {}", &sql[range.clone()]),
         Plan::Federated { range } => format!("federated {}", &sql[range.clone()]),
         Plan::Define(definition) => format!("{:?}", definition.action),
+        Plan::Commit { range } => format!("commit {}", &sql[range.clone()]),
         Plan::Rest { range } => format!("rest {}", &sql[range.clone()]),
         Plan::Setting { setting, .. } => format!("{setting:?}"),
         Plan::Call(call) => format!("call {} {:?} {:?}", call.name, call.args(&[]), call.columns),

@@ -46,8 +46,7 @@ impl Native {
 
     /// Where the table is made; 42P07 if the branch has one of this name.
     fn free_place(&self, made: &CreateAs, setting: &Setting) -> Result<TableName> {
-        let seat = &self.planner.seat;
-        let tables = seat.repository.tables_on(&seat.checkout);
+        let tables = self.shown();
         let place = place(setting, &made.name, self.planner.backend(), &tables.absent)?;
         if tables.by_name.contains_key(&place) {
             return Err(Error::new("42P07", format!("relation \"{}\" already exists", made.name)));
@@ -73,18 +72,18 @@ impl Native {
         };
         let names: Vec<&str> = key.iter().filter_map(|&i| columns.get(i)).map(|c| c.name.as_str()).collect();
         let statement = definition(made, &columns, &names, setting);
-        let seat = &self.planner.seat;
-        let (repository, checkout) = (seat.repository.clone(), seat.checkout.clone());
-        let backend = self.planner.backend().to_owned();
-        if let Err(error) = repository.create_table(&checkout, &backend, place, statement).await {
+        if let Err(error) = self.create(place, statement).await? {
             return Ok(Err(error));
         }
-        let Some(table) = repository.tables_on(&checkout).by_name.get(place).cloned() else {
+        let Some(table) = self.shown().by_name.get(place).cloned() else {
             return Ok(Err(Error::internal("a table that was made is not there")));
         };
         if let Err(error) = self.fill(&table).await? {
             // The first error tells more than one of taking the table away again.
-            let _ = repository.drop_tables(&checkout, &[table.id]).await;
+            if !self.is_within() {
+                let seat = &self.planner.seat;
+                let _ = seat.repository.drop_tables(&seat.checkout, &[table.id]).await;
+            }
             return Ok(Err(error));
         }
         let mut done =

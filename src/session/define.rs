@@ -1,4 +1,4 @@
-//! Data definition on a branch, which the repository does at once.
+//! Data definition on a branch, which the repository does at once, or in the client's own transaction.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use futures::FutureExt;
 
 use super::local::Done;
 use super::native::Native;
+use crate::operations::Tables;
 use crate::query::{Action, Definition};
 use crate::wire::encode::Status;
 
@@ -49,12 +50,20 @@ pub(super) struct Setting {
 impl Native {
     /// The inner error is the client's.
     pub(super) async fn define(&mut self, definition: &Arc<Definition>, text: &str) -> Result<Result<Done>> {
-        if self.pipe.status != Status::Idle || self.pipe.batch {
+        let idle = self.pipe.status == Status::Idle;
+        if idle && self.pipe.batch {
             return Ok(Err(Error::unsupported(format!(
-                "{} inside a transaction block on a branch",
+                "{} in a pipeline without a transaction block on a branch",
                 definition.tag
             ))
-            .with_hint("Do it outside of one: it takes effect at once.")));
+            .with_hint("BEGIN first, or send a Sync message before.")));
+        }
+        if idle && !definition.alone {
+            return Ok(Err(Error::unsupported(format!(
+                "{} together with such statements in one string on a branch",
+                definition.tag
+            ))
+            .with_hint("Send it alone, or in a transaction block.")));
         }
         let (schema, name) = match &definition.action {
             Action::Create { schema, name, .. } => (schema.as_deref(), name.as_str()),
@@ -71,7 +80,7 @@ impl Native {
         let own = std::mem::replace(&mut seat.repository, noted.clone());
         let done = match &definition.action {
             Action::CreateAs(made) => self.create_as(definition.tag, made, text, &setting).boxed().await,
-            _ => Ok(self.run_definition(definition, text, setting).boxed().await),
+            _ => self.run_definition(definition, text, setting).boxed().await,
         };
         self.planner.seat.repository = own;
         noted.settle(done.as_ref().map_or_else(Some, |done| done.as_ref().err())).await;
@@ -79,44 +88,84 @@ impl Native {
         done
     }
 
+    /// Whether a transaction block is open.
+    pub(super) fn is_within(&self) -> bool {
+        self.pipe.status != Status::Idle
+    }
+
+    /// The tables that the session sees.
+    pub(super) fn shown(&self) -> Arc<Tables> {
+        match &self.planner.block {
+            Some(block) => block.tables(),
+            None => self.planner.seat.repository.tables_on(&self.planner.seat.checkout),
+        }
+    }
+
+    /// CREATE TABLE. The inner error is the client's.
+    pub(super) async fn create(&mut self, place: &TableName, text: Text) -> Result<Result<()>> {
+        if self.is_within() {
+            return Ok(self.create_within(place, text).await?.map(drop));
+        }
+        let backend = self.planner.backend().to_owned();
+        let seat = &self.planner.seat;
+        Ok(seat.repository.create_table(&seat.checkout, &backend, place, text).await)
+    }
+
     async fn run_definition(
         &mut self,
         definition: &Definition,
         text: &str,
         setting: Setting,
-    ) -> Result<Done> {
-        let seat = &self.planner.seat;
-        let repository = &seat.repository;
+    ) -> Result<Result<Done>> {
         let mut done = Done::command(definition.tag);
         let settings = setting.settings.clone();
         let with = |text: &Text| Text { settings, ..text.clone() };
         match &definition.action {
             Action::Create { name, if_not_exists, text: create, .. } => {
-                let backend = self.planner.backend();
                 // What came to main by a merge may not be there on this branch.
-                let absent = &repository.tables_on(&seat.checkout).absent;
-                let made = match place(&setting, name, backend, absent) {
-                    Ok(place) => repository.create_table(&seat.checkout, backend, &place, with(create)).await,
+                let shown = self.shown();
+                let made = match place(&setting, name, self.planner.backend(), &shown.absent) {
+                    Ok(place) if shown.by_name.contains_key(&place) => Err(taken(name)),
+                    Ok(place) => self.create(&place, with(create)).await?,
                     Err(error) => Err(error),
                 };
-                let exists = format!("relation \"{name}\" already exists");
                 match made {
-                    Err(error) if *if_not_exists && error.message() == exists => {
-                        done.notices.push(Error::new("42P07", format!("{exists}, skipping")));
+                    Err(error)
+                        if *if_not_exists
+                            && error.message() == taken(name).message()
+                            && self.pipe.status != Status::Failed =>
+                    {
+                        let text = format!("{}, skipping", error.message());
+                        done.notices.push(Error::new("42P07", text));
                     }
-                    Err(error) => return Err(positioned(error, definition, text)),
+                    Err(error) => return Ok(Err(positioned(error, definition, text))),
                     Ok(()) => {}
                 }
             }
             // Done by create_as.rs.
             Action::CreateAs(_) => {}
             Action::Alter { table, text: alter } => {
-                let altered = repository.alter_table(&seat.checkout, *table, with(alter)).await;
-                altered.map_err(|error| positioned(error, definition, text))?;
+                let altered = if self.is_within() {
+                    self.alter_within(*table, with(alter)).await?.map(drop)
+                } else {
+                    let seat = &self.planner.seat;
+                    seat.repository.alter_table(&seat.checkout, *table, with(alter)).await
+                };
+                if let Err(error) = altered {
+                    return Ok(Err(positioned(error, definition, text)));
+                }
             }
             Action::Drop { tables, missing } => {
-                if !tables.is_empty() {
-                    repository.drop_tables(&seat.checkout, tables).await?;
+                let dropped = match tables.is_empty() {
+                    true => Ok(()),
+                    false if self.is_within() => self.drop_within(tables).await?,
+                    false => {
+                        let seat = &self.planner.seat;
+                        seat.repository.drop_tables(&seat.checkout, tables).await
+                    }
+                };
+                if let Err(error) = dropped {
+                    return Ok(Err(error));
                 }
                 let kind = if definition.tag == "DROP INDEX" { "index" } else { "table" };
                 for name in missing {
@@ -125,7 +174,7 @@ impl Native {
                 }
             }
         }
-        Ok(done)
+        Ok(Ok(done))
     }
 
     /// Asks the server about the session. `schema`, `name`: of a table to be made.
@@ -138,7 +187,8 @@ impl Native {
              EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = p.oid AND c.relname = {}), \
              pg_catalog.current_setting('transaction_read_only') = 'on', \
              coalesce((SELECT a.usesysid FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) a) \
-                 = (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user), false) \
+                 = (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user), false), \
+             pg_catalog.current_setting('transaction_isolation') = 'read committed' \
              FROM (SELECT coalesce({}, pg_catalog.current_schema()::text)) n(s) LEFT JOIN pg_catalog.pg_namespace p ON p.nspname = n.s",
             names.join(", "),
             literal(name),
@@ -157,6 +207,12 @@ impl Native {
         if !is(6) {
             return Ok(Err(Error::unsupported(format!("{command} under another role on a branch"))
                 .with_hint("RESET ROLE or RESET SESSION AUTHORIZATION first.")));
+        }
+        if self.is_within() && !is(7) {
+            return Ok(Err(Error::unsupported(format!(
+                "{command} in a REPEATABLE READ or SERIALIZABLE transaction on a branch"
+            ))
+            .with_hint("Use READ COMMITTED.")));
         }
         let settings = cell(0).map(|json| serde_json::from_str(&json)).transpose();
         let settings = settings.map_err(|e| Error::internal(format!("settings of the server: {e}")));
@@ -181,6 +237,10 @@ fn names_of(definition: &Definition, tables: &[Arc<TableDef>]) -> String {
     }
 }
 
+fn taken(name: &str) -> Error {
+    Error::new("42P07", format!("relation \"{name}\" already exists"))
+}
+
 /// Where a table is made; PostgreSQL's own errors if it can't be.
 pub(super) fn place(
     setting: &Setting,
@@ -203,7 +263,7 @@ pub(super) fn place(
     let place = TableName { schema: schema.clone(), name: name.to_owned() };
     let same = |l: &Location| l.backend == backend && l.schema.as_ref() == Some(schema) && l.table == name;
     if setting.taken && !absent.iter().any(same) {
-        return Err(Error::new("42P07", format!("relation \"{name}\" already exists")));
+        return Err(taken(name));
     }
     Ok(place)
 }

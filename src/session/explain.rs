@@ -99,7 +99,9 @@ impl Explainer<'_> {
                 all.push(self.part("native", backend, rewritten.sql.as_str()));
             }
             Plan::Call(call) => all.push(self.part("version control", None, text(call.range))),
-            Plan::Setting { range, .. } => all.push(self.part("session", None, text(range))),
+            Plan::Setting { range, .. } | Plan::Commit { range } => {
+                all.push(self.part("session", None, text(range)))
+            }
             Plan::Define(definition) => {
                 all.push(self.part("version control", backend, text(definition.range.clone())))
             }

@@ -230,7 +230,7 @@ impl Federated {
         Ok(Arc::new(match plan {
             Plan::Call(call) => LocalStatement::Call(call),
             Plan::Setting { range, setting } => LocalStatement::Setting(setting, text(range).to_owned()),
-            Plan::Rewritten(_) | Plan::Define(_) => {
+            Plan::Rewritten(_) | Plan::Define(_) | Plan::Commit { .. } => {
                 return Err(Error::internal("a statement for PostgreSQL without such a backend"));
             }
             Plan::Relay { range } | Plan::Federated { range } | Plan::Rest { range } => {
@@ -261,6 +261,7 @@ impl Federated {
                 (Done::federated(outcome), Effect::Switch(initial))
             }
             LocalStatement::Setting(setting, _) => seat.set(setting, in_transaction).boxed().await?,
+            LocalStatement::Commit(_) => return Err(Error::unsupported("COMMIT")),
             LocalStatement::Define(definition, _) => return Err(Error::unsupported(definition.tag)),
             LocalStatement::Federated(prepared) => {
                 let run = engine.execute(&seat.checkout, prepared, &portal.params, &portal.formats).boxed();
@@ -400,6 +401,7 @@ impl Explain for Explainer<'_> {
                 Plan::Setting { range, .. } => ("session", range),
                 Plan::Rewritten(rewritten) => ("native", rewritten.range.clone()),
                 Plan::Define(definition) => ("native", definition.range.clone()),
+                Plan::Commit { range } => ("session", range),
                 Plan::Relay { range } | Plan::Federated { range } | Plan::Rest { range } => {
                     ("federated", range)
                 }

@@ -24,6 +24,8 @@ pub enum LocalStatement {
     Federated(Prepared),
     /// Data definition on a branch, with its text.
     Define(Arc<Definition>, String),
+    /// The COMMIT of a transaction that defined tables on a branch.
+    Commit(String),
 }
 
 impl LocalStatement {
@@ -34,7 +36,7 @@ impl LocalStatement {
             Self::Call(call) => {
                 (0..call.parameters()).map(|i| given(i).unwrap_or(Type::Text.oid())).collect()
             }
-            Self::Setting(..) | Self::Define(..) => Vec::new(),
+            Self::Setting(..) | Self::Define(..) | Self::Commit(_) => Vec::new(),
             Self::Federated(prepared) => {
                 prepared.parameters().iter().map(postgres_types::Type::oid).collect()
             }

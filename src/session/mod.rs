@@ -1,10 +1,12 @@
 //! One state machine per client connection, and the listener.
 
+mod block;
 mod create_as;
 mod define;
 mod explain;
 mod extended;
 mod federated;
+mod lend;
 mod local;
 mod login;
 mod native;

@@ -156,6 +156,8 @@ pub struct Pipe {
     pub said_fatal: bool,
     /// The reply that the last ReadyForQuery ended was an error.
     pub failed: bool,
+    /// The open transaction is one that the client doesn't know of: its text is one.
+    pub implicit: bool,
     /// Parse messages of the client that succeeded (true) or not, in their order.
     pub parsed: VecDeque<bool>,
     /// The server was told to forget all prepared statements, ours included.
@@ -196,6 +198,7 @@ impl Pipe {
             untold: false,
             said_fatal: false,
             failed: false,
+            implicit: false,
             parsed: VecDeque::new(),
             deallocated: false,
             prepared: Vec::new(),
@@ -477,8 +480,10 @@ impl Pipe {
             Some(To::Silent | To::Capture) => false,
             _ => true,
         };
-        if shown {
-            self.show(size);
+        match shown {
+            true if self.implicit => encode::ready_for_query(self.client.output.tail(), Status::Idle),
+            true => self.show(size),
+            false => {}
         }
         self.pop(true);
         Ok(())

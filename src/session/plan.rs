@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use epoch_adapter::{Error, Result, sqlstate};
 use futures::FutureExt;
 
+use super::block::InBlock;
 use super::explain::Explainer;
 use super::local::{Done, Field, LocalStatement, Portal, uncancelled};
 use super::login::Start;
@@ -18,7 +19,7 @@ use super::seat::{Effect, Seat};
 use super::server::Shared;
 use super::statement::Stamp;
 use crate::federation;
-use crate::operations::{Checkout, Target, Watch};
+use crate::operations::{Block, Checkout, Target, Watch};
 use crate::query::{self, Catalog, Context, Gate, GateState, NameCache, Plan, Rewritten, Setting};
 use crate::wire::decode::Fields;
 use crate::wire::encode::Status;
@@ -74,6 +75,8 @@ pub struct Planner {
     errors: Restore,
     tuned: Vec<(&'static str, &'static str)>,
     touched: Vec<&'static str>,
+    /// What the open transaction did to which tables there are.
+    pub(super) block: Option<Block>,
 }
 
 /// The session's connection, as the planner asks it.
@@ -120,6 +123,7 @@ impl Planner {
             errors: Arc::new(|fields: &mut Fields| restore(fields)),
             tuned: Vec::new(),
             touched: Vec::new(),
+            block: None,
         })
     }
 
@@ -162,7 +166,7 @@ impl Planner {
 
     /// As [`NameCache::is_fragile`] says; on main the server looks names up itself.
     pub fn is_fragile(&self) -> bool {
-        !self.is_trusted() && self.names.is_fragile()
+        !self.is_trusted() && (self.block.is_some() || self.names.is_fragile())
     }
 
     /// As [`NameCache::version`] says.
@@ -269,7 +273,7 @@ pub(super) fn columns(
         LocalStatement::Setting(Setting::Show(name), _) => {
             Some(vec![Field::new(name, crate::wire::value::Type::Text)])
         }
-        LocalStatement::Setting(..) | LocalStatement::Define(..) => None,
+        LocalStatement::Setting(..) | LocalStatement::Define(..) | LocalStatement::Commit(_) => None,
         LocalStatement::Federated(prepared) => {
             prepared.columns().map(|columns| columns.iter().map(Field::federated).collect())
         }
@@ -311,12 +315,17 @@ impl Native {
         types: &[u32],
         parameters: Option<&[Option<String>]>,
     ) -> Result<Result<Planned>> {
+        self.look_at_block().boxed().await?;
         let Native { pipe, planner, .. } = self;
-        let Planner { seat, backend, names, engine, .. } = planner;
+        let Planner { seat, backend, names, engine, block, .. } = planner;
         let in_use = |_: &str| false;
         let functions = seat.functions(false, None, &in_use);
+        let in_block = block.as_ref().map(|block| InBlock { repository: &seat.repository, block });
         let mut ctx = Context {
-            repository: &seat.repository,
+            repository: match &in_block {
+                Some(in_block) => in_block,
+                None => &seat.repository,
+            },
             checkout: &seat.checkout,
             backend,
             names,
@@ -349,6 +358,10 @@ impl Native {
                     let sql = text.get(range.clone()).unwrap_or_default().to_owned();
                     (Route::Local(Arc::new(LocalStatement::Setting(setting, sql))), range)
                 }
+                Plan::Commit { range } => {
+                    let sql = text.get(range.clone()).unwrap_or_default().to_owned();
+                    (Route::Local(Arc::new(LocalStatement::Commit(sql))), range)
+                }
                 Plan::Define(definition) => {
                     let range = definition.range.clone();
                     (Route::Local(Arc::new(LocalStatement::Define(definition, text.to_owned()))), range)
@@ -373,6 +386,11 @@ impl Native {
     /// Runs a statement of ours when nothing is owed by the server; the inner error is the client's.
     #[tracing::instrument(name = "local", level = "debug", skip_all)]
     pub(super) async fn run_local(&mut self, portal: &mut Portal) -> Result<Result<Done>> {
+        if let (LocalStatement::Commit(text), true) = (&*portal.statement, self.pipe.status == Status::Failed)
+        {
+            self.planner.block = None;
+            return Ok(self.pipe.ask(text).await?.map(|_| Done::command("ROLLBACK")));
+        }
         if self.pipe.status == Status::Failed {
             return Ok(Err(Error::new(
                 sqlstate::IN_FAILED_SQL_TRANSACTION,
@@ -402,6 +420,7 @@ impl Native {
                 self.take_effect(result).await
             }
             LocalStatement::Define(definition, text) => self.define(definition, text).await,
+            LocalStatement::Commit(text) => self.commit_block(text).boxed().await,
             LocalStatement::Federated(prepared) => {
                 if self.pipe.status != Status::Idle && prepared.columns().is_none() {
                     return Ok(Err(Error::unsupported(

@@ -23,10 +23,25 @@ impl Native {
     /// Runs a string. Statements for the server go there together, as one Query; what we run
     /// ourselves stands between such groups.
     pub(super) async fn simple(&mut self, sql: &[u8]) -> Result<()> {
+        let text = std::str::from_utf8(sql).unwrap_or_default();
+        let implicit = self.begin_implicit(text).boxed().await?;
         match self.try_simple(sql).await? {
-            Ok(()) => Ok(()),
-            Err(error) => self.fail_simple(error).await,
+            Ok(()) => {}
+            Err(error) => self.fail_simple(error).await?,
         }
+        if implicit { self.end_implicit().boxed().await } else { Ok(()) }
+    }
+
+    /// The end of a text: commits what was begun for it.
+    async fn finish_text(&mut self) -> Result<Result<()>> {
+        if self.pipe.implicit
+            && let Err(error) = self.commit_block("COMMIT").boxed().await?
+        {
+            return Ok(Err(error));
+        }
+        let status = self.pipe.status;
+        self.pipe.answer(|out| encode::ready_for_query(out, status));
+        Ok(Ok(()))
     }
 
     /// The outer error ends the connection, the inner one is the statement's.
@@ -49,7 +64,7 @@ impl Native {
             };
             let steps = &planned.steps;
             let group = steps.iter().position(|s| matches!(s.route, Route::Local(_))).unwrap_or(steps.len());
-            let last = group == steps.len() && planned.rest.is_none();
+            let last = group == steps.len() && planned.rest.is_none() && !self.pipe.implicit;
             if let ([Step { route: Route::Rewritten(rewritten), .. }], true) = (steps.as_slice(), last)
                 && self.pipe.status != Status::Failed
                 && self.send_prepared(rest, before, rewritten).boxed().await?
@@ -77,11 +92,7 @@ impl Native {
                 }
                 None => planned.rest,
             };
-            let Some(next) = next else {
-                let status = self.pipe.status;
-                self.pipe.answer(|out| encode::ready_for_query(out, status));
-                return Ok(Ok(()));
-            };
+            let Some(next) = next else { return self.finish_text().await };
             start += next;
         }
     }

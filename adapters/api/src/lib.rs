@@ -128,6 +128,38 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         Ok(())
     }
 
+    /// Notes, in this order, which tables and versions of tables a branch shows from now on, where that isn't what main
+    /// had below it. `first`: only of those of which nothing is noted yet. The default has no versions.
+    async fn note_shown(&self, layer: Layer, tables: &[(TableId, bool)], first: bool) -> Result<()> {
+        let _ = (layer, tables, first);
+        Ok(())
+    }
+
+    /// Makes sure that the backend knows of a branch. The default has nothing to know.
+    async fn record(&self, layer: Layer) -> Result<()> {
+        let _ = layer;
+        Ok(())
+    }
+
+    /// Whether a transaction of a client's that defined tables, known as `operation`, was committed; waits for its end.
+    /// The default knows of none.
+    async fn took_place(&self, operation: &str) -> Result<bool> {
+        let _ = operation;
+        Ok(false)
+    }
+
+    /// Forgets what [`Adapter::took_place`] is answered by.
+    async fn forget(&self, operation: &str) -> Result<()> {
+        let _ = operation;
+        Ok(())
+    }
+
+    /// All foreign keys between versioned tables, whoever sees them: which version of a table refers to which of
+    /// another. The default has none.
+    async fn foreign_keys(&self) -> Result<Vec<(TableId, TableId)>> {
+        Ok(Vec::new())
+    }
+
     /// The foreign keys of drafts: which table refers to which. The default has none.
     async fn references(&self) -> Result<Vec<(TableId, TableId)>> {
         Ok(Vec::new())

@@ -36,10 +36,21 @@ pub struct Revision {
     pub own_values: bool,
     /// What the client did, in order.
     pub statements: Vec<Replay>,
+    /// The numbers of the versions that the statements made, in their order, where not all made this one.
+    #[serde(default)]
+    pub made: Vec<TableId>,
+}
+
+impl Revision {
+    /// The statements of this version, `id`, with the numbers of the versions that they made.
+    pub fn numbered(&self, id: TableId) -> Vec<(TableId, Replay)> {
+        let made = |i: usize| self.made.get(i).copied().unwrap_or(id);
+        self.statements.iter().enumerate().map(|(i, s)| (made(i), s.clone())).collect()
+    }
 }
 
 /// Where main's rows of a version of a table are, and main's history, in the columns of this version.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
     /// The version that is main's table now, or was the last one that was.
     pub table: TableId,
@@ -104,6 +115,10 @@ pub enum Arrival {
     Home(Box<Homecoming>),
     /// To a branch: its constraints are checked over the rows that the branch sees.
     Branch,
+    /// To a branch, where it is as it was.
+    Back,
+    /// It leaves the branch.
+    Gone,
 }
 
 /// How a revision becomes main's table.
@@ -115,8 +130,8 @@ pub struct Homecoming {
     pub retired: Arc<TableDef>,
     /// The revision before.
     pub draft: Arc<TableDef>,
-    /// What is done to main's table, in order.
-    pub statements: Vec<Replay>,
+    /// What is done to main's table, in order, each under the number of the version that it made.
+    pub statements: Vec<(TableId, Replay)>,
     /// Other versions of the table, as they are afterwards: what main has of them is seen another way.
     pub others: Vec<Arc<TableDef>>,
 }
@@ -158,6 +173,8 @@ pub enum Part {
     Own,
     /// Something in the table's schema, by its name.
     Beside(String),
+    /// A table that a foreign key refers to.
+    Parent(TableId),
 }
 
 impl Replay {
@@ -167,18 +184,25 @@ impl Replay {
             Piece::Text(text) => Some(Part::Text(text.clone())),
             Piece::Own(_) => Some(Part::Own),
             Piece::Beside(name) => Some(Part::Beside(name.clone())),
-            Piece::Parent(..) | Piece::Other(..) => None,
+            Piece::Parent(parent, _) => Some(Part::Parent(parent.id)),
+            Piece::Other(..) => None,
         };
         let parts = statement.pieces.iter().map(part).collect::<Option<_>>()?;
         Some(Self { parts, settings: statement.settings.clone() })
     }
 
-    /// As a statement.
-    pub fn statement(&self) -> Statement {
+    /// The tables that it names as parents.
+    pub fn parents(&self) -> impl Iterator<Item = TableId> {
+        self.parts.iter().filter_map(|part| if let Part::Parent(id) = part { Some(*id) } else { None })
+    }
+
+    /// As a statement; `parent`: what stands in the place of a parent.
+    pub fn statement(&self, parent: impl Fn(TableId) -> Piece) -> Statement {
         let piece = |part: &Part| match part {
             Part::Text(text) => Piece::Text(text.clone()),
             Part::Own => Piece::Own(0),
             Part::Beside(name) => Piece::Beside(name.clone()),
+            Part::Parent(id) => parent(*id),
         };
         Statement { pieces: self.parts.iter().map(piece).collect(), settings: self.settings.clone() }
     }
@@ -264,7 +288,8 @@ mod tests {
             Piece::Own(0),
             Piece::Beside("i".to_owned()),
         ]);
-        assert_eq!(Replay::of(&own).map(|replay| replay.statement()), Some(own));
+        let none = |_: TableId| Piece::Other(String::new(), 0);
+        assert_eq!(Replay::of(&own).map(|replay| replay.statement(none)), Some(own));
         assert_eq!(Replay::of(&statement(vec![Piece::Other("x".to_owned(), 1)])), None);
     }
 }

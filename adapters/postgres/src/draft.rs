@@ -15,6 +15,7 @@ use crate::layout::{LINEAGE_SETTING, base, literal, overlay, overlay_schema, quo
 use crate::stand_in::{self, stand_in};
 use crate::text::{join, writable};
 use crate::tx::{Tx, texts};
+use crate::versions::{self, Entry, Version};
 use crate::{catalog, install, layer, revise};
 
 const DEFINITION_SQL: &str = include_str!("../../../sql/postgres/definition.sql");
@@ -38,8 +39,10 @@ pub(crate) async fn define(
             stand_in::make(tx, table, statement).await?;
             run(tx, table, statement).await?;
             let found = described(tx, table).await?;
-            install::install_in(tx, &found.0).await?;
+            install::install_in(tx, &found.0, &Entry::first(&found.0)).await?;
             layer::record(tx, layer).await?;
+            let show = versions::show(layer, &[(table.id, true)], false);
+            tx.batch_execute(&show).await.map_err(pg)?;
             Ok(found.1)
         }
         DraftChange::Alter(statement) => alter(tx, table, layer, statement).await,
@@ -56,8 +59,12 @@ async fn alter(tx: &Tx, table: &TableDef, layer: Layer, statement: &Statement) -
     let (base, lineage) = (base(table), layer.lineage.0);
     // Nobody else writes to it from here on.
     tx.batch_execute(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", overlay(table))).await.map_err(pg)?;
-    stand_in::make(tx, table, statement).await?;
-    stand_in::check_keys(tx, table, layer, statement).await?;
+    let mut stand_ins = stand_in::of(tx, table, layer).await?;
+    stand_ins.extend(stand_in::make(tx, table, statement).await?);
+    let rows = format!("(SELECT * FROM {} WHERE epoch_lineage = {lineage})", overlay(table));
+    if !texts(tx, &format!("SELECT FROM {rows} r LIMIT 1")).await?.is_empty() {
+        stand_in::fill(tx, &stand_ins, layer, &rows).await?;
+    }
     install::drop_triggers(tx, table).await?;
     let columns = writable(table, "");
     let fill = format!(
@@ -65,20 +72,40 @@ async fn alter(tx: &Tx, table: &TableDef, layer: Layer, statement: &Statement) -
         overlay(table)
     );
     tx.batch_execute(&fill).await.map_err(pg)?;
+    settle(tx, table).await?;
     install::take_away(tx, table).await?;
-    run(tx, table, statement).await?;
+    run(tx, table, statement).await.map_err(|e| stand_in::unveiled(e, &stand_ins))?;
     let (table, definition) = described(tx, table).await?;
-    stand_in::check_children(tx, &table).await?;
     let columns = writable(&table, "");
     let save = format!("CREATE TEMPORARY TABLE epoch_rows ON COMMIT DROP AS TABLE {base}; TRUNCATE {base}");
     tx.batch_execute(&save).await.map_err(pg)?;
-    install::install_in(tx, &table).await?;
+    stand_in::empty(tx, &stand_ins).await?;
+    let entry = Entry::first(&table);
+    install::install_in(tx, &table, &entry).await?;
+    let now = Version { columns: entry.columns, table: table.clone() };
+    stand_in::check_children(tx, &table, layer, (table.id.0, &now)).await?;
     let back = format!(
         "INSERT INTO {} ({columns}, epoch_lineage) SELECT {columns}, {lineage} FROM {ROWS}",
         overlay(&table)
     );
     tx.batch_execute(&back).await.map_err(pg)?;
+    tx.batch_execute(&format!("DROP TABLE {ROWS}")).await.map_err(pg)?;
     Ok(definition)
+}
+
+/// Has what is deferred checked of the rows that were put into the base: a table where something waits can't be altered. Nobody
+/// else's constraints are touched.
+pub(crate) async fn settle(tx: &Tx, table: &TableDef) -> Result<()> {
+    let sql = format!(
+        "SELECT format('%I.%I', n.nspname, k.conname) FROM pg_constraint k JOIN pg_namespace n ON n.oid = k.connamespace \
+         WHERE k.conrelid = {}::regclass AND k.condeferrable",
+        literal(&base(table))
+    );
+    let names: Vec<String> = texts(tx, &sql).await?.into_iter().flatten().flatten().collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    tx.batch_execute(&format!("SET CONSTRAINTS {} IMMEDIATE", names.join(", "))).await.map_err(pg)
 }
 
 /// Runs the client's statement under the client's settings. With a lineage, so that whatever it calls can't write
@@ -167,7 +194,7 @@ pub(crate) async fn text(client: &Object, location: &Location) -> Result<Option<
 #[derive(Default)]
 pub(crate) struct Homes<'a> {
     tables: Vec<&'a TableDef>,
-    keys: Vec<stand_in::ForeignKey>,
+    keys: Vec<stand_in::Key>,
 }
 
 impl Homes<'_> {
@@ -177,7 +204,7 @@ impl Homes<'_> {
             key.add(tx).await?;
         }
         for home in self.tables.iter().filter(|_| !self.keys.is_empty()) {
-            crate::foreign_keys::refresh(tx, home).await?;
+            crate::foreign_keys::refresh(tx, home, None).await?;
         }
         Ok(())
     }
@@ -222,7 +249,7 @@ async fn move_home(tx: &Tx, draft: &TableDef, home: &TableDef) -> Result<()> {
          ALTER TABLE {overlay} SET SCHEMA {overlays}; \
          ALTER TABLE {base} SET SCHEMA {schema}; \
          DROP SCHEMA {drafts}; DROP SCHEMA {draft_overlays}; \
-         UPDATE epoch.registered SET schema_name = {name} WHERE id = {id}",
+         UPDATE epoch.registered SET schema_name = {name}, until = {MAX} WHERE id = {id}; {source}",
         overlays = quote(&overlay_schema(home)),
         overlay = overlay(draft),
         base = base(draft),
@@ -231,14 +258,19 @@ async fn move_home(tx: &Tx, draft: &TableDef, home: &TableDef) -> Result<()> {
         draft_overlays = quote(&overlay_schema(draft)),
         name = literal(schema),
         id = home.id.0,
+        MAX = i64::MAX,
+        source = versions::set_source(home),
     );
     tx.batch_execute(&script).await.map_err(|e| taken(pg(e), home))
 }
 
 /// See [`epoch_adapter::Adapter::clear`].
 pub(crate) async fn clear(tx: &Tx, table: &TableDef, layer: Layer) -> Result<()> {
-    let sql = format!("DELETE FROM {} WHERE epoch_lineage = {}", overlay(table), layer.lineage.0);
-    tx.batch_execute(&sql).await.map_err(pg)
+    tx.batch_execute(&clear_sql(table, layer)).await.map_err(pg)
+}
+
+pub(crate) fn clear_sql(table: &TableDef, layer: Layer) -> String {
+    format!("DELETE FROM {} WHERE epoch_lineage = {}", overlay(table), layer.lineage.0)
 }
 
 /// A name on main that the draft's table, or something of it, would have.

@@ -5,28 +5,51 @@
 //! an older version can't be told from the newer one (a column was dropped), all rows are noted in its history
 //! before, as PostgreSQL itself would write the table anew.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use epoch_adapter::{Arrival, Error, Homecoming, Layer, Ordinal, Result, TableChanges, TableDef, sqlstate};
+use epoch_adapter::{
+    Arrival, Error, Homecoming, Layer, Ordinal, Piece, Replay, Result, TableChanges, TableDef, sqlstate,
+};
 
 use crate::error::pg;
 use crate::layout::{PENDING, base, history, literal, overlay, overlay_schema, quote};
 use crate::text::{columns, same_key};
 use crate::tx::Tx;
-use crate::{catalog, draft, drift, install, of_main, pending, revise};
+use crate::{catalog, draft, drift, foreign_keys, install, of_main, pending, revise, stand_in, versions};
 
 /// Those among the changes of a merge into main that become main's tables with it.
 pub(crate) async fn all(tx: &Tx, changes: &[TableChanges], ordinal: Ordinal) -> Result<()> {
-    for change in changes {
-        if let Some(Arrival::Home(home)) = &change.arrival {
-            one(tx, &change.table, home, ordinal).await?;
+    let homes: Vec<_> = changes
+        .iter()
+        .filter_map(|change| match &change.arrival {
+            Some(Arrival::Home(home)) => Some((&change.table, &**home)),
+            _ => None,
+        })
+        .collect();
+    for (_, home) in &homes {
+        leave(tx, home, ordinal).await?;
+    }
+    // In the order in which they were done on the branch: a table may refer to what another one got.
+    let mut statements = Vec::new();
+    for (table, home) in &homes {
+        for (number, statement) in &home.statements {
+            statements.push((*number, statement, *table));
         }
+    }
+    statements.sort_by_key(|(number, ..)| *number);
+    for (_, statement, table) in statements {
+        replay(tx, table, statement).await?;
+    }
+    for (table, home) in &homes {
+        arrive(tx, table, home, ordinal).await?;
     }
     Ok(())
 }
 
-async fn one(tx: &Tx, table: &TableDef, home: &Homecoming, ordinal: Ordinal) -> Result<()> {
-    let Homecoming { before, retired, draft, statements, others } = home;
+/// What was main's table gets a place of its own, without its rows.
+async fn leave(tx: &Tx, home: &Homecoming, ordinal: Ordinal) -> Result<()> {
+    let Homecoming { before, retired, draft, others, .. } = home;
     install::lock(tx).await?;
     let lock = format!(
         "LOCK TABLE {}, {}, {} IN ACCESS EXCLUSIVE MODE",
@@ -37,36 +60,68 @@ async fn one(tx: &Tx, table: &TableDef, home: &Homecoming, ordinal: Ordinal) -> 
     tx.batch_execute(&lock).await.map_err(pg)?;
     check(tx, before).await?;
     revise::clone(tx, before, retired).await?;
+    stand_in::like(tx, before, retired, None).await?;
     let lossless = retired.retired.as_ref().is_some_and(|r| r.columns.is_some());
     if !lossless {
         tx.batch_execute(&note_all(before, ordinal)).await.map_err(pg)?;
     }
+    for version in [before, draft] {
+        foreign_keys::remove(tx, version).await?;
+    }
     for version in [before, draft].into_iter().chain(others) {
         install::drop_triggers(tx, version).await?;
     }
-    for statement in statements {
-        draft::run(tx, table, &statement.statement()).await?;
+    Ok(())
+}
+
+/// Does to main's table what the client did on the branch.
+async fn replay(tx: &Tx, table: &TableDef, statement: &Replay) -> Result<()> {
+    let mut parents = HashMap::new();
+    for parent in statement.parents() {
+        let family = versions::family(tx, parent).await?.unwrap_or(parent.0);
+        let home = versions::all(tx, family).await?;
+        let id = stand_in::home(tx, family).await?;
+        let found = home.iter().find(|v| Some(v.table.id) == id);
+        let name = found.map(|v| base(&v.table)).ok_or_else(|| {
+            Error::new("42P01", format!("table \"{}\" refers to a table that main does not have", table.name))
+        })?;
+        parents.insert(parent, name);
     }
+    let parent = |id| Piece::Other(parents.get(&id).cloned().unwrap_or_default(), 0);
+    draft::run(tx, table, &statement.statement(parent)).await
+}
+
+/// The version takes the place of main's table.
+async fn arrive(tx: &Tx, table: &TableDef, home: &Homecoming, ordinal: Ordinal) -> Result<()> {
+    let Homecoming { before, retired, draft, others, .. } = home;
     tx.batch_execute(&moves(before, retired, draft, table)).await.map_err(pg)?;
     same(tx, table).await?;
-    for version in [table, retired].into_iter().chain(others.iter().map(|t| &**t)) {
+    let others = || others.iter().map(|t| &**t);
+    let mut script = format!(
+        "UPDATE epoch.registered SET until = {ordinal} WHERE id = {}; \
+         UPDATE epoch.registered SET until = {} WHERE id = {};\n",
+        before.id.0,
+        i64::MAX,
+        table.id.0
+    );
+    for version in [table, &**retired].into_iter().chain(others()) {
+        script += &versions::set_source(version);
+    }
+    tx.batch_execute(&script).await.map_err(pg)?;
+    for version in [table, &**retired].into_iter().chain(others()) {
         install::guards(tx, version).await?;
     }
-    tx.batch_execute(&fence(table, before)).await.map_err(pg)
+    let family = versions::family(tx, table.id).await?.unwrap_or(table.id.0);
+    tx.batch_execute(&fence(table, before, family)).await.map_err(pg)
 }
 
 /// Keeps statements of branches with the old version, which waited for the lock, off the overlay that has its name
 /// now, and older snapshots off both versions.
-fn fence(table: &TableDef, before: &TableDef) -> String {
+fn fence(table: &TableDef, before: &TableDef, family: i64) -> String {
     format!(
-        "CREATE OR REPLACE TRIGGER zz_epoch_0_replaced BEFORE INSERT OR UPDATE OR DELETE ON {overlay} FOR EACH STATEMENT \
-             EXECUTE FUNCTION epoch.refuse_replaced('{new}'); \
-         ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_0_replaced; \
-         INSERT INTO epoch.replaced VALUES (0, {new}, clock_timestamp()); \
-         INSERT INTO epoch.layer (lineage, table_id) VALUES (0, {old})",
-        overlay = overlay(table),
-        new = table.id.0,
-        old = before.id.0,
+        "{} INSERT INTO epoch.layer (lineage, table_id) VALUES (0, {}) ON CONFLICT DO NOTHING",
+        versions::fence(table, family),
+        before.id.0,
     )
 }
 

@@ -9,6 +9,7 @@ use crate::layout::{
 };
 use crate::text::{fill, join, key};
 use crate::tx::Tx;
+use crate::versions::{self, Entry};
 use crate::{capture, partitions};
 
 const SCHEMA_SQL: &str = include_str!("../../../sql/postgres/schema.sql");
@@ -22,7 +23,7 @@ pub(crate) const INSTALL_LOCK: &str = "SELECT pg_advisory_xact_lock(1701867363, 
 
 /// Everything in one transaction; nothing if it is there already.
 pub(crate) async fn install(tx: Tx, table: &TableDef) -> Result<()> {
-    let done = install_in(&tx, table).await;
+    let done = install_in(&tx, table, &Entry::first(table)).await;
     tx.finish(done).await
 }
 
@@ -31,9 +32,10 @@ pub(crate) async fn lock(client: &Object) -> Result<()> {
     client.batch_execute(INSTALL_LOCK).await.map_err(pg)
 }
 
-pub(crate) async fn install_in(client: &Object, table: &TableDef) -> Result<()> {
+/// `entry`: what is noted of it beside its place.
+pub(crate) async fn install_in(client: &Object, table: &TableDef, entry: &Entry) -> Result<()> {
     lock(client).await?;
-    if registered(client, table).await? {
+    if registered(client, table, entry).await? {
         return Ok(());
     }
     // No writer is in flight once we hold this, so no change escapes.
@@ -58,7 +60,7 @@ pub(crate) async fn guards(client: &Object, table: &TableDef) -> Result<()> {
     if partitioned {
         partitions::install(client, table).await?;
     }
-    crate::foreign_keys::refresh(client, table).await
+    crate::foreign_keys::refresh(client, table, None).await
 }
 
 /// Makes what all versioned tables share, if it isn't there.
@@ -115,7 +117,7 @@ pub(crate) async fn other_layout(client: &Object) -> Result<Option<String>> {
 }
 
 /// Makes the shared part if need be; whether this table is there already, after entering it.
-async fn registered(client: &Object, table: &TableDef) -> Result<bool> {
+async fn registered(client: &Object, table: &TableDef, entry: &Entry) -> Result<bool> {
     shared_part(client).await?;
     let schema = table.location.schema.as_deref().unwrap_or("public");
     let name = &table.location.table;
@@ -136,8 +138,21 @@ async fn registered(client: &Object, table: &TableDef) -> Result<bool> {
     if !rows.is_empty() {
         return Ok(true);
     }
+    let until = (!table.location.is_draft()).then_some(i64::MAX);
     client
-        .execute("INSERT INTO epoch.registered VALUES ($1, $2, $3)", &[&table.id.0, &schema, &name])
+        .execute(
+            "INSERT INTO epoch.registered (id, schema_name, table_name, family, columns, source, until) \
+             VALUES ($1, $2, $3, $4, $5::text::jsonb, $6::text::jsonb, $7)",
+            &[
+                &table.id.0,
+                &schema,
+                &name,
+                &entry.family,
+                &entry.columns_json(),
+                &versions::source_json(table),
+                &until,
+            ],
+        )
         .await
         .map_err(pg)?;
     Ok(false)
@@ -375,7 +390,9 @@ pub(crate) async fn uninstall(tx: Tx, table: &TableDef) -> Result<()> {
 
 /// Drops what belongs to the table alone; false if there is nothing.
 pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool> {
-    crate::foreign_keys::remove(client, table).await?;
+    if other_layout(client).await?.is_none() {
+        crate::foreign_keys::remove(client, table).await?;
+    }
     let removed =
         client.execute("DELETE FROM epoch.registered WHERE id = $1", &[&table.id.0]).await.map_err(pg)?;
     if removed == 0 {
@@ -387,7 +404,6 @@ pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool>
          DO $epoch$ BEGIN
              -- Older layouts have none.
              IF to_regclass('epoch.partition') IS NOT NULL THEN DELETE FROM epoch.partition WHERE table_id = {id}; END IF;
-             IF to_regclass('epoch.replaced') IS NOT NULL THEN DELETE FROM epoch.replaced WHERE table_id = {id}; END IF;
          END $epoch$",
         overlay(table),
         mask(table),
@@ -400,12 +416,27 @@ pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool>
 
 async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     lock(client).await?;
-    if !has_shared_part(client).await? || other_owner(client).await? || !take_away(client, table).await? {
+    if !has_shared_part(client).await? || other_owner(client).await? {
+        return Ok(());
+    }
+    // Older layouts know of no versions.
+    let family = match other_layout(client).await? {
+        None => versions::family(client, table.id).await?.unwrap_or(table.id.0),
+        Some(_) => table.id.0,
+    };
+    if !take_away(client, table).await? {
         return Ok(());
     }
     crate::draft::drop_base(client, table).await?;
-    // Children of this table look at the live one from now on.
-    crate::foreign_keys::refresh(client, table).await?;
+    // Children of this table look at other versions, or at the live one, from now on.
+    let hide = format!(
+        "DO $epoch$ BEGIN IF to_regclass('epoch.shown') IS NOT NULL THEN DELETE FROM epoch.shown WHERE table_id = {}; END IF; END $epoch$",
+        table.id.0
+    );
+    client.batch_execute(&hide).await.map_err(pg)?;
+    if other_layout(client).await?.is_none() {
+        crate::foreign_keys::refresh(client, table, Some(family)).await?;
+    }
     let schema = literal(table.location.schema.as_deref().unwrap_or("public"));
     let row = client
         .query_one(
@@ -422,9 +453,10 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     if all == 0 {
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.seal;
+                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.seal;
                  -- Older layouts have no owner, but a sequence.
-                 DROP TABLE IF EXISTS epoch.repository; DROP SEQUENCE IF EXISTS epoch.seq; DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();
+                 DROP TABLE IF EXISTS epoch.repository; DROP SEQUENCE IF EXISTS epoch.seq; DROP FUNCTION IF EXISTS epoch.version_of(int8, int8, int8);
+                 DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();
                  DROP FUNCTION IF EXISTS epoch.refuse_replaced(); DROP SCHEMA epoch",
             )
             .await

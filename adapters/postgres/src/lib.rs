@@ -4,6 +4,7 @@
 //! changes a table (through us or not) is captured by triggers in the database.
 
 mod apply;
+mod borrowed;
 mod capture;
 mod catalog;
 mod connect;
@@ -12,6 +13,7 @@ mod diff;
 mod draft;
 mod drift;
 mod error;
+mod fk_check;
 mod foreign_keys;
 mod homecoming;
 mod install;
@@ -34,7 +36,9 @@ mod text;
 mod transaction;
 mod tx;
 mod types;
+mod versions;
 
+pub use borrowed::define_within;
 pub use diff::diff_sql;
 pub use error::{present, present_detail};
 pub use stand_in::FOREIGN_KEYS;
@@ -107,6 +111,37 @@ impl PostgresAdapter {
     }
 }
 
+async fn record_in(tx: &Tx, layer: Layer) -> Result<()> {
+    let rows = tx::texts(tx, "SELECT to_regclass('epoch.block') IS NOT NULL").await?;
+    if !rows.into_iter().flatten().flatten().any(|t| t == "t") {
+        install::lock(tx).await?;
+        install::shared_part(tx).await?;
+    }
+    layer::record(tx, layer).await
+}
+
+/// Whether a client's transaction with data definition was committed. If it is still open, that is waited for.
+async fn block_took_place(tx: &Tx, operation: &str) -> Result<bool> {
+    install::lock(tx).await?;
+    let rows = tx::texts(tx, "SELECT to_regclass('epoch.block') IS NOT NULL").await?;
+    if !rows.into_iter().flatten().flatten().any(|t| t == "t") {
+        return Ok(false);
+    }
+    let sql = format!("SELECT FROM epoch.block WHERE operation = {} LIMIT 1", layout::literal(operation));
+    Ok(!tx::texts(tx, &sql).await?.is_empty())
+}
+
+/// SQL by which a client's own transaction notes that its branch doesn't show tables any more.
+pub fn hide_sql(layer: Layer, tables: &[TableId]) -> String {
+    let gone: Vec<_> = tables.iter().map(|id| (*id, false)).collect();
+    versions::show(layer, &gone, false)
+}
+
+/// SQL that empties what a branch holds of a draft.
+pub fn clear_sql(table: &TableDef, layer: Layer) -> String {
+    draft::clear_sql(table, layer)
+}
+
 #[async_trait]
 impl Adapter for PostgresAdapter {
     fn kind(&self) -> BackendKind {
@@ -159,6 +194,39 @@ impl Adapter for PostgresAdapter {
         let tx = self.tx().await?;
         let done = draft::clear(&tx, table, layer).await;
         tx.finish(done).await
+    }
+
+    async fn note_shown(&self, layer: Layer, tables: &[(TableId, bool)], first: bool) -> Result<()> {
+        if tables.is_empty() {
+            return Ok(());
+        }
+        let tx = self.tx().await?;
+        let script = versions::show(layer, tables, first);
+        let done = tx.batch_execute(&script).await.map_err(pg);
+        tx.finish(done).await
+    }
+
+    async fn record(&self, layer: Layer) -> Result<()> {
+        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        let done = record_in(&tx, layer).await;
+        tx.finish(done).await
+    }
+
+    async fn took_place(&self, operation: &str) -> Result<bool> {
+        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        let done = block_took_place(&tx, operation).await;
+        tx.finish(done).await
+    }
+
+    async fn forget(&self, operation: &str) -> Result<()> {
+        let tx = self.tx().await?;
+        let sql = format!("DELETE FROM epoch.block WHERE operation = {}", layout::literal(operation));
+        let done = tx.batch_execute(&sql).await.map_err(pg);
+        tx.finish(done).await
+    }
+
+    async fn foreign_keys(&self) -> Result<Vec<(TableId, TableId)>> {
+        stand_in::all(&self.client().await?).await
     }
 
     async fn references(&self) -> Result<Vec<(TableId, TableId)>> {

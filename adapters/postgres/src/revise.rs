@@ -14,7 +14,8 @@ use crate::install::Index;
 use crate::layout::{base, history, literal, mask, overlay, quote};
 use crate::text::{join, key, writable};
 use crate::tx::{Tx, texts};
-use crate::{catalog, draft, install, layer, of_main, partitions, relation, stand_in};
+use crate::versions::{self, Version};
+use crate::{catalog, draft, fk_check, install, layer, of_main, partitions, relation, stand_in};
 
 const COLUMNS_SQL: &str = include_str!("../../../sql/postgres/revised_columns.sql");
 
@@ -29,45 +30,84 @@ pub(crate) async fn revise(
     (of, view): (&TableDef, &View),
     statement: &Statement,
 ) -> Result<Definition> {
-    let replay = Replay::of(statement).ok_or_else(|| {
-        Error::unsupported("adding a foreign key to a table that is in a commit on a branch")
-    })?;
+    let replay = Replay::of(statement)
+        .ok_or_else(|| Error::internal("a statement that alters a table names others than parents"))?;
     check(tx, of).await?;
     // Nobody changes what any branch holds of it from here on.
     let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", overlay(of));
     tx.batch_execute(&lock).await.map_err(pg)?;
     clone(tx, of, table).await?;
+    let mut stand_ins = stand_in::like(tx, of, table, Some(layer)).await?;
+    stand_ins.extend(stand_in::make(tx, table, statement).await?);
     let known = known(tx, table).await?;
     tx.batch_execute("SAVEPOINT epoch_empty").await.map_err(pg)?;
-    draft::run(tx, table, statement).await?;
+    run(tx, table, statement, &stand_ins).await?;
     let mut columns = columns(tx, table, of, statement).await?;
     let mut whole = columns.iter().any(|c| c.origin.is_none()) || known.new_exclusion(tx, table).await?;
     if whole {
         tx.batch_execute("ROLLBACK TO epoch_empty").await.map_err(pg)?;
+        stand_in::fill(tx, &stand_ins, layer, &relation::scanning(of, view)).await?;
         fill(tx, of, view, table).await?;
-        draft::run(tx, table, statement).await?;
+        run(tx, table, statement, &stand_ins).await?;
         columns = self::columns(tx, table, of, statement).await?;
         let save = format!(
             "CREATE TEMPORARY TABLE epoch_rows ON COMMIT DROP AS TABLE {0}; TRUNCATE {0}",
             base(table)
         );
         tx.batch_execute(&save).await.map_err(pg)?;
+        stand_in::empty(tx, &stand_ins).await?;
     }
+    tx.batch_execute("RELEASE epoch_empty").await.map_err(pg)?;
     let origins: Vec<Origin> = columns.iter().map(Found::origin).collect();
     let table = described(tx, table, of, &origins).await?;
     if !whole {
         known.check_rows(tx, (&table, of), &columns, &rows(of, view, &table, &origins)).await?;
     }
-    install::install_in(tx, &table).await?;
+    let entry = entry(tx, of, &table, &columns).await?;
+    let now = Version { table: table.clone(), columns: entry.columns.clone() };
+    stand_in::check_children(tx, &table, layer, (entry.family, &now)).await?;
+    // First, so that what follows knows which version the branch shows.
+    install::install_in(tx, &table, &entry).await?;
     copy(tx, &table, layer, of, whole, &origins).await?;
+    if whole {
+        tx.batch_execute(&format!("DROP TABLE {ROWS}")).await.map_err(pg)?;
+    }
     layer::record(tx, layer).await?;
-    replace(tx, &table, of, layer).await?;
+    replace(tx, &table, (of, entry.family), layer).await?;
+    let new = known.new_keys(tx, &table).await?;
+    fk_check::verify(tx, &table, layer, |key| new.contains(&key.oid)).await?;
     let text = draft::text(tx, &table.location).await?.unwrap_or_default();
     // What it was made from may have been written anew itself.
     whole |= of.revision.as_ref().is_some_and(|r| r.whole);
     let own_values = columns.iter().any(|c| c.own_values);
-    let revision = Revision { of: of.id, columns: origins, whole, own_values, statements: vec![replay] };
+    let revision = Revision {
+        of: of.id,
+        columns: origins,
+        whole,
+        own_values,
+        statements: vec![replay],
+        made: Vec::new(),
+    };
     Ok(Definition { schema: table.schema, text, revision: Some(revision) })
+}
+
+async fn run(
+    tx: &Tx,
+    table: &TableDef,
+    statement: &Statement,
+    stand_ins: &[stand_in::StandIn],
+) -> Result<()> {
+    draft::run(tx, table, statement).await.map_err(|e| stand_in::unveiled(e, stand_ins))
+}
+
+/// What is noted of the version beside its place.
+async fn entry(tx: &Tx, of: &TableDef, table: &TableDef, columns: &[Found]) -> Result<versions::Entry> {
+    let before = |found: &Found| {
+        let column = found.before.and_then(|i| of.schema.columns.get(i));
+        (found.name.clone(), column.map(|c| c.name.clone()))
+    };
+    let columns: Vec<_> = columns.iter().map(before).collect();
+    Ok(versions::entry(tx, of).await?.after(table.id, &columns))
 }
 
 /// 0A000 for tables that can't be revised.
@@ -79,16 +119,6 @@ async fn check(tx: &Tx, of: &TableDef) -> Result<()> {
     let name = literal(&base(of));
     if partitions::is_partitioned(tx, of).await? {
         return refused("that is partitioned");
-    }
-    let keys = format!(
-        "SELECT EXISTS (SELECT FROM pg_constraint WHERE contype = 'f' AND {name}::regclass IN (conrelid, confrelid)) \
-         OR EXISTS (SELECT FROM pg_constraint k JOIN pg_class r ON r.oid = k.confrelid \
-             WHERE k.contype = 'f' AND r.relname = 'parent_{}' AND {})",
-        of.id.0,
-        stand_in::STANDS_IN
-    );
-    if is_true(tx, &keys).await? {
-        return refused("that has or is the target of foreign keys");
     }
     let secured = format!("SELECT relrowsecurity FROM pg_class WHERE oid = {name}::regclass");
     if is_true(tx, &secured).await? { refused("with row level security") } else { Ok(()) }
@@ -148,7 +178,8 @@ async fn fill(tx: &Tx, of: &TableDef, view: &View, table: &TableDef) -> Result<(
         base(table),
         relation::scanning(of, view)
     );
-    tx.batch_execute(&sql).await.map_err(pg)
+    tx.batch_execute(&sql).await.map_err(pg)?;
+    draft::settle(tx, table).await
 }
 
 /// A column of the clone after the statement.
@@ -269,6 +300,16 @@ impl Known {
         Ok(indexes.iter().any(|i| i.exclusion.is_some() && !self.indexes.contains(&i.oid)))
     }
 
+    /// The foreign keys that are new, or that hold for all rows only now.
+    async fn new_keys(&self, tx: &Tx, table: &TableDef) -> Result<Vec<i64>> {
+        let sql = format!(
+            "SELECT oid FROM pg_constraint WHERE conrelid = {}::regclass AND contype = 'f' AND convalidated",
+            literal(&base(table))
+        );
+        let all = texts(tx, &sql).await?.into_iter().flatten().flatten();
+        Ok(all.filter(|oid| !self.constraints.contains(oid)).filter_map(|oid| oid.parse().ok()).collect())
+    }
+
     /// What PostgreSQL would have checked, had the rows been in the table.
     async fn check_rows(
         &self,
@@ -313,7 +354,8 @@ pub(crate) async fn verify(tx: &Tx, table: &TableDef, layer: Layer) -> Result<()
         check_not_null(tx, table, &column.name, &rows).await?;
     }
     let none = Known { constraints: Vec::new(), indexes: Vec::new() };
-    none.check_rows(tx, (table, table), &[], &rows).await
+    none.check_rows(tx, (table, table), &[], &rows).await?;
+    fk_check::verify(tx, table, layer, |_| true).await
 }
 
 /// 23502 if the branch sees a row without a value.
@@ -373,16 +415,13 @@ async fn check_unique(tx: &Tx, table: &TableDef, index: &Index, rows: &str) -> R
 
 /// Keeps statements of the branch that began before this off the version before, and snapshots that are older off
 /// the new one.
-async fn replace(tx: &Tx, table: &TableDef, of: &TableDef, layer: Layer) -> Result<()> {
+async fn replace(tx: &Tx, table: &TableDef, (of, family): (&TableDef, i64), layer: Layer) -> Result<()> {
     let script = format!(
-        "CREATE OR REPLACE TRIGGER zz_epoch_0_replaced BEFORE INSERT OR UPDATE OR DELETE ON {overlay} FOR EACH STATEMENT \
-             EXECUTE FUNCTION epoch.refuse_replaced('{of}'); \
-         ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_0_replaced; \
-         INSERT INTO epoch.replaced VALUES ({lineage}, {of}, clock_timestamp()) \
-             ON CONFLICT (lineage, table_id) DO UPDATE SET at = excluded.at; \
+        "{fence} \
+         UPDATE epoch.shown SET there = there WHERE lineage = {lineage} AND family = {family}; {show} \
          INSERT INTO epoch.layer (lineage, table_id) VALUES ({lineage}, {new}) ON CONFLICT DO NOTHING",
-        overlay = overlay(of),
-        of = of.id.0,
+        fence = versions::fence(of, family),
+        show = versions::show(layer, &[(table.id, true)], false),
         new = table.id.0,
         lineage = layer.lineage.0,
     );

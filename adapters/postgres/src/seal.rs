@@ -12,7 +12,7 @@ use crate::layout::{PENDING, history};
 use crate::pending::{current, with_pending};
 use crate::text::{columns, fill, join, key, same_key};
 use crate::tx::{Tx, texts};
-use crate::{apply, draft, drift, homecoming, of_main, revise};
+use crate::{apply, draft, drift, homecoming, of_main, revise, versions};
 
 const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
 
@@ -55,6 +55,9 @@ pub(crate) async fn seal(
     } else {
         draft::Homes::default()
     };
+    if !layer.is_main() {
+        show(tx, layer, changes).await?;
+    }
     let concerned = if layer.is_main() {
         tables.to_vec()
     } else {
@@ -96,6 +99,22 @@ pub(crate) async fn seal(
     }
     record(tx, operation, layer, ordinal, &published).await?;
     Ok(Outcome::Sealed(published))
+}
+
+/// Notes which versions of tables the layer shows from here on.
+async fn show(tx: &Tx, layer: Layer, changes: &[TableChanges]) -> Result<()> {
+    let of = |wanted: fn(&Arrival) -> bool, there: bool| {
+        let found = changes.iter().filter(move |c| c.arrival.as_ref().is_some_and(wanted));
+        found.map(move |c| (c.table.id, there))
+    };
+    let gone = of(|a| matches!(a, Arrival::Gone), false);
+    let come = of(|a| matches!(a, Arrival::Branch | Arrival::Back), true);
+    // What takes the place of another one comes after it.
+    let shown: Vec<_> = gone.chain(come).collect();
+    if shown.is_empty() {
+        return Ok(());
+    }
+    tx.batch_execute(&versions::show(layer, &shown, false)).await.map_err(pg)
 }
 
 /// The result of an operation that took place.

@@ -33,6 +33,11 @@ impl Tx {
         Self::start(pool, backend, "BEGIN ISOLATION LEVEL REPEATABLE READ").await
     }
 
+    /// The transaction that is open on a connection, which isn't ours to end.
+    pub(crate) fn adopt(client: Object) -> Self {
+        Self { client: Some(client) }
+    }
+
     async fn start(pool: &Pool, backend: &str, sql: &str) -> Result<Self> {
         let tx = Self { client: Some(connect::get(pool, backend).await?) };
         tx.batch_execute(sql).await.map_err(pg)?;

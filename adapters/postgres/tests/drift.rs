@@ -57,8 +57,8 @@ reported! {
     a_column_widened: PLAIN, "ALTER TABLE t ALTER v TYPE varchar(20)" => "column \"v\" has the type character varying(20), no longer character varying(10)";
     a_key_that_is_none: PLAIN, "ALTER TABLE t DROP CONSTRAINT t_pkey" => "the key (id) is no longer unique";
     a_key_of_two_odd_columns: "CREATE TABLE t (\"a \"\"\\{,}\" int, b int, UNIQUE (b, \"a \"\"\\{,}\"), PRIMARY KEY (\"a \"\"\\{,}\", b))", "ALTER TABLE t ADD c int" => "column \"c\" was added";
-    another_versions_layout: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout 0'" => "history has layout 0, this version works with layout 3";
-    a_layout_from_before_they_had_numbers: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables'; DROP TABLE epoch.partition" => "history has an older layout, this version works with layout 3";
+    another_versions_layout: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout 0'" => "history has layout 0, this version works with layout 4";
+    a_layout_from_before_they_had_numbers: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables'; DROP TABLE epoch.partition" => "history has an older layout, this version works with layout 4";
     a_table_that_inherits_from_it: PLAIN, "CREATE TABLE child () INHERITS (t); INSERT INTO child VALUES (9, 'x', 9)" => "a table inherits from it";
     the_table_dropped: PLAIN, "DROP TABLE t" => "the table was dropped or renamed";
     the_table_renamed: PLAIN, "ALTER TABLE t RENAME TO u" => "the table was dropped or renamed";
@@ -156,7 +156,7 @@ async fn nothing_is_registered_beside_another_versions_tables() {
     };
     let error = db.adapter.install(&other).await.unwrap_err();
     assert_eq!(error.code(), "55000", "{error}");
-    assert_eq!(error.detail(), Some("The history has an older layout, this version works with layout 3."));
+    assert_eq!(error.detail(), Some("The history has an older layout, this version works with layout 4."));
     db.adapter.uninstall(&table).await.unwrap();
     db.adapter.install(&other).await.unwrap();
     db.drop().await;

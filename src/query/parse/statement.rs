@@ -26,6 +26,17 @@ pub(super) use select::{clauses_of, cuts_of};
 pub(super) use utility::is_temporary;
 pub use width::Width;
 
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// COMMIT.
+    Commit,
+    /// PREPARE TRANSACTION.
+    Prepare,
+    /// It goes back, to its beginning or to a savepoint.
+    Back,
+}
+
 /// What a statement is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
@@ -83,7 +94,7 @@ pub enum Kind {
     /// As [`Kind::Pass`], and changes what names mean.
     Names,
     /// Ends a transaction, or goes back in it: names mean again what they meant before.
-    Ends,
+    Ends(Ending),
     /// Data definition: of temporary tables the server's, of tables made on a branch ours.
     Define(Define),
     /// EXECUTE of a prepared statement.

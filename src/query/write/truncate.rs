@@ -2,10 +2,11 @@
 //! that their foreign keys are looked at when all are empty. Sequences are main's too, so they can't be
 //! restarted.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use epoch_adapter::{Layer, TableDef, schema_of_draft};
-use epoch_adapter_postgres::layout::{LINEAGE, base, literal, overlay, quote};
+use epoch_adapter::{Layer, TableDef, TableId};
+use epoch_adapter_postgres::layout::{LINEAGE, literal, overlay, quote};
 use epoch_adapter_postgres::relation;
 
 use crate::query::names::{Catalog, Meaning, location, registered};
@@ -43,7 +44,7 @@ pub(in crate::query) async fn tables(
             .with_detail("Sequences are shared by main and all branches.")
             .with_hint("Leave out RESTART IDENTITY."));
     }
-    let references = references(catalog, &listed).await?;
+    let references = references(ctx, catalog, &listed).await?;
     if cascade {
         add_children(ctx, &mut listed, &references)?;
     } else {
@@ -85,30 +86,46 @@ struct Reference {
     parent: Name,
 }
 
-/// The foreign keys to the tables, to the tables that these are of, and so on.
-async fn references(catalog: &mut dyn Catalog, tables: &[Arc<TableDef>]) -> Result<Vec<Reference>> {
-    let oids: Vec<String> = tables
-        .iter()
-        .map(|t| format!("({}::pg_catalog.regclass::pg_catalog.oid)", literal(&base(t))))
-        .collect();
-    let sql = format!(
-        "WITH RECURSIVE k(conrelid, confrelid) AS ({}), \
-         w(oid) AS (VALUES {} UNION SELECT k.conrelid FROM w JOIN k ON k.confrelid = w.oid) \
-         SELECT cn.nspname, c.relname, pn.nspname, p.relname FROM w JOIN k ON k.confrelid = w.oid \
-         JOIN pg_catalog.pg_class c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace cn ON cn.oid = c.relnamespace \
-         JOIN pg_catalog.pg_class p ON p.oid = k.confrelid JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace \
-         WHERE c.oid <> p.oid ORDER BY c.oid",
-        epoch_adapter_postgres::FOREIGN_KEYS,
-        oids.join(", ")
-    );
-    let rows = catalog.query(&sql).await?;
-    let cell = |row: &[Option<String>], i: usize| row.get(i).cloned().flatten().unwrap_or_default();
-    let place = |row: &[Option<String>], i: usize| {
-        let schema = cell(row, i);
-        (schema_of_draft(&schema).unwrap_or(&schema).to_owned(), cell(row, i + 1))
-    };
-    let one = |row: &Vec<Option<String>>| Reference { child: place(row, 0), parent: place(row, 2) };
-    Ok(rows.iter().map(one).collect())
+/// The foreign keys of what the session shows to the tables, to the tables that these are of, and so on.
+async fn references(
+    ctx: &Context<'_>,
+    catalog: &mut dyn Catalog,
+    listed: &[Arc<TableDef>],
+) -> Result<Vec<Reference>> {
+    let shown = ctx.repository.tables(ctx.checkout);
+    let rows = catalog.query(epoch_adapter_postgres::FOREIGN_KEYS).await?;
+    let cell = |row: &[Option<String>], i: usize| row.get(i).cloned().flatten();
+    let number = |row: &[Option<String>], i: usize| cell(row, i).and_then(|n| n.parse::<i64>().ok());
+    let families = catalog.query("SELECT id, family FROM epoch.registered").await?;
+    let families: HashMap<i64, i64> =
+        families.iter().filter_map(|row| number(row, 0).zip(number(row, 1))).collect();
+    let family = |table: &TableDef| families.get(&table.id.0).copied().unwrap_or(table.id.0);
+    let mut reached: Vec<(i64, Name)> = listed.iter().map(|t| (family(t), location(t))).collect();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some((parent_family, parent)) = reached.get(at).cloned() {
+        at += 1;
+        for row in rows.iter().filter(|row| number(row, 3) == Some(parent_family)) {
+            let child = match number(row, 0) {
+                None => (cell(row, 1).unwrap_or_default(), cell(row, 2).unwrap_or_default()),
+                // Another version of it may have no such key.
+                Some(id) => match shown.by_id.get(&TableId(id)) {
+                    None => continue,
+                    Some(child) => {
+                        let next = (family(child), location(child));
+                        if !reached.contains(&next) {
+                            reached.push(next);
+                        }
+                        location(child)
+                    }
+                },
+            };
+            if child != parent {
+                found.push(Reference { child, parent: parent.clone() });
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn add_children(ctx: &Context<'_>, listed: &mut Vec<Arc<TableDef>>, references: &[Reference]) -> Result<()> {

@@ -7,7 +7,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::super::call::{Constant, arguments, constant};
 use super::super::walk::Role;
-use super::{Define, Describer, How, Isolation, Kind, Setting, Wrap, is_ours};
+use super::{Define, Describer, Ending, How, Isolation, Kind, Setting, Wrap, is_ours};
 
 const OBJECT_COLUMN: u32 = nodes::ObjectType::OBJECT_COLUMN;
 const OBJECT_INDEX: u32 = nodes::ObjectType::OBJECT_INDEX;
@@ -19,8 +19,9 @@ const OBJECT_VIEW: u32 = nodes::ObjectType::OBJECT_VIEW;
 impl Describer<'_, '_> {
     pub(super) fn utility(&mut self, node: Node<'_>) -> Kind {
         match node {
-            Node::TransactionStmt(transaction) if ends(transaction.kind) => Kind::Ends,
-            Node::TransactionStmt(transaction) => begun(transaction),
+            Node::TransactionStmt(transaction) => {
+                ending(transaction.kind).map_or_else(|| begun(transaction), Kind::Ends)
+            }
             Node::FetchStmt(_)
             | Node::ClosePortalStmt(_)
             | Node::ListenStmt(_)
@@ -401,15 +402,14 @@ fn is_alterable(subtype: nodes::AlterTableType::Type) -> bool {
 }
 
 /// Whether a statement ends a transaction (or a part of it).
-fn ends(kind: nodes::TransactionStmtKind::Type) -> bool {
+fn ending(kind: nodes::TransactionStmtKind::Type) -> Option<Ending> {
     use nodes::TransactionStmtKind as Statement;
-    matches!(
-        kind,
-        Statement::TRANS_STMT_COMMIT
-            | Statement::TRANS_STMT_ROLLBACK
-            | Statement::TRANS_STMT_ROLLBACK_TO
-            | Statement::TRANS_STMT_PREPARE
-    )
+    match kind {
+        Statement::TRANS_STMT_COMMIT => Some(Ending::Commit),
+        Statement::TRANS_STMT_PREPARE => Some(Ending::Prepare),
+        Statement::TRANS_STMT_ROLLBACK | Statement::TRANS_STMT_ROLLBACK_TO => Some(Ending::Back),
+        _ => None,
+    }
 }
 
 /// Whether a name that is about to be created is a temporary one.

@@ -1,0 +1,435 @@
+//! Data definition within a client's transaction block: seen by its session at once, by all others when it is committed.
+//!
+//! The backend's part happens in the client's own transaction. What the metadata store is to know is kept with the
+//! session, step by step; each step leaves a row in the backend, so that what a ROLLBACK TO SAVEPOINT took back is seen
+//! there. At COMMIT the steps are written to the journal, the transaction is committed, and then the store learns of
+//! them: what dies in between is finished, or forgotten, by the next holder of the operation lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use epoch_adapter::{
+    At, DraftChange, Error, Layer, LineageId, Location, Result, Statement, TableDef, TableId, TableName,
+    TableSchema, View, sqlstate,
+};
+use serde::{Deserialize, Serialize};
+
+use super::drafts::{exists, gone};
+use super::failpoint::{BLOCK_COMMITTED, hit};
+use super::{Checkout, Repository, Tables};
+use crate::metadata::journal::{self, Entry};
+use crate::metadata::{OperationLock, spans, tables, to_json};
+
+/// Gives every state of a block a number of its own.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+/// How long a COMMIT waits for an operation that may itself be waiting for what the transaction has locked: less than
+/// that one does.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(8);
+
+/// What a statement did to which tables there are.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Step {
+    /// A table, or another version of one.
+    Make {
+        /// It.
+        table: TableDef,
+        /// Its definition.
+        text: String,
+        /// The version that it takes the place of.
+        replaces: Option<TableId>,
+    },
+    /// A table that the branch alone has, uncommitted, is another now.
+    Change {
+        /// It.
+        table: TableDef,
+        /// Its definition.
+        text: String,
+    },
+    /// Tables that aren't there any more.
+    Drop(Vec<TableId>),
+}
+
+/// A transaction of a client's that defined tables.
+#[derive(Debug)]
+pub struct Block {
+    operation: String,
+    backend: String,
+    layer: Layer,
+    head: String,
+    /// What the branch had when it began.
+    before: Arc<Tables>,
+    steps: Vec<(i64, Step)>,
+    tables: Arc<Tables>,
+    number: u64,
+}
+
+/// The journal's text of one.
+#[derive(Serialize, Deserialize)]
+struct Journaled {
+    backend: String,
+    steps: Vec<Step>,
+}
+
+/// A definition to be done in the client's transaction.
+#[derive(Debug)]
+pub struct Planned {
+    /// The table, as far as it is known.
+    pub table: TableDef,
+    /// What is done.
+    pub change: DraftChange,
+    /// The layer that it is done for.
+    pub layer: Layer,
+    of: Option<Arc<TableDef>>,
+    replaced: bool,
+}
+
+impl Block {
+    /// The name that the backend knows it by.
+    pub fn operation(&self) -> &str {
+        &self.operation
+    }
+
+    /// The tables that the session sees.
+    pub fn tables(&self) -> Arc<Tables> {
+        Arc::clone(&self.tables)
+    }
+
+    /// What the layer of the branch is.
+    pub fn layer(&self) -> Layer {
+        self.layer
+    }
+
+    /// Changes with every step.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether a table, or this version of it, was made in it.
+    pub fn made(&self, id: TableId) -> bool {
+        self.steps.iter().any(|(_, step)| matches!(step, Step::Make { table, .. } if table.id == id))
+    }
+
+    /// Keeps the steps that the transaction still sees.
+    pub fn retain(&mut self, numbers: &[i64], repository: &Repository) {
+        let known = self.steps.len();
+        self.steps.retain(|(number, _)| numbers.contains(number));
+        if self.steps.len() != known {
+            self.derive(repository);
+        }
+    }
+
+    /// Notes what was done, under the number that the backend gave it.
+    pub fn push(&mut self, number: i64, step: Step, repository: &Repository) {
+        self.steps.push((number, step));
+        self.derive(repository);
+    }
+
+    /// All tables that were made in it, in whatever version.
+    pub fn all_made(&self) -> impl Iterator<Item = &TableDef> {
+        self.steps.iter().filter_map(|(_, step)| match step {
+            Step::Make { table, .. } => Some(table),
+            _ => None,
+        })
+    }
+
+    /// Works out what the session sees.
+    fn derive(&mut self, repository: &Repository) {
+        self.number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        let mut by_id = self.before.by_id.clone();
+        let mut known: HashMap<TableId, Arc<TableDef>> = HashMap::new();
+        let mut absent = self.before.absent.clone();
+        for (_, step) in &self.steps {
+            match step {
+                Step::Make { table, replaces, .. } => {
+                    let found = |id: TableId| {
+                        known.get(&id).cloned().or_else(|| repository.state().table(id).cloned())
+                    };
+                    let source = super::versions::source(table, &found);
+                    let table = Arc::new(TableDef { source, ..table.clone() });
+                    if let Some(old) = replaces.and_then(|old| by_id.remove(&old)) {
+                        absent.insert(old.location.home());
+                    }
+                    known.insert(table.id, Arc::clone(&table));
+                    by_id.insert(table.id, table);
+                }
+                Step::Change { table, .. } => {
+                    let table = Arc::new(table.clone());
+                    known.insert(table.id, Arc::clone(&table));
+                    by_id.insert(table.id, table);
+                }
+                Step::Drop(ids) => {
+                    for id in ids {
+                        if let Some(old) = by_id.remove(id) {
+                            absent.insert(old.location.home());
+                        }
+                    }
+                }
+            }
+        }
+        self.tables = Arc::new(Tables { absent, ..Tables::new(by_id) });
+    }
+}
+
+impl Repository {
+    /// A transaction block of a session on a branch that is about to define tables.
+    pub fn begin_block(&self, checkout: &Checkout, backend: &str) -> Result<Block> {
+        let (branch, layer) = self.definable(checkout)?;
+        let tables = self.tables_on(checkout);
+        Ok(Block {
+            operation: format!("block-{}", uuid::Uuid::now_v7()),
+            backend: backend.to_owned(),
+            layer,
+            head: branch.head,
+            before: Arc::clone(&tables),
+            steps: Vec::new(),
+            tables,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    /// CREATE TABLE in a block. 42P07 if the branch has one of this name.
+    pub async fn plan_create(
+        &self,
+        block: &Block,
+        name: &TableName,
+        statement: Statement,
+    ) -> Result<Planned> {
+        if block.tables.by_name.contains_key(name) {
+            return Err(exists(name));
+        }
+        self.prepare_block(block, &statement).await?;
+        let table = self.numbered(&block.backend, name).await?;
+        let change = DraftChange::Create(statement);
+        Ok(Planned { table, change, layer: block.layer, of: None, replaced: false })
+    }
+
+    /// ALTER TABLE and the like in a block.
+    pub async fn plan_alter(&self, block: &Block, table: TableId, statement: Statement) -> Result<Planned> {
+        let table = block.tables.by_id.get(&table).cloned().ok_or_else(gone)?;
+        let layer = block.layer;
+        let own = block.made(table.id) || self.state().is_uncommitted(layer.lineage, table.id);
+        self.prepare_block(block, &statement).await?;
+        for other in self.tied_by_keys(layer, &table, &statement).await? {
+            if !block.made(other.id) {
+                self.ensure_layer(layer, &other).await?;
+            }
+        }
+        if own && table.revision.is_none() {
+            let change = DraftChange::Alter(statement);
+            return Ok(Planned { table: TableDef::clone(&table), change, layer, of: None, replaced: false });
+        }
+        if !block.made(table.id) {
+            self.sound(&table).await?;
+            self.ensure_layer(layer, &table).await?;
+        }
+        let draft = self.numbered(&table.location.backend, &table.name).await?;
+        let view = View { layer, at: At::Working };
+        let change = DraftChange::Revise { of: Arc::clone(&table), view, statement };
+        Ok(Planned { table: draft, change, layer, of: Some(table), replaced: own })
+    }
+
+    /// What was done, from what the backend says of it.
+    pub fn done(&self, planned: &Planned, definition: epoch_adapter::Definition) -> Result<Step> {
+        let mut table = TableDef { schema: definition.schema, ..planned.table.clone() };
+        let text = definition.text;
+        match (&planned.change, &planned.of) {
+            (DraftChange::Alter(_), _) => Ok(Step::Change { table, text }),
+            (_, None) => Ok(Step::Make { table, text, replaces: None }),
+            (_, Some(of)) => {
+                let lost = || Error::internal("a version of a table without what it is made from");
+                let new = definition.revision.ok_or_else(lost)?;
+                let revision = if planned.replaced { super::revisions::over(of, new, table.id) } else { new };
+                table.revision = Some(revision);
+                Ok(Step::Make { table, text, replaces: Some(of.id) })
+            }
+        }
+    }
+
+    /// DROP TABLE in a block: 2BP01 if a table that stays refers to one that goes. `keys`: the foreign keys as the
+    /// transaction sees them, as registration of the child and family of the parent.
+    pub fn plan_drop(
+        &self,
+        block: &Block,
+        ids: &[TableId],
+        keys: &[(TableId, TableId)],
+    ) -> Result<Vec<Arc<TableDef>>> {
+        let visible = &block.tables;
+        let tables: Vec<_> =
+            ids.iter().map(|id| visible.by_id.get(id).cloned().ok_or_else(gone)).collect::<Result<_>>()?;
+        let family = |table: &TableDef| match &table.revision {
+            Some(revision) if block.made(table.id) => self.family_in(block, revision.of),
+            _ => self.state().first_version(table.id),
+        };
+        for table in &tables {
+            let own = family(table);
+            let child = keys
+                .iter()
+                .filter(|(_, parent)| *parent == own)
+                .find_map(|(child, _)| visible.by_id.get(child).filter(|c| !ids.contains(&c.id)));
+            if let Some(child) = child {
+                let message =
+                    format!("cannot drop table {} because other objects depend on it", table.location.table);
+                return Err(Error::new("2BP01", message)
+                    .with_detail(format!("A foreign key of table {} depends on it.", child.location.table)));
+            }
+        }
+        Ok(tables)
+    }
+
+    fn family_in(&self, block: &Block, id: TableId) -> TableId {
+        let made = block.all_made().find(|t| t.id == id).and_then(|t| t.revision.as_ref()).map(|r| r.of);
+        match made {
+            Some(of) => self.family_in(block, of),
+            None => self.state().first_version(id),
+        }
+    }
+
+    /// Makes beforehand what another connection has to make: in the transaction it would wait for that one.
+    async fn prepare_block(&self, block: &Block, statement: &Statement) -> Result<()> {
+        let adapter = self.inner.backends.require(&block.backend)?;
+        adapter.record(block.layer).await?;
+        self.note_inherited(block.layer, &block.backend).await?;
+        for piece in &statement.pieces {
+            if let epoch_adapter::Piece::Parent(parent, _) = piece
+                && !block.made(parent.id)
+            {
+                self.ensure_layer(block.layer, parent).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A draft under a number that nobody else gets.
+    async fn numbered(&self, backend: &str, name: &TableName) -> Result<TableDef> {
+        let mut tx = self.store().write().await?;
+        tx.next_generation().await?;
+        let id = TableId(tx.counter("next_table").await?);
+        tx.commit().await?;
+        Ok(TableDef {
+            id,
+            name: name.clone(),
+            location: Location::draft(backend, id, name)?,
+            schema: TableSchema { columns: Vec::new(), key: Vec::new() },
+            revision: None,
+            retired: None,
+            source: None,
+        })
+    }
+
+    /// Before the client's COMMIT: nobody else publishes on the branch from here on. 40001 if somebody did since the
+    /// block began.
+    pub async fn commit_block(&self, block: &Block) -> Result<OperationLock> {
+        let lock = self.lock_for_block().await?;
+        self.recover(&lock).await?;
+        self.reload().await?;
+        let branch = self.state().branch_on(block.layer.lineage).cloned();
+        let now = self.state().tables_at((block.layer.lineage, At::Working))?;
+        if branch.is_none_or(|b| b.head != block.head) || now.by_id != block.before.by_id {
+            return Err(Error::new(
+                sqlstate::SERIALIZATION_FAILURE,
+                "could not serialize access due to a concurrent change of the branch",
+            )
+            .with_detail("Its tables were altered, or it was committed to, since the transaction began to define tables.")
+            .with_hint("The transaction might succeed if retried."));
+        }
+        let steps = block.steps.iter().map(|(_, step)| step.clone()).collect();
+        let body = to_json(&Journaled { backend: block.backend.clone(), steps })?;
+        let entry =
+            Entry { operation: block.operation.clone(), lineage: block.layer.lineage, ordinal: 0, body };
+        let mut tx = self.store().write().await?;
+        journal::insert(&mut tx, &entry).await?;
+        tx.commit().await?;
+        Ok(lock)
+    }
+
+    async fn lock_for_block(&self) -> Result<OperationLock> {
+        let until = std::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(lock) = self.store().try_lock().await? {
+                return Ok(lock);
+            }
+            if std::time::Instant::now() > until {
+                return Err(Error::new(
+                    sqlstate::SERIALIZATION_FAILURE,
+                    "could not serialize access due to a concurrent operation",
+                )
+                .with_hint("The transaction might succeed if retried."));
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+        }
+    }
+
+    /// After the client's COMMIT, of which `committed` says whether it took place (`None`: nobody knows).
+    pub async fn finish_block(
+        &self,
+        lock: OperationLock,
+        block: &Block,
+        committed: Option<bool>,
+    ) -> Result<()> {
+        let done = match committed {
+            Some(true) => {
+                hit(BLOCK_COMMITTED);
+                let steps: Vec<Step> = block.steps.iter().map(|(_, step)| step.clone()).collect();
+                self.publish_block(&block.operation, block.layer.lineage, &block.backend, &steps).await
+            }
+            Some(false) => self.drop_entry(&block.operation).await,
+            None => self.recover(&lock).await,
+        };
+        drop(lock);
+        done
+    }
+
+    /// Finishes what a block left in the journal; false if the entry isn't one.
+    pub(super) async fn recover_block(&self, entry: &Entry) -> Result<bool> {
+        let Ok(Journaled { backend, steps }) = serde_json::from_str(&entry.body) else { return Ok(false) };
+        let adapter = self.inner.backends.require(&backend)?;
+        if adapter.took_place(&entry.operation).await? {
+            self.publish_block(&entry.operation, entry.lineage, &backend, &steps).await?;
+        } else {
+            self.drop_entry(&entry.operation).await?;
+        }
+        Ok(true)
+    }
+
+    /// Tells the metadata store.
+    async fn publish_block(
+        &self,
+        operation: &str,
+        lineage: LineageId,
+        backend: &str,
+        steps: &[Step],
+    ) -> Result<()> {
+        let mut tx = self.store().write().await?;
+        if journal::close(&mut tx, operation).await? {
+            for step in steps {
+                match step {
+                    Step::Make { table, text, replaces } => {
+                        tables::insert_made(&mut tx, table, lineage).await?;
+                        tables::redefine(&mut tx, table, text).await?;
+                        tables::add_layer(&mut tx, lineage, table.id).await?;
+                        if let Some(old) = replaces {
+                            spans::set(&mut tx, lineage, spans::PENDING, *old, false).await?;
+                        }
+                        spans::set(&mut tx, lineage, spans::PENDING, table.id, true).await?;
+                    }
+                    Step::Change { table, text } => tables::redefine(&mut tx, table, text).await?,
+                    Step::Drop(ids) => {
+                        for id in ids {
+                            spans::set(&mut tx, lineage, spans::PENDING, *id, false).await?;
+                        }
+                    }
+                }
+            }
+        }
+        tx.commit().await?;
+        self.reload().await?;
+        let adapter = self.inner.backends.require(backend)?;
+        if let Err(error) = adapter.forget(operation).await {
+            tracing::warn!(operation, %error, "what a transaction left in the backend could not be removed");
+        }
+        self.sweep().await;
+        Ok(())
+    }
+}
