@@ -17,7 +17,7 @@ const BASE: &str = "CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL);
     INSERT INTO posts SELECT g, g % 10 + 1, 'post ' || g FROM generate_series(1, 20) g";
 
 fn commit(conn: &mut Conn, message: &str) -> String {
-    conn.one(&format!("SELECT hash FROM epoch_commit('{message}')"))
+    conn.one(&format!("SELECT hash FROM epoch_commit('--allow-empty', '-m', '{message}')"))
 }
 
 fn status(conn: &mut Conn) -> Vec<String> {

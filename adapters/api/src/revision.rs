@@ -173,7 +173,7 @@ pub enum Part {
     Own,
     /// Something in the table's schema, by its name.
     Beside(String),
-    /// A table that a foreign key refers to.
+    /// A table that a foreign key refers to, by its first version.
     Parent(TableId),
 }
 

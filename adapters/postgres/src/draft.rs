@@ -73,6 +73,8 @@ async fn alter(tx: &Tx, table: &TableDef, layer: Layer, statement: &Statement) -
     );
     tx.batch_execute(&fill).await.map_err(pg)?;
     settle(tx, table).await?;
+    // What its parents have of its keys stays: to drop it would keep everybody off them.
+    let keys = crate::foreign_keys::of(tx, table).await?;
     install::take_away(tx, table).await?;
     run(tx, table, statement).await.map_err(|e| stand_in::unveiled(e, &stand_ins))?;
     let (table, definition) = described(tx, table).await?;
@@ -82,6 +84,7 @@ async fn alter(tx: &Tx, table: &TableDef, layer: Layer, statement: &Statement) -
     stand_in::empty(tx, &stand_ins).await?;
     let entry = Entry::first(&table);
     install::install_in(tx, &table, &entry).await?;
+    crate::foreign_keys::remove_dropped(tx, &table, &keys).await?;
     let now = Version { columns: entry.columns, table: table.clone() };
     stand_in::check_children(tx, &table, layer, (table.id.0, &now)).await?;
     let back = format!(

@@ -128,12 +128,26 @@ async fn triggers(client: &Object) -> Result<HashMap<(String, String, String), O
 
 /// Takes the parents' triggers of `table`'s foreign keys away, before it goes.
 pub(crate) async fn remove(client: &Object, table: &TableDef) -> Result<()> {
-    let Some(family) = versions::family(client, table.id).await? else { return Ok(()) };
-    for foreign_key in read(client, table, family).await? {
-        if foreign_key.child.id == table.id {
-            let script = join(&foreign_key.parents, "", |p| foreign_key.drop_parent(&p.table));
-            client.batch_execute(&script).await.map_err(pg)?;
-        }
+    for foreign_key in of(client, table).await? {
+        let script = join(&foreign_key.parents, "", |p| foreign_key.drop_parent(&p.table));
+        client.batch_execute(&script).await.map_err(pg)?;
+    }
+    Ok(())
+}
+
+/// The foreign keys of one version of a table.
+pub(crate) async fn of(client: &Object, table: &TableDef) -> Result<Vec<ForeignKey>> {
+    let family = versions::family(client, table.id).await?.unwrap_or(table.id.0);
+    let keys = read(client, table, family).await?;
+    Ok(keys.into_iter().filter(|key| key.child.id == table.id).collect())
+}
+
+/// Takes the parents' triggers of keys away that the table doesn't have any more.
+pub(crate) async fn remove_dropped(client: &Object, table: &TableDef, before: &[ForeignKey]) -> Result<()> {
+    let now: Vec<i64> = of(client, table).await?.iter().map(|key| key.oid).collect();
+    for key in before.iter().filter(|key| !now.contains(&key.oid)) {
+        let script = join(&key.parents, "", |p| key.drop_parent(&p.table));
+        client.batch_execute(&script).await.map_err(pg)?;
     }
     Ok(())
 }

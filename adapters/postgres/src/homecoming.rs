@@ -15,7 +15,7 @@ use epoch_adapter::{
 use crate::error::pg;
 use crate::layout::{PENDING, base, history, literal, overlay, overlay_schema, quote};
 use crate::text::{columns, same_key};
-use crate::tx::Tx;
+use crate::tx::{Tx, texts};
 use crate::{catalog, draft, drift, foreign_keys, install, of_main, pending, revise, stand_in, versions};
 
 /// Those among the changes of a merge into main that become main's tables with it.
@@ -41,8 +41,12 @@ pub(crate) async fn all(tx: &Tx, changes: &[TableChanges], ordinal: Ordinal) -> 
     for (_, statement, table) in statements {
         replay(tx, table, statement).await?;
     }
+    // All of them first: what looks at one may look at the others.
     for (table, home) in &homes {
         arrive(tx, table, home, ordinal).await?;
+    }
+    for (table, home) in &homes {
+        guard(tx, table, home).await?;
     }
     Ok(())
 }
@@ -78,11 +82,14 @@ async fn leave(tx: &Tx, home: &Homecoming, ordinal: Ordinal) -> Result<()> {
 async fn replay(tx: &Tx, table: &TableDef, statement: &Replay) -> Result<()> {
     let mut parents = HashMap::new();
     for parent in statement.parents() {
-        let family = versions::family(tx, parent).await?.unwrap_or(parent.0);
-        let home = versions::all(tx, family).await?;
-        let id = stand_in::home(tx, family).await?;
-        let found = home.iter().find(|v| Some(v.table.id) == id);
-        let name = found.map(|v| base(&v.table)).ok_or_else(|| {
+        let family = parent.0;
+        // Not its columns: what was done to it so far isn't noted yet.
+        let sql = format!(
+            "SELECT quote_ident(schema_name) || '.' || quote_ident(table_name) FROM epoch.registered WHERE family = {family} AND until = {}",
+            i64::MAX
+        );
+        let name = texts(tx, &sql).await?.into_iter().flatten().flatten().next();
+        let name = name.ok_or_else(|| {
             Error::new("42P01", format!("table \"{}\" refers to a table that main does not have", table.name))
         })?;
         parents.insert(parent, name);
@@ -107,8 +114,13 @@ async fn arrive(tx: &Tx, table: &TableDef, home: &Homecoming, ordinal: Ordinal) 
     for version in [table, &**retired].into_iter().chain(others()) {
         script += &versions::set_source(version);
     }
-    tx.batch_execute(&script).await.map_err(pg)?;
-    for version in [table, &**retired].into_iter().chain(others()) {
+    tx.batch_execute(&script).await.map_err(pg)
+}
+
+/// The triggers of all versions, as they are now.
+async fn guard(tx: &Tx, table: &TableDef, home: &Homecoming) -> Result<()> {
+    let Homecoming { before, retired, others, .. } = home;
+    for version in [table, &**retired].into_iter().chain(others.iter().map(|t| &**t)) {
         install::guards(tx, version).await?;
     }
     let family = versions::family(tx, table.id).await?.unwrap_or(table.id.0);

@@ -388,11 +388,8 @@ pub(crate) async fn uninstall(tx: Tx, table: &TableDef) -> Result<()> {
     tx.finish(done).await
 }
 
-/// Drops what belongs to the table alone; false if there is nothing.
+/// Drops what belongs to the table alone, but for the triggers of its foreign keys on their parents; false if there is nothing.
 pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool> {
-    if other_layout(client).await?.is_none() {
-        crate::foreign_keys::remove(client, table).await?;
-    }
     let removed =
         client.execute("DELETE FROM epoch.registered WHERE id = $1", &[&table.id.0]).await.map_err(pg)?;
     if removed == 0 {
@@ -424,6 +421,10 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
         None => versions::family(client, table.id).await?.unwrap_or(table.id.0),
         Some(_) => table.id.0,
     };
+    if other_layout(client).await?.is_none() {
+        crate::stand_in::inherit(client, table, family).await?;
+        crate::foreign_keys::remove(client, table).await?;
+    }
     if !take_away(client, table).await? {
         return Ok(());
     }

@@ -6,7 +6,8 @@
 //! table again, is done on the rows that the branch sees, and the branch's layer holds all of them then.
 
 use epoch_adapter::{
-    Definition, Error, Layer, Origin, Replay, Result, Revision, Source, Statement, TableDef, View, sqlstate,
+    Definition, Error, Layer, Origin, Part, Replay, Result, Revision, Source, Statement, TableDef, TableId,
+    View, sqlstate,
 };
 
 use crate::error::pg;
@@ -32,6 +33,7 @@ pub(crate) async fn revise(
 ) -> Result<Definition> {
     let replay = Replay::of(statement)
         .ok_or_else(|| Error::internal("a statement that alters a table names others than parents"))?;
+    let replay = by_family(tx, replay).await?;
     check(tx, of).await?;
     // Nobody changes what any branch holds of it from here on.
     let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", overlay(of));
@@ -89,6 +91,16 @@ pub(crate) async fn revise(
         made: Vec::new(),
     };
     Ok(Definition { schema: table.schema, text, revision: Some(revision) })
+}
+
+/// Parents by their families: the version that is meant may be gone when it is done again.
+async fn by_family(tx: &Tx, mut replay: Replay) -> Result<Replay> {
+    for part in &mut replay.parts {
+        if let Part::Parent(id) = part {
+            *id = TableId(versions::family(tx, *id).await?.unwrap_or(id.0));
+        }
+    }
+    Ok(replay)
 }
 
 async fn run(

@@ -115,7 +115,7 @@ async fn add(tx: &Tx, table: &TableDef, definition: &str) -> Result<()> {
 /// What stands for the parents of a draft, as the layer sees them.
 pub(crate) async fn of(tx: &Tx, table: &TableDef, layer: Layer) -> Result<Vec<StandIn>> {
     let mut found = Vec::new();
-    for key in of_draft(tx, table).await? {
+    for key in foreign_keys::of(tx, table).await? {
         let Some(parent_family) = key.parent_family.filter(|f| *f != key.child_family) else { continue };
         let versions = versions::all(tx, parent_family).await?;
         let shown = versions::shown(tx, layer, parent_family, &versions).await?;
@@ -135,13 +135,6 @@ pub(crate) async fn of(tx: &Tx, table: &TableDef, layer: Layer) -> Result<Vec<St
         });
     }
     Ok(found)
-}
-
-/// The foreign keys of a draft.
-async fn of_draft(tx: &Tx, draft: &TableDef) -> Result<Vec<ForeignKey>> {
-    let family = versions::family(tx, draft.id).await?.unwrap_or(draft.id.0);
-    let keys = foreign_keys::read(tx, draft, family).await?;
-    Ok(keys.into_iter().filter(|k| k.child.id == draft.id).collect())
 }
 
 /// Puts the parents' rows there that `rows`, a relation with the child's columns, refers to, so that rows can be in
@@ -276,28 +269,22 @@ pub(crate) struct Key(ForeignKey);
 
 /// The foreign keys of a draft, before what they refer to goes.
 pub(crate) async fn foreign_keys(tx: &Tx, draft: &TableDef) -> Result<Vec<Key>> {
-    Ok(of_draft(tx, draft).await?.into_iter().map(Key).collect())
+    // One to the table itself comes with it.
+    let to_others = |key: &ForeignKey| key.parent_family != Some(key.child_family);
+    Ok(foreign_keys::of(tx, draft).await?.into_iter().filter(to_others).map(Key).collect())
 }
 
 impl Key {
     /// Makes it between the tables as main has them now.
     pub(crate) async fn add(&self, tx: &Tx) -> Result<()> {
         let child = &self.0.child;
-        let (family, own) = (self.0.parent_family.unwrap_or_default(), self.0.child_family);
+        let family = self.0.parent_family.unwrap_or_default();
         let versions = versions::all(tx, family).await?;
         let home = home(tx, family).await?;
         let parent = versions.iter().find(|v| Some(v.table.id) == home);
-        let named = self.0.parents.iter().find(|p| Some(p.table.id) == self.0.named);
         let of_named = versions.iter().find(|v| Some(v.table.id) == self.0.named);
-        let (Some(parent), Some(of_named), Some(_)) = (parent, of_named, named) else {
-            return Err(lost(&self.0));
-        };
-        let referenced = if family == own {
-            Some(self.0.referenced.clone())
-        } else {
-            parent.called(of_named, &self.0.referenced)
-        };
-        let referenced = referenced.ok_or_else(|| lost(&self.0))?;
+        let (Some(parent), Some(of_named)) = (parent, of_named) else { return Err(lost(&self.0)) };
+        let referenced = parent.called(of_named, &self.0.referenced).ok_or_else(|| lost(&self.0))?;
         let place = TableDef { location: child.location.home(), ..child.clone() };
         add(tx, &place, &self.0.definition(&base(&parent.table), &referenced)).await
     }
@@ -313,6 +300,53 @@ pub(crate) async fn home(tx: &Tx, family: i64) -> Result<Option<TableId>> {
     let sql = format!("SELECT id FROM epoch.registered WHERE family = {family} AND until = {}", i64::MAX);
     let id = texts(tx, &sql).await?.into_iter().flatten().flatten().next();
     Ok(id.and_then(|id| id.parse().ok()).map(TableId))
+}
+
+/// Before a version of a table goes: what stands for it in foreign keys stands for another version from then on.
+pub(crate) async fn inherit(client: &Object, table: &TableDef, family: i64) -> Result<()> {
+    let sql = format!(
+        "SELECT n.nspname FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace \
+         WHERE r.relname = 'parent_{}' AND n.nspname LIKE 'epoch\\_epoch\\_b%'",
+        table.id.0
+    );
+    let schemas: Vec<String> = texts(client, &sql).await?.into_iter().flatten().flatten().collect();
+    if schemas.is_empty() {
+        return Ok(());
+    }
+    let versions = versions::all(client, family).await?;
+    let Some(own) = versions.iter().find(|v| v.table.id == table.id) else { return Ok(()) };
+    for schema in schemas {
+        for heir in versions.iter().rev().filter(|v| v.table.id != table.id) {
+            let name = format!("parent_{}", heir.table.id.0);
+            let place = format!("{}.{}", quote(&schema), quote(&name));
+            let taken = format!("SELECT FROM pg_class WHERE oid = to_regclass({})", literal(&place));
+            if !texts(client, &taken).await?.is_empty() {
+                continue;
+            }
+            let before = format!("{}.{}", quote(&schema), quote(&format!("parent_{}", table.id.0)));
+            let script =
+                renames(&before, own, heir) + &format!("ALTER TABLE {before} RENAME TO {}", quote(&name));
+            client.batch_execute(&script).await.map_err(pg)?;
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Gives the columns of what stands for one version the names that another version has for them.
+fn renames(stand_in: &str, own: &Version, heir: &Version) -> String {
+    let mut pairs = Vec::new();
+    for column in &own.table.schema.columns {
+        let now = heir.called(own, std::slice::from_ref(&column.name)).and_then(|n| n.into_iter().next());
+        pairs.extend(now.filter(|now| *now != column.name).map(|now| (column.name.clone(), now)));
+    }
+    let rename = |from: &str, to: &str| {
+        format!("ALTER TABLE {stand_in} RENAME COLUMN {} TO {};\n", quote(from), quote(to))
+    };
+    // By way of names that nothing has, because two may have changed places.
+    let away = join(pairs.iter().enumerate(), "", |(i, (from, _))| rename(from, &format!("epoch_{i}")));
+    let back = join(pairs.iter().enumerate(), "", |(i, (_, to))| rename(&format!("epoch_{i}"), to));
+    away + &back
 }
 
 /// Drops what stands for a draft's parents, and with it its foreign keys.
