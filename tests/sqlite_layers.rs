@@ -45,7 +45,7 @@ impl Shop {
             email: None,
             log_filter: "info".to_owned(),
             log_json: false,
-        hooks: vec![],
+            hooks: vec![],
         };
         let repository = Repository::open(&config).await.unwrap();
         for table in ["customers", "orders", "notes"] {

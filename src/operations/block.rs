@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::drafts::{exists, gone};
 use super::failpoint::{BLOCK_COMMITTED, hit};
+use super::rights::{Right, Scope};
 use super::{Checkout, Repository, Tables};
 use crate::metadata::journal::{self, Entry};
 use crate::metadata::{OperationLock, spans, tables, to_json};
@@ -175,7 +176,7 @@ impl Block {
 impl Repository {
     /// A transaction block of a session on a branch that is about to define tables.
     pub fn begin_block(&self, checkout: &Checkout, backend: &str) -> Result<Block> {
-        let (branch, layer) = self.definable(checkout)?;
+        let (branch, layer) = self.definable(checkout, &[])?;
         let tables = self.tables_on(checkout);
         Ok(Block {
             operation: format!("block-{}", uuid::Uuid::now_v7()),
@@ -189,6 +190,12 @@ impl Repository {
         })
     }
 
+    /// 42501 if whoever acts may not define these tables on the block's branch.
+    fn may_define(&self, block: &Block, tables: &[&TableName]) -> Result<()> {
+        let branch = self.live_branch(block.layer.lineage, "")?;
+        tables.iter().try_for_each(|table| self.may_branch(&branch, Right::Write, Scope::Table(table)))
+    }
+
     /// CREATE TABLE in a block. 42P07 if the branch has one of this name.
     pub async fn plan_create(
         &self,
@@ -196,6 +203,7 @@ impl Repository {
         name: &TableName,
         statement: Statement,
     ) -> Result<Planned> {
+        self.may_define(block, &[name])?;
         if block.tables.by_name.contains_key(name) {
             return Err(exists(name));
         }
@@ -208,6 +216,7 @@ impl Repository {
     /// ALTER TABLE and the like in a block.
     pub async fn plan_alter(&self, block: &Block, table: TableId, statement: Statement) -> Result<Planned> {
         let table = block.tables.by_id.get(&table).cloned().ok_or_else(gone)?;
+        self.may_define(block, &[&table.name])?;
         let layer = block.layer;
         let own = block.made(table.id) || self.state().is_uncommitted(layer.lineage, table.id);
         self.prepare_block(block, &statement).await?;
@@ -258,6 +267,7 @@ impl Repository {
         let visible = &block.tables;
         let tables: Vec<_> =
             ids.iter().map(|id| visible.by_id.get(id).cloned().ok_or_else(gone)).collect::<Result<_>>()?;
+        self.may_define(block, &tables.iter().map(|t| &t.name).collect::<Vec<_>>())?;
         let family = |table: &TableDef| match &table.revision {
             Some(revision) if block.made(table.id) => self.family_in(block, revision.of),
             _ => self.state().first_version(table.id),
