@@ -384,7 +384,7 @@ impl Repository {
                 let steps: Vec<Step> = block.steps.iter().map(|(_, step)| step.clone()).collect();
                 self.publish_block(&block.operation, block.layer.lineage, &block.backend, &steps).await
             }
-            Some(false) => self.drop_entry(&block.operation).await,
+            Some(false) => self.forget_block(&block.operation).await,
             None => self.recover(&lock).await,
         };
         drop(lock);
@@ -398,9 +398,16 @@ impl Repository {
         if adapter.took_place(&entry.operation).await? {
             self.publish_block(&entry.operation, entry.lineage, &backend, &steps).await?;
         } else {
-            self.drop_entry(&entry.operation).await?;
+            self.forget_block(&entry.operation).await?;
         }
         Ok(true)
+    }
+
+    /// Nothing of it took place.
+    async fn forget_block(&self, operation: &str) -> Result<()> {
+        let mut tx = self.store().write().await?;
+        journal::close(&mut tx, operation).await?;
+        tx.commit().await
     }
 
     /// Tells the metadata store.

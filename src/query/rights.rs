@@ -83,7 +83,7 @@ fn on_main(statement: &Statement) -> Result<()> {
         | Kind::Isolation(_)
         | Kind::Pass
         | Kind::Names
-        | Kind::Ends => Ok(()),
+        | Kind::Ends(_) => Ok(()),
     }
 }
 
