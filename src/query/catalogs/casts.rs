@@ -19,6 +19,9 @@ pub(super) fn casts(map: &Map, rewriter: &Rewriter<'_>) -> Vec<Wrap> {
     let shown = shown_items(rewriter, first..end);
     let mut wraps = Vec::new();
     for at in first..end {
+        if let Some(argument) = cast_call(rewriter, at).filter(|a| is_computed(rewriter, a)) {
+            wraps.push(computed(map, &argument, ""));
+        }
         let Some(after) = cast_to(rewriter, at, &["regclass"]) else { continue };
         let Some(start) = at.checked_sub(1).and_then(|last| primary(rewriter, first, last)) else { continue };
         let text = |i: usize| all.get(i).map_or(range.end, |t| t.end);
@@ -65,6 +68,22 @@ fn as_text(
         before: format!("(SELECT {before}"),
         after: format!("{text}{behind} AS {})", quote(&name)),
     })
+}
+
+/// What `CAST(… AS regclass)` casts, given its AS.
+fn cast_call(rewriter: &Rewriter<'_>, at: usize) -> Option<Range<usize>> {
+    let tokens = &rewriter.parsed.tokens;
+    let word = |i: usize, word: &str| tokens.get(i).is_some_and(|t| t.is_word(rewriter.sql, word));
+    let qualified = word(at + 1, "pg_catalog") && tokens.get(at + 2).is_some_and(|t| t.is_symbol(b'.'));
+    let name = if qualified { at + 3 } else { at + 1 };
+    let close = tokens.get(name + 1).filter(|t| t.is_symbol(b')'))?;
+    if !word(at, "as") || !word(name, "regclass") {
+        return None;
+    }
+    let opens = |i: &usize| tokens.get(*i).is_some_and(|t| t.depth == close.depth && t.is_symbol(b'('));
+    let open =
+        (0..at).rev().find(opens).filter(|open| open.checked_sub(1).is_some_and(|i| word(i, "cast")))?;
+    Some(tokens.get(open + 1)?.start..tokens.get(at.checked_sub(1)?)?.end)
 }
 
 /// Where a cast to one of these types that begins at a token ends: the index of the next token.

@@ -390,6 +390,11 @@ mod tests {
                 "SELECT a::regclass FROM t UNION SELECT b FROM u",
                 "SELECT {a}::regclass FROM t UNION SELECT b FROM u",
             ),
+            ("SELECT 1 WHERE oid = cast($1 as regclass)", "SELECT 1 WHERE oid = cast({$1} as regclass)"),
+            (
+                "SELECT CAST(CAST(CAST(a.attrelid AS regclass) AS text) AS pg_catalog.regclass)",
+                "SELECT CAST({CAST(CAST(a.attrelid AS regclass) AS text)} AS pg_catalog.regclass)",
+            ),
             ("SELECT array_agg(x::regclass[])", "SELECT array_agg(x::regclass[])"),
         ] {
             assert_eq!(wrapped(sql), shown);
