@@ -4,10 +4,10 @@
 
 mod common;
 
+use common::Database;
 use common::conn::Conn;
 use common::message::PgError;
 use common::proxy::{Proxy, ProxyConfig};
-use common::{Database, Fixture};
 
 const TABLES: &str = "CREATE TABLE account (id int PRIMARY KEY, owner text NOT NULL, balance numeric(12,2) NOT NULL); \
                       CREATE TABLE salary (id int PRIMARY KEY, amount int NOT NULL); \

@@ -20,13 +20,15 @@ CREATE TABLE epoch.partition (table_id int8, relation oid, name text NOT NULL, P
 -- Layers of nested branches that are copied from their parent's, and of versions of tables; lineage 0: a version that
 -- was main's table isn't any more. A snapshot that doesn't see such a row is too old.
 CREATE TABLE epoch.layer (lineage int8, table_id int8, PRIMARY KEY (lineage, table_id));
+-- Says which entry came later, in epoch.shown and epoch.block.
+CREATE SEQUENCE epoch.numbers;
 -- Which version of a table a branch shows, if it isn't the one that main had below it: of a family, the entry with the
 -- greatest number says it.
 CREATE TABLE epoch.shown (lineage int8, family int8, table_id int8, there bool NOT NULL, number int8 NOT NULL,
     PRIMARY KEY (lineage, family, table_id));
 -- Data definition in transactions of clients, by the transaction's operation: what a transaction sees of it here is what it
 -- did and hasn't taken back.
-CREATE TABLE epoch.block (operation text, number int8 NOT NULL DEFAULT nextval('epoch.seq'), PRIMARY KEY (operation, number));
+CREATE TABLE epoch.block (operation text, number int8 NOT NULL DEFAULT nextval('epoch.numbers'), PRIMARY KEY (operation, number));
 -- Operations that took place: makes a repeated seal return the first one's result.
 CREATE TABLE epoch.seal (operation text PRIMARY KEY, lineage int8 NOT NULL, ordinal int8 NOT NULL, result jsonb NOT NULL,
     UNIQUE (lineage, ordinal));

@@ -152,7 +152,7 @@ pub(crate) async fn shown<'a>(
 pub(crate) fn show(layer: Layer, tables: &[(TableId, bool)], first: bool) -> String {
     let (number, conflict) = match first {
         true => ("0", "NOTHING"),
-        false => ("nextval('epoch.seq')", "UPDATE SET there = excluded.there, number = excluded.number"),
+        false => ("nextval('epoch.numbers')", "UPDATE SET there = excluded.there, number = excluded.number"),
     };
     join(tables, "", |(id, there)| {
         format!(
