@@ -176,7 +176,7 @@ impl Repository {
     }
 
     /// 0A000 for a version of a table that was written anew: main can do the same, unless values would be others.
-    fn check_can_come(&self, branch: &Branch, table: &TableDef, ours: TableId) -> Result<()> {
+    pub(super) fn check_can_come(&self, branch: &Branch, table: &TableDef, ours: TableId) -> Result<()> {
         if branch.lineage != LineageId::MAIN {
             return self.check_not_written_anew(table, ours);
         }

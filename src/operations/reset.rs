@@ -205,6 +205,12 @@ impl Repository {
         let ((_, at), published) = self.published(branch).await?;
         let [added, removed] =
             self.apart(&Named::Commit(published), &Named::Commit(commit.to_owned())).await?;
+        for id in &added {
+            let older = removed.iter().find(|older| self.state().is_made_from(*id, **older));
+            if let Some(older) = older {
+                self.check_can_come(branch, &*self.table_by_id(*id)?, *older)?;
+            }
+        }
         let schema = SchemaChange { added, removed, discard: false };
         let rows = self.changes_of_all(branch, at, commit).await?;
         Ok(Changes { rows, schema, altered: HashMap::new() })

@@ -114,7 +114,12 @@ fn fate(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
         (_, Some(ours)) if (sides.made_from)(ours, id) => Fate::Ours,
         (_, Some(ours)) => match sides.ours.by_id.get(&ours) {
             Some(ours) if alike(sides, ours, theirs) => Fate::Twin(ours.id),
-            Some(ours) => Fate::Differs(differing(&text(sides, ours), &text(sides, theirs))),
+            Some(ours) => match differing(&text(sides, ours), &text(sides, theirs)) {
+                parts if parts.is_empty() => {
+                    Fate::Conflict("altered alike on both sides, with other values in rows")
+                }
+                parts => Fate::Differs(parts),
+            },
             None => Fate::Conflict("altered differently on both sides"),
         },
         (Some(base), None) if base != id => Fate::Conflict("dropped on one side, altered on the other"),

@@ -171,7 +171,7 @@ fn note_all(table: &TableDef, ordinal: Ordinal) -> String {
 fn moves(before: &TableDef, retired: &TableDef, draft: &TableDef, table: &TableDef) -> String {
     let schema = |t: &TableDef| t.location.schema.clone().unwrap_or_default();
     format!(
-        "CREATE SCHEMA {retired_overlays}; ALTER TABLE {old} SET SCHEMA {retired_overlays}; \
+        "CREATE SCHEMA IF NOT EXISTS {retired_overlays}; ALTER TABLE {old} SET SCHEMA {retired_overlays}; \
          ALTER TABLE {new} SET SCHEMA {overlays}; \
          DROP SCHEMA {draft_overlays} CASCADE; DROP SCHEMA {draft_schema} CASCADE; \
          UPDATE epoch.registered SET schema_name = {retired_name} WHERE id = {old_id}; \
