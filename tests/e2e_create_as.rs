@@ -162,12 +162,16 @@ fn a_result_without_a_known_key_is_refused() {
     }
     for sql in [
         "CREATE TABLE new WITH (fillfactor = 50) AS SELECT * FROM item",
-        "BEGIN; CREATE TABLE new AS SELECT * FROM item",
         "CREATE MATERIALIZED VIEW new AS SELECT * FROM item",
     ] {
         assert_eq!(branch.err(sql).code(), "0A000", "{sql}");
         branch.simple("ROLLBACK");
     }
+    // In a transaction block it is a part of the transaction.
+    branch.exec("BEGIN; CREATE TABLE new AS SELECT * FROM item");
+    assert_eq!(branch.one("SELECT count(*) FROM new"), branch.one("SELECT count(*) FROM item"));
+    branch.exec("ROLLBACK");
+    assert_eq!(branch.err("SELECT * FROM new").code(), "42P01");
     branch
         .send(&[conn::parse("", "CREATE TABLE new AS SELECT * FROM item WHERE id = $1", &[]), conn::sync()]);
     assert_eq!(branch.reply().error().unwrap().code(), "0A000");

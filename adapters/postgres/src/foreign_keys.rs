@@ -1,6 +1,7 @@
 //! Foreign keys over layers: triggers on the overlays do what the server's own do on the base.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use deadpool_postgres::Object;
 use epoch_adapter::{Layer, LineageId, Result, TableDef, TableId};
@@ -174,8 +175,8 @@ pub(crate) async fn read(client: &Object, table: &TableDef, family: i64) -> Resu
         let child_family: i64 = row.try_get(15).map_err(pg)?;
         let parent_family: Option<i64> = row.try_get(16).map_err(pg)?;
         for family in [Some(child_family), parent_family].into_iter().flatten() {
-            if !known.contains_key(&family) {
-                known.insert(family, versions::all(client, family).await?);
+            if let Entry::Vacant(entry) = known.entry(family) {
+                entry.insert(versions::all(client, family).await?);
             }
         }
         let of = |family: i64| known.get(&family).map(Vec::as_slice).unwrap_or_default();
