@@ -5,9 +5,9 @@
 mod common;
 
 use common::Database;
-use common::Database;
 use common::conn::Conn;
 use common::message::PgError;
+use common::proxy::{Proxy, ProxyConfig};
 
 const TABLES: &str = "CREATE TABLE account (id int PRIMARY KEY, owner text NOT NULL, balance numeric(12,2) NOT NULL); \
                       CREATE TABLE salary (id int PRIMARY KEY, amount int NOT NULL); \

@@ -120,8 +120,9 @@ mod tests {
         let signature = sign(SECRET, "12", "{}").unwrap();
         let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
         mac.update(b"12.{}");
-        let bytes: Vec<u8> =
-            (0..32).map(|i| u8::from_str_radix(&signature[2 * i..2 * i + 2], 16).unwrap()).collect();
+        let bytes: Vec<u8> = (0..32)
+            .map(|i| u8::from_str_radix(signature.get(2 * i..2 * i + 2).unwrap(), 16).unwrap())
+            .collect();
         mac.verify_slice(&bytes).unwrap();
     }
 

@@ -50,8 +50,8 @@ impl Pipe {
         };
         let mut work = pin!(work(theirs));
         let done = loop {
-            loan.to_server(self)?;
-            loan.to_borrower(self)?;
+            loan.pass_to_server(self)?;
+            loan.pass_to_borrower(self)?;
             let moved = pin!(poll_fn(|cx| loan.poll(self, cx, true)));
             match select(work.as_mut(), moved).await {
                 Either::Left((done, _)) => break done,
@@ -65,7 +65,7 @@ impl Pipe {
         encode::empty(self.server.output.tail(), b'S');
         loan.owed += 1;
         loop {
-            loan.to_borrower(self)?;
+            loan.pass_to_borrower(self)?;
             let unread = loan.near.output.len();
             loan.near.output.consume(unread);
             if loan.owed == 0 {
@@ -112,7 +112,7 @@ impl Loan {
     }
 
     /// Passes on what the borrower sent.
-    fn to_server(&mut self, pipe: &mut Pipe) -> Result<()> {
+    fn pass_to_server(&mut self, pipe: &mut Pipe) -> Result<()> {
         if !self.started && !self.start() {
             return Ok(());
         }
@@ -183,7 +183,7 @@ impl Loan {
     }
 
     /// Passes on what the server sent.
-    fn to_borrower(&mut self, pipe: &mut Pipe) -> Result<()> {
+    fn pass_to_borrower(&mut self, pipe: &mut Pipe) -> Result<()> {
         while !self.near.is_congested() {
             let Some(header) = frame::from_server(&pipe.server.input)? else { return Ok(()) };
             if pipe.server.input.len() < header.size {

@@ -102,7 +102,7 @@ fn is_regclass(rewriter: &Rewriter<'_>, at: usize) -> bool {
     let cast = all.get(at + 1).is_some_and(|t| t.text(rewriter.sql) == "::");
     let before = at.checked_sub(1).is_some_and(|i| word(i, "regclass"))
         && !at.checked_sub(2).and_then(|i| all.get(i)).is_some_and(|t| t.text(rewriter.sql) == "::");
-    (cast && named(at + 2)) || (word(at + 1, "as") && named(at + 2)) || before
+    ((cast || word(at + 1, "as")) && named(at + 2)) || before
 }
 
 /// The text of a constant in plain quotes.
