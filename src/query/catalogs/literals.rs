@@ -102,7 +102,10 @@ fn is_regclass(rewriter: &Rewriter<'_>, at: usize) -> bool {
     let cast = all.get(at + 1).is_some_and(|t| t.text(rewriter.sql) == "::");
     let before = at.checked_sub(1).is_some_and(|i| word(i, "regclass"))
         && !at.checked_sub(2).and_then(|i| all.get(i)).is_some_and(|t| t.text(rewriter.sql) == "::");
-    ((cast || word(at + 1, "as")) && named(at + 2)) || before
+    if before {
+        return true;
+    }
+    (cast || word(at + 1, "as")) && named(at + 2)
 }
 
 /// The text of a constant in plain quotes.
