@@ -101,7 +101,7 @@ fn is_regclass(rewriter: &Rewriter<'_>, at: usize) -> bool {
     };
     let cast = all.get(at + 1).is_some_and(|t| t.text(rewriter.sql) == "::");
     let before = at.checked_sub(1).is_some_and(|i| word(i, "regclass"))
-        && !at.checked_sub(2).and_then(|i| all.get(i)).is_some_and(|t| t.text(rewriter.sql) == "::");
+        && at.checked_sub(2).and_then(|i| all.get(i)).is_none_or(|t| t.text(rewriter.sql) != "::");
     if before {
         return true;
     }
