@@ -237,7 +237,7 @@ fn a_branch_lists_its_own_tables() {
     let mut main = s.proxy.connect("main");
     let before = main.lines(QUERIES[0]);
     same(&expected, &listed(&s.proxy.target("b")), "the branch");
-    same(&[dump.clone()], &[schema_of(&s.proxy.target("b"))], "pg_dump -s of the branch");
+    same(std::slice::from_ref(&dump), &[schema_of(&s.proxy.target("b"))], "pg_dump -s of the branch");
     s.proxy.connect("b").exec("SELECT * FROM epoch_commit('changes')");
     let head = s.proxy.connect("b").one("SELECT epoch_hashof('HEAD')");
     same(&expected, &listed(&s.proxy.target(&head)), "the commit");
