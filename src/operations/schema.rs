@@ -213,16 +213,29 @@ fn parts(text: &str) -> BTreeMap<String, String> {
             },
             _ => continue,
         };
-        let end = match rest.strip_prefix('"') {
-            Some(quoted) => quoted.find("\" ").map_or(rest.len(), |i| i + 2),
-            None => rest.find(' ').unwrap_or(rest.len()),
-        };
-        let name = rest.get(..end).unwrap_or_default().trim_matches('"').replace("\"\"", "\"");
+        let name = first_name(rest);
         let part =
             if name.is_empty() { "comment on the table".to_owned() } else { format!("{kind} \"{name}\"") };
         found.insert(part, line.to_owned());
     }
     found
+}
+
+/// The identifier that a text begins with, without its quotes.
+fn first_name(text: &str) -> String {
+    let Some(quoted) = text.strip_prefix('"') else {
+        return text.split(' ').next().unwrap_or_default().to_owned();
+    };
+    let mut name = String::new();
+    let mut characters = quoted.chars().peekable();
+    while let Some(c) = characters.next() {
+        // Two quotes are one in the name, one is its end.
+        if c == '"' && characters.next_if_eq(&'"').is_none() {
+            break;
+        }
+        name.push(c);
+    }
+    name
 }
 
 /// Whether two tables were made on branches of one backend with the same definition.
