@@ -294,6 +294,21 @@ fn no_way_of_postgresql_leads_around_a_right() {
     assert_eq!(ann.err("SELECT set_config('session_replication_role', 'replica', false)").code(), "0A000");
     assert!(["42501", "42P01"].contains(&ann.err("SELECT * FROM epoch.layer").code()));
     assert_eq!(ann.err("not even SQL").code(), "42601");
+    // Nor where the open transaction has defined a table.
+    let mut own = of(&proxy, "ann", "ann/x");
+    for way in [
+        "SELECT * FROM salary",
+        "COPY salary TO STDOUT",
+        "COPY account TO PROGRAM 'cat'",
+        "COPY account TO '/tmp/epoch-should-not-be-there'",
+        "COPY account FROM PROGRAM 'true'",
+        "SELECT * FROM plain",
+    ] {
+        own.exec("BEGIN");
+        own.exec("ALTER TABLE account ADD COLUMN y int");
+        denied(&mut own, &[way]);
+        own.exec("ROLLBACK");
+    }
     // Temporary tables are the session's own.
     ann.exec("CREATE TEMP TABLE mine AS SELECT * FROM account");
     assert_eq!(ann.one("SELECT count(*) FROM mine"), "5");

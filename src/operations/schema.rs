@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use epoch_adapter::{Error, Result, TableDef, TableId, sqlstate};
+use epoch_adapter::{Error, Result, TableDef, TableId, identifier, sqlstate};
 
 use super::Tables;
 use super::publish::SchemaChange;
@@ -213,29 +213,15 @@ fn parts(text: &str) -> BTreeMap<String, String> {
             },
             _ => continue,
         };
-        let name = first_name(rest);
+        let name = match rest.starts_with('"') {
+            true => identifier(rest).map(|(name, _)| name).unwrap_or_default(),
+            false => rest.split(' ').next().unwrap_or_default().to_owned(),
+        };
         let part =
             if name.is_empty() { "comment on the table".to_owned() } else { format!("{kind} \"{name}\"") };
         found.insert(part, line.to_owned());
     }
     found
-}
-
-/// The identifier that a text begins with, without its quotes.
-fn first_name(text: &str) -> String {
-    let Some(quoted) = text.strip_prefix('"') else {
-        return text.split(' ').next().unwrap_or_default().to_owned();
-    };
-    let mut name = String::new();
-    let mut characters = quoted.chars().peekable();
-    while let Some(c) = characters.next() {
-        // Two quotes are one in the name, one is its end.
-        if c == '"' && characters.next_if_eq(&'"').is_none() {
-            break;
-        }
-        name.push(c);
-    }
-    name
 }
 
 /// Whether two tables were made on branches of one backend with the same definition.

@@ -48,13 +48,9 @@ pub trait State: Send + Sync {
         Ok(())
     }
     /// As [`Repository::watch`].
-    fn watch(&self, _: &Checkout) -> Watch {
-        Watch::Nothing
-    }
+    fn watch(&self, checkout: &Checkout) -> Watch;
     /// As [`Repository::may`], of a table.
-    fn may(&self, _: &Checkout, _: Right, _: &TableName) -> Result<()> {
-        Ok(())
-    }
+    fn may(&self, checkout: &Checkout, right: Right, table: &TableName) -> Result<()>;
     /// As [`Repository::checkout`].
     async fn checkout(&self, spec: &str, head: Option<&Checkout>) -> Result<Checkout>;
     /// Whether the open transaction has defined tables.

@@ -15,7 +15,7 @@ use epoch_adapter::{
 
 use super::lexer::{self, TokenKind};
 use super::{Catalog, Context, NameCache, Plan, State, plan};
-use crate::operations::{Checkout, Tables, Target};
+use crate::operations::{Checkout, Right, Tables, Target, Watch};
 use crate::{Error, Result, sqlstate};
 
 pub(super) struct Fake {
@@ -88,6 +88,12 @@ impl State for Fake {
     }
     fn find_table(&self, _: &Checkout, name: &str) -> Option<Arc<TableDef>> {
         self.tables.find(name).cloned()
+    }
+    fn watch(&self, _: &Checkout) -> Watch {
+        Watch::Nothing
+    }
+    fn may(&self, _: &Checkout, _: Right, _: &TableName) -> Result<()> {
+        Ok(())
     }
     async fn refresh(&self) -> Result<()> {
         Ok(())

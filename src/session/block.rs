@@ -10,7 +10,7 @@ use futures::FutureExt;
 
 use super::local::Done;
 use super::native::Native;
-use crate::operations::{Block, Checkout, Planned, Repository, Step, Tables, Target};
+use crate::operations::{Block, Checkout, Planned, Repository, Right, Step, Tables, Target, Watch};
 use crate::query::State;
 use crate::wire::encode::Status;
 
@@ -79,6 +79,12 @@ impl State for InBlock<'_> {
     async fn sound(&self, table: &TableDef) -> Result<()> {
         if self.block.made(table.id) { Ok(()) } else { self.repository.sound(table).await }
     }
+    fn watch(&self, checkout: &Checkout) -> Watch {
+        State::watch(self.repository, checkout)
+    }
+    fn may(&self, checkout: &Checkout, right: Right, table: &TableName) -> Result<()> {
+        State::may(self.repository, checkout, right, table)
+    }
     async fn checkout(&self, spec: &str, head: Option<&Checkout>) -> Result<Checkout> {
         self.repository.checkout(spec, head).await
     }
@@ -140,14 +146,11 @@ impl Native {
         statement: Statement,
     ) -> Result<Result<TableId>> {
         let repository = self.planner.seat.repository.clone();
-        let block = match self.block() {
-            Ok(block) => block,
-            Err(error) => return Ok(Err(error)),
+        let planned = match self.block() {
+            Ok(block) => repository.plan_create(block, place, statement).boxed().await,
+            Err(error) => Err(error),
         };
-        match repository.plan_create(block, place, statement).boxed().await {
-            Ok(planned) => self.define_planned(planned).boxed().await,
-            Err(error) => Ok(Err(error)),
-        }
+        self.define_planned(planned).boxed().await
     }
 
     /// ALTER TABLE and the like.
@@ -157,19 +160,19 @@ impl Native {
         statement: Statement,
     ) -> Result<Result<TableId>> {
         let repository = self.planner.seat.repository.clone();
-        let block = match self.block() {
-            Ok(block) => block,
-            Err(error) => return Ok(Err(error)),
+        let planned = match self.block() {
+            Ok(block) => repository.plan_alter(block, table, statement).boxed().await,
+            Err(error) => Err(error),
         };
-        match repository.plan_alter(block, table, statement).boxed().await {
-            Ok(planned) => self.define_planned(planned).boxed().await,
-            Err(error) => Ok(Err(error)),
-        }
+        self.define_planned(planned).boxed().await
     }
 
-    async fn define_planned(&mut self, planned: Planned) -> Result<Result<TableId>> {
+    async fn define_planned(&mut self, planned: Result<Planned>) -> Result<Result<TableId>> {
+        let planned = match planned {
+            Ok(planned) => Arc::new(planned),
+            Err(error) => return Ok(Err(error)),
+        };
         let backend = self.planner.backend().to_owned();
-        let planned = Arc::new(planned);
         let lent = Arc::clone(&planned);
         let work = move |stream| async move {
             define_within(stream, &backend, &lent.table, lent.layer, &lent.change).await

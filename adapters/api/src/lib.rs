@@ -35,7 +35,7 @@ pub use revision::{
     Arrival, Homecoming, Origin, Pair, Part, Replay, Retired, Revision, Seen, Side, Source, Touched, compose,
     unchanged,
 };
-pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema};
+pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema, identifier};
 pub use value::{Row, Value};
 pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
 

@@ -37,8 +37,9 @@ impl TableName {
     }
 }
 
-/// The identifier that a text begins with, and what follows it.
-fn identifier(text: &str) -> Option<(String, &str)> {
+/// The identifier that a text begins with (in lower case unless it is quoted), and what follows it. `None` if it begins
+/// with none.
+pub fn identifier(text: &str) -> Option<(String, &str)> {
     let Some(mut rest) = text.strip_prefix('"') else {
         let end = text.find(['.', '"']).unwrap_or(text.len());
         let (name, rest) = text.split_at(end);

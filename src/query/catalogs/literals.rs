@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use epoch_adapter::identifier;
 use epoch_adapter_postgres::layout::{literal, quote};
 
 use super::map::Map;
@@ -118,33 +119,17 @@ fn plain(token: &Token, sql: &str) -> Option<String> {
 
 /// A relation's name as SQL writes it: its schema, if there is one, and the name.
 pub(super) fn name(text: &str) -> Option<(Option<String>, String)> {
-    let (first, rest) = identifier(text.trim())?;
+    let (first, rest) = word(text.trim())?;
     if rest.is_empty() {
         return (!first.bytes().all(|b| b.is_ascii_digit())).then_some((None, first));
     }
-    let (second, rest) = identifier(rest.strip_prefix('.')?)?;
+    let (second, rest) = word(rest.strip_prefix('.')?)?;
     rest.is_empty().then_some((Some(first), second))
 }
 
-/// The identifier that a text begins with, and the rest.
-fn identifier(text: &str) -> Option<(String, &str)> {
-    let Some(mut rest) = text.strip_prefix('"') else {
-        let (name, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
-        let good = !name.is_empty() && !name.contains(['"', ' ']);
-        return good.then(|| (name.to_ascii_lowercase(), rest));
-    };
-    let mut name = String::new();
-    loop {
-        let (part, after) = rest.split_once('"')?;
-        name += part;
-        match after.strip_prefix('"') {
-            Some(after) => {
-                name.push('"');
-                rest = after;
-            }
-            None => return Some((name, after)),
-        }
-    }
+/// The identifier that a text begins with, and the rest; nothing with a blank outside of quotes is one.
+fn word(text: &str) -> Option<(String, &str)> {
+    identifier(text).filter(|(name, _)| text.starts_with('"') || !name.contains(' '))
 }
 
 async fn meaning(catalog: &mut dyn Catalog, map: &Map, schema: Option<&str>, name: &str) -> Result<Means> {

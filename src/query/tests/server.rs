@@ -84,6 +84,12 @@ impl State for Real {
     fn find_table(&self, _: &Checkout, name: &str) -> Option<Arc<TableDef>> {
         self.tables.find(name).cloned()
     }
+    fn watch(&self, _: &Checkout) -> Watch {
+        Watch::Nothing
+    }
+    fn may(&self, _: &Checkout, _: Right, _: &TableName) -> Result<()> {
+        Ok(())
+    }
     async fn refresh(&self) -> Result<()> {
         Ok(())
     }
