@@ -85,3 +85,33 @@ fn what_each_sslmode_accepts() {
         assert!(error.contains(why) && !error.contains("hush"), "{refused}: {error}");
     }
 }
+
+/// Connections of our own asked for a host's name for TLS, and failed.
+#[test]
+fn a_server_behind_a_socket() {
+    need_postgres!();
+    if !is_installed() {
+        println!("skipped: initdb isn't here");
+        return;
+    }
+    let server = server(&authority());
+    let directory = server.dir.path().display().to_string().replace('/', "%2F");
+    for mode in ["prefer", "require"] {
+        let port = server.target.port;
+        let url = format!("postgresql://postgres@{directory}:{port}/postgres?sslmode={mode}");
+        let proxy = Proxy::start(ProxyConfig::postgres(&url));
+        let mut main = proxy.connect("main");
+        main.exec("CREATE TABLE t (id int PRIMARY KEY)");
+        main.exec("SELECT * FROM epoch_register('t')");
+        main.exec("SELECT * FROM epoch_branch('b')");
+        let mut branch = proxy.connect("b");
+        assert_eq!(branch.exec("INSERT INTO t VALUES (1)").tags(), ["INSERT 0 1"]);
+        assert_eq!(branch.one("SELECT id FROM t"), "1");
+        assert_eq!(main.one("SELECT count(*) FROM t"), "0");
+        drop((main, branch));
+        let mut main = proxy.connect("main");
+        main.exec("SELECT * FROM epoch_branch('b', '--delete', '--force')");
+        main.exec("SELECT * FROM epoch_unregister('t')");
+        main.exec("DROP TABLE t");
+    }
+}

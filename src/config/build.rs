@@ -12,8 +12,9 @@ use super::{Auth, Config, Hook, PostgresBackend, Secret, SqliteBackend, TlsFiles
 use crate::{Error, Result};
 
 const DEFAULT_POOL: usize = 10;
-/// Microseconds: a point query's time in PostgreSQL and a little more.
-const BUSY_POLL: usize = 100;
+/// Microseconds: twice a point query's time in PostgreSQL on a branch. A shorter look ends before the answer is there,
+/// and what was looked for in vain is slept for the next time.
+const BUSY_POLL: usize = 300;
 
 /// Everything that was set, before what depends on several settings is checked.
 #[derive(Default)]

@@ -45,8 +45,9 @@ pub(super) struct Constants {
 }
 
 /// The constants of a query, UPDATE or DELETE that has no parameters of its own. They are taken
-/// where nothing can be told from their being constants: whole numbers after a name or a bracket and
-/// `=`, and operands in what an UPDATE sets. With strings there is no such form: `'today'` or `'01/02/2026'` would
+/// where nothing can be told from their being constants: whole numbers that a name or a bracket is compared with
+/// (`=`, `>`, `BETWEEN`, `IN` …), and operands in what an UPDATE sets. What is best planned for its own value still
+/// is: PostgreSQL keeps planning with the values where that costs less than the plan for any value. With strings there is no such form: `'today'` or `'01/02/2026'` would
 /// go on meaning what they meant when the statement was prepared, and a string takes its type from what it is
 /// compared with.
 pub(super) fn constants(sql: &str, parsed: &Parsed, statement: &Statement) -> Option<Constants> {
@@ -67,14 +68,48 @@ pub(super) fn constants(sql: &str, parsed: &Parsed, statement: &Statement) -> Op
     let set = set_clause(sql, inside, statement);
     for (at, window) in inside.windows(3).enumerate() {
         let [before, operator, constant] = window else { continue };
-        let operand = operator.kind == TokenKind::Operator
-            && (set.contains(&at)
-                || operator.text(sql) == "=" && (before.is_name() || before.is_symbol(b')')));
-        if let Some((oid, value)) = number(sql, constant).filter(|_| operand) {
-            found.lift(constant, oid, value);
+        let operand = before.is_name() || before.is_symbol(b')');
+        if operator.kind == TokenKind::Operator {
+            if set.contains(&at) || operand && COMPARISONS.contains(&operator.text(sql)) {
+                found.lift(sql, constant);
+            }
+        } else if operator.is_word(sql, "between") || operator.is_word(sql, "in") {
+            let after = inside.get(at + 2..).unwrap_or_default();
+            range(sql, after).or_else(|| list(sql, after)).iter().flatten().for_each(|c| found.lift(sql, c));
         }
     }
     Some(found)
+}
+
+const COMPARISONS: [&str; 7] = ["=", "<", ">", "<=", ">=", "<>", "!="];
+
+/// Longer lists differ from each other too often to be kept.
+const LONGEST_LIST: usize = 16;
+
+/// The bounds at the start of `tokens`: `1 AND 5`.
+fn range<'a>(sql: &str, tokens: &'a [Token]) -> Option<Vec<&'a Token>> {
+    match tokens {
+        [low, and, high, ..] if and.is_word(sql, "and") => {
+            number(sql, low).and(number(sql, high)).map(|_| vec![low, high])
+        }
+        _ => None,
+    }
+}
+
+/// The numbers of the list at the start of `tokens`: `(1, 2, 3)`.
+fn list<'a>(sql: &str, tokens: &'a [Token]) -> Option<Vec<&'a Token>> {
+    let mut found = Vec::new();
+    for pair in tokens.chunks(2).take(LONGEST_LIST + 1) {
+        match pair {
+            [end, ..] if !found.is_empty() && end.is_symbol(b')') => return Some(found),
+            [open, constant] if open.is_symbol(if found.is_empty() { b'(' } else { b',' }) => {
+                number(sql, constant)?;
+                found.push(constant);
+            }
+            _ => return None,
+        }
+    }
+    None
 }
 
 /// Which tokens (by their number in `inside`) are in the SET clause of an UPDATE.
@@ -86,7 +121,9 @@ fn set_clause(sql: &str, inside: &[Token], statement: &Statement) -> std::ops::R
 }
 
 impl Constants {
-    fn lift(&mut self, constant: &Token, oid: u32, value: String) {
+    /// Makes `constant` a parameter if it is a whole number.
+    fn lift(&mut self, sql: &str, constant: &Token) {
+        let Some((oid, value)) = number(sql, constant) else { return };
         // One parameter for what is written alike: GROUP BY must go on meaning the selected expression.
         let known = self.types.iter().zip(&self.values).position(|(t, v)| *t == oid && *v == value);
         let number = known.unwrap_or(self.values.len());
@@ -132,11 +169,25 @@ mod tests {
         let cases = [
             (
                 "SELECT a FROM t WHERE id = 7 AND b > 3 LIMIT 2",
-                Some("SELECTaFROMtWHEREid=$1ANDb>3LIMIT2|7|true"),
+                Some("SELECTaFROMtWHEREid=$1ANDb>$2LIMIT2|7,3|true"),
+            ),
+            (
+                "SELECT a >= 3, count(*) FROM t GROUP BY a >= 3, 1 ORDER BY 2 LIMIT 3",
+                Some("SELECTa>=$1,count(*)FROMtGROUPBYa>=$1,1ORDERBY2LIMIT3|3|true"),
+            ),
+            (
+                "SELECT a FROM t WHERE (b) NOT BETWEEN 1 AND 9999999999 AND c BETWEEN 2 AND d AND e IN (1, 2,3) AND f IN (1,g)",
+                Some(
+                    "SELECTaFROMtWHERE(b)NOTBETWEEN$1AND$2ANDcBETWEEN2ANDdANDeIN($1,$3,$4)ANDfIN(1,g)|1,9999999999,2,3|true",
+                ),
+            ),
+            (
+                "SELECT sum(a) OVER (ROWS BETWEEN 1 PRECEDING AND 2 FOLLOWING) FROM t WHERE b IN (7)",
+                Some("SELECTsum(a)OVER(ROWSBETWEEN1PRECEDINGAND2FOLLOWING)FROMtWHEREbIN($1)|7|true"),
             ),
             (
                 "UPDATE t SET a = a + 5, b = -3, c = 7 WHERE id = 7 AND d < 2",
-                Some("UPDATEtSETa=a+$1,b=-$2,c=$3WHEREid=$3ANDd<2|5,3,7|false"),
+                Some("UPDATEtSETa=a+$1,b=-$2,c=$3WHEREid=$3ANDd<$4|5,3,7,2|false"),
             ),
             (
                 "UPDATE t SET a = x::numeric(10, 2) * 3.5, b = (c)[1] WHERE id = 1",

@@ -12,7 +12,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
-use tokio_postgres::config::SslMode;
+use tokio_postgres::NoTls;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// What every connection of ours is set to: values have one output form, names resolve to the
@@ -27,16 +28,21 @@ pub(crate) const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET Dat
 pub(crate) fn pool(backend: &str, url: &str, size: usize) -> Result<Pool> {
     let (plain, tls) = split_tls(backend, url)?;
     let mut config: tokio_postgres::Config = plain.parse().map_err(|_| invalid(backend, "url"))?;
-    config.ssl_mode(tls.mode.driver());
+    // As libpq: what goes through a socket of this machine isn't encrypted, whatever the mode.
+    let sockets = config.get_hosts().iter().all(|h| matches!(h, Host::Unix(_)));
+    config.ssl_mode(if sockets { SslMode::Disable } else { tls.mode.driver() });
     if config.get_application_name().is_none() {
         config.application_name("epoch");
     }
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(Duration::from_secs(10));
     }
-    let connector = MakeRustlsConnect::new(tls.client(backend)?);
-    let manager =
-        Manager::from_config(config, connector, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = if sockets {
+        Manager::from_config(config, NoTls, recycling)
+    } else {
+        Manager::from_config(config, MakeRustlsConnect::new(tls.client(backend)?), recycling)
+    };
     Pool::builder(manager)
         .max_size(size.max(1))
         .runtime(Runtime::Tokio1)
