@@ -326,3 +326,65 @@ fn the_session_is_as_it_was() {
     assert_eq!(x.lines("SELECT * FROM t"), ["1|31/12/2026"]);
     assert_eq!(x.one("SELECT count(*) FROM pg_prepared_statements WHERE name LIKE 'epoch%lent%'"), "0");
 }
+
+/// Whoever wanted to define tables waited for it with the operation lock.
+#[test]
+fn an_open_transaction_with_a_definition_stops_no_commit() {
+    need_postgres!();
+    let shop = Fixture::registered(BASE);
+    let mut main = shop.main();
+    for branch in ["a", "e"] {
+        main.exec(&format!("SELECT * FROM epoch_branch('{branch}')"));
+    }
+    let mut a = shop.on("a");
+    a.exec("BEGIN");
+    a.exec("CREATE TABLE made (id int PRIMARY KEY)");
+    let mut e = shop.on("e");
+    let waiter = std::thread::spawn(move || e.exec("CREATE TABLE other (id int PRIMARY KEY)"));
+    // It has begun to wait when the server says so.
+    let mut direct = shop.direct();
+    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = 1701867363 \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while direct.one(waits) != "t" {
+        std::thread::yield_now();
+    }
+    main.exec("SELECT epoch_commit('meanwhile', '--allow-empty')");
+    main.exec("SELECT * FROM epoch_branch('later')");
+    assert!(!waiter.is_finished(), "it waits for the transaction");
+    a.exec("INSERT INTO made VALUES (1)");
+    a.exec("COMMIT");
+    assert_eq!(a.one("SELECT count(*) FROM made"), "1");
+    assert_eq!(waiter.join().unwrap().tags(), ["CREATE TABLE"]);
+}
+
+/// COMMIT ran past us, and the table was gone though both were acknowledged.
+#[test]
+fn a_portal_from_before_a_definition_does_not_end_its_transaction() {
+    need_postgres!();
+    let shop = Fixture::registered(BASE);
+    shop.main().exec("SELECT * FROM epoch_branch('a')");
+    let mut a = shop.on("a");
+    a.exec("BEGIN");
+    let run = |sql: &str| [conn::parse("", sql, &[]), conn::bind("", "", &[], false), conn::execute("", 0)];
+    let mut messages = vec![conn::parse("c", "COMMIT", &[]), conn::bind("p", "c", &[], false)];
+    messages.extend(run("CREATE TABLE made (id int PRIMARY KEY)"));
+    messages.extend([conn::execute("p", 0), conn::sync()]);
+    a.send(&messages);
+    let reply = a.reply();
+    assert_eq!(reply.error().map(|e| e.code()), Some("0A000"), "{reply:?}");
+    a.exec("ROLLBACK");
+    assert_eq!(a.err("SELECT * FROM made").code(), "42P01");
+    a.exec("BEGIN");
+    a.exec("CREATE TABLE made (id int PRIMARY KEY)");
+    for sql in [
+        "SET ROLE postgres",
+        "SET SESSION AUTHORIZATION postgres",
+        "SELECT set_config('role', 'postgres', true)",
+    ] {
+        a.exec("SAVEPOINT s");
+        assert_eq!(a.err(sql).code(), "0A000", "{sql}");
+        a.exec("ROLLBACK TO s");
+    }
+    a.exec("COMMIT");
+    assert_eq!(a.one("SELECT count(*) FROM made"), "0");
+}

@@ -429,6 +429,133 @@ fn protected_branches_change_by_merges_alone_on_sqlite() {
 }
 
 /// Every call that changes something is in the audit, with what became of it.
+/// dev administers branches of its own, cat reads, and both have no right on anything else.
+fn small_rights(root: &mut Conn) {
+    for sql in [
+        "SELECT epoch_grant('postgres', 'admin')",
+        "SELECT epoch_grant('dev', 'admin', 'dev/*')",
+        "SELECT epoch_grant('cat', 'write', 'cat/*', tables => array['account'])",
+        "SELECT epoch_grant('cat', 'read', 'main', tables => array['account'])",
+        "SELECT epoch_branch('dev/1')",
+        "SELECT epoch_branch('cat/1')",
+    ] {
+        root.exec(sql);
+    }
+}
+
+#[test]
+fn an_admin_of_some_branches_reads_nothing_by_a_check() {
+    need_postgres!();
+    let (proxy, _db, _meta) = on_postgres();
+    let mut root = proxy.connect("main");
+    small_rights(&mut root);
+    let mut dev = of(&proxy, "dev", "dev/1");
+    denied(
+        &mut dev,
+        &[
+            "SELECT epoch_protect('dev/*', '--check', 'SELECT (SELECT amount FROM epoch_at(''salary'', ''main'') LIMIT 1)::text::boolean')",
+        ],
+    );
+    dev.exec("SELECT epoch_protect('dev/*', '--no-writes')");
+    dev.exec("SELECT epoch_protect('-d', 'dev/*')");
+    // One of somebody who may see everything says no more than that it can't be asked.
+    root.exec("SELECT epoch_protect('dev/*', '--check', 'SELECT (SELECT amount FROM epoch_at(''salary'', ''main'') LIMIT 1)::text::boolean')");
+    let error = dev.err("SELECT epoch_commit('x', '--allow-empty')");
+    assert!(!format!("{error:?}").contains("5000"), "{error:?}");
+    assert_eq!(error.message(), "a check of branch \"dev/1\" could not be asked");
+}
+
+#[test]
+fn who_may_not_delete_a_branch_does_not_replace_it() {
+    need_postgres!();
+    let (proxy, _db, _meta) = on_postgres();
+    let mut root = proxy.connect("main");
+    small_rights(&mut root);
+    let mut cat = of(&proxy, "cat", "cat/1");
+    cat.exec("SELECT epoch_branch('cat/2')");
+    denied(
+        &mut cat,
+        &[
+            "SELECT epoch_branch('-D', 'cat/2')",
+            "SELECT epoch_branch('-f', 'cat/2', 'main')",
+            "SELECT epoch_branch('-m', '-f', 'cat/1', 'cat/2')",
+        ],
+    );
+    root.exec("SELECT epoch_branch('-f', 'cat/2', 'main')");
+}
+
+#[test]
+fn nobody_ends_the_prepared_transactions_of_others() {
+    need_postgres!();
+    let (proxy, db, _meta) = on_postgres();
+    let mut root = proxy.connect("main");
+    small_rights(&mut root);
+    if db.connect().one("SHOW max_prepared_transactions") == "0" {
+        println!("skipped: the server has no prepared transactions");
+        return;
+    }
+    let name = format!("of_root_{}", std::process::id());
+    for sql in
+        ["BEGIN", "UPDATE account SET balance = 7 WHERE id = 1", &format!("PREPARE TRANSACTION '{name}'")]
+    {
+        root.exec(sql);
+    }
+    let mut cat = of(&proxy, "cat", "main");
+    denied(&mut cat, &[&format!("ROLLBACK PREPARED '{name}'"), &format!("COMMIT PREPARED '{name}'")]);
+    root.exec(&format!("COMMIT PREPARED '{name}'"));
+    assert_eq!(root.one("SELECT balance FROM account WHERE id = 1"), "7.00");
+}
+
+#[test]
+fn what_waits_when_a_branch_gets_protected_waits_on() {
+    need_postgres!();
+    let (proxy, _db, _meta) = on_postgres();
+    let mut root = proxy.connect("main");
+    root.exec("SELECT epoch_grant('postgres', 'admin')");
+    for sql in [
+        "SELECT epoch_commit('start', '--allow-empty')",
+        "SELECT epoch_branch('p')",
+        "SELECT epoch_branch('q')",
+    ] {
+        root.exec(sql);
+    }
+    let mut p = proxy.connect("p");
+    p.exec("UPDATE account SET balance = 1 WHERE id = 1");
+    p.exec("SELECT epoch_commit('one')");
+    root.exec("UPDATE account SET balance = 2 WHERE id = 2");
+    root.exec("SELECT epoch_commit('on main')");
+    p.exec("SELECT * FROM epoch_rebase('-i', 'main')");
+    let mut q = proxy.connect("q");
+    q.exec("UPDATE account SET balance = 3 WHERE id = 1");
+    q.exec("SELECT epoch_commit('other')");
+    q.exec("SELECT * FROM epoch_cherry_pick('p')");
+    root.exec("SELECT epoch_protect('*', '--merge-only')");
+    denied(
+        &mut p,
+        &["SELECT * FROM epoch_rebase_edit(1, 'drop')", "SELECT * FROM epoch_rebase('--continue')"],
+    );
+    denied(&mut q, &["SELECT * FROM epoch_cherry_pick('--continue')"]);
+    p.exec("SELECT * FROM epoch_rebase('--abort')");
+    q.exec("SELECT * FROM epoch_cherry_pick('--abort')");
+    assert_eq!(p.one("SELECT message FROM epoch_log() LIMIT 1"), "one");
+}
+
+#[test]
+fn a_commit_of_some_tables_does_not_get_past_a_check() {
+    need_postgres!();
+    let (proxy, _db, _meta) = on_postgres();
+    let mut root = proxy.connect("main");
+    root.exec("SELECT epoch_grant('postgres', 'admin')");
+    root.exec("SELECT epoch_branch('c')");
+    root.exec("SELECT epoch_protect('c', '--check', 'SELECT (SELECT sum(balance) FROM account) = (SELECT sum(amount) / 10 FROM salary)')");
+    let mut c = proxy.connect("c");
+    c.exec("UPDATE account SET balance = 200");
+    c.exec("UPDATE salary SET amount = 10000");
+    let error = c.err("SELECT epoch_commit(message => 'part', tables => array['account'])");
+    assert_eq!(error.code(), "0A000", "{error:?}");
+    c.exec("SELECT epoch_commit('all')");
+}
+
 fn audit(proxy: &Proxy) {
     let mut root = proxy.connect("main");
     root.exec("SELECT epoch_commit('start', '--allow-empty')");

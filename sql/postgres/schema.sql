@@ -7,6 +7,11 @@ COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout {
 CREATE TABLE epoch.repository (id text NOT NULL);
 INSERT INTO epoch.repository SELECT current_setting('epoch.repository') WHERE current_setting('epoch.repository', true) <> '';
 
+-- The database that wrote what is here. One that was made from a dump of it counts places in its log, transactions and
+-- objects from anew (moved.rs).
+CREATE TABLE epoch.written_by (system_identifier int8 NOT NULL, database oid NOT NULL);
+INSERT INTO epoch.written_by SELECT c.system_identifier, d.oid FROM pg_control_system() c, pg_database d WHERE d.datname = current_database();
+
 -- Branch lineages that hold rows here, and the ordinal of main below them. Main (1) isn't listed.
 CREATE TABLE epoch.lineage (id int8 PRIMARY KEY, base int8 NOT NULL);
 -- Versioned tables by registration. Versions of one table have one family: the number of the first. "columns" says which

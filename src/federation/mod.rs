@@ -30,6 +30,7 @@ mod testing;
 mod text;
 mod transaction;
 mod types;
+mod yielding;
 
 pub use assertion::{assertions, holds};
 pub use encode::Column;

@@ -57,6 +57,7 @@ fn new_state() -> DfResult<SessionState> {
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(super::yielding::JoinsYield))
         .build())
 }
 

@@ -92,8 +92,23 @@ impl Repository {
     }
 }
 
-/// A text in which `user:password@` has lost the password.
+/// A text in which `user:password@` and `password=…` have lost the password. Rather too much is left out than too little:
+/// a password may hold any character.
 pub fn without_passwords(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut out = of_words(parts.next().unwrap_or_default());
+    for part in parts {
+        out.push_str("://");
+        match part.rsplit_once('@').and_then(|(login, host)| Some((login.split_once(':')?.0, host))) {
+            Some((user, host)) => out.push_str(&format!("{user}:***@{}", of_words(host))),
+            None => out.push_str(&of_words(part)),
+        }
+    }
+    of_parameters(&out)
+}
+
+/// As [`without_passwords`], word by word.
+fn of_words(text: &str) -> String {
     let ends = |c: char| c.is_whitespace() || matches!(c, '/' | '"' | '\'' | '?' | ',' | '(' | ')');
     let run = |run: &str| {
         let end = run.chars().next_back().filter(|c| ends(*c));
@@ -104,6 +119,33 @@ pub fn without_passwords(text: &str) -> String {
         }
     };
     text.split_inclusive(ends).map(run).collect()
+}
+
+/// As [`without_passwords`], in `password=secret&…` and `password='a secret' …`.
+fn of_parameters(text: &str) -> String {
+    const NAME: &str = "password";
+    let mut out = String::new();
+    let mut rest = text;
+    // ASCII letters keep their places.
+    while let Some(at) = rest.to_ascii_lowercase().find(NAME) {
+        let (before, after) = rest.split_at_checked(at + NAME.len()).unwrap_or((rest, ""));
+        out.push_str(before);
+        let value = after.trim_start();
+        let Some(value) = value.strip_prefix('=').map(str::trim_start) else {
+            rest = after;
+            continue;
+        };
+        let quoted = value.strip_prefix('\'').and_then(|inside| inside.split_once('\''));
+        rest = match quoted {
+            Some((_, rest)) => rest,
+            None => value
+                .find(|c: char| c == '&' || c.is_whitespace())
+                .and_then(|end| value.get(end..))
+                .unwrap_or(""),
+        };
+        out.push_str("=***");
+    }
+    out + rest
 }
 
 #[cfg(test)]
@@ -117,6 +159,11 @@ mod tests {
             ("postgresql://ada@db/shop", "postgresql://ada@db/shop"),
             ("see https://x:y@h and https://z:w@h/p", "see https://x:***@h and https://z:***@h/p"),
             ("no backend is named \"me:hunter2@h\"", "no backend is named \"me:***@h\""),
+            ("postgresql://ada:hun,te/r(2 '@h/db", "postgresql://ada:***@h/db"),
+            ("postgresql://h/db?user=a&password=hunter2&x=y", "postgresql://h/db?user=a&password=***&x=y"),
+            ("host=h PASSWORD = 'hun ter2' port=1", "host=h PASSWORD=*** port=1"),
+            ("host=h password=hunter2", "host=h password=***"),
+            ("the password is wrong", "the password is wrong"),
             ("plain: a@b", "plain: a@b"),
             ("a://b", "a://b"),
             ("", ""),

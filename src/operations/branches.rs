@@ -116,9 +116,13 @@ impl Repository {
         let head = named.hash().to_owned();
         let fork = self.position(&head, from).await?;
         let base = if fork.0 == LineageId::MAIN { fork.1 } else { self.state().layer(fork.0)?.base };
+        let replaced = self.state().branch(name).cloned();
+        if let Some(old) = replaced.as_ref().filter(|_| force) {
+            // It is deleted.
+            self.may_branch(old, Right::Write, Scope::All)?;
+        }
         let doing = self.branching("create", name, start, &named).await?;
         self.before(&doing).await?;
-        let replaced = self.state().branch(name).cloned();
         let mut tx = self.store().write().await?;
         if refs::tag(&mut tx, name).await?.is_some() {
             return Err(taken("tag", name));
@@ -244,9 +248,12 @@ impl Repository {
         self.may_on(&[new.to_owned()], Right::Write, Scope::Some)?;
         self.may_carry(&Named::Branch(branch.clone()), new).await?;
         self.check_unprotected(old, "renamed")?;
+        let other = self.state().branch(new).cloned().filter(|o| o.lineage != branch.lineage);
+        if let Some(other) = other.as_ref().filter(|_| force) {
+            self.may_branch(other, Right::Write, Scope::All)?;
+        }
         let doing = self.branching("rename", new, Some(old), &Named::Branch(branch.clone())).await?;
         self.before(&doing).await?;
-        let other = self.state().branch(new).cloned().filter(|o| o.lineage != branch.lineage);
         let mut tx = self.store().write().await?;
         if refs::tag(&mut tx, new).await?.is_some() {
             return Err(taken("tag", new));

@@ -26,6 +26,13 @@ impl Repository {
             return self.commit_merge(&lock, &branch, &merge, options).await;
         }
         self.may_commit(checkout, &branch, options)?;
+        if !options.tables.is_empty() && self.asserts(Event::Commit, &branch.name) {
+            // They are asked of the working state, which is more than the commit would show.
+            let message = "a commit of some tables of a branch whose commits are checked by queries";
+            return Err(
+                Error::unsupported(message).with_hint("Commit all tables, or stash the others first.")
+            );
+        }
         let doing = Doing {
             event: Event::Commit,
             action: "commit",

@@ -5,6 +5,7 @@
 //! alters it, or a table of main, makes a revision (`revisions`).
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use epoch_adapter::{
     DraftChange, Error, Layer, LineageId, Piece, Result, Statement, TableDef, TableId, TableName, sqlstate,
@@ -13,7 +14,10 @@ use epoch_adapter::{
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::{Checkout, Repository, Right, Scope, Tables};
 use crate::metadata::tables::{self, TableState};
-use crate::metadata::{refs::Branch, spans};
+use crate::metadata::{OperationLock, refs::Branch, spans};
+
+/// How long a definition waits for that of another session's transaction.
+const DEFINERS_PATIENCE: Duration = Duration::from_secs(15);
 
 impl Repository {
     /// Makes a table on the checkout's branch: CREATE TABLE. 42P07 if the branch has one of this name.
@@ -24,7 +28,7 @@ impl Repository {
         name: &TableName,
         statement: Statement,
     ) -> Result<()> {
-        let _lock = self.locked().await?;
+        let _lock = self.locked_to_define().await?;
         let (branch, layer) = self.definable(checkout, &[name])?;
         if self.tables_on(checkout).by_name.contains_key(name) {
             return Err(exists(name));
@@ -80,7 +84,7 @@ impl Repository {
 
     /// Changes a table on the checkout's branch: ALTER TABLE and the like.
     pub async fn alter_table(&self, checkout: &Checkout, table: TableId, statement: Statement) -> Result<()> {
-        let _lock = self.locked().await?;
+        let _lock = self.locked_to_define().await?;
         let table = self.tables_on(checkout).by_id.get(&table).cloned().ok_or_else(gone)?;
         let (branch, layer) = self.definable(checkout, &[&table.name])?;
         if table.revision.is_some() || !self.state().is_uncommitted(branch.lineage, table.id) {
@@ -217,10 +221,44 @@ impl Repository {
         self.state().is_uncommitted(layer.lineage, table)
     }
 
+    /// The operation lock, when no client's open transaction defines tables: a backend lets one at a time do that, and
+    /// whoever waited for it with the lock would keep everybody else waiting, that transaction's COMMIT too. 55P03 if
+    /// one stays open.
+    pub(super) async fn locked_to_define(&self) -> Result<OperationLock> {
+        let until = Instant::now() + DEFINERS_PATIENCE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            for backend in self.backends() {
+                // One that can't be reached says so when it is to do something.
+                if !backend.await_definers(left).await.unwrap_or(true) {
+                    let message = "another transaction defines tables, and stays open";
+                    return Err(Error::new(sqlstate::LOCK_NOT_AVAILABLE, message)
+                        .with_hint("Retry when it has ended."));
+                }
+            }
+            let lock = self.locked().await?;
+            if self.nobody_defines().await {
+                return Ok(lock);
+            }
+        }
+    }
+
+    async fn nobody_defines(&self) -> bool {
+        for backend in self.backends() {
+            if !backend.await_definers(Duration::ZERO).await.unwrap_or(true) {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Removes tables made on branches that no ref nor commit can show any more. What can't be removed now is
     /// tried again after the next such operation.
     pub(super) async fn sweep(&self) {
         let orphans = self.state().orphans();
+        if orphans.is_empty() || !self.nobody_defines().await {
+            return;
+        }
         for table in orphans {
             if let Err(error) = self.remove_table(&table).await {
                 tracing::warn!(table = %table.name, %error, "a dropped table could not be removed yet");

@@ -83,6 +83,10 @@ impl Repository {
         check_text(&protection.branches)?;
         let _lock = self.locked().await?;
         self.may_grant(&protection.branches)?;
+        if !protection.checks.is_empty() {
+            // A check sees every table of every ref, and what it says of them is shown.
+            self.may_all(Right::Admin)?;
+        }
         let mut tx = self.store().write().await?;
         rights::protect(&mut tx, protection).await?;
         self.changed_rights(tx).await

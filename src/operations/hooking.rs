@@ -4,14 +4,14 @@
 //! or says nothing, refuses it. Hooks after it run when the lock is free and change nothing any more.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use epoch_adapter::{Error, LineageId, Result, sqlstate};
 
 use super::resolve::Named;
-use super::{Checkout, Repository, Target};
+use super::{Checkout, Repository, Right, Target};
 use crate::config::{Action, Event, Hook};
 use crate::hooks::{self, Payload};
 use crate::metadata::hook_runs::{self, HookRun};
@@ -20,6 +20,9 @@ use crate::storage::glob;
 
 /// What a hook that says no is to a client, as RAISE in a function is.
 const REFUSED: &str = "P0001";
+
+/// How long a protection's check may take, which everybody's operations wait for.
+const CHECK_LIMIT: Duration = Duration::from_secs(10);
 
 /// Answers queries of one boolean. Implemented by whoever plans statements.
 #[async_trait]
@@ -81,12 +84,38 @@ impl Repository {
         hooks || (checked(event) && !self.guard(branch).checks.is_empty())
     }
 
+    /// Whether queries are asked before an operation.
+    pub(super) fn asserts(&self, event: Event, branch: &str) -> bool {
+        let asks = |hook: &&Hook| {
+            hook.event == event
+                && hook.before
+                && glob(&hook.branches, branch)
+                && matches!(hook.action, Action::Sql(_))
+        };
+        self.inner.hooks.iter().any(|hook| asks(&hook))
+            || (checked(event) && !self.guard(branch).checks.is_empty())
+    }
+
     /// Asks everything that has a say; the first no is the error.
     pub(super) async fn before(&self, doing: &Doing<'_>) -> Result<()> {
         if checked(doing.event) {
             for check in self.guard(doing.branch).checks {
-                if !self.assertion(doing, &check).await? {
-                    return Err(check_failed(doing, &check));
+                let asked = tokio::time::timeout(CHECK_LIMIT, self.assertion(doing, &check)).await;
+                let late = |_| {
+                    let message = format!("a check of branch \"{}\" took too long", doing.branch);
+                    Err(Error::new(sqlstate::QUERY_CANCELED, message).with_detail(check.clone()))
+                };
+                match asked.unwrap_or_else(late) {
+                    Ok(true) => {}
+                    Ok(false) => return Err(check_failed(doing, &check)),
+                    // It may quote a row that whoever acts may not read.
+                    Err(error) if self.may_all(Right::Admin).is_err() => {
+                        tracing::info!(branch = doing.branch, check, %error, "a check could not be asked");
+                        let message = format!("a check of branch \"{}\" could not be asked", doing.branch);
+                        return Err(Error::new(REFUSED, message)
+                            .with_hint("An admin of all branches is shown the error."));
+                    }
+                    Err(error) => return Err(error),
                 }
             }
         }

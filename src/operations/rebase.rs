@@ -138,6 +138,7 @@ impl Repository {
         let _lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
         self.may_branch(&branch, Right::Write, Scope::All)?;
+        self.check_unprotected(&branch.name, "rebased")?;
         let (_, mut remembered) = self.waiting_for(&branch, Verb::Rebase).await?;
         let Some(sequence) = remembered.sequence.as_mut().filter(|s| s.planned) else {
             let message = "the rebase has begun: its plan cannot be changed any more";

@@ -50,8 +50,8 @@ impl Repository {
         location: Option<&str>,
         key: Option<&[String]>,
     ) -> Result<Vec<Registered>> {
-        let _lock = self.locked().await?;
         self.may_all(super::Right::Admin)?;
+        let _lock = self.locked_to_define().await?;
         let candidates = match location {
             Some(location) => self.candidates_at(pattern, location).await?,
             None => self.candidates(pattern).await?,
@@ -188,8 +188,8 @@ impl Repository {
     /// Stops to version a table. Refused (55000) while a branch holds changes of it that aren't in
     /// main, unless `force`.
     pub async fn unregister(&self, table: &str, force: bool) -> Result<Vec<Unregistered>> {
-        let _lock = self.locked().await?;
         self.may_all(super::Right::Admin)?;
+        let _lock = self.locked_to_define().await?;
         let table = self.tables().find(table).cloned().ok_or_else(|| unknown(table))?;
         let mut drafts = self.drafts_left_by(&table);
         drafts.extend(self.revisions_of(&table));

@@ -258,6 +258,13 @@ impl Repository {
         let lock = self.locked().await?;
         let branch = self.head_branch(Some(checkout))?;
         self.may_branch(&branch, Right::Write, Scope::All)?;
+        // The branch may have been protected since.
+        match verb {
+            Verb::Rebase => self.check_unprotected(&branch.name, "rebased")?,
+            Verb::CherryPick | Verb::Revert => self.check_unchecked(&branch)?,
+            Verb::Stash => self.check_writes(branch.lineage)?,
+            Verb::Merge => {}
+        }
         let (merge, mut remembered) = self.waiting_for(&branch, verb).await?;
         if !author.name.is_empty() {
             remembered.author = author.clone();

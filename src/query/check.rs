@@ -124,13 +124,17 @@ fn settings(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
     Ok(())
 }
 
-/// Whether a function may set it. On a branch, quotes must mean what the lexer takes them for, and
+/// Whether a function may set it. On a branch, bytes and quotes must mean what the lexer takes them for, and
 /// triggers must fire.
 fn may_be_set(ctx: &Context<'_>, name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    let relied_on = matches!(name.as_str(), "standard_conforming_strings" | "session_replication_role");
+    let relied_on = matches!(
+        name.as_str(),
+        "client_encoding" | "standard_conforming_strings" | "session_replication_role"
+    );
+    let role = ctx.repository.in_block() && matches!(name.as_str(), "role" | "session_authorization");
     let watched = ctx.repository.watch(ctx.checkout) > Watch::Nothing;
-    !name.starts_with("epoch") && ((ctx.checkout.is_main() && !watched) || !relied_on)
+    !role && !name.starts_with("epoch") && ((ctx.checkout.is_main() && !watched) || !relied_on)
 }
 
 /// Whether it calls `set_config('search_path', …)` or the like, which changes what names mean.
@@ -167,6 +171,15 @@ fn functions(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
             return Err(Error::unsupported(format!("function {shown}() in language {language} on a branch"))
                 .with_detail("It may read or write tables past the branch.")
                 .with_hint("A function is called if it is declared IMMUTABLE, or if its body, in SQL or PL/pgSQL, names no table and calls no function that does."));
+        }
+    }
+    for attribute in &statement.attributes {
+        if let Some(language) = ctx.names.attribute(attribute) {
+            return Err(Error::unsupported(format!(
+                "function {}() in language {language} as a column on a branch",
+                attribute.name
+            ))
+            .with_detail("It may read or write tables past the branch."));
         }
     }
     for name in &statement.types {

@@ -44,7 +44,8 @@ pub use names::{Catalog, NameCache};
 pub use origin::Origins;
 pub use parse::{Argument, Constant, Setting};
 pub use plan::{
-    Call, Context, Plan, Prelude, Rewritten, State, defines_with_others, plan, plan_without_backend,
+    Call, Context, Plan, Prelude, Rewritten, State, defines_with_others, only_sets, plan,
+    plan_without_backend,
 };
 
 #[cfg(test)]

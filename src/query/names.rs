@@ -19,7 +19,7 @@ use proof::Name;
 
 use super::catalogs;
 use super::execute::Prepared;
-use super::parse::{Isolation, Statement, TableRef};
+use super::parse::{Attribute, Isolation, Statement, TableRef};
 use super::plan::Context;
 use crate::operations::Tables;
 use crate::{Error, Result, sqlstate};
@@ -91,6 +91,8 @@ pub struct NameCache {
     functions: HashMap<(Option<String>, String), (Instant, Function)>,
     operators: HashMap<String, (Instant, Verdict)>,
     types: HashMap<(Option<String>, String), (Instant, Verdict)>,
+    /// Functions that take a row and may be called like a column of it.
+    attributes: HashMap<String, (Instant, Verdict)>,
     /// What the server says of the columns of registered tables.
     facts: HashMap<TableId, Arc<Facts>>,
     /// Registered tables that are partitioned.
@@ -117,6 +119,8 @@ pub struct NameCache {
 pub struct Function {
     /// Why it can't be called on a branch.
     pub unsafe_because: Option<String>,
+    /// Whether there is one.
+    pub exists: bool,
     /// Whether a call may return something else each time.
     pub volatile: bool,
     /// What those that can't be called use; `None` if one of them may touch a table by itself.
@@ -133,6 +137,7 @@ impl NameCache {
         self.functions.clear();
         self.operators.clear();
         self.types.clear();
+        self.attributes.clear();
         self.catalogs = None;
         // Their texts depend on the search path.
         self.system_views.clear();
@@ -304,6 +309,17 @@ impl NameCache {
         self.types.get(name).and_then(|(_, verdict)| verdict.as_deref())
     }
 
+    /// Why a name behind a dot may be that of a function that isn't harmless.
+    pub(super) fn attribute(&self, attribute: &Attribute) -> Option<&str> {
+        let name = &attribute.name;
+        if attribute.of_row {
+            return self.attributes.get(name).and_then(|(_, verdict)| verdict.as_deref());
+        }
+        let found = self.function(None, name)?;
+        let harmful = proof::is_harmful(name).then_some("internal");
+        found.unsafe_because.as_deref().or(harmful)
+    }
+
     /// Learns what the names of `statements` mean, with one query if any is new.
     pub(super) async fn learn(
         &mut self,
@@ -338,6 +354,20 @@ impl NameCache {
                 let ours = super::parse::is_ours(function);
                 if !ours
                     && !self.functions.get(&key).is_some_and(|(at, _)| fresh(at))
+                    && !asked.functions.contains(&key)
+                {
+                    asked.functions.push(key);
+                }
+            }
+            for Attribute { name, of_row } in &statement.attributes {
+                let key = (None, name.clone());
+                if *of_row {
+                    if !self.attributes.get(name).is_some_and(|(at, _)| fresh(at))
+                        && !asked.attributes.contains(name)
+                    {
+                        asked.attributes.push(name.clone());
+                    }
+                } else if !self.functions.get(&key).is_some_and(|(at, _)| fresh(at))
                     && !asked.functions.contains(&key)
                 {
                     asked.functions.push(key);
@@ -381,6 +411,9 @@ impl NameCache {
         }
         for name in &asked.types {
             self.types.insert(name.clone(), (now, None));
+        }
+        for name in &asked.attributes {
+            self.attributes.insert(name.clone(), (now, None));
         }
         for row in rows {
             self.note(asked, &row, ours, &path, now)?;
@@ -507,6 +540,7 @@ impl NameCache {
                 let key = asked.functions.get(index).ok_or_else(unexpected)?;
                 let found =
                     &mut self.functions.entry(key.clone()).or_insert_with(|| (now, Function::default())).1;
+                found.exists = true;
                 found.volatile |= cell(2) == Some("v");
                 if let Some(language) = cell(3) {
                     // All that have the name must be proven.
@@ -527,6 +561,10 @@ impl NameCache {
             Some("y") => {
                 let name = asked.types.get(index).ok_or_else(unexpected)?;
                 self.types.insert(name.clone(), (now, cell(2).map(str::to_owned)));
+            }
+            Some("a") => {
+                let name = asked.attributes.get(index).ok_or_else(unexpected)?;
+                self.attributes.insert(name.clone(), (now, cell(2).map(str::to_owned)));
             }
             _ => return Err(unexpected()),
         }

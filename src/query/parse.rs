@@ -27,7 +27,7 @@ pub use statement::{
     Conflict, CreateAs, Define, Ending, How, Insert, Isolation, Keyed, Keys, Kind, Merge, Modify, Nested,
     Overriding, Select, Setting, Shown, Source, Star, When, Width, Wrap,
 };
-pub use walk::{Cte, FunctionRef, Role, Site, TableRef, Unnamed, With};
+pub use walk::{Attribute, Cte, FunctionRef, Role, Site, TableRef, Unnamed, With};
 
 use super::lexer::{self, Tokens};
 use crate::{Error, Result, sqlstate};
@@ -54,6 +54,8 @@ pub struct Statement {
     pub operators: Vec<String>,
     /// Names of types, without the ones that are the grammar's own words.
     pub types: Vec<(Option<String>, String)>,
+    /// Names behind a dot, which may be functions' of what is before it.
+    pub attributes: Vec<Attribute>,
     /// Column references.
     pub columns: Vec<ColumnUse>,
     /// Names that FROM items have by alias, and CTEs.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use epoch_adapter::{Layer, TableDef, TableId, TableName, View};
 
 use super::define::{self, Definition};
+use super::lexer;
 use super::lift::Lifted;
 use super::names::{Catalog, Meaning, NameCache};
 use super::origin::Origins;
@@ -188,6 +189,8 @@ pub struct Rewritten {
     pub settings: Vec<(&'static str, &'static str)>,
     /// Which columns of which tables it returns, where that is to be told in the server's place.
     pub origins: Option<Origins>,
+    /// The client's text has string constants: what they mean is to be found each time.
+    pub strings: bool,
     /// The form that the server can keep prepared, if it only reads.
     pub lifted: Option<Lifted>,
     /// What the client learns: `sql` fails in any case, and brings the transaction to where this error does.
@@ -345,6 +348,19 @@ pub fn defines_with_others(sql: &str) -> bool {
         && !parsed.statements.iter().any(alone)
 }
 
+/// Whether all statements of a text end a transaction or, unless one is open, set something, of the session's or which
+/// ref it is on; and touch nothing else.
+pub fn only_sets(sql: &str, in_transaction: bool) -> bool {
+    let sets = |s: &Statement| {
+        (matches!(s.kind, Kind::Ends(Ending::Commit | Ending::Back))
+            || !in_transaction && matches!(s.kind, Kind::Pass | Kind::Names | Kind::Setting(_)))
+            && s.wrap == Wrap::None
+            && s.tables.is_empty()
+            && s.functions.is_empty()
+    };
+    parse::parse(sql).is_ok_and(|parsed| parsed.statements.iter().all(sets))
+}
+
 /// How many statements can be planned before one of them runs.
 fn planned_now(parsed: &Parsed, main: bool) -> usize {
     let changes = |s: &Statement| match &s.kind {
@@ -362,8 +378,11 @@ fn planned_now(parsed: &Parsed, main: bool) -> usize {
 fn needs_names(ctx: &Context<'_>, statements: &[Statement], tables: &Tables, main: bool) -> bool {
     let named = |s: &Statement| {
         let passes = matches!(s.kind, Kind::Setting(_) | Kind::Call { .. } | Kind::Refused(_));
-        let nameless =
-            s.tables.is_empty() && s.functions.is_empty() && s.operators.is_empty() && s.types.is_empty();
+        let nameless = s.tables.is_empty()
+            && s.functions.is_empty()
+            && s.operators.is_empty()
+            && s.types.is_empty()
+            && s.attributes.is_empty();
         !passes && !nameless
     };
     if main {
@@ -446,10 +465,14 @@ async fn one(
     check::statement(ctx, statement)?;
     check::sound(ctx, statement).await?;
     match &statement.kind {
-        Kind::Pass => Ok(Plan::Relay { range }),
+        Kind::Pass | Kind::TwoPhase(_) => Ok(Plan::Relay { range }),
         Kind::Isolation(level) => {
             ctx.names.isolation(*level);
             Ok(Plan::Relay { range })
+        }
+        Kind::Names if ctx.repository.in_block() && sets_role(sql.get(range.clone()).unwrap_or_default()) => {
+            // The role could neither say what became of the definitions nor commit them.
+            Err(Error::unsupported("SET ROLE or SET SESSION AUTHORIZATION after data definition on a branch"))
         }
         Kind::Names => {
             ctx.names.unsettle();
@@ -478,6 +501,13 @@ async fn one(
             Ok(plan)
         }
     }
+}
+
+/// Whether a statement that changes what names mean does so by another role.
+fn sets_role(sql: &str) -> bool {
+    let tokens = lexer::tokens(sql).map(|tokens| tokens.list).unwrap_or_default();
+    let word = |w: &str| tokens.iter().any(|t| t.is_word(sql, w));
+    word("role") || word("authorization") || word("session_authorization")
 }
 
 /// How many times the views of views are unfolded.

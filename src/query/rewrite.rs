@@ -8,6 +8,7 @@ use epoch_adapter_postgres::layout::{overlay, quote};
 use epoch_adapter_postgres::relation;
 
 use super::form::{self, Form};
+use super::lexer::TokenKind;
 use super::lift::{self, Lifted};
 use super::lock::{self, Locked};
 use super::names::{Catalog, Meaning, location};
@@ -295,6 +296,14 @@ impl Rewriter<'_> {
         self.edits.is_empty() && self.prelude.is_empty() && self.locked.is_empty()
     }
 
+    /// Whether the client's text has string constants. Their meaning is found when the server prepares them, and may
+    /// depend on the time and on settings: `'today'`, `'01/02/2026'`.
+    fn has_strings(&self) -> bool {
+        let tokens = &self.parsed.tokens;
+        let (first, last) = (tokens.at(self.statement.range.start), tokens.at(self.statement.range.end));
+        tokens.list.get(first..last).is_none_or(|inside| inside.iter().any(|t| t.kind == TokenKind::Str))
+    }
+
     fn finish(mut self, lifted: Option<Lifted>) -> Result<Rewritten> {
         for locked in &self.locked {
             if let Some(table) = self.statement.tables.get(locked.index) {
@@ -302,6 +311,7 @@ impl Rewriter<'_> {
             }
         }
         let range = self.statement.range.clone();
+        let strings = self.has_strings();
         let (sql, kept) = self.edits.render(self.sql, &range);
         // What PREPARE makes runs later.
         let runs = !matches!(self.statement.wrap, Wrap::Explain { analyze: false });
@@ -320,6 +330,7 @@ impl Rewriter<'_> {
                 form::settings(self.form)
             },
             origins: None,
+            strings,
             lifted,
             fails: None,
             kept,

@@ -8,7 +8,7 @@ use epoch_adapter::TableName;
 
 use super::lexer::{self, TokenKind};
 use super::names::{Meaning, Place, runs_text};
-use super::parse::{self, FunctionRef, How, Kind, Role, Statement, TableRef, Wrap};
+use super::parse::{self, Ending, How, Kind, Role, Statement, TableRef, Wrap};
 use super::plan::Context;
 use super::{check, lock, relations};
 use crate::operations::{Right, Watch};
@@ -25,7 +25,11 @@ pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> 
         uses(ctx, statement)?;
     }
     if watch == Watch::Everything {
-        statement.functions.iter().try_for_each(reaching)?;
+        two_phase(statement)?;
+        let called = statement.functions.iter().map(|f| &f.name);
+        let is_function = |name: &str| ctx.names.function(None, name).is_some_and(|f| f.exists);
+        let attributes = statement.attributes.iter().filter(|a| !a.of_row && is_function(&a.name));
+        called.chain(attributes.map(|a| &a.name)).try_for_each(|name| reaching(name))?;
     }
     for (index, table) in statement.tables.iter().enumerate() {
         if relations::find(table).is_none() {
@@ -82,6 +86,7 @@ fn on_main(statement: &Statement) -> Result<()> {
         | Kind::Constraints(_)
         | Kind::Isolation(_)
         | Kind::Pass
+        | Kind::TwoPhase(_)
         | Kind::Names
         | Kind::Ends(_) => Ok(()),
     }
@@ -97,6 +102,11 @@ fn uses(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
             return Err(unproven(&format!("function {}()", function.name)));
         }
     }
+    for attribute in &statement.attributes {
+        if ctx.names.attribute(attribute).is_some() {
+            return Err(unproven(&format!("function {}()", attribute.name)));
+        }
+    }
     for name in &statement.types {
         if let Some(function) = ctx.names.type_calls(name) {
             return Err(unproven(&format!("type {}, which calls {function}()", name.1)));
@@ -110,8 +120,17 @@ fn uses(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
     Ok(())
 }
 
+/// Refuses to prepare transactions, and to end them: the server would let everybody end those of others.
+fn two_phase(statement: &Statement) -> Result<()> {
+    match statement.kind {
+        Kind::TwoPhase(what) => Err(unproven(what)),
+        Kind::Ends(Ending::Prepare) => Err(unproven("PREPARE TRANSACTION")),
+        _ => Ok(()),
+    }
+}
+
 /// Functions that show rows, files or what other sessions do, or that end them.
-fn reaching(function: &FunctionRef) -> Result<()> {
+fn reaching(name: &str) -> Result<()> {
     const NAMES: &[&str] = &[
         "loread",
         "lo_get",
@@ -165,7 +184,6 @@ fn reaching(function: &FunctionRef) -> Result<()> {
         "dblink",
         "postgres_fdw",
     ];
-    let name = function.name.as_str();
     if NAMES.contains(&name) || BEGINNINGS.iter().any(|start| name.starts_with(start)) {
         return Err(unproven(&format!("function {name}()")));
     }

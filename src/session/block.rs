@@ -130,8 +130,9 @@ impl Native {
 
     /// The block of the open transaction, from its first definition on.
     fn block(&mut self) -> Result<&mut Block> {
-        let Native { planner, .. } = self;
+        let Native { planner, bound, .. } = self;
         if planner.block.is_none() {
+            bound.clear();
             let backend = planner.backend().to_owned();
             let seat = &planner.seat;
             planner.block = Some(seat.repository.begin_block(&seat.checkout, &backend)?);

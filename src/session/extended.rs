@@ -122,6 +122,9 @@ impl Native {
         let Native { pipe, statements, planner, .. } = self;
         let (portal, name) = decode::bind_names(&pipe.client.input)
             .ok_or_else(|| violation("invalid string in message".to_owned()))?;
+        if planner.block.is_some() {
+            self.bound.insert(portal.to_vec());
+        }
         if !self.portals.is_empty() {
             self.portals.remove(portal);
         }
@@ -340,7 +343,7 @@ impl Native {
                 .iter()
                 .map(|&i| (encode::format(&bind.formats, i), bind.values.get(i).copied().flatten()))
                 .collect();
-            if self.worth_keeping(&prelude.sql) {
+            if !rewritten.strings && self.worth_keeping(&prelude.sql) {
                 let key = (prelude.sql.clone(), types);
                 self.settle_kept(&key).await?;
                 if self.pipe.skipping {
@@ -408,6 +411,13 @@ impl Native {
     pub(super) async fn execute(&mut self, header: Header) -> Result<()> {
         let (name, most) = decode::execute(self.pipe.client.input.get(..header.size).unwrap_or_default())?;
         if self.portals.is_empty() || !self.portals.contains_key(name) {
+            if self.planner.block.is_some() && !self.bound.contains(name) {
+                // It may end the transaction, or reach what is another table by now.
+                self.discard(header);
+                let what =
+                    "a portal that was bound before data definition, in the same transaction on a branch";
+                return self.fail_extended(Error::unsupported(what)).await;
+            }
             let tag = if self.tags.is_empty() { None } else { self.tags.get(name).copied() };
             self.forward(header);
             let to = match (self.planner.restore(), tag) {

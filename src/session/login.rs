@@ -14,6 +14,7 @@ use super::patience::Patience;
 use super::pipe::{Pipe, Shutdown};
 use super::plan::Planner;
 use super::reactor::within;
+use super::reading::Reading;
 use super::registry::Ticket;
 use super::seat::Seat;
 use super::server::Shared;
@@ -101,7 +102,9 @@ pub(super) fn branch_of(checkout: &Checkout) -> Option<String> {
 }
 
 async fn start(parameters: &Parameters, user: &str, database: &str, repository: Repository) -> Result<Start> {
-    let (options, settings) = split_options(parameters.get("options").unwrap_or_default());
+    let (options, mut settings) = split_options(parameters.get("options").unwrap_or_default());
+    settings
+        .extend(parameters.iter().filter(|(name, _)| is_ours(name)).map(|(n, v)| (spelled(n), v.to_owned())));
     let (name, spec) = database.split_once('/').map_or((database, None), |(name, spec)| (name, Some(spec)));
     if name != repository.name() {
         return Err(Error::new(
@@ -121,54 +124,108 @@ async fn start(parameters: &Parameters, user: &str, database: &str, repository: 
     Ok(Start { repository, checkout, options, settings, user, database })
 }
 
+/// A setting's name as PostgreSQL reads it among options.
+fn spelled(name: &str) -> String {
+    name.replace('-', "_").to_ascii_lowercase()
+}
+
+/// Whether a setting is ours: never passed on, whatever it is.
+fn is_ours(name: &str) -> bool {
+    spelled(name).starts_with("epoch.")
+}
+
+/// The start-up parameters that the backend gets.
+fn passed<'a>(parameters: &'a Parameters) -> impl Iterator<Item = (&'a str, &'a str)> {
+    parameters.iter().filter(|(name, _)| {
+        !matches!(*name, "user" | "database" | "options" | "replication") && !is_ours(name)
+    })
+}
+
 /// Separates settings of ours from the other options: `-c epoch.branch=x`, `--epoch.branch=x`.
 fn split_options(options: &str) -> (String, Vec<(String, String)>) {
     let (mut rest, mut ours) = (Vec::new(), Vec::new());
-    let mut words = words(options).into_iter().peekable();
-    while let Some((raw, word)) = words.next() {
-        let (raw, setting) = match word.as_str() {
-            "-c" => match words.next() {
-                Some((raw_value, value)) => (format!("{raw} {raw_value}"), Some(value)),
-                None => (raw, None),
-            },
-            _ => {
-                let setting = word.strip_prefix("--").or(word.strip_prefix("-c")).map(str::to_owned);
-                (raw, setting)
-            }
-        };
-        match setting.as_deref().and_then(|s| s.split_once('=')) {
-            Some((name, value)) if name.replace('-', "_").to_ascii_lowercase().starts_with("epoch.") => {
-                ours.push((name.replace('-', "_").to_ascii_lowercase(), value.to_owned()));
-            }
-            _ => rest.push(raw),
+    for switch in switches(options) {
+        match switch.setting() {
+            Some((name, value)) if is_ours(name) => ours.push((spelled(name), value.to_owned())),
+            _ => rest.push(switch.raw()),
         }
     }
     (rest.join(" "), ours)
 }
 
-/// Words as PostgreSQL splits them: at white space, with `\` as escape. As written, and unescaped.
-fn words(text: &str) -> Vec<(String, String)> {
+/// One of the options of a start-up packet, as getopt takes them apart.
+enum Switch {
+    /// A flag, with its argument if it has one.
+    Flag(char, Option<String>),
+    /// Anything else.
+    Word(String),
+}
+
+/// The flags of a backend that have an argument (PostgreSQL 14 to 18).
+const WITH_ARGUMENT: &str = "BCDcdfhkNprStvW-";
+
+fn switches(options: &str) -> Vec<Switch> {
+    let mut all = Vec::new();
+    let mut words = words(options).into_iter();
+    while let Some(word) = words.next() {
+        let Some(mut flags) = word.strip_prefix('-').filter(|rest| !rest.is_empty() && word != "--") else {
+            all.push(Switch::Word(word));
+            continue;
+        };
+        while let Some(flag) = flags.chars().next() {
+            flags = flags.strip_prefix(flag).unwrap_or_default();
+            let argument = match WITH_ARGUMENT.contains(flag) {
+                false => None,
+                true if flags.is_empty() => words.next(),
+                true => Some(std::mem::take(&mut flags).to_owned()),
+            };
+            all.push(Switch::Flag(flag, argument));
+        }
+    }
+    all
+}
+
+impl Switch {
+    /// Name and value, if it is a setting.
+    fn setting(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Flag('c' | '-', Some(setting)) => setting.split_once('='),
+            _ => None,
+        }
+    }
+
+    /// As it can be written.
+    fn raw(&self) -> String {
+        let escape = |text: &str| {
+            text.chars().fold(String::new(), |mut out, c| {
+                if c.is_ascii_whitespace() || c == '\\' {
+                    out.push('\\');
+                }
+                out.push(c);
+                out
+            })
+        };
+        match self {
+            Self::Flag(flag, Some(argument)) => format!("-{flag}{}", escape(argument)),
+            Self::Flag(flag, None) => format!("-{flag}"),
+            Self::Word(word) => escape(word),
+        }
+    }
+}
+
+/// Words as PostgreSQL splits them: at white space, with `\` as escape.
+fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
-    let (mut raw, mut word) = (String::new(), String::new());
+    let mut word: Option<String> = None;
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
-        if c.is_ascii_whitespace() {
-            if !raw.is_empty() {
-                words.push((std::mem::take(&mut raw), std::mem::take(&mut word)));
-            }
-            continue;
-        }
-        raw.push(c);
-        if c != '\\' {
-            word.push(c);
-        } else if let Some(next) = chars.next() {
-            raw.push(next);
-            word.push(next);
+        match c {
+            _ if c.is_ascii_whitespace() => words.extend(word.take()),
+            '\\' => word.get_or_insert_default().extend(chars.next()),
+            _ => word.get_or_insert_default().push(c),
         }
     }
-    if !raw.is_empty() {
-        words.push((raw, word));
-    }
+    words.extend(word);
     words
 }
 
@@ -250,10 +307,7 @@ async fn native(
     target: &super::upstream::Target,
     reactor: Handle,
 ) -> Result<()> {
-    let passed: Vec<_> = parameters
-        .iter()
-        .filter(|(name, _)| !matches!(*name, "user" | "database" | "options" | "replication"))
-        .collect();
+    let passed: Vec<_> = passed(parameters).collect();
     if parameters.get("replication").is_some_and(|v| !matches!(v, "false" | "off" | "no" | "0")) {
         return Err(refuse(&mut channel, Error::unsupported("a replication connection")).await);
     }
@@ -262,6 +316,12 @@ async fn native(
         Ok(upstream) => upstream,
         Err(error) => return Err(refuse(&mut channel, error).await),
     };
+    // What the session reads of a branch is the server's own business from here on.
+    if let Some(adapter) = start.repository.backend(backend)
+        && let Err(error) = adapter.settle().await
+    {
+        return Err(refuse(&mut channel, error).await);
+    }
     let planner = match Planner::new(shared.clone(), ticket.live.clone(), backend, &start) {
         Ok(planner) => planner,
         Err(error) => return Err(refuse(&mut channel, error).await),
@@ -271,7 +331,8 @@ async fn native(
     let out = channel.output.tail();
     encode::backend_key_data(out, ticket.live.pid, &ticket.live.secret);
     encode::ready_for_query(out, Status::Idle);
-    let pipe = Pipe::new(channel, upstream.channel, Patience::new(shared.turns.clone()), stopped(shared));
+    let mut pipe = Pipe::new(channel, upstream.channel, Patience::new(shared.turns.clone()), stopped(shared));
+    pipe.reading = Reading::of_greeting(&upstream.greeting);
     let mut session = Native::new(pipe, planner);
     let result = session.run().await;
     if let Err(error) = &result {
@@ -290,10 +351,7 @@ async fn federated(
 ) -> Result<()> {
     let mut engine = federation::Session::new(start.repository.clone(), &start.user, &start.database);
     let seat = Seat::new(shared.clone(), ticket.live.clone(), &start).and_then(|seat| {
-        let named = parameters
-            .iter()
-            .filter(|(name, _)| !matches!(*name, "user" | "database" | "options" | "replication"));
-        for (name, value) in named {
+        for (name, value) in passed(parameters) {
             engine.set_default(name, value)?;
         }
         for (name, value) in settings_of(&start.options) {
@@ -310,18 +368,11 @@ async fn federated(
 
 /// The settings among options that aren't ours.
 fn settings_of(options: &str) -> Vec<(String, String)> {
-    let mut settings = Vec::new();
-    let mut words = words(options).into_iter();
-    while let Some((_, word)) = words.next() {
-        let setting = match word.as_str() {
-            "-c" => words.next().map(|(_, value)| value),
-            _ => word.strip_prefix("--").or(word.strip_prefix("-c")).map(str::to_owned),
-        };
-        if let Some((name, value)) = setting.as_deref().and_then(|s| s.split_once('=')) {
-            settings.push((name.replace('-', "_"), value.to_owned()));
-        }
-    }
-    settings
+    let all = switches(options);
+    all.iter()
+        .filter_map(Switch::setting)
+        .map(|(name, value)| (name.replace('-', "_"), value.to_owned()))
+        .collect()
 }
 
 /// The option that gives branch rows their lineage.
@@ -361,10 +412,26 @@ mod tests {
     #[test]
     fn options_are_ours_or_the_servers() {
         let (rest, ours) = split_options(
-            r"-c epoch.branch=feature/x -c work_mem=4MB --epoch.author=A\ B -cEPOCH.email=e -e",
+            r"-c epoch.branch=feature/x -c work_mem=4MB --epoch.author=A\ B -cEPOCH.email=e -e -c a.b=x\\\ y",
         );
-        assert_eq!(rest, "-c work_mem=4MB -e");
+        assert_eq!(rest, r"-cwork_mem=4MB -e -ca.b=x\\\ y");
         let ours: Vec<_> = ours.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         assert_eq!(ours, [("epoch.branch", "feature/x"), ("epoch.author", "A B"), ("epoch.email", "e")]);
+    }
+
+    #[test]
+    fn a_setting_of_ours_behind_another_flag_is_not_passed_on() {
+        for hidden in [
+            "-ec epoch.lineage=3",
+            "-eEcepoch.lineage=3",
+            "-eE--epoch.lineage=3",
+            "-c  Epoch.lineage=3",
+            "--epoch.lineage=3",
+        ] {
+            let (rest, ours) = split_options(hidden);
+            assert!(!rest.to_lowercase().contains("epoch"), "{hidden}: {rest}");
+            assert_eq!(ours, [("epoch.lineage".to_owned(), "3".to_owned())], "{hidden}");
+        }
+        assert_eq!(split_options("-f s -- -c").0, "-fs -- -c");
     }
 }

@@ -15,6 +15,7 @@ mod pipe;
 mod plan;
 mod prepared;
 mod reactor;
+mod reading;
 mod reaper;
 mod registry;
 mod seat;

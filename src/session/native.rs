@@ -1,7 +1,7 @@
 //! A session whose default backend is PostgreSQL: frames are relayed; a statement is looked at only
 //! if the gate isn't sure that it is the backend's alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use epoch_adapter::{Error, Result, sqlstate};
 use futures::FutureExt;
@@ -38,6 +38,8 @@ pub struct Native {
     pub(super) tags: HashMap<Vec<u8>, &'static str>,
     /// Where the columns of portals are from.
     pub(super) origins: HashMap<Vec<u8>, Origins>,
+    /// Portals that were bound since the open transaction defined tables.
+    pub(super) bound: HashSet<Vec<u8>>,
     /// Bytes of the client's current frame that only have to be passed on (or dropped).
     client_rest: usize,
     client_rest_kept: bool,
@@ -54,6 +56,7 @@ impl Native {
             portals: HashMap::new(),
             tags: HashMap::new(),
             origins: HashMap::new(),
+            bound: HashSet::new(),
             client_rest: 0,
             client_rest_kept: false,
         }

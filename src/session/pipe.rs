@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use epoch_adapter::{Error, Result, sqlstate};
 
 use super::patience::{From, Patience};
+use super::reading::Reading;
 use crate::query::Origins;
 use crate::wire::decode::{self, Fields};
 use crate::wire::encode::{self, Status};
@@ -146,6 +147,8 @@ pub struct Pipe {
     /// The server waits for the client's CopyData.
     pub copy_in: bool,
     failing: bool,
+    /// How the server reads texts.
+    pub reading: Reading,
     /// A ReadyForQuery said that no transaction is open.
     pub settled: bool,
     /// Something since the last look may have taken settings back: an error, a ROLLBACK.
@@ -193,6 +196,7 @@ impl Pipe {
             batch: false,
             copy_in: false,
             failing: false,
+            reading: Reading::default(),
             settled: false,
             unsure: false,
             untold: false,
@@ -391,6 +395,9 @@ impl Pipe {
             b'E' => self.error(size),
             // Not replies: they come at any time.
             b'A' | b'S' => {
+                if tag == b'S' {
+                    self.reading.learn(self.server.input.get(..size).unwrap_or_default());
+                }
                 self.show(size);
                 Ok(())
             }

@@ -316,6 +316,9 @@ impl Native {
         parameters: Option<&[Option<String>]>,
     ) -> Result<Result<Planned>> {
         self.look_at_block().boxed().await?;
+        if let Err(error) = self.check_reading(text).boxed().await? {
+            return Ok(Err(error));
+        }
         let Native { pipe, planner, .. } = self;
         let Planner { seat, backend, names, engine, block, .. } = planner;
         let in_use = |_: &str| false;
@@ -381,6 +384,23 @@ impl Native {
             planned.steps.push(Step { route, range });
         }
         Ok(Ok(planned))
+    }
+
+    /// Refuses what the server would read in another way than the planner does, which could hide anything. What sets
+    /// this right may pass, in the only form that can be read in one way.
+    async fn check_reading(&mut self, text: &str) -> Result<Result<()>> {
+        if self.planner.is_trusted() || self.pipe.reading.differs().is_none() {
+            return Ok(Ok(()));
+        }
+        // What a transaction sets, its end may take back.
+        self.pipe.drain().await?;
+        let Some((name, value)) = self.pipe.reading.differs() else { return Ok(Ok(())) };
+        let open = self.pipe.status != Status::Idle || self.pipe.batch;
+        if text.is_ascii() && !text.contains('\\') && query::only_sets(text, open) {
+            return Ok(Ok(()));
+        }
+        Ok(Err(Error::unsupported(format!("{name} other than {value} on a branch, or without all rights"))
+            .with_hint(format!("SET {name} = '{value}', outside of a transaction."))))
     }
 
     /// Runs a statement of ours when nothing is owed by the server; the inner error is the client's.

@@ -256,7 +256,10 @@ impl Native {
     /// Whether a client's unnamed statement is to be kept under a name of ours. Most drivers send a Parse with each
     /// statement; it is planned each time then.
     pub(super) fn keeps_unnamed(&mut self, rewritten: &Rewritten) -> bool {
-        !rewritten.late && self.pipe.status != Status::Failed && self.worth_keeping(&rewritten.sql)
+        !rewritten.late
+            && !rewritten.strings
+            && self.pipe.status != Status::Failed
+            && self.worth_keeping(&rewritten.sql)
     }
 
     /// Prepares a client's unnamed statement under a name of ours, if the server doesn't have it yet.

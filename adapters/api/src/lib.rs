@@ -41,6 +41,7 @@ pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -86,6 +87,18 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
 
     /// The concrete adapter, for a route that is native to one kind of backend.
     fn as_any(&self) -> &dyn Any;
+
+    /// Sees to it that what the backend noted of itself (places in its log, numbers of its transactions) is its own, and
+    /// not that of a database of which it was made. Every other method does so before it looks.
+    async fn settle(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Waits until no client's open transaction defines tables here; whether that came before `patience` was over.
+    async fn await_definers(&self, patience: Duration) -> Result<bool> {
+        let _ = patience;
+        Ok(true)
+    }
 
     /// Says whose the backend is, before anything else is done: from then on [`Adapter::install`] and
     /// [`Adapter::define`] refuse (55000) a database with registrations of another repository, and

@@ -87,10 +87,7 @@ fn changed(index: &Index) -> String {
         return "OLD.* OPERATOR(pg_catalog.*<>) NEW.*".to_owned();
     }
     join(&index.names, " OR ", |c| {
-        format!(
-            "NOT (ROW(OLD.{c})::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(NEW.{c})::pg_catalog.record)",
-            c = quote(c)
-        )
+        format!("NOT pg_catalog.record_image_eq(ROW(OLD.{c}), ROW(NEW.{c}))", c = quote(c))
     })
 }
 

@@ -295,7 +295,7 @@ impl ForeignKey {
         let given = join(&self.columns, any, |c| format!("{} IS NOT NULL", quote(c)));
         let not_null = format!(" AND ({given})");
         let changed = join(&self.columns, " OR ", |c| {
-            format!("NOT (ROW(OLD.{c})::record OPERATOR(pg_catalog.*=) ROW(NEW.{c})::record)", c = quote(c))
+            format!("NOT pg_catalog.record_image_eq(ROW(OLD.{c}), ROW(NEW.{c}))", c = quote(c))
         });
         let by_row = self.child_function(&format!("{stem}_row"), &row, &format!("true{not_null}"));
         let deferrable = self.deferrable.as_deref();
@@ -422,7 +422,7 @@ impl ForeignKey {
         let overlay = overlay(&parent.table);
         let stem = format!("epoch.overlay_{}_ref{}", parent.table.id.0, self.oid);
         let changed = join(&parent.referenced, " OR ", |c| {
-            format!("NOT (ROW(OLD.{c})::record OPERATOR(pg_catalog.*=) ROW(NEW.{c})::record)", c = quote(c))
+            format!("NOT pg_catalog.record_image_eq(ROW(OLD.{c}), ROW(NEW.{c}))", c = quote(c))
         });
         let old_row = format!(
             "(SELECT OLD.epoch_lineage, {})",

@@ -1,5 +1,7 @@
 //! Installs and removes what belongs to one versioned table.
 
+use std::time::Duration;
+
 use deadpool_postgres::Object;
 use epoch_adapter::{Error, Result, TableDef, sqlstate};
 
@@ -30,6 +32,21 @@ pub(crate) async fn install(tx: Tx, table: &TableDef) -> Result<()> {
 /// Until the transaction ends, nobody else installs or removes anything.
 pub(crate) async fn lock(client: &Object) -> Result<()> {
     client.batch_execute(INSTALL_LOCK).await.map_err(pg)
+}
+
+/// Whether the lock is free, or gets free before `patience` is over.
+pub(crate) async fn await_lock(client: &Object, patience: Duration) -> Result<bool> {
+    if patience.is_zero() {
+        let row =
+            client.query_one("SELECT pg_try_advisory_xact_lock(1701867363, 0)", &[]).await.map_err(pg)?;
+        return row.try_get(0).map_err(pg);
+    }
+    let limit = format!("SET LOCAL lock_timeout = {}; {INSTALL_LOCK}", patience.as_millis().max(1));
+    match client.batch_execute(&limit).await.map_err(pg) {
+        Ok(()) => Ok(true),
+        Err(error) if error.code() == sqlstate::LOCK_NOT_AVAILABLE => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// `entry`: what is noted of it beside its place.
@@ -454,7 +471,7 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     if all == 0 {
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.seal;
+                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.seal, epoch.written_by;
                  -- Older layouts have no owner, but a sequence.
                  DROP TABLE IF EXISTS epoch.repository; DROP SEQUENCE IF EXISTS epoch.seq, epoch.numbers; DROP FUNCTION IF EXISTS epoch.version_of(int8, int8, int8);
                  DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();

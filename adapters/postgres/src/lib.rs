@@ -20,6 +20,7 @@ mod install;
 mod layer;
 pub mod layout;
 
+mod moved;
 mod of_main;
 mod parse;
 mod partitions;
@@ -45,6 +46,7 @@ pub use stand_in::FOREIGN_KEYS;
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
@@ -53,6 +55,7 @@ use epoch_adapter::{
     Layer, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode, Sealed, Segment,
     TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction, View, sqlstate,
 };
+use tokio::sync::OnceCell;
 
 use crate::error::pg;
 use crate::seal::Outcome;
@@ -70,6 +73,8 @@ pub struct PostgresAdapter {
     pool: Pool,
     /// The repository that it belongs to.
     owner: OnceLock<String>,
+    /// Whether it is known to be the database that wrote its histories.
+    settled: Arc<OnceCell<()>>,
 }
 
 impl std::fmt::Debug for PostgresAdapter {
@@ -82,16 +87,22 @@ impl PostgresAdapter {
     /// An adapter for the database at `url` (`postgresql://user:password@host:port/database` with
     /// `sslmode`, `sslrootcert` and the driver's other parameters). Connects when first used.
     pub fn connect(name: &str, url: &str, pool_size: usize) -> Result<Self> {
-        Ok(Self { name: name.into(), pool: connect::pool(name, url, pool_size)?, owner: OnceLock::new() })
+        Ok(Self {
+            name: name.into(),
+            pool: connect::pool(name, url, pool_size)?,
+            owner: OnceLock::new(),
+            settled: Arc::default(),
+        })
     }
 
     async fn client(&self) -> Result<Object> {
+        self.settle().await?;
         connect::get(&self.pool, &self.name).await
     }
 
     /// A transaction that installs or removes something of ours.
     async fn installing(&self) -> Result<Tx> {
-        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        let tx = self.tx_ddl().await?;
         if let Some(owner) = self.owner.get() {
             let set = format!("SET LOCAL epoch.repository = {}", layout::literal(owner));
             tx.batch_execute(&set).await.map_err(pg)?;
@@ -99,13 +110,19 @@ impl PostgresAdapter {
         Ok(tx)
     }
 
+    async fn tx_ddl(&self) -> Result<Tx> {
+        self.settle().await?;
+        Tx::begin_ddl(&self.pool, &self.name).await
+    }
+
     async fn tx(&self) -> Result<Tx> {
+        self.settle().await?;
         Tx::begin(&self.pool, &self.name).await
     }
 
     /// Notes partitions that came since the last look.
     async fn adopt(&self, table: &TableDef) -> Result<()> {
-        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        let tx = self.tx_ddl().await?;
         let done = partitions::adopt(&tx, table).await;
         tx.finish(done).await
     }
@@ -172,6 +189,18 @@ impl Adapter for PostgresAdapter {
         catalog::describe(&self.client().await?, location, key).await
     }
 
+    async fn settle(&self) -> Result<()> {
+        let settle = || moved::settle(&self.pool, &self.name);
+        self.settled.get_or_try_init(settle).await.copied()
+    }
+
+    async fn await_definers(&self, patience: Duration) -> Result<bool> {
+        let tx = self.tx().await?;
+        let free = install::await_lock(&tx, patience).await;
+        tx.rollback().await?;
+        free
+    }
+
     fn belong_to(&self, repository: &str) {
         self.owner.get_or_init(|| repository.to_owned());
     }
@@ -207,13 +236,13 @@ impl Adapter for PostgresAdapter {
     }
 
     async fn record(&self, layer: Layer) -> Result<()> {
-        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        let tx = self.tx_ddl().await?;
         let done = record_in(&tx, layer).await;
         tx.finish(done).await
     }
 
     async fn took_place(&self, operation: &str) -> Result<bool> {
-        let tx = Tx::begin_ddl(&self.pool, &self.name).await?;
+        let tx = self.tx_ddl().await?;
         let done = block_took_place(&tx, operation).await;
         tx.finish(done).await
     }
@@ -244,7 +273,10 @@ impl Adapter for PostgresAdapter {
         loop {
             let tx = match parent {
                 None => self.tx().await?,
-                Some(_) => Tx::begin_snapshot(&self.pool, &self.name).await?,
+                Some(_) => {
+                    self.settle().await?;
+                    Tx::begin_snapshot(&self.pool, &self.name).await?
+                }
             };
             let done = match layer::record(&tx, layer).await {
                 Ok(()) => match parent {

@@ -9,6 +9,8 @@ pub(super) struct Asked {
     pub(super) functions: Vec<(Option<String>, String)>,
     pub(super) operators: Vec<String>,
     pub(super) types: Vec<(Option<String>, String)>,
+    /// Names behind a row and a dot.
+    pub(super) attributes: Vec<String>,
 }
 
 /// What makes a function one that may read or write anything: it isn't PostgreSQL's or an
@@ -46,6 +48,7 @@ impl Asked {
             && self.functions.is_empty()
             && self.operators.is_empty()
             && self.types.is_empty()
+            && self.attributes.is_empty()
     }
 
     /// Without repetitions.
@@ -86,6 +89,9 @@ impl Asked {
         }
         if !self.types.is_empty() {
             parts.push(self.types_sql());
+        }
+        if !self.attributes.is_empty() {
+            parts.push(self.attributes_sql());
         }
         parts.join(" UNION ALL ")
     }
@@ -150,6 +156,20 @@ impl Asked {
                  AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
               UNION SELECT w.i, c.castfunc FROM w JOIN pg_catalog.pg_cast c ON w.oid IN (c.castsource, c.casttarget) WHERE c.oid >= 16384) f(i, oid) \
              JOIN pg_catalog.pg_proc p ON p.oid = f.oid JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE {UNSAFE} GROUP BY f.i"
+        )
+    }
+
+    /// Of the names, those of functions of a row (or of anything) that aren't harmless.
+    fn attributes_sql(&self) -> String {
+        let items = self.attributes.iter().enumerate();
+        let values: Vec<String> = items.map(|(i, a)| format!("({i}, {})", layout::literal(a))).collect();
+        format!(
+            "SELECT 'a', n.i::text, min(l.lanname::text), NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM (VALUES {}) n(i, name) \
+             JOIN pg_catalog.pg_proc p ON p.proname = n.name JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace \
+             JOIN pg_catalog.pg_language l ON l.oid = p.prolang JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0] \
+             WHERE p.pronargs - p.pronargdefaults <= 1 AND t.typtype IN ('c', 'd', 'p') \
+             AND s.nspname = ANY (pg_catalog.current_schemas(true)) AND {UNSAFE} GROUP BY n.i",
+            values.join(", ")
         )
     }
 

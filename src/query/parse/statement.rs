@@ -91,6 +91,8 @@ pub enum Kind {
     Isolation(Isolation),
     /// Concerns the session or the transaction only.
     Pass,
+    /// Ends a transaction that was prepared, whoever did that.
+    TwoPhase(&'static str),
     /// As [`Kind::Pass`], and changes what names mean.
     Names,
     /// Ends a transaction, or goes back in it: names mean again what they meant before.
@@ -324,6 +326,7 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
         tables: walker.tables,
         functions: walker.functions,
         operators: walker.operators,
+        attributes: walker.attributes,
         types: walker.types,
         columns: walker.columns,
         aliases: walker.aliases,

@@ -90,6 +90,15 @@ pub struct FunctionRef {
     pub arguments: Vec<Argument>,
 }
 
+/// A name behind a dot: that of a column or, if there is none, of a function with one argument.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Attribute {
+    /// The name.
+    pub name: String,
+    /// Whether what is before it is a row of a FROM item; else it is any expression.
+    pub of_row: bool,
+}
+
 /// A query of the outermost WITH clause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cte {
@@ -140,6 +149,7 @@ pub(super) struct Walker<'s> {
     pub tables: Vec<TableRef>,
     pub functions: Vec<FunctionRef>,
     pub operators: Vec<String>,
+    pub attributes: Vec<Attribute>,
     pub types: Vec<(Option<String>, String)>,
     pub columns: Vec<ColumnUse>,
     pub aliases: Vec<String>,
@@ -180,6 +190,7 @@ impl<'s> Walker<'s> {
             tables: Vec::new(),
             functions: Vec::new(),
             operators: Vec::new(),
+            attributes: Vec::new(),
             types: Vec::new(),
             columns: Vec::new(),
             aliases: Vec::new(),
@@ -281,6 +292,14 @@ impl<'s> Walker<'s> {
             Node::SortBy(sort) => {
                 self.operator(sort.use_op());
                 self.node(sort.node());
+            }
+            Node::A_Indirection(indirection) => {
+                indirection
+                    .indirection()
+                    .iter()
+                    .filter_map(|n| n.as_str())
+                    .for_each(|name| self.attribute(name, false));
+                self.children(node);
             }
             Node::CurrentOfExpr(_) => self.refuse("WHERE CURRENT OF"),
             Node::Alias(alias) => {
@@ -646,8 +665,20 @@ impl<'s> Walker<'s> {
 
     fn column(&mut self, column: &nodes::ColumnRef) {
         let fields = column.fields().iter().map(|f| f.as_str().map(str::to_owned)).collect();
+        if column.fields().len() > 1
+            && let Some(name) = column.fields().iter().next_back().and_then(|f| f.as_str())
+        {
+            self.attribute(name, true);
+        }
         let start = usize::try_from(column.location).unwrap_or(0);
         self.columns.push(ColumnUse { fields, start, scope: self.scope });
+    }
+
+    fn attribute(&mut self, name: &str, of_row: bool) {
+        let attribute = Attribute { name: name.to_owned(), of_row };
+        if !self.attributes.contains(&attribute) {
+            self.attributes.push(attribute);
+        }
     }
 
     /// A column or a constraint in a definition: its type, and what is computed for it.

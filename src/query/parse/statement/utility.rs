@@ -452,11 +452,14 @@ fn set_statement(set: &nodes::VariableSetStmt) -> Kind {
             Some(schema) => Kind::Refused(format!("a search_path with \"{schema}\"")),
             None => Kind::Names,
         },
-        // A capture trigger or a check of ours must not be switched off, and quotes must mean what
+        // A capture trigger or a check of ours must not be switched off, and bytes and quotes must mean what
         // the lexer takes them for.
         "session_replication_role" => Kind::Refused("SET session_replication_role".to_owned()),
         "standard_conforming_strings" if set.kind != How::VAR_SET_VALUE || !is_on(set) => {
             Kind::Refused("standard_conforming_strings other than on".to_owned())
+        }
+        "client_encoding" if set.kind != How::VAR_SET_VALUE || !is_utf8(set) => {
+            Kind::Refused("client_encoding other than UTF8".to_owned())
         }
         "role" | "session_authorization" => Kind::Names,
         "transaction" if set.kind == How::VAR_SET_MULTI => {
@@ -476,6 +479,8 @@ fn begun(transaction: &nodes::TransactionStmt) -> Kind {
         What::TRANS_STMT_BEGIN | What::TRANS_STMT_START => {
             Kind::Isolation(Isolation::Begin(serializable(transaction.options())))
         }
+        What::TRANS_STMT_COMMIT_PREPARED => Kind::TwoPhase("COMMIT PREPARED"),
+        What::TRANS_STMT_ROLLBACK_PREPARED => Kind::TwoPhase("ROLLBACK PREPARED"),
         _ => Kind::Pass,
     }
 }
@@ -497,6 +502,14 @@ fn is_on(set: &nodes::VariableSetStmt) -> bool {
     values(set.args())
         .iter()
         .any(|v| matches!(v.to_ascii_lowercase().as_str(), "on" | "true" | "1" | "yes" | "t" | "y"))
+}
+
+/// Whether an encoding is UTF8, by any of its names.
+fn is_utf8(set: &nodes::VariableSetStmt) -> bool {
+    let plain = |v: &String| -> String {
+        v.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    matches!(values(set.args()).iter().map(plain).collect::<Vec<_>>().as_slice(), [one] if one == "utf8" || one == "unicode")
 }
 
 /// Whether a schema holds objects of ours.

@@ -1,0 +1,52 @@
+//! A database that was made from a dump of another, or of itself: places in the log, numbers of transactions and oids
+//! that were noted there mean nothing here.
+
+use deadpool_postgres::Pool;
+use epoch_adapter::{Error, Result};
+
+use crate::install;
+use crate::text::fill;
+use crate::tx::{self, Tx};
+
+const MOVED_SQL: &str = include_str!("../../../sql/postgres/moved.sql");
+
+/// Whether what is here was written by another database. (Before it is known who wrote it, by this one.)
+const ELSEWHERE: &str = "SELECT NOT EXISTS (SELECT FROM epoch.written_by w, pg_control_system() c, pg_database d \
+    WHERE d.datname = current_database() AND w.system_identifier = c.system_identifier AND w.database = d.oid)";
+
+/// Finds out, once per process, whether the database is the one that wrote its histories; if not, makes it so.
+pub(crate) async fn settle(pool: &Pool, backend: &str) -> Result<()> {
+    let tx = Tx::begin_ddl(pool, backend).await?;
+    let done = settle_in(&tx).await;
+    tx.finish(done).await
+}
+
+async fn settle_in(tx: &Tx) -> Result<()> {
+    if !is(tx, "SELECT to_regclass('epoch.written_by') IS NOT NULL").await? || !is(tx, ELSEWHERE).await? {
+        return Ok(());
+    }
+    install::lock(tx).await?;
+    // Another proxy may have done it meanwhile.
+    if !is(tx, ELSEWHERE).await? {
+        return Ok(());
+    }
+    tracing::info!("the database was made from a dump: its uncommitted changes are put in order");
+    let histories = "SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'epoch'::regnamespace \
+        AND c.relkind = 'r' AND c.relname ~ '^history_[0-9]+$' ORDER BY 1";
+    for history in tx::texts(tx, histories).await?.into_iter().flatten().flatten() {
+        tx.affected(&fill(MOVED_SQL, &[("history", &history)])).await?;
+    }
+    tx.affected(
+        "UPDATE epoch.partition p SET relation = to_regclass(p.name) WHERE to_regclass(p.name) IS NOT NULL; \
+         UPDATE epoch.written_by w SET system_identifier = c.system_identifier, database = d.oid \
+         FROM pg_control_system() c, pg_database d WHERE d.datname = current_database()",
+    )
+    .await?;
+    Ok(())
+}
+
+async fn is(tx: &Tx, question: &str) -> Result<bool> {
+    let rows = tx::texts(tx, question).await?;
+    let answer = rows.into_iter().flatten().flatten().next();
+    answer.map(|a| a == "t").ok_or_else(|| Error::internal("the server gave no answer"))
+}
