@@ -343,8 +343,8 @@ fn an_open_transaction_with_a_definition_stops_no_commit() {
     let waiter = std::thread::spawn(move || e.exec("CREATE TABLE other (id int PRIMARY KEY)"));
     // It has begun to wait when the server says so.
     let mut direct = shop.direct();
-    let waits = "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = 1701867363 \
-                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let waits =
+        "SELECT count(*) > 0 FROM pg_locks WHERE relation = 'epoch.registered'::regclass AND NOT granted";
     while direct.one(waits) != "t" {
         std::thread::yield_now();
     }

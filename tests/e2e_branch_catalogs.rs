@@ -83,6 +83,8 @@ const QUERIES: &[&str] = &[
     "SELECT a.attname, format_type(a.atttypid, a.atttypmod), pg_get_expr(d.adbin, d.adrelid), a.attnotnull, col_description(a.attrelid, a.attnum) FROM pg_attribute a LEFT JOIN pg_attrdef d ON (a.attrelid, a.attnum) = (d.adrelid, d.adnum) WHERE a.attrelid = 'items'::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
     "SELECT a.attname, pg_get_expr(d.adbin, d.adrelid) AS e FROM pg_attribute a JOIN pg_attrdef d ON (a.attrelid, a.attnum) = (d.adrelid, d.adnum) WHERE a.attrelid = 'notes'::regclass ORDER BY a.attnum",
     "SELECT obj_description('items'::regclass), obj_description('notes'::regclass, 'pg_class'), obj_description('public.users'::regclass)",
+    "SELECT DISTINCT classid::regclass, refclassid::regclass::text FROM pg_depend WHERE classid IN ('pg_class'::regclass, 'pg_constraint'::regclass) AND refclassid = 'pg_class'::regclass ORDER BY 1, 2",
+    "SELECT '1259'::text::oid::regclass, (1259)::regclass, 0::oid::regclass",
     "SELECT tgname, tgrelid::regclass, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
     "SELECT count(*) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid WHERE c.relname = 'items'",
     "SELECT typname, typrelid::regclass FROM pg_type WHERE typrelid >= 16384 AND typrelid::regclass::text ~ '^(notes|items|users)' ORDER BY 1",

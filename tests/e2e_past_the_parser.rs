@@ -202,3 +202,56 @@ fn a_constant_of_an_unnamed_statement_means_what_it_means_now() {
     branch.exec("SET datestyle = 'ISO, DMY'");
     assert_eq!(unnamed(&mut branch, date).as_deref(), Some("2026-02-01"));
 }
+
+/// PostgreSQL 17 made words of names that are functions of the user's before it.
+#[test]
+fn a_function_whose_name_is_a_word_of_a_newer_grammar_is_a_call() {
+    need_postgres!();
+    let (proxy, db) = proxy();
+    let mut direct = db.connect();
+    let version: u32 = direct.one("SHOW server_version_num").parse().unwrap();
+    if version >= 160_000 {
+        println!("skipped: they are words to this server");
+        return;
+    }
+    direct.exec(
+        "CREATE FUNCTION json_value(text, text) RETURNS text LANGUAGE sql STABLE AS 'SELECT v FROM secret'; \
+         CREATE FUNCTION json_array(int) RETURNS text LANGUAGE sql STABLE AS 'SELECT v FROM secret'; \
+         CREATE FUNCTION merge_action() RETURNS text LANGUAGE sql STABLE AS 'SELECT v FROM secret'",
+    );
+    let calls =
+        ["SELECT json_value('{}', '$')", "SELECT json_array(1)", "SELECT 1 WHERE merge_action() IS NOT NULL"];
+    let mut branch = proxy.connect("b");
+    for sql in calls {
+        assert_eq!(branch.err(sql).code(), "0A000", "{sql}");
+    }
+    grants(&proxy);
+    let mut ann = as_ann(&proxy, "main");
+    for sql in calls {
+        assert_eq!(ann.err(sql).code(), "42501", "{sql}");
+    }
+}
+
+#[test]
+fn a_temporary_table_is_no_heir_of_a_table_of_main() {
+    need_postgres!();
+    let (proxy, db) = proxy();
+    let mut branch = proxy.connect("b");
+    branch.exec("CREATE TEMP TABLE heir (id int NOT NULL, v text, at timestamptz)");
+    assert_eq!(branch.err("ALTER TABLE heir INHERIT t").code(), "0A000");
+    branch.exec("ALTER TABLE heir ADD COLUMN more int");
+    assert_eq!(db.connect().one("SELECT count(*) FROM pg_inherits"), "0");
+}
+
+/// Who may read one table stopped every definition and every commit.
+#[test]
+fn no_lock_that_a_client_can_take_stops_definitions() {
+    need_postgres!();
+    let (proxy, _db) = proxy();
+    grants(&proxy);
+    let mut ann = as_ann(&proxy, "main");
+    ann.exec("SELECT pg_advisory_lock(1701867363, 0)");
+    let mut branch = proxy.connect("b");
+    branch.exec("CREATE TABLE made (id int PRIMARY KEY)");
+    assert!(["42501", "0A000", "42P01"].contains(&ann.err("LOCK TABLE epoch.registered").code()));
+}

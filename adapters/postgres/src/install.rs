@@ -20,8 +20,10 @@ const PAGES_SQL: &str = include_str!("../../../sql/postgres/pages.sql");
 const CLAIM_SQL: &str = include_str!("../../../sql/postgres/claim.sql");
 const INDEXES_SQL: &str = include_str!("../../../sql/postgres/indexes.sql");
 
-/// Serialises installs and uninstalls in one database ('epoc' in ASCII, 0).
-pub(crate) const INSTALL_LOCK: &str = "SELECT pg_advisory_xact_lock(1701867363, 0)";
+/// Serialises installs and uninstalls in one database that isn't prepared yet ('epoc' in ASCII, 0). Any client can hold
+/// it; so when there is a table of ours, that one is locked, which no client can.
+const FIRST_LOCK: &str = "SELECT pg_advisory_xact_lock(1701867363, 0)";
+const TABLE_LOCK: &str = "LOCK TABLE epoch.registered IN SHARE ROW EXCLUSIVE MODE";
 
 /// Everything in one transaction; nothing if it is there already.
 pub(crate) async fn install(tx: Tx, table: &TableDef) -> Result<()> {
@@ -31,22 +33,35 @@ pub(crate) async fn install(tx: Tx, table: &TableDef) -> Result<()> {
 
 /// Until the transaction ends, nobody else installs or removes anything.
 pub(crate) async fn lock(client: &Object) -> Result<()> {
-    client.batch_execute(INSTALL_LOCK).await.map_err(pg)
+    if !is_prepared(client).await? {
+        client.batch_execute(FIRST_LOCK).await.map_err(pg)?;
+        // Whoever had it may have prepared the database.
+        if !is_prepared(client).await? {
+            return Ok(());
+        }
+    }
+    client.batch_execute(TABLE_LOCK).await.map_err(pg)
 }
 
-/// Whether the lock is free, or gets free before `patience` is over.
+/// Whether the lock is free, or gets free before `patience` is over. The transaction can do nothing more if it isn't.
 pub(crate) async fn await_lock(client: &Object, patience: Duration) -> Result<bool> {
-    if patience.is_zero() {
-        let row =
-            client.query_one("SELECT pg_try_advisory_xact_lock(1701867363, 0)", &[]).await.map_err(pg)?;
-        return row.try_get(0).map_err(pg);
+    if !is_prepared(client).await? {
+        return Ok(true);
     }
-    let limit = format!("SET LOCAL lock_timeout = {}; {INSTALL_LOCK}", patience.as_millis().max(1));
+    let limit = match patience {
+        Duration::ZERO => format!("{TABLE_LOCK} NOWAIT"),
+        _ => format!("SET LOCAL lock_timeout = {}; {TABLE_LOCK}", patience.as_millis().max(1)),
+    };
     match client.batch_execute(&limit).await.map_err(pg) {
         Ok(()) => Ok(true),
         Err(error) if error.code() == sqlstate::LOCK_NOT_AVAILABLE => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+async fn is_prepared(client: &Object) -> Result<bool> {
+    let rows = crate::tx::texts(client, "SELECT to_regclass('epoch.registered') IS NOT NULL").await?;
+    Ok(rows.into_iter().flatten().flatten().any(|t| t == "t"))
 }
 
 /// `entry`: what is noted of it beside its place.

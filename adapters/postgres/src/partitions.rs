@@ -74,7 +74,7 @@ pub(crate) async fn install(client: &Object, table: &TableDef) -> Result<()> {
 pub(crate) async fn adopt(client: &Object, table: &TableDef) -> Result<()> {
     // Writers wait behind us for as long as we wait for one that came before.
     client.batch_execute("SET LOCAL lock_timeout = '2s'").await.map_err(pg)?;
-    client.batch_execute(crate::install::INSTALL_LOCK).await.map_err(pg)?;
+    crate::install::lock(client).await?;
     for partition in tree(client, table).await?.iter().filter(|p| !p.known) {
         // No writer is in flight once we hold this.
         let lock = format!("LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE", partition.name);

@@ -20,7 +20,7 @@ pub(super) fn casts(map: &Map, rewriter: &Rewriter<'_>) -> Vec<Wrap> {
     let mut wraps = Vec::new();
     for at in first..end {
         if let Some(argument) = cast_call(rewriter, at).filter(|a| is_computed(rewriter, a)) {
-            wraps.push(computed(map, &argument, ""));
+            wraps.push(computed(map, &argument, false));
         }
         let Some(after) = cast_to(rewriter, at, &["regclass"]) else { continue };
         let Some(start) = at.checked_sub(1).and_then(|last| primary(rewriter, first, last)) else { continue };
@@ -28,7 +28,7 @@ pub(super) fn casts(map: &Map, rewriter: &Rewriter<'_>) -> Vec<Wrap> {
         let (Some(begin), until) = (all.get(start).map(|t| t.start), text(at - 1)) else { continue };
         let argument = begin..until;
         if is_computed(rewriter, &argument) {
-            wraps.push(computed(map, &argument, ""));
+            wraps.push(computed(map, &argument, false));
         }
         wraps.extend(as_text(map, rewriter, &shown, start..after, name_of(rewriter, start, at)));
     }
@@ -214,6 +214,13 @@ fn shown_items(rewriter: &Rewriter<'_>, within: Range<usize>) -> Vec<Range<usize
     let end = top.iter().copied().find(|&i| i > select && word(i, END)).unwrap_or(within.end);
     let mut items = Vec::new();
     let mut start = select + 1;
+    if word(start, &["distinct", "all"]) {
+        start += 1;
+        if word(start, &["on"]) {
+            let closed = |i: &usize| tokens.get(*i).is_some_and(|t| t.depth == 0 && t.is_symbol(b')'));
+            start = (start..end).find(closed).map_or(start, |close| close + 1);
+        }
+    }
     let commas = top
         .iter()
         .copied()

@@ -99,7 +99,7 @@ fn call(map: &Map, rewriter: &mut Rewriter<'_>, function: &FunctionRef, wraps: &
         && is_computed(rewriter, argument)
     {
         let text = matches!(name, "to_regclass" | "pg_get_serial_sequence");
-        wraps.push(computed(map, argument, if text { "" } else { "::pg_catalog.regclass" }));
+        wraps.push(computed(map, argument, text));
     }
     if let Some((_, qualified)) = WRITE_NAMES.iter().find(|(n, _)| *n == name) {
         let always = match qualified {
@@ -235,8 +235,9 @@ fn quote_if_needed(name: &str) -> String {
     if plain { name.to_owned() } else { quote(name) }
 }
 
-/// An argument that may be a relation's name, looked up as the branch has it.
-pub(super) fn computed(map: &Map, argument: &Range<usize>, cast: &str) -> Wrap {
+/// An argument that may be a relation's name or number, looked up as the branch has it: a text, or else a regclass.
+/// (The cast of a text to regclass takes digits for a name, unlike that of a constant or of an oid.)
+pub(super) fn computed(map: &Map, argument: &Range<usize>, text: bool) -> Wrap {
     let one = |s: &super::map::Schema| format!("({}::pg_catalog.oid, {})", s.oid, literal(&s.home_name));
     let places: Vec<String> = map.schemas.iter().map(one).collect();
     let found = if places.is_empty() {
@@ -257,11 +258,18 @@ pub(super) fn computed(map: &Map, argument: &Range<usize>, cast: &str) -> Wrap {
     Wrap {
         range: argument.clone(),
         rank: 1,
-        before: "(SELECT CASE WHEN epoch_t OPERATOR(pg_catalog.~) '^([0-9]+|-)$' THEN epoch_t ELSE coalesce("
-            .to_owned()
-            + &found
-            + ", epoch_t) END FROM (SELECT (",
-        after: format!(")::pg_catalog.text) epoch_s(epoch_t)){cast}"),
+        before: if text {
+            format!(
+                "(SELECT CASE WHEN epoch_t OPERATOR(pg_catalog.~) '^([0-9]+|-)$' THEN epoch_t ELSE coalesce({found}, epoch_t) END FROM (SELECT ("
+            )
+        } else {
+            format!(
+                "(SELECT CASE WHEN epoch_t OPERATOR(pg_catalog.~) '^[0-9]+$' THEN epoch_t::pg_catalog.oid::pg_catalog.regclass \
+                 WHEN epoch_t OPERATOR(pg_catalog.=) '-' THEN 0::pg_catalog.oid::pg_catalog.regclass \
+                 ELSE coalesce({found}, epoch_t)::pg_catalog.regclass END FROM (SELECT ("
+            )
+        },
+        after: ")::pg_catalog.text) epoch_s(epoch_t))".to_owned(),
     }
 }
 
@@ -350,8 +358,11 @@ mod tests {
             let (before, after) = written(&map(), always);
             text = text.replace(&format!("(SELECT {before}"), "<").replace(&after, ">");
         }
-        let computed = computed(&map(), &(0..0), "");
-        text.replace(&computed.before, "{").replace(&computed.after, "}")
+        for kind in [true, false] {
+            let computed = computed(&map(), &(0..0), kind);
+            text = text.replace(&computed.before, "{").replace(&computed.after, "}");
+        }
+        text
     }
 
     #[test]

@@ -293,6 +293,18 @@ impl<'s> Walker<'s> {
                 self.operator(sort.use_op());
                 self.node(sort.node());
             }
+            // To older servers they are calls of whatever has the name.
+            Node::JsonFuncExpr(_) => self.word_function(&["json_exists", "json_query", "json_value"], node),
+            Node::JsonScalarExpr(_) => self.word_function(&["json_scalar"], node),
+            Node::JsonSerializeExpr(_) => self.word_function(&["json_serialize"], node),
+            Node::JsonParseExpr(_) => self.word_function(&["json"], node),
+            Node::JsonObjectConstructor(_) => self.word_function(&["json_object"], node),
+            Node::JsonArrayConstructor(_) | Node::JsonArrayQueryConstructor(_) => {
+                self.word_function(&["json_array"], node);
+            }
+            Node::JsonObjectAgg(_) => self.word_function(&["json_objectagg"], node),
+            Node::JsonArrayAgg(_) => self.word_function(&["json_arrayagg"], node),
+            Node::MergeSupportFunc(_) => self.word_function(&["merge_action"], node),
             Node::A_Indirection(indirection) => {
                 indirection
                     .indirection()
@@ -619,6 +631,15 @@ impl<'s> Walker<'s> {
         if let Some(over) = call.over() {
             self.node(Node::WindowDef(over));
         }
+    }
+
+    /// A call by a name that newer grammars know as a word of their own.
+    fn word_function(&mut self, names: &[&str], node: Node<'_>) {
+        for name in names {
+            let (name, site) = ((*name).to_owned(), Site::Expression);
+            self.functions.push(FunctionRef { schema: None, name, range: 0..0, site, arguments: Vec::new() });
+        }
+        self.children(node);
     }
 
     fn call_range(&self, location: i32) -> Range<usize> {

@@ -243,6 +243,10 @@ impl Describer<'_, '_> {
         let mut how = How::Alter;
         for command in alter.cmds().iter() {
             let Node::AlterTableCmd(command) = command else { continue };
+            if ties_tables(command.subtype) {
+                // Of a temporary table too: the other one may be main's.
+                return Kind::Refused("ALTER TABLE with INHERIT, ATTACH or DETACH".to_owned());
+            }
             if command.subtype == nodes::AlterTableType::AT_SetIdentity && is_about_sequence(command.def()) {
                 how = How::Never("ALTER TABLE of an identity column's sequence".to_owned());
             } else if is_alterable(command.subtype) {
@@ -363,6 +367,19 @@ impl Describer<'_, '_> {
         };
         words.into_iter().take(take).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Whether a form of ALTER TABLE changes another table than the one it names first.
+fn ties_tables(form: nodes::AlterTableType::Type) -> bool {
+    use nodes::AlterTableType as Form;
+    matches!(
+        form,
+        Form::AT_AddInherit
+            | Form::AT_DropInherit
+            | Form::AT_AttachPartition
+            | Form::AT_DetachPartition
+            | Form::AT_DetachPartitionFinalize
+    )
 }
 
 /// What can't be done, if it is asked for.
