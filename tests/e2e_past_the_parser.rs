@@ -233,6 +233,20 @@ fn a_function_whose_name_is_a_word_of_a_newer_grammar_is_a_call() {
 }
 
 #[test]
+fn the_default_of_a_domain_is_looked_at() {
+    need_postgres!();
+    let (proxy, db) = proxy();
+    db.connect().exec(
+        "CREATE FUNCTION look() RETURNS text LANGUAGE sql STABLE AS 'SELECT v FROM secret'; CREATE DOMAIN shown AS text DEFAULT look(); \
+         CREATE DOMAIN plainly AS text DEFAULT upper('x')",
+    );
+    let mut branch = proxy.connect("b");
+    assert_eq!(branch.err("CREATE TEMP TABLE q (id int, a shown)").code(), "0A000");
+    assert_eq!(branch.err("ALTER TABLE t ADD COLUMN a shown").code(), "0A000");
+    branch.exec("CREATE TEMP TABLE q (id int, a plainly)");
+}
+
+#[test]
 fn a_temporary_table_is_no_heir_of_a_table_of_main() {
     need_postgres!();
     let (proxy, db) = proxy();

@@ -140,7 +140,7 @@ impl Asked {
     }
 
     /// The types that each name may stand for, with what they are made of; then the functions in checks
-    /// of domains among them and in casts from or to them.
+    /// and defaults of domains among them and in casts from or to them.
     fn types_sql(&self) -> String {
         let values = qualified(&self.types);
         format!(
@@ -153,6 +153,8 @@ impl Asked {
                   WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) r(oid) WHERE r.oid >= 16384) \
               SELECT w.i, d.refobjid FROM w JOIN pg_catalog.pg_constraint k ON k.contypid = w.oid \
                  JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.objid = k.oid \
+                 AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
+              UNION SELECT w.i, d.refobjid FROM w JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass AND d.objid = w.oid \
                  AND d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
               UNION SELECT w.i, c.castfunc FROM w JOIN pg_catalog.pg_cast c ON w.oid IN (c.castsource, c.casttarget) WHERE c.oid >= 16384) f(i, oid) \
              JOIN pg_catalog.pg_proc p ON p.oid = f.oid JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE {UNSAFE} GROUP BY f.i"
