@@ -77,7 +77,8 @@ const ROWS: &[Catalog] = &[
     catalog(
         "pg_depend",
         &[("refobjid", Refers::Any), ("refobjsubid", Refers::Column("refobjid"))],
-        Without::Nothing,
+        // An identity column's sequence of main, where the branch's version has its own.
+        Without::Relation("objid"),
     ),
     catalog("pg_statistic_ext", &[("stxnamespace", Refers::Schema)], Without::Relation("stxrelid")),
     catalog("pg_namespace", &[], Without::Nothing),
