@@ -11,6 +11,7 @@ use epoch_adapter::{
     DraftChange, Error, Layer, LineageId, Piece, Result, Statement, TableDef, TableId, TableName, sqlstate,
 };
 
+use super::branch_views::check_unread;
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::{Checkout, Repository, Right, Scope, Tables};
 use crate::metadata::tables::{self, TableState};
@@ -30,9 +31,7 @@ impl Repository {
     ) -> Result<()> {
         let _lock = self.locked_to_define().await?;
         let (branch, layer) = self.definable(checkout, &[name])?;
-        if self.tables_on(checkout).by_name.contains_key(name) {
-            return Err(exists(name));
-        }
+        check_free(&self.tables_on(checkout), backend, name)?;
         let adapter = self.inner.backends.require(backend)?;
         self.prepare(layer, backend, &statement).await?;
         let mut tx = self.store().write().await?;
@@ -132,6 +131,7 @@ impl Repository {
         let named = ids.iter().map(|id| visible.by_id.get(id).map(|t| &t.name).ok_or_else(gone));
         let (branch, layer) = self.definable(checkout, &named.collect::<Result<Vec<_>>>()?)?;
         self.check_children(&visible, ids).await?;
+        check_no_readers(&visible, ids)?;
         let mut tx = self.store().write().await?;
         for id in ids {
             spans::set(&mut tx, branch.lineage, spans::PENDING, *id, false).await?;
@@ -272,6 +272,21 @@ impl Repository {
         backend.uninstall(table).await?;
         self.set_table_state(table.id, TableState::Removed).await
     }
+}
+
+/// 42P07 if there is a table or a view of a name.
+pub(super) fn check_free(shown: &Tables, backend: &str, name: &TableName) -> Result<()> {
+    let view = shown.own_view(backend, name).and_then(|t| t.view.as_ref());
+    let taken = shown.by_name.contains_key(name) || view.is_some_and(|view| view.query.is_some());
+    if taken { Err(exists(name)) } else { Ok(()) }
+}
+
+/// 2BP01 if a view of the branch reads one of these tables.
+pub(super) fn check_no_readers(shown: &Tables, ids: &[TableId]) -> Result<()> {
+    for table in ids.iter().filter_map(|id| shown.by_id.get(id)) {
+        check_unread(shown, &table.location.backend, ("table", &table.name), &|_| false)?;
+    }
+    Ok(())
 }
 
 /// 42P01, where another session was faster.

@@ -8,6 +8,7 @@ use epoch_adapter::{Piece, Statement as Text, TableDef};
 use epoch_adapter_postgres::layout::{self, base, literal};
 
 use super::create_as;
+use super::define_view::{self, Views};
 use super::names::{Catalog, Meaning};
 use super::parse::{Define, How, Role, Statement, TableRef};
 use super::plan::{Context, Plan};
@@ -49,6 +50,8 @@ pub enum Action {
         /// The statement.
         text: Text,
     },
+    /// Makes, changes and drops views.
+    Views(Views),
     /// Drops tables.
     Drop {
         /// Their registrations.
@@ -73,6 +76,7 @@ pub(super) async fn plan(
         How::DropIndex { if_exists } => drop_index(ctx, catalog, statement, *if_exists).await?,
         How::DropTable { if_exists } => drop_tables(ctx, statement, *if_exists)?,
         How::Alter => alter(ctx, sql, statement)?,
+        How::View(how) => define_view::action(ctx, catalog, sql, statement, how).await?,
         How::Never(_) => None,
     };
     let range = statement.range.clone();
@@ -105,12 +109,12 @@ fn create(ctx: &Context<'_>, sql: &str, statement: &Statement, if_not_exists: bo
 }
 
 /// How many characters a name has in the text.
-fn width(sql: &str, table: &TableRef) -> usize {
+pub(super) fn width(sql: &str, table: &TableRef) -> usize {
     sql.get(table.range.clone()).unwrap_or_default().chars().count()
 }
 
 /// The statement with pieces in the place of names.
-fn pieces(sql: &str, range: &Range<usize>, mut names: Vec<(Range<usize>, Piece)>) -> Vec<Piece> {
+pub(super) fn pieces(sql: &str, range: &Range<usize>, mut names: Vec<(Range<usize>, Piece)>) -> Vec<Piece> {
     names.sort_by_key(|(range, _)| range.start);
     let mut out = Vec::new();
     let mut at = range.start;
@@ -164,6 +168,7 @@ fn alter(ctx: &Context<'_>, sql: &str, statement: &Statement) -> Result<Option<A
         Meaning::Missing | Meaning::Elsewhere => return Err(missing("relation", table)),
         _ => return Ok(None),
     };
+    define_view::keeps_views(ctx, &def, sql.get(statement.range.clone()).unwrap_or_default())?;
     let mut names = vec![(table.range.clone(), Piece::Own(width(sql, table)))];
     for other in parents {
         let piece = parent(ctx, sql, table, Some(&def), other)?;
@@ -253,7 +258,7 @@ async fn with_index<'a>(
 }
 
 /// As PostgreSQL says it.
-fn missing(what: &str, table: &TableRef) -> Error {
+pub(super) fn missing(what: &str, table: &TableRef) -> Error {
     let shown = table.schema.as_deref().map_or_else(|| table.name.clone(), |s| format!("{s}.{}", table.name));
     Error::new(sqlstate::UNDEFINED_TABLE, format!("{what} \"{shown}\" does not exist"))
 }

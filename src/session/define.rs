@@ -9,7 +9,7 @@ use futures::FutureExt;
 use super::local::Done;
 use super::native::Native;
 use crate::operations::Tables;
-use crate::query::{Action, Definition};
+use crate::query::{Action, Definition, Views};
 use crate::wire::encode::Status;
 
 /// Settings that the meaning of a definition's text may depend on.
@@ -37,14 +37,15 @@ const SETTINGS: &[&str] = &[
 ];
 
 /// What the session is, as the server says it.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) settings: Vec<(String, String)>,
-    schema: Option<String>,
+    pub(super) schema: Option<String>,
     /// The schema is there.
-    found: bool,
-    may_create: bool,
+    pub(super) found: bool,
+    pub(super) may_create: bool,
     /// The server has a relation of the name.
-    taken: bool,
+    pub(super) taken: bool,
 }
 
 impl Native {
@@ -68,6 +69,7 @@ impl Native {
         let (schema, name) = match &definition.action {
             Action::Create { schema, name, .. } => (schema.as_deref(), name.as_str()),
             Action::CreateAs(made) => (made.schema.as_deref(), made.name.as_str()),
+            Action::Views(Views { create: Some(made), .. }) => (made.schema.as_deref(), made.name.as_str()),
             _ => (None, ""),
         };
         let setting = match self.setting(definition.tag, schema, name).await? {
@@ -140,6 +142,21 @@ impl Native {
                     }
                     Err(error) => return Ok(Err(positioned(error, definition, text))),
                     Ok(()) => {}
+                }
+            }
+            Action::Views(views) => {
+                if let Err(error) = self.define_views(views, &setting).await? {
+                    // Only CREATE VIEW runs the client's text.
+                    let own = views.create.is_some();
+                    return Ok(Err(if own {
+                        positioned(error, definition, text)
+                    } else {
+                        error.without_position()
+                    }));
+                }
+                for name in &views.missing {
+                    let text = format!("view \"{name}\" does not exist, skipping");
+                    done.notices.push(Error::new("00000", text));
                 }
             }
             // Done by create_as.rs.
@@ -233,6 +250,11 @@ fn names_of(definition: &Definition, tables: &[Arc<TableDef>]) -> String {
         Action::Create { name, .. } => name.clone(),
         Action::CreateAs(made) => made.name.clone(),
         Action::Alter { table, .. } => named(table).unwrap_or_default(),
+        Action::Views(views) => {
+            let made = views.create.iter().map(|view| view.name.clone());
+            let changed = views.steps.iter().map(|step| step.name.to_string());
+            made.chain(changed).chain(views.forgotten.iter().filter_map(named)).collect::<Vec<_>>().join(", ")
+        }
         Action::Drop { tables, .. } => tables.iter().filter_map(named).collect::<Vec<_>>().join(", "),
     }
 }

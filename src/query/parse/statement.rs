@@ -142,6 +142,8 @@ pub enum How {
     CreateAs(CreateAs),
     /// Changes the only table.
     Alter,
+    /// Makes, changes or drops views.
+    View(ViewHow),
     /// DROP TABLE.
     DropTable {
         /// IF EXISTS.
@@ -154,6 +156,25 @@ pub enum How {
     },
     /// Something that a branch can't do to its own tables, by name.
     Never(String),
+}
+
+/// What is done to views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ViewHow {
+    /// CREATE VIEW of the first relation.
+    Create {
+        /// OR REPLACE.
+        replace: bool,
+    },
+    /// ALTER VIEW … RENAME TO.
+    Rename(String),
+    /// COMMENT ON VIEW.
+    Comment(Option<String>),
+    /// DROP VIEW.
+    Drop {
+        /// IF EXISTS.
+        if_exists: bool,
+    },
 }
 
 /// A statement about settings that the session answers itself.

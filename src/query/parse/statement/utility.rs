@@ -7,7 +7,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::super::call::{Constant, arguments, constant};
 use super::super::walk::Role;
-use super::{Define, Describer, Ending, How, Isolation, Kind, Setting, Wrap, is_ours};
+use super::{Define, Describer, Ending, How, Isolation, Kind, Setting, ViewHow, Wrap, is_ours};
 
 const OBJECT_COLUMN: u32 = nodes::ObjectType::OBJECT_COLUMN;
 const OBJECT_INDEX: u32 = nodes::ObjectType::OBJECT_INDEX;
@@ -181,6 +181,15 @@ impl Describer<'_, '_> {
                 self.named(index.relation(), "CREATE INDEX", how)
             }
             Node::AlterTableStmt(alter) if alter.objtype == OBJECT_TABLE => self.alter_table(alter),
+            Node::ViewStmt(view) if !view.view().is_some_and(is_temporary) => self.create_view(view),
+            Node::RenameStmt(rename) if rename.rename_type == OBJECT_VIEW && !rename.missing_ok => {
+                let how = ViewHow::Rename(rename.newname().unwrap_or_default().to_owned());
+                self.named(rename.relation(), "ALTER VIEW", How::View(how))
+            }
+            Node::CommentStmt(comment) if comment.objtype == OBJECT_VIEW && self.commented(comment) => {
+                let how = ViewHow::Comment(comment.comment().map(str::to_owned));
+                Kind::Define(Define { what: "COMMENT", how: How::View(how) })
+            }
             Node::RenameStmt(rename) if rename.relation().is_some() => {
                 let column = rename.rename_type == OBJECT_COLUMN && rename.relation_type == OBJECT_TABLE;
                 let fits = column || rename.rename_type == OBJECT_TABCONSTRAINT;
@@ -237,6 +246,14 @@ impl Describer<'_, '_> {
             self.walker.definition(element);
         }
         Kind::Define(Define { what, how: How::Create { if_not_exists: create.if_not_exists } })
+    }
+
+    fn create_view(&mut self, create: &nodes::ViewStmt) -> Kind {
+        let Some(view) = create.view() else { return Kind::Refused(self.construct()) };
+        self.walker.table(view, Role::Named);
+        self.walker.node(create.query());
+        let how = How::View(ViewHow::Create { replace: create.replace });
+        Kind::Define(Define { what: "CREATE VIEW", how })
     }
 
     fn alter_table(&mut self, alter: &nodes::AlterTableStmt) -> Kind {
@@ -341,6 +358,7 @@ impl Describer<'_, '_> {
             OBJECT_INDEX if drop.objects().len() == 1 && !drop.concurrent => {
                 ("DROP INDEX", How::DropIndex { if_exists })
             }
+            OBJECT_VIEW => ("DROP VIEW", How::View(ViewHow::Drop { if_exists })),
             _ => ("DROP", How::Never(self.construct())),
         };
         Kind::Define(Define { what, how })
