@@ -258,6 +258,8 @@ fn views_of_main_on_a_branch() {
     z.exec("DROP VIEW grown");
     fails(&mut z, "SELECT * FROM grown", "42P01", "relation \"grown\" does not exist");
     z.exec("CREATE TABLE grown (id int PRIMARY KEY)");
+    z.exec("INSERT INTO grown VALUES (7)");
+    assert_eq!(z.lines("SELECT * FROM grown"), ["7"]);
     z.exec("DROP TABLE grown");
     let child = {
         commit(&mut z, "none");
@@ -288,6 +290,21 @@ fn views_of_main_on_a_branch() {
     main.exec("SELECT * FROM epoch_merge('r')");
     assert_eq!(direct.lines("SELECT viewname FROM pg_views WHERE schemaname = 'public'"), ["third"]);
     assert_eq!(direct.lines("SELECT * FROM third"), ["1", "2"]);
+}
+
+#[test]
+fn a_table_takes_the_place_of_a_view_of_main() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let mut x = f.branch("x");
+    x.exec("DROP VIEW named, grown");
+    x.exec("CREATE TABLE grown (id int PRIMARY KEY)");
+    x.exec("INSERT INTO grown VALUES (7)");
+    commit(&mut x, "a table");
+    f.main().exec("SELECT * FROM epoch_merge('x')");
+    for who in [&mut f.direct(), &mut f.main(), &mut x, &mut f.branch("y")] {
+        assert_eq!(who.lines("SELECT * FROM grown"), ["7"]);
+    }
 }
 
 /// A merge doesn't overwrite what somebody did to main's view meanwhile.

@@ -15,8 +15,8 @@ use super::drafts::{exists, gone};
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::publish::SchemaChange;
 use super::{Checkout, Repository, Tables};
-use crate::metadata::tables::{self, TableState};
 use crate::metadata::spans;
+use crate::metadata::tables::{self, TableState};
 
 /// A view that a ref shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,13 +68,8 @@ impl Tables {
 
     /// Notes a view that there is.
     pub(super) fn show_view(&mut self, table: &Arc<TableDef>, own: bool) {
-        if own {
-            // A registration on main that came later has no say on the branch.
-            self.by_id.retain(|_, t| t.name != table.name);
-            self.by_name.retain(|name, _| *name != table.name);
-            if query(table).is_none() {
-                self.absent.insert(table.location.home());
-            }
+        if own && query(table).is_none() {
+            self.absent.insert(table.location.home());
         }
         self.views.insert(table.id, ShownView { table: Arc::clone(table), own });
     }

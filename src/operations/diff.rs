@@ -397,7 +397,7 @@ impl Repository {
                 true => t.retired.is_none() && (state.made(t.id).is_none() || state.is_on_main(t.id)),
                 false => state.has_layer(layer.lineage, t.id),
             };
-            state.all_tables().filter(held).cloned().collect()
+            state.all_tables().filter(|t| t.view.is_none()).filter(held).cloned().collect()
         };
         let mut groups = std::collections::BTreeMap::<String, Vec<Arc<TableDef>>>::new();
         for table in tables {

@@ -335,6 +335,9 @@ impl State {
                 absent.insert(made.table.location.clone());
             }
         }
+        for (view, _) in views.iter().filter(|(_, own)| *own) {
+            by_id.retain(|id, t| t.name != view.name || self.made.contains_key(id));
+        }
         let mut tables = Tables { absent, ..Tables::new(by_id) };
         views.into_iter().for_each(|(view, own)| tables.show_view(view, own));
         let tables = Arc::new(tables);

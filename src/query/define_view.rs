@@ -96,8 +96,9 @@ fn source(ctx: &Context<'_>, sql: &str, table: &TableRef) -> Result<Option<(Piec
         return Err(Error::unsupported("a view with TABLESAMPLE or the name of a database on a branch"));
     }
     let read = |(schema, name): Place, like: String| {
-        let width = width(sql, table);
-        Piece::Read { schema, name, like, only: table.only, width }
+        let words = [(table.command, "TABLE "), (table.only, "ONLY ")];
+        let lead = words.into_iter().filter(|(there, _)| *there).map(|(_, word)| word).collect();
+        Piece::Read { schema, name, like, lead, width: width(sql, table) }
     };
     match ctx.names.table(table) {
         Meaning::Registered(def) => {

@@ -37,8 +37,8 @@ pub enum Piece {
         name: String,
         /// What it is like, quoted and qualified.
         like: String,
-        /// ONLY.
-        only: bool,
+        /// `ONLY `, `TABLE `.
+        lead: String,
         /// How long the client's name is.
         width: usize,
     },

@@ -142,9 +142,7 @@ fn spelled(table: &TableDef, piece: &Piece) -> (String, usize) {
         Piece::Parent(parent, width) => (stand_in(table, parent), *width),
         Piece::Beside(name) => (format!("{}.{}", quote(schema(table)), quote(name)), 0),
         Piece::Other(sql, width) => (sql.clone(), *width),
-        Piece::Read { name, only, width, .. } => {
-            (format!("{}{}", if *only { "ONLY " } else { "" }, views::stand_in(table, name)), *width)
-        }
+        Piece::Read { name, lead, width, .. } => (format!("{lead}{}", views::stand_in(table, name)), *width),
     }
 }
 
