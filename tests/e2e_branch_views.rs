@@ -307,6 +307,89 @@ fn a_table_takes_the_place_of_a_view_of_main() {
     }
 }
 
+/// CASCADE takes the views along that read what goes, and says so.
+#[test]
+fn what_reads_a_relation_that_is_dropped() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let mut direct = f.direct();
+    let mut x = f.branch("x");
+    x.exec("CREATE VIEW lengths AS SELECT length(name) FROM named");
+    x.exec("CREATE VIEW titles AS SELECT title FROM posts");
+    for (sql, detail) in [
+        ("DROP TABLE users", "view grown depends on table users"),
+        ("DROP TABLE posts", "view titles depends on table posts"),
+        ("DROP VIEW grown", "view named depends on view grown"),
+        ("DROP VIEW named, grown", "view lengths depends on view named"),
+    ] {
+        let error = x.err(sql);
+        assert_eq!((error.code(), error.detail()), ("2BP01", detail), "{sql}");
+    }
+    for round in ["ROLLBACK", "COMMIT", ""] {
+        if !round.is_empty() {
+            x.exec("BEGIN");
+        }
+        assert_eq!(x.exec("DROP VIEW grown CASCADE").tags(), ["DROP VIEW"]);
+        assert_eq!(x.exec("DROP TABLE posts CASCADE").tags(), ["DROP TABLE"]);
+        for gone in ["grown", "named", "lengths", "titles", "posts"] {
+            if round.is_empty() {
+                assert_eq!(x.err(&format!("SELECT * FROM {gone}")).code(), "42P01", "{gone}");
+            }
+        }
+        assert_eq!(
+            x.lines("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') ORDER BY 1"),
+            ["users"]
+        );
+        if !round.is_empty() {
+            x.exec(round);
+        }
+        if round == "COMMIT" {
+            x.exec("SELECT * FROM epoch_reset('--hard')");
+            x.exec("CREATE VIEW lengths AS SELECT length(name) FROM named");
+            x.exec("CREATE VIEW titles AS SELECT title FROM posts");
+        }
+        assert_eq!(direct.lines("SELECT * FROM named"), ["ann"]);
+    }
+    assert_eq!(status(&mut x), ["grown|removed", "named|removed", "posts|removed"]);
+    let mut y = f.branch("y");
+    y.exec("CREATE TABLE child (id int PRIMARY KEY REFERENCES users)");
+    let error = y.err("DROP TABLE users CASCADE");
+    assert_eq!((error.code(), error.detail()), ("0A000", "A foreign key of table child depends on it."));
+    assert_eq!(y.lines("SELECT * FROM named"), ["ann"], "nothing went");
+}
+
+/// Columns, options and schemas of views.
+#[test]
+fn views_are_altered() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let mut direct = f.direct();
+    direct.exec("CREATE SCHEMA other");
+    let mut x = f.branch("x");
+    x.exec("ALTER VIEW named RENAME COLUMN name TO called");
+    x.exec("ALTER VIEW named SET (security_barrier = true, check_option = local)");
+    x.exec("ALTER VIEW named RESET (check_option)");
+    assert_eq!(x.lines("SELECT called FROM named"), ["ann"]);
+    assert_eq!(
+        x.one("SELECT reloptions FROM pg_class WHERE oid = 'named'::regclass"),
+        "{security_barrier=true}"
+    );
+    fails(&mut x, "ALTER VIEW named RENAME COLUMN nope TO n", "42703", "column \"nope\" does not exist");
+    fails(&mut x, "ALTER VIEW named SET SCHEMA nowhere", "3F000", "schema \"nowhere\" does not exist");
+    x.exec("ALTER VIEW named SET SCHEMA other");
+    assert_eq!(x.lines("SELECT called FROM other.named"), ["ann"]);
+    assert_eq!(x.err("SELECT * FROM named").code(), "42P01");
+    assert_eq!(status(&mut x), ["named|removed", "other.named|added"]);
+    x.exec("BEGIN");
+    x.exec("ALTER VIEW other.named RENAME called TO who");
+    assert_eq!(x.lines("SELECT who FROM other.named"), ["ann"]);
+    x.exec("ROLLBACK");
+    commit(&mut x, "altered");
+    f.main().exec("SELECT * FROM epoch_merge('x')");
+    assert_eq!(direct.lines("SELECT called FROM other.named"), ["ann"]);
+    assert_eq!(direct.err("SELECT * FROM named").code(), "42P01");
+}
+
 /// A merge doesn't overwrite what somebody did to main's view meanwhile.
 #[test]
 fn views_changed_on_main_are_not_overwritten() {
@@ -566,10 +649,9 @@ fn what_is_refused_of_views() {
         "CREATE TEMP VIEW v AS SELECT * FROM users",
         "CREATE VIEW v AS SELECT * FROM users TABLESAMPLE SYSTEM (10)",
         "CREATE MATERIALIZED VIEW v AS SELECT 1",
-        "DROP VIEW grown CASCADE",
-        "ALTER VIEW grown SET SCHEMA other",
         "ALTER VIEW grown RENAME COLUMN name TO n",
-        "ALTER VIEW grown SET (security_barrier)",
+        "ALTER VIEW named ALTER COLUMN name SET DEFAULT 'x'",
+        "DROP TABLE users CASCADE",
         "ALTER VIEW grown RENAME TO big",
         "COMMENT ON COLUMN grown.name IS 'x'",
     ] {

@@ -225,7 +225,8 @@ impl Repository {
     /// CREATE VIEW and the like in a block.
     pub async fn plan_view(&self, block: &Block, step: ViewStep) -> Result<Planned> {
         self.may_define(block, &[&step.name])?;
-        branch_views::check(&block.tables, &block.backend, std::slice::from_ref(&step), &[])?;
+        // What reads what goes was looked at when it was planned: nobody else is in the block.
+        branch_views::check_names(&block.tables, &block.backend, std::slice::from_ref(&step))?;
         let table = self.numbered(&block.backend, &step.name).await?;
         let change = DraftChange::View(Box::new(step.change));
         Ok(Planned { table, change, layer: block.layer, of: None, replaced: false })
@@ -238,7 +239,6 @@ impl Repository {
             .map(|id| block.tables.views.get(id).map(|view| &view.table.name).ok_or_else(gone))
             .collect::<Result<_>>()?;
         self.may_define(block, &tables)?;
-        branch_views::check(&block.tables, &block.backend, &[], ids)?;
         Ok(Step::Drop(ids.to_vec()))
     }
 
@@ -301,7 +301,7 @@ impl Repository {
         let tables: Vec<_> =
             ids.iter().map(|id| visible.by_id.get(id).cloned().ok_or_else(gone)).collect::<Result<_>>()?;
         self.may_define(block, &tables.iter().map(|t| &t.name).collect::<Vec<_>>())?;
-        check_no_readers(visible, ids)?;
+        check_no_readers(visible, ids, &|_| false)?;
         let family = |table: &TableDef| match &table.revision {
             Some(revision) if block.made(table.id) => self.family_in(block, revision.of),
             _ => self.state().first_version(table.id),

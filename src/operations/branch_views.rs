@@ -8,15 +8,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use epoch_adapter::{
-    DraftChange, Error, LineageId, Result, TableDef, TableId, TableName, ViewChange, ViewDef, sqlstate,
+    DraftChange, Error, Layer, LineageId, Result, TableDef, TableId, TableName, ViewChange, ViewDef, sqlstate,
 };
 
 use super::drafts::{exists, gone};
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::publish::SchemaChange;
 use super::{Checkout, Repository, Tables};
-use crate::metadata::spans;
+use crate::metadata::refs::Branch;
 use crate::metadata::tables::{self, TableState};
+use crate::metadata::{Tx, spans};
 
 /// A view that a ref shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,33 @@ pub struct ViewStep {
     pub name: TableName,
     /// What is done.
     pub change: ViewChange,
+}
+
+/// A view that a backend has, and nobody else knows of yet.
+pub(super) struct MadeView {
+    table: TableDef,
+    replaces: Option<TableId>,
+    text: String,
+}
+
+/// Tells the metadata store.
+pub(super) async fn note_views(
+    tx: &mut Tx,
+    lineage: LineageId,
+    made: &[MadeView],
+    forgotten: &[TableId],
+) -> Result<()> {
+    for MadeView { table, replaces, text } in made {
+        tables::redefine(tx, table, text).await?;
+        if let Some(before) = replaces {
+            spans::set(tx, lineage, spans::PENDING, *before, false).await?;
+        }
+        spans::set(tx, lineage, spans::PENDING, table.id, true).await?;
+    }
+    for id in forgotten {
+        spans::set(tx, lineage, spans::PENDING, *id, false).await?;
+    }
+    Ok(())
 }
 
 impl Tables {
@@ -96,17 +124,39 @@ impl Repository {
         }
         let (branch, layer) = self.definable(checkout, &names)?;
         check(&shown, backend, &steps, forgotten)?;
+        let made = self.make_views(&branch, layer, backend, steps).await?;
+        hit(TABLE_DEFINED);
+        let mut tx = self.store().write().await?;
+        note_views(&mut tx, branch.lineage, &made, forgotten).await?;
+        tx.commit().await?;
+        self.reload().await?;
+        // What was never committed is gone.
+        self.sweep().await;
+        Ok(())
+    }
+
+    /// The backend's part of it, all or nothing.
+    pub(super) async fn make_views(
+        &self,
+        branch: &Branch,
+        layer: Layer,
+        backend: &str,
+        steps: Vec<ViewStep>,
+    ) -> Result<Vec<MadeView>> {
         let adapter = self.inner.backends.require(backend)?;
-        let mut made: Vec<(TableDef, Option<TableId>, String)> = Vec::new();
+        let mut made: Vec<MadeView> = Vec::new();
         for ViewStep { name, change } in steps {
             let mut tx = self.store().write().await?;
             let draft = tables::insert_draft(&mut tx, backend, &name, branch.lineage).await?;
             tx.commit().await?;
-            let before = change.replaces;
+            let replaces = change.replaces;
             match adapter.define(&draft, layer, &DraftChange::View(Box::new(change))).await {
-                Ok(done) => made.push((TableDef { view: done.view, ..draft }, before, done.text)),
+                Ok(done) => {
+                    let table = TableDef { view: done.view, ..draft };
+                    made.push(MadeView { table, replaces, text: done.text });
+                }
                 Err(error) => {
-                    for table in made.iter().map(|(table, ..)| table).chain([&draft]) {
+                    for table in made.iter().map(|made| &made.table).chain([&draft]) {
                         // If this fails too, the next operation does it.
                         if adapter.uninstall(table).await.is_ok() {
                             self.set_table_state(table.id, TableState::Removed).await?;
@@ -116,23 +166,7 @@ impl Repository {
                 }
             }
         }
-        hit(TABLE_DEFINED);
-        let mut tx = self.store().write().await?;
-        for (table, before, text) in &made {
-            tables::redefine(&mut tx, table, text).await?;
-            if let Some(before) = before {
-                spans::set(&mut tx, branch.lineage, spans::PENDING, *before, false).await?;
-            }
-            spans::set(&mut tx, branch.lineage, spans::PENDING, table.id, true).await?;
-        }
-        for id in forgotten {
-            spans::set(&mut tx, branch.lineage, spans::PENDING, *id, false).await?;
-        }
-        tx.commit().await?;
-        self.reload().await?;
-        // What was never committed is gone.
-        self.sweep().await;
-        Ok(())
+        Ok(made)
     }
 
     /// The texts of views that main may have where a view of a merge comes to.
@@ -146,9 +180,21 @@ impl Repository {
     }
 }
 
-/// Whether views can be defined so: 42P07, 42P01 or 40001 where another session was faster, 2BP01 if a view that stays
-/// reads one that goes.
+/// Whether views can be defined so: 42P07 or 42P01 where another session was faster, 2BP01 if a view that stays reads one
+/// that goes.
 pub(super) fn check(shown: &Tables, backend: &str, steps: &[ViewStep], forgotten: &[TableId]) -> Result<()> {
+    check_names(shown, backend, steps)?;
+    let going = steps.iter().filter(|step| step.change.statement.is_none()).map(|step| step.name.clone());
+    let forgotten = forgotten.iter().filter_map(|id| shown.views.get(id)).map(|view| view.table.name.clone());
+    let going: Vec<TableName> = going.chain(forgotten).collect();
+    for name in &going {
+        check_unread(shown, backend, ("view", name), &|reader| going.contains(&reader.name))?;
+    }
+    Ok(())
+}
+
+/// As [`check`], of the names alone.
+pub(super) fn check_names(shown: &Tables, backend: &str, steps: &[ViewStep]) -> Result<()> {
     for ViewStep { name, change } in steps {
         if shown.by_name.contains_key(name) {
             return Err(exists(name));
@@ -158,12 +204,6 @@ pub(super) fn check(shown: &Tables, backend: &str, steps: &[ViewStep], forgotten
         if now != change.replaces {
             return Err(gone());
         }
-    }
-    let going = steps.iter().filter(|step| step.change.statement.is_none()).map(|step| step.name.clone());
-    let forgotten = forgotten.iter().filter_map(|id| shown.views.get(id)).map(|view| view.table.name.clone());
-    let going: Vec<TableName> = going.chain(forgotten).collect();
-    for name in &going {
-        check_unread(shown, backend, ("view", name), &|reader| going.contains(&reader.name))?;
     }
     Ok(())
 }

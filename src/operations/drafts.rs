@@ -11,7 +11,7 @@ use epoch_adapter::{
     DraftChange, Error, Layer, LineageId, Piece, Result, Statement, TableDef, TableId, TableName, sqlstate,
 };
 
-use super::branch_views::check_unread;
+use super::branch_views::{self, ViewStep, check_unread, note_views};
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::{Checkout, Repository, Right, Scope, Tables};
 use crate::metadata::tables::{self, TableState};
@@ -124,18 +124,27 @@ impl Repository {
         self.reload().await
     }
 
-    /// Drops tables from the checkout's branch.
-    pub async fn drop_tables(&self, checkout: &Checkout, ids: &[TableId]) -> Result<()> {
+    /// Drops tables from the checkout's branch, and views that go with them: `steps` hide main's, `forgotten` are its own.
+    pub async fn drop_tables(
+        &self,
+        checkout: &Checkout,
+        ids: &[TableId],
+        (backend, steps, forgotten): (&str, Vec<ViewStep>, &[TableId]),
+    ) -> Result<()> {
         let _lock = self.locked().await?;
         let visible = self.tables_on(checkout);
         let named = ids.iter().map(|id| visible.by_id.get(id).map(|t| &t.name).ok_or_else(gone));
         let (branch, layer) = self.definable(checkout, &named.collect::<Result<Vec<_>>>()?)?;
         self.check_children(&visible, ids).await?;
-        check_no_readers(&visible, ids)?;
+        branch_views::check(&visible, backend, &steps, forgotten)?;
+        let leaves = |t: &TableDef| forgotten.contains(&t.id) || steps.iter().any(|s| s.name == t.name);
+        check_no_readers(&visible, ids, &leaves)?;
+        let made = self.make_views(&branch, layer, backend, steps).await?;
         let mut tx = self.store().write().await?;
         for id in ids {
             spans::set(&mut tx, branch.lineage, spans::PENDING, *id, false).await?;
         }
+        note_views(&mut tx, branch.lineage, &made, forgotten).await?;
         tx.commit().await?;
         self.reload().await?;
         self.note_gone(layer, &visible, ids).await?;
@@ -281,10 +290,14 @@ pub(super) fn check_free(shown: &Tables, backend: &str, name: &TableName) -> Res
     if taken { Err(exists(name)) } else { Ok(()) }
 }
 
-/// 2BP01 if a view of the branch reads one of these tables.
-pub(super) fn check_no_readers(shown: &Tables, ids: &[TableId]) -> Result<()> {
+/// 2BP01 if a view of the branch reads one of these tables and doesn't go with them.
+pub(super) fn check_no_readers(
+    shown: &Tables,
+    ids: &[TableId],
+    leaves: &dyn Fn(&TableDef) -> bool,
+) -> Result<()> {
     for table in ids.iter().filter_map(|id| shown.by_id.get(id)) {
-        check_unread(shown, &table.location.backend, ("table", &table.name), &|_| false)?;
+        check_unread(shown, &table.location.backend, ("table", &table.name), leaves)?;
     }
     Ok(())
 }

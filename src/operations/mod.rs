@@ -268,7 +268,7 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &
     is_send(r.checkout("", None));
     is_send(r.commit(c, &CommitOptions::default()));
     is_send(r.merge(c, "", merge));
-    is_send(r.drop_tables(c, &[]));
+    is_send(r.drop_tables(c, &[], ("", Vec::new(), &[])));
     is_send(r.merge_continue(c, &Author::default(), None));
     is_send(r.reset(c, &ResetOptions::default()));
     is_send(r.register("", None, None));

@@ -1,4 +1,4 @@
-//! CREATE VIEW, ALTER VIEW … RENAME, COMMENT ON VIEW and DROP VIEW on a branch.
+//! CREATE VIEW, ALTER VIEW, COMMENT ON VIEW and DROP VIEW on a branch.
 //!
 //! Each of them defines a view anew: the first by the client's text, the others by what the view is, with what stands for
 //! the relations that its query reads in the place of their names.
@@ -27,6 +27,8 @@ pub struct Views {
     pub forgotten: Vec<TableId>,
     /// What isn't there, with IF EXISTS.
     pub missing: Vec<String>,
+    /// The names of views that go with CASCADE.
+    pub cascaded: Vec<String>,
 }
 
 /// A view to be made.
@@ -58,9 +60,14 @@ pub(super) async fn action(
             let (schema, name) = (view.schema.clone(), view.name.clone());
             Some(Views { create: Some(NewView { schema, name, change }), ..Views::default() })
         }
-        ViewHow::Rename(name) => rename(ctx, catalog, view, name).await?,
+        ViewHow::Rename(name) => rename(ctx, catalog, view, (None, Some(name))).await?,
+        ViewHow::Move(schema) => {
+            check_schema(catalog, schema).await?;
+            rename(ctx, catalog, view, (Some(schema), None)).await?
+        }
+        ViewHow::Alter(column) => alter(ctx, catalog, sql, statement, (view, column.as_ref())).await?,
         ViewHow::Comment(comment) => self::comment(ctx, catalog, view, comment.as_ref()).await?,
-        ViewHow::Drop { if_exists } => drop(ctx, catalog, statement, *if_exists).await?,
+        ViewHow::Drop { if_exists, cascade } => drop(ctx, catalog, statement, *if_exists, *cascade).await?,
     };
     Ok(done.map(Action::Views))
 }
@@ -239,31 +246,71 @@ fn step(ctx: &Context<'_>, place: &Place, change: ViewChange) -> ViewStep {
     ctx.repository.tables(ctx.checkout).view_step(ctx.backend, name, change)
 }
 
+/// Gives a view another name or schema.
 async fn rename(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     view: &TableRef,
-    name: &str,
+    (schema, name): (Option<&String>, Option<&String>),
 ) -> Result<Option<Views>> {
     let Some(known) = known(ctx, catalog, view, "relation").await? else { return Ok(None) };
-    let to: Place = (known.place.0.clone(), name.to_owned());
-    let taken = taken(ctx, catalog, view, &to).await?;
-    if taken {
-        return Err(Error::new("42P07", format!("relation \"{name}\" already exists")));
+    let to = (schema.unwrap_or(&known.place.0).clone(), name.unwrap_or(&known.place.1).clone());
+    if to == known.place || taken(ctx, catalog, view, &to).await? {
+        let place = if to.0 == known.place.0 { String::new() } else { format!(" in schema \"{}\"", to.0) };
+        return Err(Error::new("42P07", format!("relation \"{}\" already exists{place}", to.1)));
     }
-    let reader = readers(ctx, &known.place).into_iter().next();
-    let change = again(ctx, catalog, &known, name, false).await?;
+    let change = again(ctx, catalog, &known, &to.1, false).await?;
     let mut done = Views { steps: vec![step(ctx, &to, change)], ..Views::default() };
     let live = live(catalog, &known.place).await?;
-    if let Some(reader) = reader.or_else(|| live.first_reader(ctx, &[])) {
+    if let Some(reader) = readers(ctx, &live, &known.place).into_iter().next() {
         return Err(Error::unsupported(format!(
             "renaming the view \"{}\", which another one reads, on a branch",
             view.name
         ))
-        .with_detail(format!("view {reader} depends on view {}", view.name)));
+        .with_detail(format!("{} {} depends on view {}", reader.kind, reader.place.1, view.name)));
     }
-    leave(ctx, &known.place, &live, &mut done);
+    leave(ctx, &known.place, live.is_some(), &mut done);
     Ok(Some(done))
+}
+
+/// 3F000 unless a schema is there.
+async fn check_schema(catalog: &mut dyn Catalog, schema: &str) -> Result<()> {
+    if super::define::is_reserved(schema) {
+        return Err(Error::new(
+            sqlstate::INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for schema {schema}"),
+        ));
+    }
+    let sql = format!("SELECT FROM pg_catalog.pg_namespace n WHERE n.nspname = {}", literal(schema));
+    match catalog.query(&sql).await?.is_empty() {
+        true => Err(Error::new("3F000", format!("schema \"{schema}\" does not exist"))),
+        false => Ok(()),
+    }
+}
+
+/// Has the server do the client's ALTER VIEW to the view as it is.
+async fn alter(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    sql: &str,
+    statement: &Statement,
+    (view, column): (&TableRef, Option<&String>),
+) -> Result<Option<Views>> {
+    let Some(known) = known(ctx, catalog, view, "relation").await? else { return Ok(None) };
+    let live = live(catalog, &known.place).await?;
+    let reader = readers(ctx, &live, &known.place).into_iter().next();
+    if let (Some(reader), Some(column)) = (reader, column) {
+        return Err(Error::unsupported(format!(
+            "renaming column \"{column}\" of the view \"{}\", which another one reads, on a branch",
+            view.name
+        ))
+        .with_detail(format!("{} {} depends on view {}", reader.kind, reader.place.1, view.name)));
+    }
+    let name = known.place.1.clone();
+    let mut change = again(ctx, catalog, &known, &name, true).await?;
+    let own = vec![(view.range.clone(), Piece::Own(width(sql, view)))];
+    change.then = Some(Text { pieces: pieces(sql, &statement.range, own), settings: Vec::new() });
+    Ok(Some(Views { steps: vec![step(ctx, &known.place, change)], ..Views::default() }))
 }
 
 /// Whether a branch has a relation of this name.
@@ -302,94 +349,134 @@ async fn drop(
     catalog: &mut dyn Catalog,
     statement: &Statement,
     if_exists: bool,
+    cascade: bool,
 ) -> Result<Option<Views>> {
-    let mut done = Views::default();
-    let mut places: Vec<Place> = Vec::new();
+    let mut missing = Vec::new();
+    let mut places: Vec<(&'static str, Place)> = Vec::new();
     let mut temporary = false;
     for view in &statement.tables {
         let absent = matches!(ctx.names.table(view), Meaning::Missing | Meaning::Elsewhere);
         if if_exists && absent {
-            done.missing.push(view.name.clone());
+            missing.push(view.name.clone());
             continue;
         }
         match place(ctx, view, "view")? {
-            Some(place) if places.contains(&place) => {}
-            Some(place) => places.push(place),
+            Some(place) if places.iter().any(|(_, known)| *known == place) => {}
+            Some(place) => places.push(("view", place)),
             None => temporary = true,
         }
     }
     if temporary {
-        if places.is_empty() && done.missing.is_empty() {
+        if places.is_empty() && missing.is_empty() {
             return Ok(None);
         }
         return Err(Error::unsupported("DROP VIEW of temporary and other views together on a branch"));
     }
-    for place in &places {
+    let mut done = leaving(ctx, catalog, places.clone(), cascade).await?;
+    done.missing = missing;
+    for (_, place) in &places {
         let live = live(catalog, place).await?;
-        if registered(ctx).view(place).is_none()
-            && let Some(reader) = live.first_reader(ctx, &places)
-        {
-            let message = format!("cannot drop view {} because other objects depend on it", place.1);
-            return Err(Error::new("2BP01", message)
-                .with_detail(format!("view {reader} depends on view {}", place.1)));
-        }
-        leave(ctx, place, &live, &mut done);
+        leave(ctx, place, live.is_some(), &mut done);
     }
     Ok(Some(done))
 }
 
-/// A name means no view any more.
-fn leave(ctx: &Context<'_>, place: &Place, live: &Live, done: &mut Views) {
+/// The views that go with relations that are dropped: with CASCADE all that read them, else none may.
+pub(super) async fn leaving(
+    ctx: &Context<'_>,
+    catalog: &mut dyn Catalog,
+    dropped: Vec<(&'static str, Place)>,
+    cascade: bool,
+) -> Result<Views> {
+    let mut done = Views::default();
+    let mut going = dropped.clone();
+    let mut at = 0;
+    while let Some((kind, place)) = going.get(at).cloned() {
+        at += 1;
+        let live = live(catalog, &place).await?;
+        if at > dropped.len() {
+            leave(ctx, &place, live.is_some(), &mut done);
+            done.cascaded.push(place.1.clone());
+        }
+        for reader in readers(ctx, &live, &place) {
+            if going.iter().any(|(_, known)| *known == reader.place) {
+                continue;
+            }
+            if !cascade {
+                let message = format!("cannot drop {kind} {} because other objects depend on it", place.1);
+                return Err(Error::new("2BP01", message)
+                    .with_detail(format!("{} {} depends on {kind} {}", reader.kind, reader.place.1, place.1))
+                    .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+            }
+            if reader.kind != "view" {
+                return Err(Error::unsupported(format!(
+                    "DROP … CASCADE of what the {} \"{}\" reads on a branch",
+                    reader.kind, reader.place.1
+                )));
+            }
+            going.push(("view", reader.place));
+        }
+    }
+    Ok(done)
+}
+
+/// A name means no view any more. `there`: main has something of this name.
+fn leave(ctx: &Context<'_>, place: &Place, there: bool, done: &mut Views) {
     let own = ctx.repository.tables(ctx.checkout).own_view(ctx.backend, &named(place)).map(|t| t.id);
     match own {
         // What there was before is nothing.
-        Some(id) if !live.there => done.forgotten.push(id),
+        Some(id) if !there => done.forgotten.push(id),
         _ => done.steps.push(step(ctx, place, ViewChange::default())),
     }
 }
 
-/// What main has of a name.
-struct Live {
-    there: bool,
-    /// Views that read it.
-    readers: Vec<Place>,
+/// What reads a relation.
+struct Reader {
+    kind: &'static str,
+    place: Place,
 }
 
-impl Live {
-    /// A view of main's that reads it and that the branch has, too.
-    fn first_reader(&self, ctx: &Context<'_>, leaving: &[Place]) -> Option<String> {
-        let ours = registered(ctx);
-        let stays = |place: &&Place| !leaving.contains(place) && !ours.concerns(place);
-        self.readers.iter().find(stays).map(|(_, name)| name.clone())
-    }
-}
+/// What reads main's relation of a name, if main has one.
+type Live = Option<Vec<Reader>>;
 
-async fn live(catalog: &mut dyn Catalog, (schema, name): &Place) -> Result<Live> {
-    let sql = format!(
-        "SELECT (SELECT pg_catalog.json_agg(DISTINCT pg_catalog.jsonb_build_array(s.nspname, v.relname)) FROM pg_catalog.pg_depend d \
-           JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid JOIN pg_catalog.pg_class v ON v.oid = r.ev_class JOIN pg_catalog.pg_namespace s ON s.oid = v.relnamespace \
-           WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-             AND d.refobjid = c.oid AND v.oid <> c.oid)::pg_catalog.text \
-         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
-        literal(schema),
-        literal(name)
-    );
-    let Some(row) = catalog.query(&sql).await?.into_iter().next() else {
-        return Ok(Live { there: false, readers: Vec::new() });
-    };
-    let readers = row.into_iter().next().flatten();
-    let readers = readers.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
-    Ok(Live { there: true, readers })
-}
-
-/// The branch's views that read a relation.
-fn readers(ctx: &Context<'_>, (schema, name): &Place) -> Vec<String> {
+/// The views that read a relation on the branch: its own, and main's that it has, too.
+fn readers(ctx: &Context<'_>, live: &Live, (schema, name): &Place) -> Vec<Reader> {
     let tables = ctx.repository.tables(ctx.checkout);
     let reads = |t: &&std::sync::Arc<TableDef>| {
         t.location.backend == ctx.backend
             && t.view.as_ref().is_some_and(|view| view.names(schema, name).is_some())
     };
-    tables.own_views().filter(reads).map(|t| t.name.name.clone()).collect()
+    let own = tables.own_views().filter(reads);
+    let mut found: Vec<Reader> =
+        own.map(|t| Reader { kind: "view", place: super::names::location(t) }).collect();
+    let ours = registered(ctx);
+    let mains = live.iter().flatten().filter(|reader| !ours.concerns(&reader.place));
+    found.extend(mains.map(|reader| Reader { kind: reader.kind, place: reader.place.clone() }));
+    found
+}
+
+async fn live(catalog: &mut dyn Catalog, (schema, name): &Place) -> Result<Live> {
+    let sql = format!(
+        "SELECT (SELECT pg_catalog.json_agg(DISTINCT pg_catalog.jsonb_build_array(s.nspname, v.relname, v.relkind)) FROM pg_catalog.pg_depend d \
+           JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid JOIN pg_catalog.pg_class v ON v.oid = r.ev_class JOIN pg_catalog.pg_namespace s ON s.oid = v.relnamespace \
+           WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+             AND d.refobjid = c.oid AND v.oid <> c.oid AND v.relpersistence <> 't')::pg_catalog.text \
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
+        literal(schema),
+        literal(name)
+    );
+    let Some(row) = catalog.query(&sql).await?.into_iter().next() else { return Ok(None) };
+    let json = row.into_iter().next().flatten();
+    let found: Vec<(String, String, String)> =
+        json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+    let kind = |relkind: &str| match relkind {
+        "v" => "view",
+        "m" => "materialized view",
+        _ => "rule on table",
+    };
+    Ok(Some(
+        found.into_iter().map(|(s, n, relkind)| Reader { kind: kind(&relkind), place: (s, n) }).collect(),
+    ))
 }
 
 /// Refuses what would take a column from a view of the branch, or make another one of it.

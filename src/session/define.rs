@@ -154,6 +154,7 @@ impl Native {
                         error.without_position()
                     }));
                 }
+                done.notices.extend(cascaded(views));
                 for name in &views.missing {
                     let text = format!("view \"{name}\" does not exist, skipping");
                     done.notices.push(Error::new("00000", text));
@@ -172,18 +173,23 @@ impl Native {
                     return Ok(Err(positioned(error, definition, text)));
                 }
             }
-            Action::Drop { tables, missing } => {
+            Action::Drop { tables, missing, views, cascade } => {
                 let dropped = match tables.is_empty() {
                     true => Ok(()),
-                    false if self.is_within() => self.drop_within(tables).await?,
+                    false if self.is_within() => match self.define_views(views, &setting).await? {
+                        Ok(()) => self.drop_within(tables).await?,
+                        failed => failed,
+                    },
                     false => {
                         let seat = &self.planner.seat;
-                        seat.repository.drop_tables(&seat.checkout, tables).await
+                        let views = (self.planner.backend(), views.steps.clone(), views.forgotten.as_slice());
+                        seat.repository.drop_tables(&seat.checkout, tables, views).await
                     }
                 };
                 if let Err(error) = dropped {
-                    return Ok(Err(error));
+                    return Ok(Err(if *cascade { to_keys(error) } else { error }));
                 }
+                done.notices.extend(cascaded(views));
                 let kind = if definition.tag == "DROP INDEX" { "index" } else { "table" };
                 for name in missing {
                     let text = format!("{kind} \"{name}\" does not exist, skipping");
@@ -256,6 +262,30 @@ fn names_of(definition: &Definition, tables: &[Arc<TableDef>]) -> String {
             made.chain(changed).chain(views.forgotten.iter().filter_map(named)).collect::<Vec<_>>().join(", ")
         }
         Action::Drop { tables, .. } => tables.iter().filter_map(named).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// CASCADE doesn't drop foreign keys.
+fn to_keys(error: Error) -> Error {
+    if error.code() != "2BP01" {
+        return error;
+    }
+    let what = "DROP TABLE … CASCADE of a table that foreign keys refer to, on a branch";
+    Error::unsupported(what)
+        .with_detail(error.detail().unwrap_or_default())
+        .with_hint("Drop the foreign keys first.")
+}
+
+/// What PostgreSQL says of CASCADE.
+fn cascaded(views: &Views) -> Option<Error> {
+    match views.cascaded.as_slice() {
+        [] => None,
+        [one] => Some(Error::new("00000", format!("drop cascades to view {one}"))),
+        all => {
+            let lines: Vec<String> = all.iter().map(|name| format!("drop cascades to view {name}")).collect();
+            let message = format!("drop cascades to {} other objects", all.len());
+            Some(Error::new("00000", message).with_detail(lines.join("\n")))
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{Error, Result, Statement as Text, TableName};
+use epoch_adapter::{Error, Result, TableName};
 use epoch_adapter_postgres::layout::literal;
 use futures::FutureExt;
 
@@ -22,8 +22,9 @@ impl Native {
             }
         }
         for step in &mut steps {
-            if let Some(statement) = step.change.statement.take() {
-                step.change.statement = Some(Text { settings: setting.settings.clone(), ..statement });
+            let texts = [&mut step.change.statement, &mut step.change.then];
+            for text in texts.into_iter().flatten() {
+                text.settings.clone_from(&setting.settings);
             }
         }
         if steps.is_empty() && views.forgotten.is_empty() {

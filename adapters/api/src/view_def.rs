@@ -57,6 +57,8 @@ impl ViewDef {
 pub struct ViewChange {
     /// CREATE VIEW; `None`: from now on there is none of this name.
     pub statement: Option<Statement>,
+    /// ALTER VIEW, done to what that makes.
+    pub then: Option<Statement>,
     /// What the branch itself says of this name: the client's OR REPLACE is checked against it, or else against main's.
     pub before: Option<Arc<TableDef>>,
     /// The definition that isn't there any more then: that one, or one that came to main.

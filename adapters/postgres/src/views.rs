@@ -51,6 +51,9 @@ pub(crate) async fn define(tx: &Tx, table: &TableDef, change: &ViewChange) -> Re
         }
     }
     draft::run(tx, table, statement).await?;
+    if let Some(then) = &change.then {
+        draft::run(tx, table, then).await?;
+    }
     if let Some(comment) = &change.comment {
         let sql = format!("COMMENT ON VIEW {} IS {}", base(table), literal(comment));
         tx.batch_execute(&sql).await.map_err(pg)?;

@@ -148,6 +148,8 @@ pub enum How {
     DropTable {
         /// IF EXISTS.
         if_exists: bool,
+        /// CASCADE.
+        cascade: bool,
     },
     /// DROP INDEX of the only relation.
     DropIndex {
@@ -168,12 +170,18 @@ pub enum ViewHow {
     },
     /// ALTER VIEW … RENAME TO.
     Rename(String),
+    /// ALTER VIEW … SET SCHEMA.
+    Move(String),
+    /// ALTER VIEW … RENAME COLUMN of this one, SET and RESET.
+    Alter(Option<String>),
     /// COMMENT ON VIEW.
     Comment(Option<String>),
     /// DROP VIEW.
     Drop {
         /// IF EXISTS.
         if_exists: bool,
+        /// CASCADE.
+        cascade: bool,
     },
 }
 
