@@ -116,7 +116,7 @@ impl Repository {
         steps: Vec<ViewStep>,
         forgotten: &[TableId],
     ) -> Result<()> {
-        let _lock = self.locked().await?;
+        let _lock = self.locked_to_define().await?;
         let shown = self.tables_on(checkout);
         let mut names: Vec<&TableName> = steps.iter().map(|step| &step.name).collect();
         for id in forgotten {

@@ -131,7 +131,7 @@ impl Repository {
         ids: &[TableId],
         (backend, steps, forgotten): (&str, Vec<ViewStep>, &[TableId]),
     ) -> Result<()> {
-        let _lock = self.locked().await?;
+        let _lock = if steps.is_empty() { self.locked().await? } else { self.locked_to_define().await? };
         let visible = self.tables_on(checkout);
         let named = ids.iter().map(|id| visible.by_id.get(id).map(|t| &t.name).ok_or_else(gone));
         let (branch, layer) = self.definable(checkout, &named.collect::<Result<Vec<_>>>()?)?;
