@@ -543,7 +543,6 @@ fn what_is_refused() {
         ),
         ("ALTER TABLE t RENAME TO u", "0A000", "ALTER … RENAME of a table or an index on a branch"),
         ("ALTER TABLE t ENABLE ROW LEVEL SECURITY", "0A000", "this form of ALTER TABLE on a branch"),
-        ("DROP TABLE t CASCADE", "0A000", "DROP TABLE on a branch"),
         (
             "CREATE TABLE u WITH (fillfactor = 50) AS SELECT 1 AS id",
             "0A000",

@@ -47,6 +47,7 @@ pub(crate) fn table(name: &str, columns: &[&str]) -> Arc<TableDef> {
         schema: TableSchema { columns: columns.iter().map(column).collect(), key },
         revision: None,
         retired: None,
+        view: None,
         source: None,
     })
 }

@@ -132,6 +132,7 @@ mod tests {
             },
             revision: None,
             retired: None,
+            view: None,
             source: None,
         })
     }

@@ -106,8 +106,16 @@ pub async fn insert_draft(
     let id = TableId(tx.counter("next_table").await?);
     let location = Location::draft(backend, id, name)?;
     let schema = TableSchema { columns: Vec::new(), key: Vec::new() };
-    let table =
-        TableDef { id, name: name.clone(), location, schema, revision: None, retired: None, source: None };
+    let table = TableDef {
+        id,
+        name: name.clone(),
+        location,
+        schema,
+        revision: None,
+        retired: None,
+        view: None,
+        source: None,
+    };
     insert_as(tx, generation, table, Some(lineage)).await
 }
 

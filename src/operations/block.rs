@@ -15,7 +15,8 @@ use epoch_adapter::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::drafts::{exists, gone};
+use super::branch_views::{self, ShownView, ViewStep};
+use super::drafts::{check_free, check_no_readers, gone};
 use super::failpoint::{BLOCK_COMMITTED, hit};
 use super::rights::{Right, Scope};
 use super::{Checkout, Repository, Tables};
@@ -141,8 +142,15 @@ impl Block {
         let mut by_id = self.before.by_id.clone();
         let mut known: HashMap<TableId, Arc<TableDef>> = HashMap::new();
         let mut absent = self.before.absent.clone();
+        let mut views = self.before.views.clone();
         for (_, step) in &self.steps {
             match step {
+                Step::Make { table, replaces, .. } if table.view.is_some() => {
+                    if let Some(old) = replaces.and_then(|old| views.remove(&old)) {
+                        absent.remove(&old.table.location.home());
+                    }
+                    views.insert(table.id, ShownView { table: Arc::new(table.clone()), own: true });
+                }
                 Step::Make { table, replaces, .. } => {
                     let found = |id: TableId| {
                         known.get(&id).cloned().or_else(|| repository.state().table(id).cloned())
@@ -162,6 +170,7 @@ impl Block {
                 }
                 Step::Drop(ids) => {
                     for id in ids {
+                        views.remove(id);
                         if let Some(old) = by_id.remove(id) {
                             absent.insert(old.location.home());
                         }
@@ -169,7 +178,9 @@ impl Block {
                 }
             }
         }
-        self.tables = Arc::new(Tables { absent, ..Tables::new(by_id) });
+        let mut tables = Tables { absent, ..Tables::new(by_id) };
+        views.values().for_each(|view| tables.show_view(&view.table, view.own));
+        self.tables = Arc::new(tables);
     }
 }
 
@@ -204,13 +215,31 @@ impl Repository {
         statement: Statement,
     ) -> Result<Planned> {
         self.may_define(block, &[name])?;
-        if block.tables.by_name.contains_key(name) {
-            return Err(exists(name));
-        }
+        check_free(&block.tables, &block.backend, name)?;
         self.prepare_block(block, &statement).await?;
         let table = self.numbered(&block.backend, name).await?;
         let change = DraftChange::Create(statement);
         Ok(Planned { table, change, layer: block.layer, of: None, replaced: false })
+    }
+
+    /// CREATE VIEW and the like in a block.
+    pub async fn plan_view(&self, block: &Block, step: ViewStep) -> Result<Planned> {
+        self.may_define(block, &[&step.name])?;
+        // What reads what goes was looked at when it was planned: nobody else is in the block.
+        branch_views::check_names(&block.tables, &block.backend, std::slice::from_ref(&step))?;
+        let table = self.numbered(&block.backend, &step.name).await?;
+        let change = DraftChange::View(Box::new(step.change));
+        Ok(Planned { table, change, layer: block.layer, of: None, replaced: false })
+    }
+
+    /// What a block's branch says of views is forgotten.
+    pub fn plan_forget(&self, block: &Block, ids: &[TableId]) -> Result<Step> {
+        let tables: Vec<_> = ids
+            .iter()
+            .map(|id| block.tables.views.get(id).map(|view| &view.table.name).ok_or_else(gone))
+            .collect::<Result<_>>()?;
+        self.may_define(block, &tables)?;
+        Ok(Step::Drop(ids.to_vec()))
     }
 
     /// ALTER TABLE and the like in a block.
@@ -245,6 +274,10 @@ impl Repository {
         let text = definition.text;
         match (&planned.change, &planned.of) {
             (DraftChange::Alter(_), _) => Ok(Step::Change { table, text }),
+            (DraftChange::View(change), _) => {
+                table.view = definition.view;
+                Ok(Step::Make { table, text, replaces: change.replaces })
+            }
             (_, None) => Ok(Step::Make { table, text, replaces: None }),
             (_, Some(of)) => {
                 let lost = || Error::internal("a version of a table without what it is made from");
@@ -268,6 +301,7 @@ impl Repository {
         let tables: Vec<_> =
             ids.iter().map(|id| visible.by_id.get(id).cloned().ok_or_else(gone)).collect::<Result<_>>()?;
         self.may_define(block, &tables.iter().map(|t| &t.name).collect::<Vec<_>>())?;
+        check_no_readers(visible, ids, &|_| false)?;
         let family = |table: &TableDef| match &table.revision {
             Some(revision) if block.made(table.id) => self.family_in(block, revision.of),
             _ => self.state().first_version(table.id),
@@ -324,6 +358,7 @@ impl Repository {
             schema: TableSchema { columns: Vec::new(), key: Vec::new() },
             revision: None,
             retired: None,
+            view: None,
             source: None,
         })
     }
@@ -336,7 +371,10 @@ impl Repository {
         self.reload().await?;
         let branch = self.state().branch_on(block.layer.lineage).cloned();
         let now = self.state().tables_at((block.layer.lineage, At::Working))?;
-        if branch.is_none_or(|b| b.head != block.head) || now.by_id != block.before.by_id {
+        if branch.is_none_or(|b| b.head != block.head)
+            || now.by_id != block.before.by_id
+            || now.views != block.before.views
+        {
             return Err(Error::new(
                 sqlstate::SERIALIZATION_FAILURE,
                 "could not serialize access due to a concurrent change of the branch",
@@ -425,7 +463,9 @@ impl Repository {
                     Step::Make { table, text, replaces } => {
                         tables::insert_made(&mut tx, table, lineage).await?;
                         tables::redefine(&mut tx, table, text).await?;
-                        tables::add_layer(&mut tx, lineage, table.id).await?;
+                        if table.view.is_none() {
+                            tables::add_layer(&mut tx, lineage, table.id).await?;
+                        }
                         if let Some(old) = replaces {
                             spans::set(&mut tx, lineage, spans::PENDING, *old, false).await?;
                         }

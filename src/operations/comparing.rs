@@ -8,6 +8,7 @@ use epoch_adapter::{At, Error, LineageId, Result, Revision, Row, RowChange, Tabl
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::base::Base;
+use super::branch_views::merge_views;
 use super::publish::SchemaChange;
 use super::resolve::Named;
 use super::rules::Rules;
@@ -265,6 +266,9 @@ impl Repository {
             return Err(Error::unsupported("a merge into main that drops a table")
                 .with_hint("Drop it on main, and unregister it."));
         }
+        let mut merge = merge;
+        let text = |id| self.state().made(id).map(|made| made.text.clone()).unwrap_or_default();
+        merge_views([&base, &ours, &theirs], &text, branch.lineage, &mut merge.change)?;
         Ok(merge)
     }
 }

@@ -116,6 +116,12 @@ impl Repository {
         for stat in &mut stats {
             stat.defined = defined.get(&stat.table.id).copied().unwrap_or_default();
         }
+        let views = defined.iter().filter(|(id, _)| table.is_none() && self.state().is_view(**id));
+        for (id, defined) in views.map(|(id, defined)| (*id, *defined)).collect::<Vec<_>>() {
+            let table = self.table_by_id(id)?;
+            self.may_compare(from, to, Scope::Table(&table.name)).await?;
+            stats.push(DiffStat { table, rows_unmodified: 0, stats: TableStats::default(), defined });
+        }
         let differs = |s: &DiffStat| s.stats.rows() > 0 || s.defined != Defined::Same;
         Ok(stats.into_iter().filter(|s| table.is_some() || differs(s)).collect())
     }
@@ -215,9 +221,8 @@ impl Repository {
             return Ok([Vec::new(), Vec::new()]);
         }
         let (from, to) = (self.tables_of_ref(from).await?, self.tables_of_ref(to).await?);
-        let only = |a: &Tables, b: &Tables| -> Vec<TableId> {
-            a.by_id.keys().filter(|id| !b.by_id.contains_key(id)).copied().collect()
-        };
+        let only =
+            |a: &Tables, b: &Tables| -> Vec<TableId> { a.all_ids().filter(|id| !b.has(*id)).collect() };
         Ok([only(&to, &from), only(&from, &to)])
     }
 
@@ -231,13 +236,15 @@ impl Repository {
         let state = self.state();
         let mut defined: HashMap<TableId, Defined> = HashMap::new();
         for id in &added {
-            match removed.iter().find(|other| state.are_versions(*id, **other)) {
+            let none = state.made(*id).and_then(|m| m.table.view.as_ref()).is_some_and(|v| v.query.is_none());
+            match removed.iter().find(|other| state.are_one(*id, **other)) {
+                _ if none => defined.insert(*id, Defined::Removed),
                 Some(other) => defined.insert(*id.max(other), Defined::Altered),
                 None => defined.insert(*id, Defined::Added),
             };
         }
         for id in removed {
-            if !added.iter().any(|other| state.are_versions(id, *other)) {
+            if !added.iter().any(|other| state.are_one(id, *other)) {
                 defined.insert(id, Defined::Removed);
             }
         }
@@ -390,7 +397,7 @@ impl Repository {
                 true => t.retired.is_none() && (state.made(t.id).is_none() || state.is_on_main(t.id)),
                 false => state.has_layer(layer.lineage, t.id),
             };
-            state.all_tables().filter(held).cloned().collect()
+            state.all_tables().filter(|t| t.view.is_none()).filter(held).cloned().collect()
         };
         let mut groups = std::collections::BTreeMap::<String, Vec<Arc<TableDef>>>::new();
         for table in tables {

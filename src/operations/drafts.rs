@@ -11,6 +11,7 @@ use epoch_adapter::{
     DraftChange, Error, Layer, LineageId, Piece, Result, Statement, TableDef, TableId, TableName, sqlstate,
 };
 
+use super::branch_views::{self, ViewStep, check_unread, note_views};
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::{Checkout, Repository, Right, Scope, Tables};
 use crate::metadata::tables::{self, TableState};
@@ -30,9 +31,7 @@ impl Repository {
     ) -> Result<()> {
         let _lock = self.locked_to_define().await?;
         let (branch, layer) = self.definable(checkout, &[name])?;
-        if self.tables_on(checkout).by_name.contains_key(name) {
-            return Err(exists(name));
-        }
+        check_free(&self.tables_on(checkout), backend, name)?;
         let adapter = self.inner.backends.require(backend)?;
         self.prepare(layer, backend, &statement).await?;
         let mut tx = self.store().write().await?;
@@ -125,17 +124,27 @@ impl Repository {
         self.reload().await
     }
 
-    /// Drops tables from the checkout's branch.
-    pub async fn drop_tables(&self, checkout: &Checkout, ids: &[TableId]) -> Result<()> {
-        let _lock = self.locked().await?;
+    /// Drops tables from the checkout's branch, and views that go with them: `steps` hide main's, `forgotten` are its own.
+    pub async fn drop_tables(
+        &self,
+        checkout: &Checkout,
+        ids: &[TableId],
+        (backend, steps, forgotten): (&str, Vec<ViewStep>, &[TableId]),
+    ) -> Result<()> {
+        let _lock = if steps.is_empty() { self.locked().await? } else { self.locked_to_define().await? };
         let visible = self.tables_on(checkout);
         let named = ids.iter().map(|id| visible.by_id.get(id).map(|t| &t.name).ok_or_else(gone));
         let (branch, layer) = self.definable(checkout, &named.collect::<Result<Vec<_>>>()?)?;
         self.check_children(&visible, ids).await?;
+        branch_views::check(&visible, backend, &steps, forgotten)?;
+        let leaves = |t: &TableDef| forgotten.contains(&t.id) || steps.iter().any(|s| s.name == t.name);
+        check_no_readers(&visible, ids, &leaves)?;
+        let made = self.make_views(&branch, layer, backend, steps).await?;
         let mut tx = self.store().write().await?;
         for id in ids {
             spans::set(&mut tx, branch.lineage, spans::PENDING, *id, false).await?;
         }
+        note_views(&mut tx, branch.lineage, &made, forgotten).await?;
         tx.commit().await?;
         self.reload().await?;
         self.note_gone(layer, &visible, ids).await?;
@@ -272,6 +281,25 @@ impl Repository {
         backend.uninstall(table).await?;
         self.set_table_state(table.id, TableState::Removed).await
     }
+}
+
+/// 42P07 if there is a table or a view of a name.
+pub(super) fn check_free(shown: &Tables, backend: &str, name: &TableName) -> Result<()> {
+    let view = shown.own_view(backend, name).and_then(|t| t.view.as_ref());
+    let taken = shown.by_name.contains_key(name) || view.is_some_and(|view| view.query.is_some());
+    if taken { Err(exists(name)) } else { Ok(()) }
+}
+
+/// 2BP01 if a view of the branch reads one of these tables and doesn't go with them.
+pub(super) fn check_no_readers(
+    shown: &Tables,
+    ids: &[TableId],
+    leaves: &dyn Fn(&TableDef) -> bool,
+) -> Result<()> {
+    for table in ids.iter().filter_map(|id| shown.by_id.get(id)) {
+        check_unread(shown, &table.location.backend, ("table", &table.name), leaves)?;
+    }
+    Ok(())
 }
 
 /// 42P01, where another session was faster.

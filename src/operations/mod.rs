@@ -7,6 +7,7 @@ mod audit;
 mod base;
 mod blame;
 mod block;
+mod branch_views;
 mod branches;
 mod commit;
 mod comparing;
@@ -50,6 +51,7 @@ pub use crate::metadata::rights::{Protection, StoredGrant};
 pub use crate::metadata::rules::ColumnRule;
 pub use audit::without_passwords;
 pub use block::{Block, Planned, Step};
+pub use branch_views::{ShownView, ViewStep};
 pub use failpoint::FAIL_POINTS;
 pub use hooking::Assertions;
 pub use kept::duration;
@@ -209,7 +211,7 @@ impl Repository {
         }
         let state = self.state();
         let quoted = epoch_adapter::TableName::from_sql(name);
-        let named = state.all_tables().filter(|t| {
+        let named = state.all_tables().filter(|t| t.view.is_none()).filter(|t| {
             t.name.to_string() == name
                 || format!("public.{}", t.name) == name
                 || quoted.as_ref() == Some(&t.name)
@@ -266,7 +268,7 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &
     is_send(r.checkout("", None));
     is_send(r.commit(c, &CommitOptions::default()));
     is_send(r.merge(c, "", merge));
-    is_send(r.drop_tables(c, &[]));
+    is_send(r.drop_tables(c, &[], ("", Vec::new(), &[])));
     is_send(r.merge_continue(c, &Author::default(), None));
     is_send(r.reset(c, &ResetOptions::default()));
     is_send(r.register("", None, None));

@@ -136,8 +136,10 @@ impl Repository {
     ) -> Result<Option<Published>> {
         let publication = self.with_parts(lineage, publication)?;
         for (table, _) in publication.parts.iter().flat_map(|p| &p.changes) {
-            let layer = self.state().layer(lineage)?;
-            self.ensure_layer(layer, &*self.table_by_id(*table)?).await?;
+            let (layer, table) = (self.state().layer(lineage)?, self.table_by_id(*table)?);
+            if table.view.is_none() {
+                self.ensure_layer(layer, &table).await?;
+            }
         }
         let run = self.begin(lineage, publication).await?;
         hit("journal-written");
@@ -205,6 +207,10 @@ impl Repository {
             if !run.layer.is_main() {
                 return Ok((table, self.arrival(run, *id)?));
             }
+            if table.view.is_some() {
+                let known = self.known_on_main(&table);
+                return Ok((table, Some(Arrival::View(known))));
+            }
             if !arrives {
                 return Ok((at_home(&table), None));
             }
@@ -239,6 +245,8 @@ impl Repository {
         if schema.discard {
             ids.extend(self.state().pending_tables(lineage));
         }
+        // Of views the backend knows nothing.
+        ids.retain(|id| !self.state().is_view(*id));
         ids.sort_unstable();
         ids.dedup();
         ids
@@ -355,6 +363,9 @@ impl Repository {
             for id in &schema.added {
                 let made = self.state().made(*id).cloned();
                 let made = made.ok_or_else(|| Error::internal("a table of a merge is not known"))?;
+                if made.table.view.is_some() {
+                    continue;
+                }
                 if made.table.revision.is_none() {
                     tables::redefine(tx, &at_home(&made.table), &made.text).await?;
                     continue;
@@ -407,20 +418,20 @@ impl Repository {
         } else {
             self.published(&self.live_branch(lineage, "")?).await?.0
         };
-        let mut after: HashSet<TableId> = self.state().tables_at(spot)?.by_id.keys().copied().collect();
+        let mut after: HashSet<TableId> = self.state().tables_at(spot)?.all_ids().collect();
         after.extend(&run.publication.schema.added);
         after.retain(|id| !run.publication.schema.removed.contains(id));
         let Some(parent) = draft.parents.first() else { return Ok((after, Vec::new())) };
         let before = self.tables_of_ref(&Named::Commit(parent.clone())).await?;
         let mut defined: Vec<(TableId, Change)> = Vec::new();
         let state = self.state();
-        let gone: Vec<TableId> = before.by_id.keys().filter(|id| !after.contains(id)).copied().collect();
-        let new: Vec<TableId> = after.iter().filter(|id| !before.by_id.contains_key(id)).copied().collect();
+        let gone: Vec<TableId> = before.all_ids().filter(|id| !after.contains(id)).collect();
+        let new: Vec<TableId> = after.iter().filter(|id| !before.has(**id)).copied().collect();
         for id in &new {
-            let altered = gone.iter().any(|other| state.are_versions(*id, *other));
+            let altered = gone.iter().any(|other| state.are_one(*id, *other));
             defined.push((*id, if altered { Change::Alter } else { Change::Create }));
         }
-        for id in gone.iter().filter(|id| !new.iter().any(|other| state.are_versions(**id, *other))) {
+        for id in gone.iter().filter(|id| !new.iter().any(|other| state.are_one(**id, *other))) {
             defined.push((*id, Change::Drop));
         }
         defined.sort_unstable_by_key(|(id, _)| *id);
@@ -472,6 +483,9 @@ impl Repository {
         let mut tables = Vec::new();
         for id in ids.into_iter().filter(|id| after.contains(id)) {
             let table = self.table_by_id(id)?;
+            if table.view.is_some() {
+                continue;
+            }
             // The new ordinal shows it, though nothing says so yet.
             let views = self.state().compare_shown(from, (to, id))?;
             let changes: Vec<RowChange> =

@@ -168,6 +168,7 @@ impl Repository {
             schema,
             revision: None,
             retired: None,
+            view: None,
             source: None,
         };
         let mut tx = self.store().write().await?;

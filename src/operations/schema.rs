@@ -253,6 +253,7 @@ mod tests {
             schema,
             revision: None,
             retired: None,
+            view: None,
             source: None,
         });
         Made { table, text: format!("column c int{}\n", id % 2) }

@@ -232,6 +232,19 @@ impl State {
 
     /// Whether a table is there at a spot.
     pub(super) fn shows(&self, spot: Spot, table: TableId) -> Result<bool> {
+        if let Some(span) = self.span_at(spot, table)? {
+            return Ok(span.shown);
+        }
+        // What main has registered is there unless a lineage says otherwise.
+        Ok(!self.made.contains_key(&table) && self.tables.by_id.contains_key(&table))
+    }
+
+    /// The nearest lineage that says that a table made on a branch is there at a spot, if it is.
+    fn shown_by(&self, spot: Spot, table: TableId) -> Result<Option<LineageId>> {
+        Ok(self.span_at(spot, table)?.filter(|s| s.shown).map(|s| s.lineage))
+    }
+
+    fn span_at(&self, spot: Spot, table: TableId) -> Result<Option<&Span>> {
         for (lineage, at) in self.chain(spot)? {
             let at = match at {
                 At::Working => spans::PENDING,
@@ -239,11 +252,24 @@ impl State {
             };
             let found = self.spans.get(&lineage).into_iter().flatten();
             if let Some(span) = found.into_iter().find(|s| s.table == table && s.holds(at)) {
-                return Ok(span.shown);
+                return Ok(Some(span));
             }
         }
-        // What main has registered is there unless a lineage says otherwise.
-        Ok(!self.made.contains_key(&table) && self.tables.by_id.contains_key(&table))
+        Ok(None)
+    }
+
+    /// Whether two registrations are versions of one table, or definitions of one view.
+    pub(super) fn are_one(&self, a: TableId, b: TableId) -> bool {
+        let view = |id| self.made(id).map(|made| &made.table).filter(|t| t.view.is_some());
+        match (view(a), view(b)) {
+            (Some(a), Some(b)) => a.name == b.name && a.location.backend == b.location.backend,
+            _ => self.are_versions(a, b),
+        }
+    }
+
+    /// Whether a registration is a view's.
+    pub(super) fn is_view(&self, id: TableId) -> bool {
+        self.made(id).is_some_and(|made| made.table.view.is_some())
     }
 
     /// What a nested lineage began with, where that wasn't what main has: tables of a backend, and whether they were
@@ -263,7 +289,7 @@ impl State {
         ids.dedup();
         let mut found = Vec::new();
         for id in ids {
-            let here = self.table(id).is_some_and(|t| t.location.backend == backend);
+            let here = self.table(id).is_some_and(|t| t.location.backend == backend && t.view.is_none());
             if here {
                 found.push((id, self.shows(spot, id)?));
             }
@@ -295,8 +321,13 @@ impl State {
                 absent.insert(table.location.home());
             }
         }
+        let mut views = Vec::new();
         for made in self.made.values() {
-            if self.shows(spot, made.table.id)? {
+            if made.table.view.is_some() {
+                if let Some(lineage) = self.shown_by(spot, made.table.id)? {
+                    views.push((&made.table, lineage != LineageId::MAIN));
+                }
+            } else if self.shows(spot, made.table.id)? {
                 // A registration on main that came later has no say on the branch.
                 by_id.retain(|_, t| t.name != made.table.name);
                 by_id.insert(made.table.id, Arc::clone(&made.table));
@@ -304,7 +335,12 @@ impl State {
                 absent.insert(made.table.location.clone());
             }
         }
-        let tables = Arc::new(Tables { absent, ..Tables::new(by_id) });
+        for (view, _) in views.iter().filter(|(_, own)| *own) {
+            by_id.retain(|id, t| t.name != view.name || self.made.contains_key(id));
+        }
+        let mut tables = Tables { absent, ..Tables::new(by_id) };
+        views.into_iter().for_each(|(view, own)| tables.show_view(view, own));
+        let tables = Arc::new(tables);
         let mut seen = seen();
         if seen.len() >= MOST_SEEN {
             seen.clear();

@@ -39,8 +39,16 @@ impl Repository {
         let readable =
             |table: &Arc<TableDef>| self.may_branch(&branch, Right::Read, Scope::Table(&table.name)).is_ok();
         let mut tables = self.tables_on(checkout).sorted();
-        for id in defined.iter().filter(|(_, d)| **d == Defined::Removed).map(|(id, _)| *id) {
+        for id in defined
+            .iter()
+            .filter(|(id, d)| **d == Defined::Removed || self.state().is_view(**id))
+            .map(|(id, _)| *id)
+        {
             let table = self.table_by_id(id)?;
+            if table.view.is_some() {
+                tables.push(table);
+                continue;
+            }
             // What it held goes with it.
             let stats = self.stats_between(&table, &head, &working).await?;
             found.entry(id).or_default().0 = stats;

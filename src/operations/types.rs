@@ -18,13 +18,15 @@ pub struct Tables {
     pub by_id: HashMap<TableId, Arc<TableDef>>,
     /// Where tables are that came to main by a merge and aren't there for the checkout.
     pub absent: HashSet<Location>,
+    /// Views that branches define, by registration.
+    pub views: HashMap<TableId, super::ShownView>,
 }
 
 impl Tables {
     /// These tables.
     pub fn new(by_id: HashMap<TableId, Arc<TableDef>>) -> Self {
         let by_name = by_id.values().map(|t| (t.name.clone(), Arc::clone(t))).collect();
-        Self { by_name, by_id, absent: HashSet::new() }
+        Self { by_name, by_id, absent: HashSet::new(), views: HashMap::new() }
     }
 
     /// Finds `users` (schema `public`) or `sales.users`, as `table_name` columns print names; else as SQL

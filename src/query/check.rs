@@ -5,7 +5,7 @@ use epoch_adapter_postgres::layout;
 
 use super::errors::is_hidden;
 use super::names::{Meaning, internal, registered, runs_text};
-use super::parse::{Constant, Define, How, Kind, Role, Statement, TableRef, Wrap};
+use super::parse::{Constant, Define, How, Kind, Role, Statement, TableRef, ViewHow, Wrap};
 use super::plan::Context;
 use super::{relations, rights, views};
 use crate::operations::Watch;
@@ -14,7 +14,8 @@ use crate::{Error, Result, sqlstate};
 /// Refuses what the session may not do with `statement`.
 pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
     // A table to be made isn't there yet.
-    let made = usize::from(matches!(&statement.kind, Kind::Define(d) if matches!(d.how, How::Create { .. })));
+    let creates = |how: &How| matches!(how, How::Create { .. } | How::View(ViewHow::Create { .. }));
+    let made = usize::from(matches!(&statement.kind, Kind::Define(d) if creates(&d.how)));
     for table in statement.tables.iter().skip(made) {
         ours(ctx, table)?;
     }
@@ -264,7 +265,7 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
 
 /// Data definition of temporary tables is the server's, that of versioned tables ours; that of others isn't possible.
 fn definition(ctx: &Context<'_>, define: &Define, meaning: &Meaning, shown: &str) -> Result<()> {
-    if matches!(define.how, How::Create { .. }) {
+    if matches!(define.how, How::Create { .. } | How::View(_)) {
         return if ctx.checkout.is_branch() { Ok(()) } else { Err(read_only(define.what)) };
     }
     match (meaning, &define.how) {
@@ -312,7 +313,7 @@ fn missing(statement: &Statement, table: &TableRef, shown: &str) -> Error {
 }
 
 /// A relation that reads registered tables on its own would show main.
-fn reads_past(
+pub(super) fn reads_past(
     ctx: &Context<'_>,
     shown: &str,
     kind: char,
@@ -325,7 +326,7 @@ fn reads_past(
         _ => "table",
     };
     let ours = registered(ctx);
-    if let Some((_, name)) = reads.iter().find(|r| ours.contains(r) || ours.lacks(r)) {
+    if let Some((_, name)) = reads.iter().find(|r| ours.concerns(r)) {
         return Err(Error::unsupported(format!("{what} \"{shown}\" on a branch"))
             .with_detail(format!("It reads the registered table \"{name}\" and would show main's rows."))
             .with_hint("Write its query in the place of its name."));

@@ -8,6 +8,7 @@ use epoch_adapter::{Piece, Statement as Text, TableDef};
 use epoch_adapter_postgres::layout::{self, base, literal};
 
 use super::create_as;
+use super::define_view::{self, Views};
 use super::names::{Catalog, Meaning};
 use super::parse::{Define, How, Role, Statement, TableRef};
 use super::plan::{Context, Plan};
@@ -49,12 +50,18 @@ pub enum Action {
         /// The statement.
         text: Text,
     },
+    /// Makes, changes and drops views.
+    Views(Views),
     /// Drops tables.
     Drop {
         /// Their registrations.
         tables: Vec<epoch_adapter::TableId>,
         /// What isn't there, with IF EXISTS.
         missing: Vec<String>,
+        /// Views that go with them.
+        views: Views,
+        /// CASCADE.
+        cascade: bool,
     },
 }
 
@@ -71,8 +78,11 @@ pub(super) async fn plan(
         How::CreateAs(made) => Some(create_as::action(ctx, catalog, sql, statement, made).await?),
         How::Create { if_not_exists } => Some(create(ctx, sql, statement, *if_not_exists)?),
         How::DropIndex { if_exists } => drop_index(ctx, catalog, statement, *if_exists).await?,
-        How::DropTable { if_exists } => drop_tables(ctx, statement, *if_exists)?,
+        How::DropTable { if_exists, cascade } => {
+            drop_tables(ctx, catalog, statement, *if_exists, *cascade).await?
+        }
         How::Alter => alter(ctx, sql, statement)?,
+        How::View(how) => define_view::action(ctx, catalog, sql, statement, how).await?,
         How::Never(_) => None,
     };
     let range = statement.range.clone();
@@ -105,12 +115,12 @@ fn create(ctx: &Context<'_>, sql: &str, statement: &Statement, if_not_exists: bo
 }
 
 /// How many characters a name has in the text.
-fn width(sql: &str, table: &TableRef) -> usize {
+pub(super) fn width(sql: &str, table: &TableRef) -> usize {
     sql.get(table.range.clone()).unwrap_or_default().chars().count()
 }
 
 /// The statement with pieces in the place of names.
-fn pieces(sql: &str, range: &Range<usize>, mut names: Vec<(Range<usize>, Piece)>) -> Vec<Piece> {
+pub(super) fn pieces(sql: &str, range: &Range<usize>, mut names: Vec<(Range<usize>, Piece)>) -> Vec<Piece> {
     names.sort_by_key(|(range, _)| range.start);
     let mut out = Vec::new();
     let mut at = range.start;
@@ -164,6 +174,7 @@ fn alter(ctx: &Context<'_>, sql: &str, statement: &Statement) -> Result<Option<A
         Meaning::Missing | Meaning::Elsewhere => return Err(missing("relation", table)),
         _ => return Ok(None),
     };
+    define_view::keeps_views(ctx, &def, sql.get(statement.range.clone()).unwrap_or_default())?;
     let mut names = vec![(table.range.clone(), Piece::Own(width(sql, table)))];
     for other in parents {
         let piece = parent(ctx, sql, table, Some(&def), other)?;
@@ -174,13 +185,23 @@ fn alter(ctx: &Context<'_>, sql: &str, statement: &Statement) -> Result<Option<A
 }
 
 /// `None` if all are temporary.
-fn drop_tables(ctx: &Context<'_>, statement: &Statement, if_exists: bool) -> Result<Option<Action>> {
+async fn drop_tables(
+    ctx: &Context<'_>,
+    catalog: &mut dyn Catalog,
+    statement: &Statement,
+    if_exists: bool,
+    cascade: bool,
+) -> Result<Option<Action>> {
     let mut tables = Vec::new();
+    let mut places = Vec::new();
     let mut absent = Vec::new();
     let mut temporary = false;
     for table in &statement.tables {
         match ctx.names.table(table) {
-            Meaning::Registered(def) => tables.push(def.id),
+            Meaning::Registered(def) => {
+                tables.push(def.id);
+                places.push(("table", super::names::location(&def)));
+            }
             Meaning::Missing | Meaning::Elsewhere if if_exists => absent.push(table.name.clone()),
             Meaning::Missing | Meaning::Elsewhere => return Err(missing("table", table)),
             _ => temporary = true,
@@ -193,7 +214,8 @@ fn drop_tables(ctx: &Context<'_>, statement: &Statement, if_exists: bool) -> Res
         return Err(Error::unsupported("DROP TABLE of temporary and other tables together on a branch"));
     }
     tables.dedup();
-    Ok(Some(Action::Drop { tables, missing: absent }))
+    let views = define_view::leaving(ctx, catalog, places, cascade).await?;
+    Ok(Some(Action::Drop { tables, missing: absent, views, cascade }))
 }
 
 /// An index has the name of its own; `None` for one of a temporary table.
@@ -223,7 +245,9 @@ async fn drop_index(
             return Err(Error::unsupported("DROP INDEX of a table that is not versioned on a branch"));
         }
         if if_exists {
-            return Ok(Some(Action::Drop { tables: Vec::new(), missing: vec![index.name.clone()] }));
+            let missing = vec![index.name.clone()];
+            let (tables, views) = (Vec::new(), Views::default());
+            return Ok(Some(Action::Drop { tables, missing, views, cascade: false }));
         }
         let message = format!("index \"{}\" does not exist", index.name);
         return Err(Error::new(sqlstate::UNDEFINED_OBJECT, message));
@@ -253,7 +277,7 @@ async fn with_index<'a>(
 }
 
 /// As PostgreSQL says it.
-fn missing(what: &str, table: &TableRef) -> Error {
+pub(super) fn missing(what: &str, table: &TableRef) -> Error {
     let shown = table.schema.as_deref().map_or_else(|| table.name.clone(), |s| format!("{s}.{}", table.name));
     Error::new(sqlstate::UNDEFINED_TABLE, format!("{what} \"{shown}\" does not exist"))
 }

@@ -20,6 +20,7 @@ mod check;
 mod constraints;
 mod create_as;
 mod define;
+mod define_view;
 mod execute;
 mod form;
 mod grouped;
@@ -38,6 +39,7 @@ mod write;
 
 pub use create_as::{CreateAs, ROWS as CREATE_AS_ROWS};
 pub use define::{Action, Definition, is_reserved};
+pub use define_view::{NewView, Views};
 pub use gate::{Gate, GateState, gate};
 pub use lift::Lifted;
 pub use names::{Catalog, NameCache};

@@ -343,7 +343,10 @@ impl NameCache {
                 let known = |(at, meaning): &(Instant, Meaning)| match meaning {
                     Meaning::Registered(_) => fresh(at),
                     Meaning::Missing | Meaning::Elsewhere => false,
-                    _ => fresh(at) && !tables.by_id.values().any(|t| t.location.table == table.name),
+                    _ => {
+                        let mut ours = tables.by_id.values().chain(tables.own_views());
+                        fresh(at) && !ours.any(|t| t.location.table == table.name)
+                    }
                 };
                 if !self.tables.get(&key).is_some_and(known) && !asked.tables.contains(&key) {
                     asked.tables.push(key);
@@ -583,13 +586,31 @@ pub(super) struct Ours {
     tables: HashMap<Place, Arc<TableDef>>,
     /// Tables of main that aren't there for the session's ref.
     absent: HashSet<Place>,
+    /// Views that the branch defined.
+    views: HashMap<Place, Arc<TableDef>>,
 }
 
 impl Ours {
     pub fn new(tables: &Tables, backend: &str) -> Self {
         let here = tables.by_id.values().filter(|t| t.location.backend == backend);
         let absent = tables.absent.iter().filter(|l| l.backend == backend);
-        Self { tables: here.map(|t| (location(t), t.clone())).collect(), absent: absent.map(place).collect() }
+        let views = tables.own_views().filter(|t| t.location.backend == backend);
+        let defined = views.filter(|t| t.view.as_ref().is_some_and(|view| view.query.is_some()));
+        Self {
+            tables: here.map(|t| (location(t), t.clone())).collect(),
+            absent: absent.map(place).collect(),
+            views: defined.map(|t| (location(t), t.clone())).collect(),
+        }
+    }
+
+    /// A view that the branch defined.
+    pub fn view(&self, place: &Place) -> Option<&Arc<TableDef>> {
+        self.views.get(place)
+    }
+
+    /// Whether the branch may have something of its own there.
+    pub fn concerns(&self, place: &Place) -> bool {
+        self.contains(place) || self.lacks(place) || self.views.contains_key(place)
     }
 
     pub fn get(&self, place: &Place) -> Option<&Arc<TableDef>> {
@@ -610,13 +631,13 @@ impl Ours {
         self.tables.keys().any(|(s, _)| s == schema)
     }
 
-    /// A table made on a branch, which the server knows under another name.
+    /// A table or view made on a branch, which the server knows under another name.
     fn draft(&self, place: &Place) -> Option<&Arc<TableDef>> {
-        self.tables.get(place).filter(|t| t.location.is_draft())
+        self.tables.get(place).filter(|t| t.location.is_draft()).or_else(|| self.views.get(place))
     }
 
     fn has_drafts(&self) -> bool {
-        self.tables.values().any(|t| t.location.is_draft())
+        !self.views.is_empty() || self.tables.values().any(|t| t.location.is_draft())
     }
 }
 
@@ -666,6 +687,25 @@ fn draft<'a>(
     None
 }
 
+/// What a view is that a branch defined.
+fn own_view(table: &TableDef) -> Option<Meaning> {
+    let view = table.view.as_ref()?;
+    let query = view.query.as_ref()?;
+    let definition = match view.is_barrier() {
+        true => format!("SELECT * FROM ({query}\n) AS {} OFFSET 0", layout::quote(&table.name.name)),
+        false => query.clone(),
+    };
+    Some(Meaning::Other {
+        kind: 'v',
+        place: location(table),
+        reads: view.reaches.clone(),
+        // Looked for where the query is put in its place.
+        calls: None,
+        definition: Some(definition),
+        temporary: false,
+    })
+}
+
 fn meaning(
     key: &(Option<String>, String),
     row: &[Option<String>],
@@ -674,7 +714,7 @@ fn meaning(
 ) -> Result<Meaning> {
     let cell = |i: usize| row.get(i).and_then(Option::as_deref);
     if let Some(table) = draft(key, cell(2), ours, path) {
-        return Ok(Meaning::Registered(table.clone()));
+        return Ok(own_view(table).unwrap_or_else(|| Meaning::Registered(table.clone())));
     }
     let (Some(schema), Some(name)) = (cell(2), cell(3)) else { return Ok(Meaning::Missing) };
     let temporary = cell(5) == Some("t");

@@ -3,6 +3,7 @@
 //! Nothing outside this module sees a syntax tree. Length and depth are capped before the parser
 //! sees a text (54001); parsing and walking run on a stack that is large enough for what is let in.
 
+mod altered;
 mod call;
 mod grouped;
 mod listed;
@@ -16,6 +17,7 @@ mod walk;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+pub use altered::{Altered, altered};
 pub use call::{Argument, Constant};
 pub use grouped::{GroupKey, Grouped};
 pub use listed::{Listed, ListedItem};
@@ -25,7 +27,7 @@ pub use scope::{ColumnUse, Item, Scope, is_within};
 pub use simple::{Simple, simple};
 pub use statement::{
     Conflict, CreateAs, Define, Ending, How, Insert, Isolation, Keyed, Keys, Kind, Merge, Modify, Nested,
-    Overriding, Select, Setting, Shown, Source, Star, When, Width, Wrap,
+    Overriding, Select, Setting, Shown, Source, Star, ViewHow, When, Width, Wrap,
 };
 pub use walk::{Attribute, Cte, FunctionRef, Role, Site, TableRef, Unnamed, With};
 

@@ -11,7 +11,9 @@ use super::lexer;
 use super::lift::Lifted;
 use super::names::{Catalog, Meaning, NameCache};
 use super::origin::Origins;
-use super::parse::{self, Argument, Constant, Ending, Isolation, Kind, Parsed, Setting, Statement, Wrap};
+use super::parse::{
+    self, Argument, Constant, Define, Ending, How, Isolation, Kind, Parsed, Setting, Statement, Wrap,
+};
 use super::text::Kept;
 use super::write::{self, view::Unfolded};
 use super::{cache, check, execute, psql, rewrite, rights, snapshot};
@@ -492,6 +494,8 @@ async fn one(
             let alone = parsed.statements.len() == 1;
             define::plan(ctx, catalog, sql, statement, definition, alone).await
         }
+        // Main's views are the server's.
+        Kind::Define(Define { how: How::View(_), .. }) => Ok(Plan::Relay { range }),
         Kind::Execute { name, arguments } => {
             execute::statement(ctx, catalog, sql, statement, name, arguments).await
         }

@@ -196,8 +196,7 @@ fn table(
     table: &TableRef,
     (watch, locked): (Watch, bool),
 ) -> Result<()> {
-    let creates =
-        matches!(&statement.kind, Kind::Define(d) if matches!(d.how, How::Create { .. } | How::CreateAs(_)));
+    let creates = matches!(&statement.kind, Kind::Define(d) if matches!(d.how, How::Create { .. } | How::CreateAs(_) | How::View(_)));
     let right = match table.role {
         _ if locked => Right::Write,
         Role::Read | Role::Sampled => Right::Read,

@@ -45,6 +45,7 @@ fn table(id: i64, backend: &str, name: &str, columns: Vec<Column>) -> Arc<TableD
         schema: TableSchema { columns, key: vec![0] },
         revision: None,
         retired: None,
+        view: None,
         source: None,
     })
 }

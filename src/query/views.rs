@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::form::Form;
-use super::names::{Catalog, Meaning, Place, registered};
+use super::names::{Catalog, Meaning, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
@@ -21,10 +21,10 @@ pub(super) fn definition(ctx: &Context<'_>, table: &TableRef) -> Option<String> 
         return None;
     }
     match ctx.names.table(table) {
-        Meaning::Other { kind: 'v', reads, definition: Some(definition), .. } => {
+        Meaning::Other { kind: 'v', place, reads, definition: Some(definition), .. } => {
             let ours = registered(ctx);
-            let read = |name: &Place| ours.contains(name) || ours.lacks(name);
-            reads.iter().any(read).then_some(definition)
+            let own = ours.view(&place).is_some();
+            (own || reads.iter().any(|name| ours.concerns(name))).then_some(definition)
         }
         _ => None,
     }

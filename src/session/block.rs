@@ -10,7 +10,7 @@ use futures::FutureExt;
 
 use super::local::Done;
 use super::native::Native;
-use crate::operations::{Block, Checkout, Planned, Repository, Right, Step, Tables, Target, Watch};
+use crate::operations::{Block, Checkout, Planned, Repository, Right, Step, Tables, Target, ViewStep, Watch};
 use crate::query::State;
 use crate::wire::encode::Status;
 
@@ -43,7 +43,9 @@ impl State for InBlock<'_> {
     }
     fn every_table(&self) -> Vec<Arc<TableDef>> {
         let mut all = self.repository.every_table();
-        all.extend(self.block.tables().by_id.values().filter(|t| self.block.made(t.id)).cloned());
+        let tables = self.block.tables();
+        let shown = tables.by_id.values().chain(tables.own_views());
+        all.extend(shown.filter(|t| self.block.made(t.id)).cloned());
         all
     }
     fn find_table(&self, checkout: &Checkout, name: &str) -> Option<Arc<TableDef>> {
@@ -166,6 +168,29 @@ impl Native {
             Err(error) => Err(error),
         };
         self.define_planned(planned).boxed().await
+    }
+
+    /// CREATE VIEW and the like.
+    pub(super) async fn view_within(&mut self, step: ViewStep) -> Result<Result<()>> {
+        let repository = self.planner.seat.repository.clone();
+        let planned = match self.block() {
+            Ok(block) => repository.plan_view(block, step).boxed().await,
+            Err(error) => Err(error),
+        };
+        Ok(self.define_planned(planned).boxed().await?.map(drop))
+    }
+
+    /// What the branch says of views is forgotten.
+    pub(super) async fn forget_within(&mut self, ids: &[TableId]) -> Result<Result<()>> {
+        let repository = self.planner.seat.repository.clone();
+        let step = match self.block() {
+            Ok(block) => repository.plan_forget(block, ids),
+            Err(error) => Err(error),
+        };
+        match step {
+            Ok(step) => self.note(step).await,
+            Err(error) => Ok(Err(error)),
+        }
     }
 
     async fn define_planned(&mut self, planned: Result<Planned>) -> Result<Result<TableId>> {

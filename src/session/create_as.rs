@@ -82,7 +82,8 @@ impl Native {
             // The first error tells more than one of taking the table away again.
             if !self.is_within() {
                 let seat = &self.planner.seat;
-                let _ = seat.repository.drop_tables(&seat.checkout, &[table.id]).await;
+                let none = (self.planner.backend(), Vec::new(), &[][..]);
+                let _ = seat.repository.drop_tables(&seat.checkout, &[table.id], none).await;
             }
             return Ok(Err(error));
         }

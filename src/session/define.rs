@@ -9,7 +9,7 @@ use futures::FutureExt;
 use super::local::Done;
 use super::native::Native;
 use crate::operations::Tables;
-use crate::query::{Action, Definition};
+use crate::query::{Action, Definition, Views};
 use crate::wire::encode::Status;
 
 /// Settings that the meaning of a definition's text may depend on.
@@ -37,14 +37,15 @@ const SETTINGS: &[&str] = &[
 ];
 
 /// What the session is, as the server says it.
+#[derive(Clone)]
 pub(super) struct Setting {
     pub(super) settings: Vec<(String, String)>,
-    schema: Option<String>,
+    pub(super) schema: Option<String>,
     /// The schema is there.
-    found: bool,
-    may_create: bool,
+    pub(super) found: bool,
+    pub(super) may_create: bool,
     /// The server has a relation of the name.
-    taken: bool,
+    pub(super) taken: bool,
 }
 
 impl Native {
@@ -68,6 +69,7 @@ impl Native {
         let (schema, name) = match &definition.action {
             Action::Create { schema, name, .. } => (schema.as_deref(), name.as_str()),
             Action::CreateAs(made) => (made.schema.as_deref(), made.name.as_str()),
+            Action::Views(Views { create: Some(made), .. }) => (made.schema.as_deref(), made.name.as_str()),
             _ => (None, ""),
         };
         let setting = match self.setting(definition.tag, schema, name).await? {
@@ -142,6 +144,22 @@ impl Native {
                     Ok(()) => {}
                 }
             }
+            Action::Views(views) => {
+                if let Err(error) = self.define_views(views, &setting).await? {
+                    // Only CREATE VIEW runs the client's text.
+                    let own = views.create.is_some();
+                    return Ok(Err(if own {
+                        positioned(error, definition, text)
+                    } else {
+                        error.without_position()
+                    }));
+                }
+                done.notices.extend(cascaded(views));
+                for name in &views.missing {
+                    let text = format!("view \"{name}\" does not exist, skipping");
+                    done.notices.push(Error::new("00000", text));
+                }
+            }
             // Done by create_as.rs.
             Action::CreateAs(_) => {}
             Action::Alter { table, text: alter } => {
@@ -155,18 +173,23 @@ impl Native {
                     return Ok(Err(positioned(error, definition, text)));
                 }
             }
-            Action::Drop { tables, missing } => {
+            Action::Drop { tables, missing, views, cascade } => {
                 let dropped = match tables.is_empty() {
                     true => Ok(()),
-                    false if self.is_within() => self.drop_within(tables).await?,
+                    false if self.is_within() => match self.define_views(views, &setting).await? {
+                        Ok(()) => self.drop_within(tables).await?,
+                        failed => failed,
+                    },
                     false => {
                         let seat = &self.planner.seat;
-                        seat.repository.drop_tables(&seat.checkout, tables).await
+                        let views = (self.planner.backend(), views.steps.clone(), views.forgotten.as_slice());
+                        seat.repository.drop_tables(&seat.checkout, tables, views).await
                     }
                 };
                 if let Err(error) = dropped {
-                    return Ok(Err(error));
+                    return Ok(Err(if *cascade { to_keys(error) } else { error }));
                 }
+                done.notices.extend(cascaded(views));
                 let kind = if definition.tag == "DROP INDEX" { "index" } else { "table" };
                 for name in missing {
                     let text = format!("{kind} \"{name}\" does not exist, skipping");
@@ -233,7 +256,36 @@ fn names_of(definition: &Definition, tables: &[Arc<TableDef>]) -> String {
         Action::Create { name, .. } => name.clone(),
         Action::CreateAs(made) => made.name.clone(),
         Action::Alter { table, .. } => named(table).unwrap_or_default(),
+        Action::Views(views) => {
+            let made = views.create.iter().map(|view| view.name.clone());
+            let changed = views.steps.iter().map(|step| step.name.to_string());
+            made.chain(changed).chain(views.forgotten.iter().filter_map(named)).collect::<Vec<_>>().join(", ")
+        }
         Action::Drop { tables, .. } => tables.iter().filter_map(named).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// CASCADE doesn't drop foreign keys.
+fn to_keys(error: Error) -> Error {
+    if error.code() != "2BP01" {
+        return error;
+    }
+    let what = "DROP TABLE … CASCADE of a table that foreign keys refer to, on a branch";
+    Error::unsupported(what)
+        .with_detail(error.detail().unwrap_or_default())
+        .with_hint("Drop the foreign keys first.")
+}
+
+/// What PostgreSQL says of CASCADE.
+fn cascaded(views: &Views) -> Option<Error> {
+    match views.cascaded.as_slice() {
+        [] => None,
+        [one] => Some(Error::new("00000", format!("drop cascades to view {one}"))),
+        all => {
+            let lines: Vec<String> = all.iter().map(|name| format!("drop cascades to view {name}")).collect();
+            let message = format!("drop cascades to {} other objects", all.len());
+            Some(Error::new("00000", message).with_detail(lines.join("\n")))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod block;
 mod create_as;
 mod define;
+mod define_view;
 mod explain;
 mod extended;
 mod federated;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{Revision, TableDef, TableSchema, View};
+use crate::{Revision, TableDef, TableSchema, View, ViewChange, ViewDef};
 
 /// What a table made on a branch is.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +12,8 @@ pub struct Definition {
     pub text: String,
     /// Of a revision, how it comes from the version before.
     pub revision: Option<Revision>,
+    /// Of a view, what it is.
+    pub view: Option<Box<ViewDef>>,
 }
 
 /// A part of a client's statement.
@@ -27,6 +29,19 @@ pub enum Piece {
     Beside(String),
     /// Anything else in place of a name.
     Other(String, usize),
+    /// A relation that a view's query reads.
+    Read {
+        /// Its schema, as sessions know it.
+        schema: String,
+        /// Its name.
+        name: String,
+        /// What it is like, quoted and qualified.
+        like: String,
+        /// `ONLY `, `TABLE `.
+        lead: String,
+        /// How long the client's name is.
+        width: usize,
+    },
 }
 
 /// A statement of the client.
@@ -46,6 +61,8 @@ pub enum DraftChange {
     /// Anything else. The statement runs on the table with the rows that the layer holds, so that what it
     /// demands of rows is checked.
     Alter(Statement),
+    /// CREATE, ALTER and DROP VIEW.
+    View(Box<ViewChange>),
     /// Makes a new version of a table that stays as it is for everybody else. `view` is what the branch sees
     /// of it; what the statement demands of rows is checked over that.
     Revise {

@@ -111,6 +111,13 @@ impl Error {
         self.0.position = Some(position);
         self
     }
+
+    /// Without a position: the client didn't write the text that it is one in.
+    #[must_use]
+    pub fn without_position(mut self) -> Self {
+        self.0.position = None;
+        self
+    }
 }
 
 impl fmt::Display for Error {

@@ -23,6 +23,7 @@ mod revision;
 mod table;
 mod value;
 mod view;
+mod view_def;
 
 pub mod sqlstate;
 
@@ -38,6 +39,7 @@ pub use revision::{
 pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema, identifier};
 pub use value::{Row, Value};
 pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
+pub use view_def::{ViewChange, ViewDef, ViewRead};
 
 use std::any::Any;
 use std::sync::Arc;
@@ -128,7 +130,7 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// Makes or changes a draft, a table that exists on branches only (see [`Location::draft`]), in one
     /// transaction: runs the client's own statement on it, then installs what a versioned table has. Only
     /// `layer` may hold rows of it, none of them committed. Returns what the table is now. An error's position is
-    /// one in the client's statement. The default
+    /// one in the client's statement. Of a view nothing but a definition is made. The default
     /// refuses (0A000).
     async fn define(&self, table: &TableDef, layer: Layer, change: &DraftChange) -> Result<Definition> {
         let _ = (table, layer, change);
@@ -221,7 +223,7 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// ran, what is in flight falls into the next one. Repeating it with the same `operation`
     /// returns the first run's result and changes nothing. On main, a draft whose changes are given
     /// under its home's definition first becomes the table there; a revision takes the place of the version that is
-    /// there (see [`TableChanges::arrival`]).
+    /// there, and a view becomes main's (see [`TableChanges::arrival`]).
     async fn seal(
         &self,
         operation: &str,

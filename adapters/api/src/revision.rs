@@ -119,6 +119,9 @@ pub enum Arrival {
     Back,
     /// It leaves the branch.
     Gone,
+    /// To main, of a view: it takes the place of main's of its name, which must be one of these texts
+    /// (see [`crate::ViewDef::text`]), or as the view itself.
+    View(Vec<Option<String>>),
 }
 
 /// How a revision becomes main's table.
@@ -185,7 +188,7 @@ impl Replay {
             Piece::Own(_) => Some(Part::Own),
             Piece::Beside(name) => Some(Part::Beside(name.clone())),
             Piece::Parent(parent, _) => Some(Part::Parent(parent.id)),
-            Piece::Other(..) => None,
+            Piece::Other(..) | Piece::Read { .. } => None,
         };
         let parts = statement.pieces.iter().map(part).collect::<Option<_>>()?;
         Some(Self { parts, settings: statement.settings.clone() })

@@ -81,9 +81,10 @@ pub async fn define_within(
         .build()
         .map_err(|_| Error::internal("the connection pool could not be built"))?;
     let tx = Tx::adopt(crate::connect::get(&pool, backend).await?);
-    let settings = match change {
+    let settings: &[(String, String)] = match change {
         DraftChange::Create(statement) | DraftChange::Alter(statement) => &statement.settings,
         DraftChange::Revise { statement, .. } => &statement.settings,
+        DraftChange::View(change) => change.statement.as_ref().map_or(&[], |s| &s.settings),
     };
     let names = settings.iter().map(|(name, _)| name.as_str()).chain(OURS.iter().copied());
     let names = join(names, ", ", |name| format!("lower({})", literal(name)));

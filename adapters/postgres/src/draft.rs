@@ -16,7 +16,7 @@ use crate::stand_in::{self, stand_in};
 use crate::text::{join, writable};
 use crate::tx::{Tx, texts};
 use crate::versions::{self, Entry, Version};
-use crate::{catalog, install, layer, revise};
+use crate::{catalog, install, layer, revise, views};
 
 const DEFINITION_SQL: &str = include_str!("../../../sql/postgres/definition.sql");
 
@@ -46,6 +46,10 @@ pub(crate) async fn define(
             Ok(found.1)
         }
         DraftChange::Alter(statement) => alter(tx, table, layer, statement).await,
+        DraftChange::View(change) => {
+            install::shared_part(tx).await?;
+            views::define(tx, table, change).await
+        }
         DraftChange::Revise { of, view, statement } => {
             install::shared_part(tx).await?;
             revise::revise(tx, table, layer, (of, view), statement).await
@@ -138,6 +142,7 @@ fn spelled(table: &TableDef, piece: &Piece) -> (String, usize) {
         Piece::Parent(parent, width) => (stand_in(table, parent), *width),
         Piece::Beside(name) => (format!("{}.{}", quote(schema(table)), quote(name)), 0),
         Piece::Other(sql, width) => (sql.clone(), *width),
+        Piece::Read { name, lead, width, .. } => (format!("{lead}{}", views::stand_in(table, name)), *width),
     }
 }
 
@@ -170,7 +175,7 @@ async fn described(client: &Object, table: &TableDef) -> Result<(TableDef, Defin
     let schema = catalog::describe(client, &table.location, None).await?;
     let text = text(client, &table.location).await?.unwrap_or_default();
     let table = TableDef { schema: schema.clone(), ..table.clone() };
-    Ok((table, Definition { schema, text, revision: None }))
+    Ok((table, Definition { schema, text, revision: None, view: None }))
 }
 
 /// See [`epoch_adapter::Adapter::definition`].

@@ -457,18 +457,22 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
         crate::stand_in::inherit(client, table, family).await?;
         crate::foreign_keys::remove(client, table).await?;
     }
-    if !take_away(client, table).await? {
+    let registered = take_away(client, table).await?;
+    // A view has a place, but no entry.
+    if !registered && !table.location.is_draft() {
         return Ok(());
     }
     crate::draft::drop_base(client, table).await?;
-    // Children of this table look at other versions, or at the live one, from now on.
-    let hide = format!(
-        "DO $epoch$ BEGIN IF to_regclass('epoch.shown') IS NOT NULL THEN DELETE FROM epoch.shown WHERE table_id = {}; END IF; END $epoch$",
-        table.id.0
-    );
-    client.batch_execute(&hide).await.map_err(pg)?;
-    if other_layout(client).await?.is_none() {
-        crate::foreign_keys::refresh(client, table, Some(family)).await?;
+    if registered {
+        // Children of this table look at other versions, or at the live one, from now on.
+        let hide = format!(
+            "DO $epoch$ BEGIN IF to_regclass('epoch.shown') IS NOT NULL THEN DELETE FROM epoch.shown WHERE table_id = {}; END IF; END $epoch$",
+            table.id.0
+        );
+        client.batch_execute(&hide).await.map_err(pg)?;
+        if other_layout(client).await?.is_none() {
+            crate::foreign_keys::refresh(client, table, Some(family)).await?;
+        }
     }
     let schema = literal(table.location.schema.as_deref().unwrap_or("public"));
     let row = client

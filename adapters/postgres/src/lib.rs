@@ -38,6 +38,7 @@ mod transaction;
 mod tx;
 mod types;
 mod versions;
+mod views;
 
 pub use borrowed::define_within;
 pub use diff::diff_sql;

@@ -356,6 +356,7 @@ mod tests {
             schema: TableSchema { columns: vec![column("id"), column("odd \" name")], key: vec![0] },
             revision: None,
             retired: None,
+            view: None,
             source: None,
         }
     }

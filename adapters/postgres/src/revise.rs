@@ -90,7 +90,7 @@ pub(crate) async fn revise(
         statements: vec![replay],
         made: Vec::new(),
     };
-    Ok(Definition { schema: table.schema, text, revision: Some(revision) })
+    Ok(Definition { schema: table.schema, text, revision: Some(revision), view: None })
 }
 
 /// Parents by their families: the version that is meant may be gone when it is done again.

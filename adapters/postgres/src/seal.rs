@@ -12,7 +12,7 @@ use crate::layout::{PENDING, history};
 use crate::pending::{current, with_pending};
 use crate::text::{columns, fill, join, key, same_key};
 use crate::tx::{Tx, texts};
-use crate::{apply, draft, drift, homecoming, of_main, revise, versions};
+use crate::{apply, draft, drift, homecoming, of_main, revise, versions, views};
 
 const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
 
@@ -49,8 +49,10 @@ pub(crate) async fn seal(
         tx.batch_execute("SET LOCAL lock_timeout = '15s'").await.map_err(pg)?;
     }
     let homes = if layer.is_main() {
+        let views = views::Arriving::begin(tx, changes).await?;
         let homes = draft::bring_home(tx, changes).await?;
         homecoming::all(tx, changes, ordinal).await?;
+        views.finish(tx).await?;
         homes
     } else {
         draft::Homes::default()

@@ -131,6 +131,7 @@ async fn definition(
         schema: TableSchema { columns, key },
         revision: None,
         retired: None,
+        view: None,
         source,
     })
 }

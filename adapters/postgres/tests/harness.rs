@@ -65,6 +65,7 @@ impl Db {
             schema,
             revision: None,
             retired: None,
+            view: None,
             source: None,
         })
     }

@@ -33,6 +33,7 @@ fn table(id: i64, schema: &str, columns: &[&str]) -> TableDef {
         schema: TableSchema { columns: columns.iter().map(|c| column(c)).collect(), key: vec![0] },
         revision: None,
         retired: None,
+        view: None,
         source: None,
     }
 }

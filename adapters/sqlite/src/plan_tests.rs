@@ -31,6 +31,7 @@ fn fixture(ddl: &str, analyze: &str) -> Fixture {
         schema,
         revision: None,
         retired: None,
+        view: None,
         source: None,
     };
     install::install(&mut conn, &table, None).unwrap();

@@ -42,6 +42,7 @@ async fn child() {
         schema,
         revision: None,
         retired: None,
+        view: None,
         source: None,
     });
     let changes = [TableChanges { table: table.clone(), changes: changes(), arrival: None }];

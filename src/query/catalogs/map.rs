@@ -10,6 +10,7 @@ use std::sync::Arc;
 use epoch_adapter::{TableDef, TableId};
 use epoch_adapter_postgres::layout::{base, literal, overlay_schema};
 
+use crate::operations::Tables;
 use crate::query::names::{Catalog, location};
 use crate::query::plan::{Context, state};
 use crate::{Error, Result};
@@ -110,6 +111,30 @@ pub(in crate::query) fn differs(ctx: &Context<'_>) -> bool {
     let tables = ctx.repository.tables(ctx.checkout);
     tables.absent.iter().any(|l| l.backend == ctx.backend)
         || tables.by_id.values().any(|t| t.location.backend == ctx.backend && t.location.is_draft())
+        || !views(ctx, &tables).is_empty()
+}
+
+/// The views that the session's branch defined.
+fn views(ctx: &Context<'_>, tables: &Tables) -> Vec<Arc<TableDef>> {
+    let views = tables.own_views().filter(|t| t.location.backend == ctx.backend);
+    views.filter(|t| t.view.as_ref().is_some_and(|view| view.query.is_some())).cloned().collect()
+}
+
+/// What stands for the relations that views read, the longest names first: one may be the beginning of another.
+fn stand_ins(views: &[Arc<TableDef>]) -> Vec<StandIn> {
+    let mut found = Vec::new();
+    for view in views {
+        for read in view.view.iter().flat_map(|def| &def.reads) {
+            found.push(StandIn {
+                schema: overlay_schema(view),
+                name: read.name.clone(),
+                home: read.schema.clone(),
+                table: read.name.clone(),
+            });
+        }
+    }
+    found.sort_by(|a, b| (b.name.len(), &a.name).cmp(&(a.name.len(), &b.name)));
+    found
 }
 
 /// The differences of the session's ref, if there are any.
@@ -121,7 +146,9 @@ pub(super) async fn of(ctx: &mut Context<'_>, catalog: &mut dyn Catalog) -> Resu
     if let Some(map) = ctx.names.catalogs(&state) {
         return Ok(Some(map));
     }
-    let map = Arc::new(read(catalog.query(&sql(ctx)).await?)?);
+    let mut map = read(catalog.query(&sql(ctx)).await?)?;
+    map.stand_ins.extend(stand_ins(&views(ctx, &ctx.repository.tables(ctx.checkout))));
+    let map = Arc::new(map);
     ctx.names.keep_catalogs(state, Arc::clone(&map));
     Ok(Some(map))
 }
@@ -188,7 +215,8 @@ fn sql(ctx: &Context<'_>) -> String {
             format!("({}, {}, {})", literal(own), literal(&location(t).0), literal(&overlay_schema(t)))
         })
     };
-    let places: Vec<String> = shown.iter().filter_map(place).collect();
+    let views = views(ctx, &tables);
+    let places: Vec<String> = shown.iter().chain(&views).filter_map(place).collect();
     let absent = tables.absent.iter().filter(|l| l.backend == ctx.backend);
     let absent: Vec<String> = absent
         .map(|l| format!("({}, {})", literal(l.schema.as_deref().unwrap_or("public")), literal(&l.table)))

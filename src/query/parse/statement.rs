@@ -142,10 +142,14 @@ pub enum How {
     CreateAs(CreateAs),
     /// Changes the only table.
     Alter,
+    /// Makes, changes or drops views.
+    View(ViewHow),
     /// DROP TABLE.
     DropTable {
         /// IF EXISTS.
         if_exists: bool,
+        /// CASCADE.
+        cascade: bool,
     },
     /// DROP INDEX of the only relation.
     DropIndex {
@@ -154,6 +158,31 @@ pub enum How {
     },
     /// Something that a branch can't do to its own tables, by name.
     Never(String),
+}
+
+/// What is done to views.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ViewHow {
+    /// CREATE VIEW of the first relation.
+    Create {
+        /// OR REPLACE.
+        replace: bool,
+    },
+    /// ALTER VIEW … RENAME TO.
+    Rename(String),
+    /// ALTER VIEW … SET SCHEMA.
+    Move(String),
+    /// ALTER VIEW … RENAME COLUMN of this one, SET and RESET.
+    Alter(Option<String>),
+    /// COMMENT ON VIEW.
+    Comment(Option<String>),
+    /// DROP VIEW.
+    Drop {
+        /// IF EXISTS.
+        if_exists: bool,
+        /// CASCADE.
+        cascade: bool,
+    },
 }
 
 /// A statement about settings that the session answers itself.

@@ -149,6 +149,7 @@ impl Pair {
                 schema,
                 revision: None,
                 retired: None,
+                view: None,
                 source: None,
             });
             adapter.install(&def).await.unwrap();

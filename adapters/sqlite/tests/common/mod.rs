@@ -88,6 +88,7 @@ impl Db {
             schema,
             revision: None,
             retired: None,
+            view: None,
             source: None,
         })
     }

@@ -7,7 +7,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::super::call::{Constant, arguments, constant};
 use super::super::walk::Role;
-use super::{Define, Describer, Ending, How, Isolation, Kind, Setting, Wrap, is_ours};
+use super::{Define, Describer, Ending, How, Isolation, Kind, Setting, ViewHow, Wrap, is_ours};
 
 const OBJECT_COLUMN: u32 = nodes::ObjectType::OBJECT_COLUMN;
 const OBJECT_INDEX: u32 = nodes::ObjectType::OBJECT_INDEX;
@@ -181,6 +181,32 @@ impl Describer<'_, '_> {
                 self.named(index.relation(), "CREATE INDEX", how)
             }
             Node::AlterTableStmt(alter) if alter.objtype == OBJECT_TABLE => self.alter_table(alter),
+            Node::ViewStmt(view) if !view.view().is_some_and(is_temporary) => self.create_view(view),
+            Node::RenameStmt(rename) if rename.rename_type == OBJECT_VIEW && !rename.missing_ok => {
+                let how = ViewHow::Rename(rename.newname().unwrap_or_default().to_owned());
+                self.named(rename.relation(), "ALTER VIEW", How::View(how))
+            }
+            Node::RenameStmt(rename)
+                if rename.rename_type == OBJECT_COLUMN
+                    && rename.relation_type == OBJECT_VIEW
+                    && !rename.missing_ok =>
+            {
+                let how = ViewHow::Alter(rename.subname().map(str::to_owned));
+                self.named(rename.relation(), "ALTER VIEW", How::View(how))
+            }
+            Node::AlterObjectSchemaStmt(alter) if alter.object_type == OBJECT_VIEW && !alter.missing_ok => {
+                let how = ViewHow::Move(alter.newschema().unwrap_or_default().to_owned());
+                self.named(alter.relation(), "ALTER VIEW", How::View(how))
+            }
+            Node::AlterTableStmt(alter)
+                if alter.objtype == OBJECT_VIEW && !alter.missing_ok && sets_options(alter) =>
+            {
+                self.named(alter.relation(), "ALTER VIEW", How::View(ViewHow::Alter(None)))
+            }
+            Node::CommentStmt(comment) if comment.objtype == OBJECT_VIEW && self.commented(comment) => {
+                let how = ViewHow::Comment(comment.comment().map(str::to_owned));
+                Kind::Define(Define { what: "COMMENT", how: How::View(how) })
+            }
             Node::RenameStmt(rename) if rename.relation().is_some() => {
                 let column = rename.rename_type == OBJECT_COLUMN && rename.relation_type == OBJECT_TABLE;
                 let fits = column || rename.rename_type == OBJECT_TABCONSTRAINT;
@@ -237,6 +263,14 @@ impl Describer<'_, '_> {
             self.walker.definition(element);
         }
         Kind::Define(Define { what, how: How::Create { if_not_exists: create.if_not_exists } })
+    }
+
+    fn create_view(&mut self, create: &nodes::ViewStmt) -> Kind {
+        let Some(view) = create.view() else { return Kind::Refused(self.construct()) };
+        self.walker.table(view, Role::Named);
+        self.walker.node(create.query());
+        let how = How::View(ViewHow::Create { replace: create.replace });
+        Kind::Define(Define { what: "CREATE VIEW", how })
     }
 
     fn alter_table(&mut self, alter: &nodes::AlterTableStmt) -> Kind {
@@ -330,7 +364,9 @@ impl Describer<'_, '_> {
     /// The names in a DROP have no positions; they are noted without a place.
     fn drop_statement(&mut self, drop: &nodes::DropStmt) -> Kind {
         let relations = [OBJECT_TABLE, OBJECT_INDEX, OBJECT_SEQUENCE, OBJECT_VIEW];
-        if !relations.contains(&drop.remove_type) || drop.behavior != nodes::DropBehavior::DROP_RESTRICT {
+        let cascade = drop.behavior != nodes::DropBehavior::DROP_RESTRICT;
+        let cascades = matches!(drop.remove_type, OBJECT_TABLE | OBJECT_VIEW);
+        if !relations.contains(&drop.remove_type) || (cascade && !cascades) {
             return Kind::Refused(self.construct());
         }
         for object in drop.objects().iter() {
@@ -341,10 +377,11 @@ impl Describer<'_, '_> {
         }
         let if_exists = drop.missing_ok;
         let (what, how) = match drop.remove_type {
-            OBJECT_TABLE => ("DROP TABLE", How::DropTable { if_exists }),
+            OBJECT_TABLE => ("DROP TABLE", How::DropTable { if_exists, cascade }),
             OBJECT_INDEX if drop.objects().len() == 1 && !drop.concurrent => {
                 ("DROP INDEX", How::DropIndex { if_exists })
             }
+            OBJECT_VIEW => ("DROP VIEW", How::View(ViewHow::Drop { if_exists, cascade })),
             _ => ("DROP", How::Never(self.construct())),
         };
         Kind::Define(Define { what, how })
@@ -385,6 +422,18 @@ fn ties_tables(form: nodes::AlterTableType::Type) -> bool {
 /// What can't be done, if it is asked for.
 fn never(unfit: bool, what: &str) -> How {
     if unfit { How::Never(what.to_owned()) } else { How::Alter }
+}
+
+/// Whether an ALTER VIEW changes its options only.
+fn sets_options(alter: &nodes::AlterTableStmt) -> bool {
+    use nodes::AlterTableType as Form;
+    let options = |node: Node<'_>| match node {
+        Node::AlterTableCmd(command) => {
+            matches!(command.subtype, Form::AT_SetRelOptions | Form::AT_ResetRelOptions)
+        }
+        _ => false,
+    };
+    alter.cmds().iter().all(options)
 }
 
 /// Whether options of an identity column are its sequence's, which main and all branches share.

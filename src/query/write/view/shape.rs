@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use epoch_adapter::TableDef;
-use epoch_adapter_postgres::layout::{literal, quote};
+use epoch_adapter_postgres::layout::{base, literal, quote};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::Result;
-use crate::query::names::{Catalog, Meaning};
+use crate::query::names::{Catalog, Meaning, registered};
 use crate::query::parse::{self, Output, Role, Simple, Statement, TableRef};
 use crate::query::plan::Context;
 use crate::query::text::Edits;
@@ -91,7 +91,7 @@ impl Shape {
                     None => return Ok(None),
                 },
             };
-            let Some(checked) = is_checked(catalog, view).await? else { return Ok(None) };
+            let Some(checked) = is_checked(catalog, &place(ctx, view)).await? else { return Ok(None) };
             Ok(below.above(view, &definition, query, &simple, checked))
         }
         .boxed()
@@ -178,10 +178,20 @@ impl Shape {
     }
 }
 
-/// WITH CHECK OPTION; `None` if the view has triggers, rules or defaults of its own.
-async fn is_checked(catalog: &mut dyn Catalog, view: &TableRef) -> Result<Option<Checked>> {
+/// Where the server has a view.
+fn place(ctx: &Context<'_>, view: &TableRef) -> String {
+    if let Meaning::Other { place, .. } = ctx.names.table(view)
+        && let Some(own) = registered(ctx).view(&place)
+    {
+        return base(own);
+    }
     let schema = view.schema.as_ref().map_or_else(String::new, |s| format!("{}.", quote(s)));
-    let name = literal(&format!("{schema}{}", quote(&view.name)));
+    format!("{schema}{}", quote(&view.name))
+}
+
+/// WITH CHECK OPTION; `None` if the view has triggers, rules or defaults of its own.
+async fn is_checked(catalog: &mut dyn Catalog, place: &str) -> Result<Option<Checked>> {
+    let name = literal(place);
     let rows = catalog
         .query(&format!(
             "SELECT (SELECT o FROM pg_catalog.unnest(c.reloptions) o(o) WHERE o LIKE 'check_option=%'), \
