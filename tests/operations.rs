@@ -16,6 +16,8 @@ mod support;
 mod basics;
 #[path = "operations/crashes.rs"]
 mod crashes;
+#[path = "operations/gc.rs"]
+mod gc;
 #[path = "operations/merges.rs"]
 mod merges;
 #[path = "operations/model.rs"]

@@ -31,6 +31,7 @@ const VERBS: &[(&[&str], &str)] = &[
     (&["squash-history"], "epoch_squash_history"),
     (&["reflog"], "epoch_reflog"),
     (&["undrop"], "epoch_undrop"),
+    (&["gc"], "epoch_gc"),
     (&["history"], "epoch_history"),
     (&["blame"], "epoch_blame"),
     (&["patch"], "epoch_patch"),

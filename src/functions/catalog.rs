@@ -2,7 +2,7 @@
 //! error hints and `docs/sql-reference.md` all come from here.
 
 pub use super::definition::{Flag, Function, Kind, Parameter, Takes};
-use super::{SqlType, rights};
+use super::{SqlType, rights, upkeep};
 
 /// All functions, mutating ones first, each group in the order of a working day.
 pub fn catalog() -> &'static [Function] {
@@ -32,7 +32,7 @@ const fn list(name: &'static str, help: &'static str) -> Parameter {
     Parameter { name, takes: Takes::List, required: false, help }
 }
 
-const fn switch(short: Option<char>, long: &'static str, help: &'static str) -> Flag {
+pub(super) const fn switch(short: Option<char>, long: &'static str, help: &'static str) -> Flag {
     Flag { short, long, takes: Takes::Nothing, help }
 }
 
@@ -53,7 +53,7 @@ const BLANK: Function = Function {
     relation: None,
 };
 
-const MUTATING: Function = Function { kind: Kind::Mutating, ..BLANK };
+pub(super) const MUTATING: Function = Function { kind: Kind::Mutating, ..BLANK };
 const SCALAR: Function = Function { kind: Kind::Scalar, ..BLANK };
 
 use SqlType::{Bool, Int8, Jsonb, Text, TextArray, TimestampTz};
@@ -246,6 +246,7 @@ static CATALOG: &[Function] = &[
         columns: &[("name", Text), ("hash", Text), ("status", Text)],
         ..MUTATING
     },
+    upkeep::GC,
     Function {
         name: "epoch_merge_rule",
         summary: "Say what merges make of a column that both sides changed",

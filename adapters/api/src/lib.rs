@@ -17,6 +17,7 @@
 mod change;
 mod draft;
 mod error;
+mod garbage;
 mod location;
 mod predicate;
 mod revision;
@@ -29,6 +30,7 @@ pub mod sqlstate;
 pub use change::{ChangeKind, RowChange, RowWrite, SealMode, Sealed, TableChanges, TableStats};
 pub use draft::{Definition, DraftChange, Piece, Statement};
 pub use error::{Error, Result};
+pub use garbage::Leftover;
 pub use location::{BackendKind, Location, schema_of_draft};
 pub use predicate::{Comparison, Predicate};
 pub use revision::{
@@ -285,6 +287,26 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {
         let _ = tables;
         Ok(Vec::new())
+    }
+
+    /// How many bytes of a table garbage collection would remove.
+    async fn measure(&self, table: &TableDef, what: &Leftover) -> Result<u64>;
+
+    /// Removes at most `limit` rows, in a transaction of its own; how many it were: fewer than `limit` if there are no
+    /// more. Rows that somebody has locked are left for the next time. Of a lineage whose rows are removed,
+    /// [`Adapter::abandon`] was called before.
+    async fn remove(&self, table: &TableDef, what: &Leftover, limit: usize) -> Result<usize>;
+
+    /// Says that nobody will look at lineages again, so that no constraint of theirs counts. Idempotent.
+    async fn abandon(&self, lineages: &[LineageId]) -> Result<()>;
+
+    /// Forgets lineages, of which no rows are left. Idempotent.
+    async fn forget_lineages(&self, lineages: &[LineageId]) -> Result<()>;
+
+    /// How many bytes a draft takes with all that belongs to it. The default has no drafts.
+    async fn size(&self, table: &TableDef) -> Result<u64> {
+        let _ = table;
+        Ok(0)
     }
 
     /// An estimate of the table's row count, from the backend's own statistics where it has some.

@@ -15,6 +15,7 @@ mod diff;
 mod drift;
 mod error;
 mod foreign;
+mod garbage;
 mod install;
 mod keys;
 mod layer;
