@@ -26,6 +26,8 @@ mod model;
 mod picks;
 #[path = "operations/resets.rs"]
 mod resets;
+#[path = "operations/soundness.rs"]
+mod soundness;
 #[path = "operations/stores.rs"]
 mod stores;
 #[path = "operations/verbs.rs"]

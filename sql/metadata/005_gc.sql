@@ -22,6 +22,16 @@ CREATE TABLE lost_branches (
     lost    BIGINT NOT NULL
 );
 
+-- The constraint that kept the last merge into a branch from being made.
+CREATE TABLE violations (
+    lineage         BIGINT PRIMARY KEY REFERENCES lineages (id),
+    table_name      TEXT   NOT NULL,
+    kind            TEXT   NOT NULL,
+    constraint_name TEXT   NOT NULL,
+    detail          TEXT   NOT NULL,
+    noted           BIGINT NOT NULL
+);
+
 -- To delete a commit or a lineage is to look for what refers to it.
 CREATE INDEX commit_parents_parent ON commit_parents (parent);
 CREATE INDEX lineages_parent ON lineages (parent);

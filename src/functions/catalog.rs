@@ -24,7 +24,7 @@ const fn need(name: &'static str, help: &'static str) -> Parameter {
     Parameter { name, takes: Takes::Text, required: true, help }
 }
 
-const fn may(name: &'static str, help: &'static str) -> Parameter {
+pub(super) const fn may(name: &'static str, help: &'static str) -> Parameter {
     Parameter { name, takes: Takes::Text, required: false, help }
 }
 
@@ -41,7 +41,7 @@ const fn text(short: Option<char>, long: &'static str, help: &'static str) -> Fl
 }
 
 /// The parts that most functions leave empty.
-const BLANK: Function = Function {
+pub(super) const BLANK: Function = Function {
     name: "",
     summary: "",
     usage: "",
@@ -56,7 +56,7 @@ const BLANK: Function = Function {
 pub(super) const MUTATING: Function = Function { kind: Kind::Mutating, ..BLANK };
 const SCALAR: Function = Function { kind: Kind::Scalar, ..BLANK };
 
-use SqlType::{Bool, Int8, Jsonb, Text, TextArray, TimestampTz};
+use SqlType::{Bool, Int8, Text, TextArray, TimestampTz};
 
 static CATALOG: &[Function] = &[
     Function {
@@ -625,6 +625,9 @@ static CATALOG: &[Function] = &[
         ],
         ..BLANK
     },
+    upkeep::SCHEMA_DIFF,
+    upkeep::VERIFY,
+    upkeep::VIOLATIONS,
     Function {
         name: "epoch_bisect",
         summary: "The first commit at which an assertion, a query of one boolean, does not hold any more",
@@ -774,24 +777,3 @@ const PLAN: &[(&str, SqlType)] =
     &[("rebase_order", Int8), ("action", Text), ("commit_hash", Text), ("commit_message", Text)];
 
 const RULES: &[(&str, SqlType)] = &[("table_name", Text), ("column_name", Text), ("rule", Text)];
-
-pub(super) static PREVIEW_OF_ALL: &[(&str, SqlType)] = &[
-    ("table_name", Text),
-    ("rows_added", Int8),
-    ("rows_modified", Int8),
-    ("rows_deleted", Int8),
-    ("conflicts", Int8),
-];
-
-// Named here so that the list of columns of a whole diff has one home.
-pub(super) static DIFF_OF_ALL: &[(&str, SqlType)] = &[
-    ("table_name", Text),
-    ("location", Text),
-    ("diff_type", Text),
-    ("key", Jsonb),
-    ("from_row", Jsonb),
-    ("to_row", Jsonb),
-    ("changed_columns", TextArray),
-];
-
-pub(super) static CONFLICTS_OF_ALL: &[(&str, SqlType)] = &[("table_name", Text), ("num_conflicts", Int8)];

@@ -185,6 +185,7 @@ fn in_groups(start: &str, hashes: &[String]) -> Vec<(String, Vec<super::Cell>)> 
 /// Takes a lineage from everything that could show it.
 pub async fn collect(tx: &mut Tx, lineage: LineageId) -> Result<()> {
     for sql in [
+        "DELETE FROM violations WHERE lineage = $1",
         "DELETE FROM conflicts WHERE lineage = $1",
         "DELETE FROM merges WHERE lineage = $1",
         "DELETE FROM positions WHERE lineage = $1",

@@ -2,7 +2,7 @@
 //!
 //! Statements are written once, with `$1` placeholders and [`Cell`]s for values. Typed access is in
 //! the modules by subject ([`refs`], [`commits`], [`gc`], [`tables`], [`spans`], [`journal`], [`merges`], [`rules`],
-//! [`stashes`], [`rights`], [`audit`], [`hook_runs`]).
+//! [`stashes`], [`rights`], [`audit`], [`hook_runs`], [`violations`]).
 
 pub mod audit;
 pub mod commits;
@@ -16,6 +16,7 @@ pub mod rules;
 pub mod spans;
 pub mod stashes;
 pub mod tables;
+pub mod violations;
 
 mod cell;
 mod lock;

@@ -37,7 +37,9 @@ mod revisions;
 mod rights;
 mod rules;
 mod schema;
+mod schema_diff;
 mod sequence;
+mod soundness;
 mod stash;
 mod state;
 mod status;
@@ -57,7 +59,9 @@ pub use failpoint::{FAIL_POINTS, GC_FAIL_POINTS};
 pub use gc::{Collected, GcOptions};
 pub use hooking::Assertions;
 pub use rights::{Actor, Right, Scope, Watch};
+pub use schema_diff::SchemaDiff;
 pub use sequence::Verb;
+pub use soundness::Unsound;
 pub use types::*;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -298,4 +302,6 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &
     is_send(r.grant("", Right::Read, "", &[]));
     is_send(r.settle(None));
     is_send(r.gc(&GcOptions::default()));
+    is_send(r.violations(c, &[]));
+    is_send(r.schema_diff(c, "", "", None));
 }

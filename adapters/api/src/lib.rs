@@ -24,6 +24,7 @@ mod revision;
 mod table;
 mod value;
 mod view;
+mod violation;
 
 pub mod sqlstate;
 
@@ -40,6 +41,7 @@ pub use revision::{
 pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema, identifier};
 pub use value::{Row, Value};
 pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
+pub use violation::{Rule, SeenTable, Violation};
 
 use std::any::Any;
 use std::sync::Arc;
@@ -288,6 +290,20 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         let _ = tables;
         Ok(Vec::new())
     }
+
+    /// Rows that `view` shows and that don't keep to NOT NULL, CHECK, unique or foreign key constraints of the table;
+    /// at most `limit`. `others`: the tables of this backend that there are beside it, and what is seen of each.
+    async fn violations(
+        &self,
+        table: &TableDef,
+        view: &View,
+        others: &[SeenTable],
+        limit: usize,
+    ) -> Result<Vec<Violation>>;
+
+    /// The statements that make a table like this one, by the name that it has on main: CREATE TABLE, and those
+    /// of its indexes.
+    async fn create_statement(&self, table: &TableDef) -> Result<String>;
 
     /// How many bytes of a table garbage collection would remove.
     async fn measure(&self, table: &TableDef, what: &Leftover) -> Result<u64>;

@@ -39,6 +39,7 @@ mod transaction;
 mod tx;
 mod types;
 mod versions;
+mod violations;
 
 pub use borrowed::define_within;
 pub use diff::diff_sql;
@@ -54,7 +55,8 @@ use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Definition, Discovered, DraftChange, Error, Health,
     Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode, Sealed,
-    Segment, TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction, View, sqlstate,
+    SeenTable, Segment, TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction, View,
+    Violation, sqlstate,
 };
 use tokio::sync::OnceCell;
 
@@ -404,6 +406,20 @@ impl Adapter for PostgresAdapter {
             }
         }
         Ok(found.drifted)
+    }
+
+    async fn violations(
+        &self,
+        table: &TableDef,
+        view: &View,
+        others: &[SeenTable],
+        limit: usize,
+    ) -> Result<Vec<Violation>> {
+        violations::violations(&self.client().await?, (table, view), others, limit).await
+    }
+
+    async fn create_statement(&self, table: &TableDef) -> Result<String> {
+        catalog::create_statement(&self.client().await?, table).await
     }
 
     async fn measure(&self, table: &TableDef, what: &Leftover) -> Result<u64> {

@@ -15,6 +15,10 @@ const CHECKS_SQL: &str = "SELECT k.conname::text, pg_get_expr(k.conbin, k.conrel
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE k.contype = 'c' AND n.nspname = $1 AND c.relname = $2 ORDER BY k.conname";
 
+const NOT_NULL_SQL: &str = "SELECT a.attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE a.attnotnull AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum";
+
 /// A query over the rows of a view: its last column is the detail, before it are the key's.
 struct Query {
     rule: Rule,
@@ -30,9 +34,10 @@ pub(crate) async fn violations(
     limit: usize,
 ) -> Result<Vec<Violation>> {
     let rows = format!("{} {}", relation::scanning(table, view), quote(&table.location.table));
-    let mut queries = not_null(table, &rows);
+    let mut queries = not_null(client, table, &rows).await?;
     queries.extend(checks(client, table, &rows).await?);
-    queries.extend(indexes(client, table).await?.iter().filter(|i| i.unique).map(|i| unique(table, i, &rows)));
+    queries
+        .extend(indexes(client, table).await?.iter().filter(|i| i.unique).map(|i| unique(table, i, &rows)));
     let family = versions::family(client, table.id).await?.unwrap_or(table.id.0);
     for foreign in foreign_keys::read(client, table, family).await? {
         if foreign.child.id == table.id {
@@ -55,19 +60,17 @@ pub(crate) async fn violations(
     Ok(found)
 }
 
-fn not_null(table: &TableDef, rows: &str) -> Vec<Query> {
-    let required = table.schema.columns.iter().filter(|c| !c.nullable);
-    let query = |c: &epoch_adapter::Column| Query {
-        rule: Rule::NotNull,
-        constraint: c.name.clone(),
-        sql: format!(
-            "SELECT {}, {} FROM {rows} WHERE {} IS NULL",
-            key(table, ""),
-            literal(&format!("Column \"{}\" is null.", c.name)),
-            quote(&c.name)
-        ),
+/// As the table is now: a constraint may have come after branches had their rows.
+async fn not_null(client: &Object, table: &TableDef, rows: &str) -> Result<Vec<Query>> {
+    let schema = table.location.schema.as_deref().unwrap_or("public");
+    let required = client.query(NOT_NULL_SQL, &[&schema, &table.location.table]).await.map_err(pg)?;
+    let query = |row: &tokio_postgres::Row| {
+        let column: String = row.try_get(0).map_err(pg)?;
+        let detail = literal(&format!("Column \"{column}\" is null."));
+        let sql = format!("SELECT {}, {detail} FROM {rows} WHERE {} IS NULL", key(table, ""), quote(&column));
+        Ok(Query { rule: Rule::NotNull, constraint: column, sql })
     };
-    required.map(query).collect()
+    required.iter().map(query).collect()
 }
 
 async fn checks(client: &Object, table: &TableDef, rows: &str) -> Result<Vec<Query>> {
@@ -104,22 +107,32 @@ fn unique(table: &TableDef, index: &Index, rows: &str) -> Query {
 }
 
 /// Rows without a parent, in the version of it that is there; a parent that isn't versioned is as it is.
-fn of_foreign_key(table: &TableDef, view: &View, foreign: &ForeignKey, others: &[SeenTable]) -> Option<Query> {
+fn of_foreign_key(
+    table: &TableDef,
+    view: &View,
+    foreign: &ForeignKey,
+    others: &[SeenTable],
+) -> Option<Query> {
     let shown = foreign.parents.iter().find_map(|parent| {
         let (seen, view) = others.iter().find(|(other, _)| other.id == parent.table.id)?;
         Some((relation::scanning(seen, view), parent.referenced.as_slice()))
     });
     let (parent, referenced) = match shown {
         Some(shown) => shown,
-        None if foreign.parent_family.is_none() => (foreign.parent_name.0.clone(), foreign.referenced.as_slice()),
+        None if foreign.parent_family.is_none() => {
+            (foreign.parent_name.0.clone(), foreign.referenced.as_slice())
+        }
         // Nothing of it is there: no key that isn't null has a parent.
         None => ("(SELECT WHERE false)".to_owned(), [].as_slice()),
     };
-    let given = |separator: &str| join(&foreign.columns, separator, |c| format!("c.{} IS NOT NULL", quote(c)));
+    let given =
+        |separator: &str| join(&foreign.columns, separator, |c| format!("c.{} IS NOT NULL", quote(c)));
     let mixed = join(&foreign.columns, " OR ", |c| format!("c.{} IS NULL", quote(c)));
     let exists = match referenced {
         [] => "false".to_owned(),
-        referenced => format!("EXISTS (SELECT FROM {parent} p WHERE {})", foreign.joined(referenced, "p", "c")),
+        referenced => {
+            format!("EXISTS (SELECT FROM {parent} p WHERE {})", foreign.joined(referenced, "p", "c"))
+        }
     };
     let wrong = match foreign.full {
         true => format!("({}) AND (({mixed}) OR NOT {exists})", given(" OR ")),

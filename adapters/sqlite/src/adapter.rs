@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Leftover, LineageId,
-    Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, Segment, TableChanges, TableDef,
-    TableId, TableSchema, TableStats, Transaction, View,
+    Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
+    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation,
 };
 use futures::StreamExt;
 use rusqlite::{Connection, TransactionBehavior};
@@ -18,7 +18,7 @@ use crate::meta::{Catalog, Meta, schema_version};
 use crate::pool::{Pool, Pooled, blocking};
 use crate::seal::Seal;
 use crate::tx::Tx;
-use crate::{describe, diff, drift, garbage, install, layer, scan, seal, view};
+use crate::{describe, diff, drift, garbage, install, layer, scan, seal, view, violations};
 
 /// One SQLite file as a backend. Cheap to share; never blocks the async runtime.
 pub struct SqliteAdapter {
@@ -329,6 +329,27 @@ impl Adapter for SqliteAdapter {
             Ok(tables.iter().filter_map(|t| Some((t.id, catalog.drift(t.id)?))).collect())
         })
         .await
+    }
+
+    async fn violations(
+        &self,
+        table: &TableDef,
+        view: &View,
+        others: &[SeenTable],
+        limit: usize,
+    ) -> Result<Vec<Violation>> {
+        let (table, view, others) = (table.clone(), *view, others.to_vec());
+        self.read(move |shared, conn| {
+            let catalog = shared.catalog(conn)?;
+            let meta = catalog.get(&table)?;
+            violations::violations(conn, &catalog, &meta, &view, &others, limit)
+        })
+        .await
+    }
+
+    async fn create_statement(&self, table: &TableDef) -> Result<String> {
+        let table = table.clone();
+        self.read(move |_, conn| describe::create_statement(conn, &table)).await
     }
 
     async fn measure(&self, table: &TableDef, what: &Leftover) -> Result<u64> {

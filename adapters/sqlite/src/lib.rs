@@ -29,6 +29,7 @@ mod seal;
 mod tx;
 pub mod types;
 mod view;
+mod violations;
 mod wal;
 mod write;
 

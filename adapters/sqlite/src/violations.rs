@@ -127,7 +127,8 @@ fn check(meta: &Meta, name: &str, condition: &str) -> Query {
 
 /// All rows that share a key with another one.
 fn unique(meta: &Meta, unique: &Unique) -> Query {
-    let parts: Vec<_> = unique.parts.iter().map(|p| format!("({}) COLLATE {}", p.sql, quote(&p.collation))).collect();
+    let parts: Vec<_> =
+        unique.parts.iter().map(|p| format!("({}) COLLATE {}", p.sql, quote(&p.collation))).collect();
     let given: Vec<_> = unique.parts.iter().map(|p| format!("({}) IS NOT NULL", p.sql)).collect();
     let shown: Vec<_> = unique.parts.iter().map(|p| format!("coalesce({}, 'null')", p.sql)).collect();
     let names: Vec<_> = unique
@@ -159,12 +160,13 @@ fn of_foreign_key(
     let parent = catalog.named(&foreign.parent);
     let seen = parent.and_then(|p| others.iter().find(|(table, _)| table.id == p.id()));
     let parents = match (parent, seen) {
-        (Some(parent), Some((_, view))) => {
-            Rows::of(&arms(conn, parent, view)?, &parent.columns)
-        }
+        (Some(parent), Some((_, view))) => Rows::of(&arms(conn, parent, view)?, &parent.columns),
         _ => {
             let columns = list("x", foreign.parent_columns.iter().map(String::as_str));
-            Rows { sql: format!("SELECT {columns} FROM main.{} AS x", quote(&foreign.parent)), params: Vec::new() }
+            Rows {
+                sql: format!("SELECT {columns} FROM main.{} AS x", quote(&foreign.parent)),
+                params: Vec::new(),
+            }
         }
     };
     let collation = |column: &str| {
