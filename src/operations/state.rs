@@ -234,7 +234,8 @@ impl State {
         let mut kept: HashSet<TableId> = self.tables.by_id.keys().copied().chain(shown).collect();
         // A version is read through the one that it was made from, or through the one that took its place.
         let mut open: Vec<TableId> = kept.iter().copied().collect();
-        while let Some(table) = open.pop().and_then(|id| self.table(id)) {
+        while let Some(id) = open.pop() {
+            let Some(table) = self.table(id) else { continue };
             let of = table.revision.as_ref().map(|r| r.of);
             let by = table.retired.as_ref().map(|r| r.by);
             open.extend([of, by].into_iter().flatten().filter(|id| kept.insert(*id)));
