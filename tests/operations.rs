@@ -16,6 +16,8 @@ mod support;
 mod basics;
 #[path = "operations/crashes.rs"]
 mod crashes;
+#[path = "operations/gc.rs"]
+mod gc;
 #[path = "operations/merges.rs"]
 mod merges;
 #[path = "operations/model.rs"]
@@ -24,6 +26,8 @@ mod model;
 mod picks;
 #[path = "operations/resets.rs"]
 mod resets;
+#[path = "operations/soundness.rs"]
+mod soundness;
 #[path = "operations/stores.rs"]
 mod stores;
 #[path = "operations/verbs.rs"]

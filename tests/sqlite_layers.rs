@@ -45,6 +45,7 @@ impl Shop {
             email: None,
             log_filter: "info".to_owned(),
             log_json: false,
+            retention: vec![],
             hooks: vec![],
         };
         let repository = Repository::open(&config).await.unwrap();

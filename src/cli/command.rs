@@ -31,6 +31,10 @@ const VERBS: &[(&[&str], &str)] = &[
     (&["squash-history"], "epoch_squash_history"),
     (&["reflog"], "epoch_reflog"),
     (&["undrop"], "epoch_undrop"),
+    (&["gc"], "epoch_gc"),
+    (&["verify-constraints"], "epoch_verify_constraints"),
+    (&["constraint-violations"], "epoch_constraint_violations"),
+    (&["schema-diff"], "epoch_schema_diff"),
     (&["history"], "epoch_history"),
     (&["blame"], "epoch_blame"),
     (&["patch"], "epoch_patch"),
@@ -252,6 +256,7 @@ fn rest_name(function: &Function) -> &'static str {
         "epoch_branch" => "NAME",
         "epoch_reset" => "REF or TABLE",
         "epoch_history" => "KEY",
+        "epoch_verify_constraints" | "epoch_constraint_violations" => "TABLE",
         _ => "REF",
     }
 }

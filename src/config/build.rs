@@ -37,6 +37,7 @@ struct Draft {
     email: Option<String>,
     log_filter: Option<String>,
     log_json: bool,
+    retention: Vec<(String, Option<chrono::TimeDelta>)>,
     hooks: Vec<(String, hooks::Draft)>,
 }
 
@@ -89,6 +90,10 @@ impl Draft {
             }
             "defaults.author" => self.author = Some(setting.not_empty()?),
             "defaults.email" => self.email = Some(setting.text()?.to_owned()),
+            "retention.NAME" => {
+                let pattern = setting.path.get(1).cloned().unwrap_or_default();
+                self.retention.push((pattern, setting.time()?));
+            }
             key if key.starts_with("hooks.") => self.take_hook(setting, key)?,
             "logging.filter" => self.log_filter = Some(setting.filter()?),
             "logging.format" => self.log_json = setting.one_of("text", "json")?,
@@ -179,6 +184,7 @@ impl Draft {
             email: self.email,
             log_filter: self.log_filter.unwrap_or_else(|| "info".to_owned()),
             log_json: self.log_json,
+            retention: self.retention,
             hooks,
         })
     }
@@ -294,6 +300,15 @@ impl Setting {
             _ => None,
         };
         number.filter(|n| (least..=most).contains(n)).ok_or_else(|| self.bad())
+    }
+
+    /// How long; `None`: for ever.
+    fn time(&self) -> Result<Option<chrono::TimeDelta>> {
+        match self.text()?.trim() {
+            "forever" => Ok(None),
+            "none" => Ok(Some(chrono::TimeDelta::zero())),
+            text => super::duration(text).map(Some).map_err(|_| self.bad()),
+        }
     }
 
     /// Whether it is the second of two words.

@@ -3,6 +3,7 @@
 //! [`options`] is the one list of keys; `epoch.toml.example` shows each of them, which a test checks.
 
 mod build;
+mod duration;
 mod file;
 mod hooks;
 mod near;
@@ -12,6 +13,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use duration::duration;
 pub use hooks::{Action, Event, Hook};
 pub use near::near;
 pub use options::{Opt, options};
@@ -21,6 +23,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How long deleted branches, and commits that a branch has left, are kept.
+pub const DEFAULT_RETENTION: chrono::TimeDelta = chrono::TimeDelta::days(30);
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
@@ -56,6 +61,9 @@ pub struct Config {
     pub log_filter: String,
     /// `text` or `json`.
     pub log_json: bool,
+    /// Pattern of branches to how long what they leave is kept (`None`: for ever), in the file's order; the first that
+    /// matches wins, else it is [`DEFAULT_RETENTION`].
+    pub retention: Vec<(String, Option<chrono::TimeDelta>)>,
     /// What else has a say in operations, or is told of them, by name.
     pub hooks: Vec<Hook>,
 }

@@ -43,6 +43,10 @@ static OPTIONS: &[Opt] = &[
     opt("defaults.backend", "the name of a backend"),
     opt("defaults.author", "a name"),
     opt("defaults.email", "an email address"),
+    Opt {
+        from_environment: false,
+        ..opt("retention.NAME", "a time, e.g. \"90 days\", \"forever\" or \"none\"")
+    },
     hook("hooks.NAME.event", "\"pre-commit\", \"post-commit\" and the same of merge, branch and tag"),
     hook("hooks.NAME.branches", "a pattern of branches and tags, e.g. \"release/*\""),
     hook("hooks.NAME.sql", "a query of one boolean"),

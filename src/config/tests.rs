@@ -208,3 +208,16 @@ fn collect(prefix: &mut Vec<String>, table: &toml::Table, shown: &mut BTreeSet<S
         prefix.pop();
     }
 }
+
+#[test]
+fn retention_is_read_in_the_order_of_the_file() {
+    let text =
+        "[retention]\n\"tmp/*\" = \"12 hours\"\n\"main\" = \"forever\"\n\"a*\" = \"none\"\n\"*\" = \"2w\"\n";
+    let retention = loaded(text).unwrap().config.retention;
+    let hours: Vec<_> =
+        retention.iter().map(|(pattern, time)| (pattern.as_str(), time.map(|t| t.num_hours()))).collect();
+    assert_eq!(hours, [("tmp/*", Some(12)), ("main", None), ("a*", Some(0)), ("*", Some(336))]);
+    for value in ["\"soon\"", "\"\"", "7", "\"-1 days\""] {
+        refused(&format!("[retention]\n\"*\" = {value}\n"), &["retention", "bad value", "forever"]);
+    }
+}

@@ -2,7 +2,7 @@
 //! error hints and `docs/sql-reference.md` all come from here.
 
 pub use super::definition::{Flag, Function, Kind, Parameter, Takes};
-use super::{SqlType, rights};
+use super::{SqlType, rights, upkeep};
 
 /// All functions, mutating ones first, each group in the order of a working day.
 pub fn catalog() -> &'static [Function] {
@@ -24,7 +24,7 @@ const fn need(name: &'static str, help: &'static str) -> Parameter {
     Parameter { name, takes: Takes::Text, required: true, help }
 }
 
-const fn may(name: &'static str, help: &'static str) -> Parameter {
+pub(super) const fn may(name: &'static str, help: &'static str) -> Parameter {
     Parameter { name, takes: Takes::Text, required: false, help }
 }
 
@@ -32,7 +32,7 @@ const fn list(name: &'static str, help: &'static str) -> Parameter {
     Parameter { name, takes: Takes::List, required: false, help }
 }
 
-const fn switch(short: Option<char>, long: &'static str, help: &'static str) -> Flag {
+pub(super) const fn switch(short: Option<char>, long: &'static str, help: &'static str) -> Flag {
     Flag { short, long, takes: Takes::Nothing, help }
 }
 
@@ -41,7 +41,7 @@ const fn text(short: Option<char>, long: &'static str, help: &'static str) -> Fl
 }
 
 /// The parts that most functions leave empty.
-const BLANK: Function = Function {
+pub(super) const BLANK: Function = Function {
     name: "",
     summary: "",
     usage: "",
@@ -53,10 +53,10 @@ const BLANK: Function = Function {
     relation: None,
 };
 
-const MUTATING: Function = Function { kind: Kind::Mutating, ..BLANK };
+pub(super) const MUTATING: Function = Function { kind: Kind::Mutating, ..BLANK };
 const SCALAR: Function = Function { kind: Kind::Scalar, ..BLANK };
 
-use SqlType::{Bool, Int8, Jsonb, Text, TextArray, TimestampTz};
+use SqlType::{Bool, Int8, Text, TextArray, TimestampTz};
 
 static CATALOG: &[Function] = &[
     Function {
@@ -246,6 +246,7 @@ static CATALOG: &[Function] = &[
         columns: &[("name", Text), ("hash", Text), ("status", Text)],
         ..MUTATING
     },
+    upkeep::GC,
     Function {
         name: "epoch_merge_rule",
         summary: "Say what merges make of a column that both sides changed",
@@ -624,6 +625,9 @@ static CATALOG: &[Function] = &[
         ],
         ..BLANK
     },
+    upkeep::SCHEMA_DIFF,
+    upkeep::VERIFY,
+    upkeep::VIOLATIONS,
     Function {
         name: "epoch_bisect",
         summary: "The first commit at which an assertion, a query of one boolean, does not hold any more",
@@ -773,24 +777,3 @@ const PLAN: &[(&str, SqlType)] =
     &[("rebase_order", Int8), ("action", Text), ("commit_hash", Text), ("commit_message", Text)];
 
 const RULES: &[(&str, SqlType)] = &[("table_name", Text), ("column_name", Text), ("rule", Text)];
-
-pub(super) static PREVIEW_OF_ALL: &[(&str, SqlType)] = &[
-    ("table_name", Text),
-    ("rows_added", Int8),
-    ("rows_modified", Int8),
-    ("rows_deleted", Int8),
-    ("conflicts", Int8),
-];
-
-// Named here so that the list of columns of a whole diff has one home.
-pub(super) static DIFF_OF_ALL: &[(&str, SqlType)] = &[
-    ("table_name", Text),
-    ("location", Text),
-    ("diff_type", Text),
-    ("key", Jsonb),
-    ("from_row", Jsonb),
-    ("to_row", Jsonb),
-    ("changed_columns", TextArray),
-];
-
-pub(super) static CONFLICTS_OF_ALL: &[(&str, SqlType)] = &[("table_name", Text), ("num_conflicts", Int8)];

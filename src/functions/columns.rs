@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use epoch_adapter::TableDef;
 
+use super::SqlType::{Int8, Jsonb, Text, TextArray};
 use super::args::{Args, Parsed, parse};
-use super::catalog::{CONFLICTS_OF_ALL, DIFF_OF_ALL, Function, PREVIEW_OF_ALL};
+use super::catalog::Function;
 use super::{Column, Session, SqlType, known};
 use crate::{Error, Result, sqlstate};
 
@@ -119,3 +120,23 @@ fn conflicts(table: &TableDef) -> Vec<Column> {
     columns.push(column("resolved", SqlType::Bool));
     columns
 }
+
+static PREVIEW_OF_ALL: &[(&str, SqlType)] = &[
+    ("table_name", Text),
+    ("rows_added", Int8),
+    ("rows_modified", Int8),
+    ("rows_deleted", Int8),
+    ("conflicts", Int8),
+];
+
+static DIFF_OF_ALL: &[(&str, SqlType)] = &[
+    ("table_name", Text),
+    ("location", Text),
+    ("diff_type", Text),
+    ("key", Jsonb),
+    ("from_row", Jsonb),
+    ("to_row", Jsonb),
+    ("changed_columns", TextArray),
+];
+
+static CONFLICTS_OF_ALL: &[(&str, SqlType)] = &[("table_name", Text), ("num_conflicts", Int8)];

@@ -26,6 +26,7 @@ mod rows;
 mod sequence;
 mod tables;
 mod text;
+mod upkeep;
 
 use async_trait::async_trait;
 
@@ -223,6 +224,10 @@ async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parse
         "epoch_squash_history" => kept::squash_history(session, args).await,
         "epoch_promote" => kept::promote(session, args).await,
         "epoch_undrop" => kept::undrop(session, args).await,
+        "epoch_verify_constraints" => upkeep::verify(session, args).await,
+        "epoch_constraint_violations" => upkeep::violations(session, args).await,
+        "epoch_schema_diff" => upkeep::schema_diff(session, args).await,
+        "epoch_gc" => upkeep::gc(session, args).await,
         "epoch_reflog" => kept::reflog(session, args).await,
         "epoch_merge_rule" => kept::merge_rule(session, args).await,
         "epoch_merge_rules" => kept::merge_rules(session).await,

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/metadata/002_drafts.sql"),
     include_str!("../../sql/metadata/003_verbs.sql"),
     include_str!("../../sql/metadata/004_rights.sql"),
+    include_str!("../../sql/metadata/005_gc.sql"),
 ];
 
 pub(super) async fn run(store: &Store, name: &str) -> Result<()> {

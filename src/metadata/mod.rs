@@ -1,11 +1,12 @@
 //! The commit graph, refs, registrations, journal and conflicts: one schema on two engines.
 //!
 //! Statements are written once, with `$1` placeholders and [`Cell`]s for values. Typed access is in
-//! the modules by subject ([`refs`], [`commits`], [`tables`], [`spans`], [`journal`], [`merges`], [`rules`],
-//! [`stashes`], [`rights`], [`audit`], [`hook_runs`]).
+//! the modules by subject ([`refs`], [`commits`], [`gc`], [`tables`], [`spans`], [`journal`], [`merges`], [`rules`],
+//! [`stashes`], [`rights`], [`audit`], [`hook_runs`], [`violations`]).
 
 pub mod audit;
 pub mod commits;
+pub mod gc;
 pub mod hook_runs;
 pub mod journal;
 pub mod merges;
@@ -15,6 +16,7 @@ pub mod rules;
 pub mod spans;
 pub mod stashes;
 pub mod tables;
+pub mod violations;
 
 mod cell;
 mod lock;

@@ -10,7 +10,7 @@ use super::resolve::Named;
 use super::{BranchInfo, Checkout, Repository, Right, Scope, Target, revision};
 use crate::config::Event;
 use crate::metadata::refs::{self, Branch};
-use crate::metadata::{date, spans};
+use crate::metadata::{commits, date, spans};
 
 impl Repository {
     /// All branches by name. `dirty` is left open.
@@ -124,6 +124,11 @@ impl Repository {
         let doing = self.branching("create", name, start, &named).await?;
         self.before(&doing).await?;
         let mut tx = self.store().write().await?;
+        // From here on nothing is collected.
+        tx.next_generation().await?;
+        if commits::at_position(&mut tx, fork.0, fork.1).await?.as_ref() != Some(&head) {
+            return Err(super::gc::removed(&head));
+        }
         if refs::tag(&mut tx, name).await?.is_some() {
             return Err(taken("tag", name));
         }
@@ -135,6 +140,7 @@ impl Repository {
                 return Err(main_stays("replaced"));
             }
             self.check_unprotected(name, "replaced")?;
+            crate::metadata::merges::delete(&mut tx, old.lineage).await?;
             refs::delete_branch(&mut tx, old.lineage).await?;
             spans::discard(&mut tx, old.lineage).await?;
         }

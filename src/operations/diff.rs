@@ -146,12 +146,12 @@ impl Repository {
         Ok(tables)
     }
 
-    async fn may_compare(&self, from: &Named, to: &Named, scope: Scope<'_>) -> Result<()> {
+    pub(super) async fn may_compare(&self, from: &Named, to: &Named, scope: Scope<'_>) -> Result<()> {
         self.may_read(from, scope).await?;
         self.may_read(to, scope).await
     }
 
-    async fn two(&self, checkout: &Checkout, from: &str, to: &str) -> Result<(Named, Named)> {
+    pub(super) async fn two(&self, checkout: &Checkout, from: &str, to: &str) -> Result<(Named, Named)> {
         self.refresh().await?;
         Ok((self.named(from, Some(checkout)).await?, self.named(to, Some(checkout)).await?))
     }

@@ -21,7 +21,7 @@ use crate::config::Event;
 use crate::metadata::merges::{self, ConflictRow, WaitingMerge};
 use crate::metadata::refs::Branch;
 use crate::metadata::rules::ColumnRule;
-use crate::metadata::{OperationLock, now, refs, to_json};
+use crate::metadata::{OperationLock, now, refs, to_json, violations};
 
 /// What a waiting merge remembers of its options.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -411,7 +411,7 @@ impl Repository {
             after: ends.after,
             note: None,
         };
-        let published = self.publish(lock, branch.lineage, publication).await?;
+        let published = self.publish_merged(lock, branch, publication).await?;
         published.ok_or_else(|| Error::internal("a merge published nothing"))
     }
 
@@ -478,6 +478,7 @@ impl Repository {
         self.may_branch(&branch, Right::Merge, Scope::All)?;
         self.waiting_for(&branch, Verb::Merge).await?;
         let mut tx = self.store().write().await?;
+        violations::replace(&mut tx, branch.lineage, None).await?;
         merges::delete(&mut tx, branch.lineage).await?;
         tx.concludes();
         tx.commit().await?;

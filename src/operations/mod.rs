@@ -16,6 +16,8 @@ mod diff;
 mod drafts;
 mod drift;
 mod failpoint;
+mod garbage;
+mod gc;
 mod granting;
 mod graph;
 mod hooking;
@@ -36,7 +38,9 @@ mod revisions;
 mod rights;
 mod rules;
 mod schema;
+mod schema_diff;
 mod sequence;
+mod soundness;
 mod stash;
 mod state;
 mod status;
@@ -45,6 +49,7 @@ mod types;
 mod versions;
 mod views;
 
+pub use crate::config::duration;
 pub use crate::metadata::audit::{Audited, Note};
 pub use crate::metadata::hook_runs::HookRun;
 pub use crate::metadata::rights::{Protection, StoredGrant};
@@ -52,11 +57,13 @@ pub use crate::metadata::rules::ColumnRule;
 pub use audit::without_passwords;
 pub use block::{Block, Planned, Step};
 pub use branch_views::{ShownView, ViewStep};
-pub use failpoint::FAIL_POINTS;
+pub use failpoint::{FAIL_POINTS, GC_FAIL_POINTS};
+pub use gc::{Collected, GcOptions};
 pub use hooking::Assertions;
-pub use kept::duration;
 pub use rights::{Actor, Right, Scope, Watch};
+pub use schema_diff::SchemaDiff;
 pub use sequence::Verb;
+pub use soundness::Unsound;
 pub use types::*;
 
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
@@ -99,6 +106,8 @@ struct Inner {
     /// Names of refs by which users with rights found a commit.
     names: DashMap<String, Vec<String>>,
     hooks: Vec<Hook>,
+    /// As [`Config::retention`].
+    retention: Vec<(String, Option<chrono::TimeDelta>)>,
     assertions: OnceLock<Arc<dyn Assertions>>,
 }
 
@@ -138,6 +147,7 @@ impl Repository {
                 looking: tokio::sync::Mutex::default(),
                 names: DashMap::new(),
                 hooks: config.hooks.clone(),
+                retention: config.retention.clone(),
                 assertions: OnceLock::new(),
             }),
             actor: None,
@@ -293,4 +303,7 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &
     is_send(r.blame(c, table, None));
     is_send(r.grant("", Right::Read, "", &[]));
     is_send(r.settle(None));
+    is_send(r.gc(&GcOptions::default()));
+    is_send(r.violations(c, &[]));
+    is_send(r.schema_diff(c, "", "", None));
 }

@@ -60,7 +60,10 @@ impl Repository {
         let name = revision.name;
         if name == "HEAD" || name == "WORKING" {
             return Ok(match head.map(|h| &h.target) {
-                Some(Target::Commit { hash, .. }) => Named::Commit(hash.clone()),
+                Some(Target::Commit { hash, layer, ordinal }) => {
+                    self.state().check_kept(hash, layer.lineage, *ordinal)?;
+                    Named::Commit(hash.clone())
+                }
                 Some(Target::Branch { .. }) | None => {
                     let branch = self.head_branch(head)?;
                     if name == "HEAD" { Named::Branch(branch) } else { Named::Working(branch) }
@@ -154,7 +157,7 @@ impl Repository {
         on(prefer)
             .or_else(|| on(LineageId::MAIN))
             .or_else(|| positions.first().copied())
-            .ok_or_else(|| Error::internal(format!("commit {hash} has no position")))
+            .ok_or_else(|| super::gc::removed(hash))
     }
 
     /// Everywhere that a commit's rows, or a working state, can be read.
@@ -165,6 +168,9 @@ impl Repository {
         let mut tx = self.store().read().await?;
         let positions = commits::positions(&mut tx, named.hash()).await?;
         tx.commit().await?;
+        if positions.is_empty() {
+            return Err(super::gc::removed(named.hash()));
+        }
         Ok(positions.into_iter().map(|(lineage, ordinal)| (lineage, At::Ordinal(ordinal))).collect())
     }
 }

@@ -8,6 +8,7 @@ use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Segment, Table
 
 use super::Tables;
 use super::rights::Rights;
+use crate::metadata::gc::{self, Holes};
 use crate::metadata::refs::{self, Branch, Lineage};
 use crate::metadata::spans::{self, Span};
 use crate::metadata::tables::Stored;
@@ -35,6 +36,10 @@ pub(super) struct State {
     /// Tables made on branches, with the texts of their definitions.
     made: HashMap<TableId, Made>,
     spans: HashMap<LineageId, Vec<Span>>,
+    /// Lineages that nothing shows any more.
+    collected: HashSet<LineageId>,
+    /// Ordinals that nothing shows any more.
+    holes: Holes,
     /// What [`State::tables_at`] said.
     seen: Mutex<HashMap<Spot, Arc<Tables>>>,
 }
@@ -61,6 +66,8 @@ pub(super) struct Update {
     spans: Vec<Span>,
     /// Read only if everything is.
     rights: Option<Rights>,
+    /// Read only if everything is.
+    garbage: Option<(HashSet<LineageId>, Holes)>,
 }
 
 async fn read_rights(tx: &mut Tx) -> Result<Rights> {
@@ -93,6 +100,10 @@ impl State {
             tables: tables::since(tx, since).await?,
             spans: if whole { spans::all(tx).await? } else { Vec::new() },
             rights: if whole { Some(read_rights(tx).await?) } else { None },
+            garbage: match whole {
+                true => Some((gc::collected(tx).await?.into_keys().collect(), gc::holes(tx).await?)),
+                false => None,
+            },
         }))
     }
 
@@ -104,8 +115,12 @@ impl State {
         if let Some(rights) = update.rights {
             self.rights = Arc::new(rights);
         }
-        let update = Update { rights: None, ..update };
+        if let Some((collected, holes)) = update.garbage {
+            (self.collected, self.holes) = (collected, holes);
+        }
+        let update = Update { rights: None, garbage: None, ..update };
         if update.whole {
+            self.lineages.clear();
             self.branches.clear();
             self.by_name.clear();
             self.layers.clear();
@@ -200,13 +215,53 @@ impl State {
 
     /// Tables made on branches that nobody sees, nor will see again.
     pub(super) fn orphans(&self) -> Vec<Arc<epoch_adapter::TableDef>> {
-        let shown: HashSet<TableId> =
-            self.spans.values().flatten().filter(|s| s.shown).map(|s| s.table).collect();
-        let orphans = self.made.values().filter(|m| !shown.contains(&m.table.id));
+        self.orphans_without(&HashSet::new(), &Holes::new())
+    }
+
+    /// As [`State::orphans`], once these lineages, and these ordinals of others, are gone.
+    pub(super) fn orphans_without(
+        &self,
+        gone: &HashSet<LineageId>,
+        holes: &Holes,
+    ) -> Vec<Arc<epoch_adapter::TableDef>> {
+        let goes = |s: &Span| {
+            let holes = holes.get(&s.lineage).into_iter().flatten();
+            gone.contains(&s.lineage)
+                || s.until < spans::PENDING
+                    && holes.into_iter().any(|(since, until)| *since <= s.since && s.until <= *until)
+        };
+        let shown = self.spans.values().flatten().filter(|s| s.shown && !goes(s)).map(|s| s.table);
+        let mut kept: HashSet<TableId> = self.tables.by_id.keys().copied().chain(shown).collect();
+        // A version is read through the one that it was made from, or through the one that took its place.
+        let mut open: Vec<TableId> = kept.iter().copied().collect();
+        while let Some(id) = open.pop() {
+            let Some(table) = self.table(id) else { continue };
+            let of = table.revision.as_ref().map(|r| r.of);
+            let by = table.retired.as_ref().map(|r| r.by);
+            open.extend([of, by].into_iter().flatten().filter(|id| kept.insert(*id)));
+        }
+        let orphans = self.made.values().filter(|m| !kept.contains(&m.table.id));
         let mut orphans: Vec<_> = orphans.map(|m| Arc::clone(&m.table)).collect();
         // Tables that refer to others were made after them.
         orphans.sort_by_key(|t| std::cmp::Reverse(t.id));
         orphans
+    }
+
+    /// 3D000 if what a lineage showed at an ordinal, a commit, is garbage.
+    pub(super) fn check_kept(&self, hash: &str, lineage: LineageId, ordinal: Ordinal) -> Result<()> {
+        let gone = !self.lineages.contains_key(&lineage) || self.collected.contains(&lineage);
+        let mut holes = self.holes.get(&lineage).into_iter().flatten();
+        if gone || holes.any(|(since, until)| (*since..*until).contains(&ordinal)) {
+            return Err(super::gc::removed(hash));
+        }
+        Ok(())
+    }
+
+    /// The tables of which a lineage holds rows.
+    pub(super) fn held_by(&self, lineage: LineageId) -> Vec<Arc<epoch_adapter::TableDef>> {
+        let mut held: Vec<_> = self.all_tables().filter(|t| self.has_layer(lineage, t.id)).cloned().collect();
+        held.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        held
     }
 
     /// Whether a lineage has uncommitted changes of which tables there are.

@@ -7,8 +7,8 @@ use super::hooking::Doing;
 use super::resolve::Named;
 use super::{Checkout, Repository, Right, Scope, TagInfo, revision};
 use crate::config::Event;
-use crate::metadata::now;
 use crate::metadata::refs::{self, Tag};
+use crate::metadata::{commits, now};
 
 impl Repository {
     /// All tags by name.
@@ -46,6 +46,9 @@ impl Repository {
         tx.next_generation().await?;
         if self.state().branch(name).is_some() {
             return Err(taken("branch", name));
+        }
+        if commits::positions(&mut tx, &tag.hash).await?.is_empty() {
+            return Err(super::gc::removed(&tag.hash));
         }
         if !refs::insert_tag(&mut tx, &tag).await? {
             return Err(taken("tag", name));

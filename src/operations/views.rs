@@ -20,7 +20,8 @@ impl Repository {
                 }
                 state.view((layer.lineage, At::Working), table.id)
             }
-            Target::Commit { layer, ordinal, .. } => {
+            Target::Commit { ref hash, layer, ordinal } => {
+                state.check_kept(hash, layer.lineage, ordinal)?;
                 state.view((layer.lineage, At::Ordinal(ordinal)), table.id)
             }
         }

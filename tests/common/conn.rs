@@ -78,6 +78,18 @@ impl Target {
     }
 }
 
+/// A connection, if the server is there to take it.
+pub fn connect_if_there(target: &Target) -> Option<Conn> {
+    let stream = TcpStream::connect((target.host.as_str(), target.port)).ok()?;
+    stream.set_nodelay(true).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    stream.set_write_timeout(Some(PATIENCE)).ok()?;
+    let reader = BufReader::with_capacity(64 * 1024, stream);
+    let mut conn = Conn { reader, parameters: Vec::new(), key: (0, Vec::new()), status: '?' };
+    conn.start(target).ok()?;
+    Some(conn)
+}
+
 pub struct Conn {
     reader: BufReader<TcpStream>,
     pub parameters: Vec<(String, String)>,
@@ -153,8 +165,8 @@ impl Conn {
     fn start(&mut self, target: &Target) -> Result<(), PgError> {
         let own = [("user", target.user.as_str()), ("database", target.dbname.as_str())];
         let others = target.params.iter().map(|(k, v)| (k.as_str(), v.as_str()));
-        self.send_raw(&startup(own.into_iter().chain(others))).expect("sending the startup packet");
         let broken = |e: io::Error| PgError([('C', "08006".to_owned()), ('M', e.to_string())].into());
+        self.send_raw(&startup(own.into_iter().chain(others))).map_err(broken)?;
         let mut scram = None;
         loop {
             match self.recv().map_err(broken)? {

@@ -34,6 +34,30 @@ impl Server {
     }
 }
 
+impl Server {
+    /// kill -9 of all of it, then a start in the same place, which recovers what was acknowledged.
+    pub fn crash(&self, settings: &str) {
+        let pid = std::fs::read_to_string(self.dir.path().join("data/postmaster.pid")).unwrap();
+        let pid = pid.lines().next().unwrap().trim().to_owned();
+        let children =
+            Command::new("pgrep").args(["-P", &pid]).output().map(|o| o.stdout).unwrap_or_default();
+        let children = String::from_utf8_lossy(&children).into_owned();
+        run(Command::new("kill").args(["-9", &pid]));
+        for child in children.split_whitespace() {
+            let _ = Command::new("kill").args(["-9", child]).stderr(Stdio::null()).status();
+        }
+        // The memory that its processes share is there until the last of them is gone.
+        let started = (0..60).any(|_| {
+            start(self.dir.path(), self.target.port, settings) || {
+                std::thread::sleep(std::time::Duration::from_millis(250));
+                false
+            }
+        });
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        assert!(started, "PostgreSQL doesn't come back: {log}");
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         let mut stop = as_server(&tool("pg_ctl"));

@@ -134,6 +134,7 @@ pub fn config(folder: &Path, names: &[&str]) -> Config {
         email: None,
         log_filter: "off".into(),
         log_json: false,
+        retention: vec![],
         hooks: vec![],
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use epoch::operations::{
-    Author, Checkout, CommitOptions, LogQuery, MergeOptions, PickOptions, Picked, RebaseOptions,
+    Author, Checkout, CommitOptions, GcOptions, LogQuery, MergeOptions, PickOptions, Picked, RebaseOptions,
     ResetOptions, Resolution, Side, Strategy, Verb,
 };
 use futures::TryStreamExt;
@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
+use super::gc::at_once;
 use super::support::{Fixture, Rows, TABLES, commit_options};
 
 type Cell = (String, Option<i64>);
@@ -28,6 +29,10 @@ struct World {
     commits: BTreeMap<String, Rows>,
     /// Newest last: what the stash was made on, and what it holds.
     stashes: Vec<(Rows, Rows)>,
+    /// The commits that tags name.
+    tags: Vec<String>,
+    /// A branch was reset softly: what it published last stays.
+    softly: bool,
     made: usize,
     counts: BTreeMap<&'static str, usize>,
 }
@@ -43,6 +48,8 @@ impl World {
             branches: BTreeMap::from([("main".to_owned(), main)]),
             commits: BTreeMap::from([(head, working)]),
             stashes: Vec::new(),
+            tags: Vec::new(),
+            softly: false,
             made: 0,
             counts: BTreeMap::new(),
         }
@@ -50,7 +57,7 @@ impl World {
 
     async fn step(&mut self) {
         let name = self.any_branch();
-        let what = match self.random.random_range(0..125) {
+        let what = match self.random.random_range(0..128) {
             0..45 => self.write(&name).await,
             45..60 => self.commit(&name).await,
             60..70 => self.branch(&name).await,
@@ -65,7 +72,8 @@ impl World {
             110..115 => self.rebase(&name).await,
             115..119 => self.stash(&name).await,
             119..123 => self.unstash(&name).await,
-            _ => self.squash(&name).await,
+            123..125 => self.squash(&name).await,
+            _ => self.gc().await,
         };
         *self.counts.entry(what).or_default() += 1;
     }
@@ -470,6 +478,7 @@ impl World {
             let working = self.commits[&old].clone();
             self.branches.insert(safety, Branch { checkout, head: old, working });
         }
+        self.softly |= !hard;
         if hard { "hard reset" } else { "soft reset" }
     }
 
@@ -488,6 +497,7 @@ impl World {
         let branch = &self.branches[name];
         self.f.repository.tag(&branch.checkout, &tag, None, None).await.unwrap();
         assert_eq!(self.f.repository.hash_of(&self.f.main, &tag).await.unwrap(), branch.head);
+        self.tags.push(branch.head.clone());
         "tag"
     }
 
@@ -535,6 +545,49 @@ impl World {
             assert_eq!(said, expected, "history of {key:?} of {table} at {commit}");
         }
         "history"
+    }
+
+    /// Collects garbage: what is led to stays, everything else goes.
+    async fn gc(&mut self) -> &'static str {
+        let repository = &self.f.repository;
+        let all: Vec<&String> = self.commits.keys().collect();
+        let graph = self.graph(&self.f.main, &all).await;
+        let mut heads: Vec<String> = self.branches.values().map(|b| b.head.clone()).collect();
+        heads.extend(self.tags.iter().cloned());
+        heads.extend(repository.stashes().await.unwrap().into_iter().map(|s| s.hash));
+        let mut kept = BTreeSet::new();
+        for head in &heads {
+            match graph.0.contains_key(head) {
+                true => kept.extend(graph.ancestors(head)),
+                false => kept.extend(self.graph(&self.f.main, &[head]).await.ancestors(head)),
+            }
+        }
+        let told = |rows: Vec<epoch::operations::Collected>| -> Vec<(String, i64)> {
+            rows.into_iter().map(|r| (r.object, r.bytes)).collect()
+        };
+        let dry = GcOptions { dry_run: true, ..at_once() };
+        let said = told(repository.gc(&dry).await.unwrap());
+        assert_eq!(told(repository.gc(&dry).await.unwrap()), said, "a dry run changes nothing");
+        let removed = repository.gc(&at_once()).await.unwrap();
+        assert!(removed.iter().all(|r| r.status == "removed"), "{removed:?}");
+        assert_eq!(told(removed), said, "a dry run tells the same");
+        assert_eq!(told(repository.gc(&dry).await.unwrap()), [], "nothing is left");
+        let mut gone = Vec::new();
+        for hash in self.commits.keys() {
+            match repository.checkout(hash, None).await {
+                Ok(_) => assert!(kept.contains(hash) || self.softly, "{hash} is garbage"),
+                Err(error) => {
+                    assert_eq!(error.code(), "3D000");
+                    assert!(!kept.contains(hash), "{hash} was needed");
+                    gone.push(hash.clone());
+                }
+            }
+        }
+        gone.iter().for_each(|hash| drop(self.commits.remove(hash)));
+        for (hash, rows) in &self.commits {
+            assert_eq!(self.f.rows(&self.f.checkout(hash).await).await, *rows, "rows of commit {hash}");
+        }
+        if gone.is_empty() { "nothing to collect" } else { "gc" }
     }
 
     async fn check(&mut self) {

@@ -78,6 +78,7 @@ on_both_engines! {
     handles_that_commit_at_once_lose_nothing;
     what_waits_is_gone_on_with_by_another_handle;
     what_is_kept_beside_branches_is_there_for_another_handle;
+    what_one_handle_collects_another_refuses;
 }
 
 /// Cherry-pick, rebase and stash, each begun by one handle and finished by another.
@@ -282,6 +283,50 @@ async fn other_handles_are_told(place: &Place) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(found);
+}
+
+/// Two handles collect at once, while both go on; one of them has a commit in hand that goes.
+async fn what_one_handle_collects_another_refuses(place: &Place) {
+    create_tables(place.folder.path());
+    let one = place.open().await;
+    register(&one).await;
+    let two = place.open().await;
+    let main = one.checkout("main", None).await.unwrap();
+    for name in ["gone", "gone-too", "stays"] {
+        one.create_branch(&main, name, None, false).await.unwrap();
+        let on = one.checkout(name, None).await.unwrap();
+        set(&one, &on, "t", 1, name, None).await;
+        set(&one, &on, "v", 9, name, None).await;
+        one.commit(&on, &commit_options(name)).await.unwrap();
+    }
+    let there = two.checkout("gone", None).await.unwrap();
+    let hash = two.hash_of(&there, "HEAD").await.unwrap();
+    let there = two.checkout(&hash, None).await.unwrap();
+    for name in ["gone", "gone-too"] {
+        one.delete_branch(&main, name, true, false).await.unwrap();
+    }
+    let options = super::gc::at_once();
+    let writing = async {
+        let on = one.checkout("stays", None).await.unwrap();
+        for i in 0..5 {
+            set(&one, &on, "t", 50 + i, "meanwhile", None).await;
+            one.commit(&on, &commit_options("meanwhile")).await.unwrap();
+        }
+    };
+    let (a, b, ()) = tokio::join!(one.gc(&options), two.gc(&options), writing);
+    let found: Vec<_> = a.unwrap().into_iter().chain(b.unwrap()).collect();
+    assert!(found.iter().all(|r| r.status == "removed"), "{found:?}");
+    assert!(found.iter().any(|r| r.object == "branch gone"), "{found:?}");
+    for handle in [&one, &two] {
+        let dry = epoch::operations::GcOptions { dry_run: true, ..super::gc::at_once() };
+        assert!(handle.gc(&dry).await.unwrap().is_empty());
+        let table = handle.tables().find("t").unwrap().clone();
+        assert_eq!(handle.view(&there, &table).unwrap_err().code(), "3D000");
+        assert_eq!(handle.undrop_branch("gone").await.unwrap_err().code(), "3D000");
+        let stays = handle.checkout("stays", None).await.unwrap();
+        assert_eq!(rows(handle, &stays).await[&("t".to_owned(), 1)].0, "stays");
+        assert_eq!(rows(handle, &stays).await[&("t".to_owned(), 54)].0, "meanwhile");
+    }
 }
 
 /// Two handles, each with a branch of its own and both on a third one and on main.

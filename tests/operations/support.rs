@@ -102,6 +102,49 @@ impl Fixture {
         }
     }
 
+    /// One number from a backend.
+    pub async fn count(&self, backend: &str, sql: &str) -> i64 {
+        let Some(databases) = &self.databases else {
+            return self.direct(backend).query_row(sql, [], |r| r.get(0)).unwrap();
+        };
+        let (client, connection) =
+            tokio_postgres::connect(&databases.url(backend), tokio_postgres::NoTls).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let found = client.query_one(sql, &[]).await.unwrap().get(0);
+        driver.abort();
+        found
+    }
+
+    /// How many rows of a table there are beside main's own rows: of branches, and of history.
+    pub async fn beside(&self, table: &str) -> i64 {
+        let (_, backend) = *TABLES.iter().find(|(name, _)| *name == table).unwrap();
+        let id = self.repository.tables().find(table).unwrap().id.0;
+        let names = match self.databases {
+            None => {
+                [format!("epoch_overlay_{id}"), format!("epoch_mask_{id}"), format!("epoch_history_{id}")]
+            }
+            Some(_) => {
+                [format!("epoch_public.{table}"), format!("epoch.mask_{id}"), format!("epoch.history_{id}")]
+            }
+        };
+        let [overlay, mask, history] = names;
+        // Lineage 0 fills pages.
+        let one = |relation| format!("(SELECT count(*) FROM {relation} WHERE epoch_lineage > 0)");
+        let sql = format!("SELECT {} + {} + {}", one(overlay), one(mask), one(history));
+        self.count(backend, &sql).await
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        self.databases.is_some()
+    }
+
+    /// Another process's view of the same repository.
+    pub async fn again(&self) -> Repository {
+        let config = config(self.folder.path());
+        let config = self.databases.as_ref().map_or_else(|| config.clone(), |d| d.instead(config.clone()));
+        Repository::open(&config).await.unwrap()
+    }
+
     /// Takes away what a dropped folder doesn't.
     pub async fn finish(self) {
         let Some(databases) = self.databases else { return };
@@ -205,6 +248,8 @@ pub fn config_with_store(folder: &Path, store: &str) -> Config {
         email: Some("tester@example.com".to_owned()),
         log_filter: "info".to_owned(),
         log_json: false,
+        // What is garbage is so at once, but for some branches.
+        retention: vec![("kept*".to_owned(), None), ("*".to_owned(), Some(chrono::TimeDelta::zero()))],
         hooks: vec![],
     }
 }

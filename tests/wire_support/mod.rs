@@ -133,6 +133,7 @@ fn config(direct: &str, directory: &std::path::Path, options: Options) -> Config
         email: None,
         log_filter: "info".to_owned(),
         log_json: false,
+        retention: vec![],
         hooks: vec![],
     }
 }

@@ -17,6 +17,7 @@
 mod change;
 mod draft;
 mod error;
+mod garbage;
 mod location;
 mod predicate;
 mod revision;
@@ -24,12 +25,14 @@ mod table;
 mod value;
 mod view;
 mod view_def;
+mod violation;
 
 pub mod sqlstate;
 
 pub use change::{ChangeKind, RowChange, RowWrite, SealMode, Sealed, TableChanges, TableStats};
 pub use draft::{Definition, DraftChange, Piece, Statement};
 pub use error::{Error, Result};
+pub use garbage::Leftover;
 pub use location::{BackendKind, Location, schema_of_draft};
 pub use predicate::{Comparison, Predicate};
 pub use revision::{
@@ -40,6 +43,7 @@ pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema, i
 pub use value::{Row, Value};
 pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
 pub use view_def::{ViewChange, ViewDef, ViewRead};
+pub use violation::{Rule, SeenTable, Violation};
 
 use std::any::Any;
 use std::sync::Arc;
@@ -287,6 +291,40 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {
         let _ = tables;
         Ok(Vec::new())
+    }
+
+    /// Rows that `view` shows and that don't keep to NOT NULL, CHECK, unique or foreign key constraints of the table;
+    /// at most `limit`. `others`: the tables of this backend that there are beside it, and what is seen of each.
+    async fn violations(
+        &self,
+        table: &TableDef,
+        view: &View,
+        others: &[SeenTable],
+        limit: usize,
+    ) -> Result<Vec<Violation>>;
+
+    /// The statements that make a table like this one, by the name that it has on main: CREATE TABLE, and those
+    /// of its indexes.
+    async fn create_statement(&self, table: &TableDef) -> Result<String>;
+
+    /// How many bytes of a table garbage collection would remove.
+    async fn measure(&self, table: &TableDef, what: &Leftover) -> Result<u64>;
+
+    /// Removes at most `limit` rows, in a transaction of its own; how many it were: fewer than `limit` if there are no
+    /// more. Rows that somebody has locked are left for the next time. Of a lineage whose rows are removed,
+    /// [`Adapter::abandon`] was called before.
+    async fn remove(&self, table: &TableDef, what: &Leftover, limit: usize) -> Result<usize>;
+
+    /// Says that nobody will look at lineages again, so that no constraint of theirs counts. Idempotent.
+    async fn abandon(&self, lineages: &[LineageId]) -> Result<()>;
+
+    /// Forgets lineages, of which no rows are left. Idempotent.
+    async fn forget_lineages(&self, lineages: &[LineageId]) -> Result<()>;
+
+    /// How many bytes a draft takes with all that belongs to it. The default has no drafts.
+    async fn size(&self, table: &TableDef) -> Result<u64> {
+        let _ = table;
+        Ok(0)
     }
 
     /// An estimate of the table's row count, from the backend's own statistics where it has some.

@@ -9,6 +9,7 @@ use crate::error::pg;
 use crate::types::arrow_type;
 
 const TABLES: &str = include_str!("../../../sql/postgres/tables.sql");
+const CREATE_SQL: &str = include_str!("../../../sql/postgres/create_statement.sql");
 const COLUMNS: &str = include_str!("../../../sql/postgres/columns.sql");
 
 /// Tables that match `users` (in `public`), `schema.*` or `*` (everything).
@@ -177,4 +178,21 @@ pub(crate) async fn row_estimate(client: &Object, table: &TableDef) -> Result<i6
     let schema = location.schema.as_deref().unwrap_or("public");
     let row = client.query_opt(ESTIMATE, &[&schema, &location.table]).await.map_err(pg)?;
     row.map_or(Ok(0), |row| row.try_get(0).map_err(pg))
+}
+
+/// See [`epoch_adapter::Adapter::create_statement`].
+pub(crate) async fn create_statement(client: &Object, table: &TableDef) -> Result<String> {
+    let schema = table.location.schema.as_deref().unwrap_or("public");
+    let home = table.location.home().schema.unwrap_or_default();
+    let row = client.query_opt(CREATE_SQL, &[&schema, &table.location.table, &home]).await.map_err(pg)?;
+    let row = row.ok_or_else(|| {
+        Error::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{}\" does not exist", table.name))
+    })?;
+    let text: String = row.try_get(0).map_err(pg)?;
+    if schema == home {
+        return Ok(text);
+    }
+    // Stand-ins first: their schema's name has the other's in it.
+    let text = text.replace(&format!("epoch_{schema}."), "");
+    Ok(text.replace(schema, &home))
 }

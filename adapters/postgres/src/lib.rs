@@ -15,6 +15,7 @@ mod drift;
 mod error;
 mod fk_check;
 mod foreign_keys;
+mod garbage;
 mod homecoming;
 mod install;
 mod layer;
@@ -39,6 +40,7 @@ mod tx;
 mod types;
 mod versions;
 mod views;
+mod violations;
 
 pub use borrowed::define_within;
 pub use diff::diff_sql;
@@ -53,8 +55,9 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Definition, Discovered, DraftChange, Error, Health,
-    Layer, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode, Sealed, Segment,
-    TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction, View, sqlstate,
+    Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode, Sealed,
+    SeenTable, Segment, TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction, View,
+    Violation, sqlstate,
 };
 use tokio::sync::OnceCell;
 
@@ -404,6 +407,46 @@ impl Adapter for PostgresAdapter {
             }
         }
         Ok(found.drifted)
+    }
+
+    async fn violations(
+        &self,
+        table: &TableDef,
+        view: &View,
+        others: &[SeenTable],
+        limit: usize,
+    ) -> Result<Vec<Violation>> {
+        violations::violations(&self.client().await?, (table, view), others, limit).await
+    }
+
+    async fn create_statement(&self, table: &TableDef) -> Result<String> {
+        catalog::create_statement(&self.client().await?, table).await
+    }
+
+    async fn measure(&self, table: &TableDef, what: &Leftover) -> Result<u64> {
+        garbage::measure(&self.client().await?, table, what).await
+    }
+
+    async fn remove(&self, table: &TableDef, what: &Leftover, limit: usize) -> Result<usize> {
+        let tx = self.tx().await?;
+        let done = garbage::remove(&tx, table, what, limit).await;
+        tx.finish(done).await
+    }
+
+    async fn abandon(&self, lineages: &[LineageId]) -> Result<()> {
+        let tx = self.tx().await?;
+        let done = garbage::abandon(&tx, lineages).await;
+        tx.finish(done).await
+    }
+
+    async fn forget_lineages(&self, lineages: &[LineageId]) -> Result<()> {
+        let tx = self.tx().await?;
+        let done = garbage::forget(&tx, lineages).await;
+        tx.finish(done).await
+    }
+
+    async fn size(&self, table: &TableDef) -> Result<u64> {
+        garbage::size(&self.client().await?, table).await
     }
 
     async fn row_estimate(&self, table: &TableDef) -> Result<i64> {

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use epoch_adapter::{
-    Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, LineageId, Location,
-    Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, Segment, TableChanges, TableDef, TableId,
-    TableSchema, TableStats, Transaction, View,
+    Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Leftover, LineageId,
+    Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
+    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation,
 };
 use futures::StreamExt;
 use rusqlite::{Connection, TransactionBehavior};
@@ -18,7 +18,7 @@ use crate::meta::{Catalog, Meta, schema_version};
 use crate::pool::{Pool, Pooled, blocking};
 use crate::seal::Seal;
 use crate::tx::Tx;
-use crate::{describe, diff, drift, install, layer, scan, seal, view};
+use crate::{describe, diff, drift, garbage, install, layer, scan, seal, view, violations};
 
 /// One SQLite file as a backend. Cheap to share; never blocks the async runtime.
 pub struct SqliteAdapter {
@@ -88,6 +88,22 @@ impl SqliteAdapter {
             let result = work(&shared, &conn);
             conn.execute_batch("ROLLBACK").map_err(map)?;
             result
+        })
+        .await
+    }
+
+    /// Blocking work in a write transaction.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = Arc::clone(&self.shared);
+        blocking(move || {
+            let mut conn = shared.pool.get()?;
+            let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(map)?;
+            let result = work(&tx)?;
+            tx.commit().map_err(map)?;
+            Ok(result)
         })
         .await
     }
@@ -313,6 +329,51 @@ impl Adapter for SqliteAdapter {
             Ok(tables.iter().filter_map(|t| Some((t.id, catalog.drift(t.id)?))).collect())
         })
         .await
+    }
+
+    async fn violations(
+        &self,
+        table: &TableDef,
+        view: &View,
+        others: &[SeenTable],
+        limit: usize,
+    ) -> Result<Vec<Violation>> {
+        let (table, view, others) = (table.clone(), *view, others.to_vec());
+        self.read(move |shared, conn| {
+            let catalog = shared.catalog(conn)?;
+            let meta = catalog.get(&table)?;
+            violations::violations(conn, &catalog, &meta, &view, &others, limit)
+        })
+        .await
+    }
+
+    async fn create_statement(&self, table: &TableDef) -> Result<String> {
+        let table = table.clone();
+        self.read(move |_, conn| describe::create_statement(conn, &table)).await
+    }
+
+    async fn measure(&self, table: &TableDef, what: &Leftover) -> Result<u64> {
+        let what = what.clone();
+        self.with_meta(table, move |conn, meta| garbage::measure(conn, meta, &what)).await
+    }
+
+    async fn remove(&self, table: &TableDef, what: &Leftover, limit: usize) -> Result<usize> {
+        let (shared, table, what) = (Arc::clone(&self.shared), table.clone(), what.clone());
+        self.write(move |conn| {
+            let meta = shared.catalog(conn)?.get(&table)?;
+            garbage::remove(conn, &meta, &what, limit)
+        })
+        .await
+    }
+
+    /// What checks constraints here goes by the rows of a statement's own lineage.
+    async fn abandon(&self, _: &[LineageId]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn forget_lineages(&self, lineages: &[LineageId]) -> Result<()> {
+        let lineages = lineages.to_vec();
+        self.write(move |conn| garbage::forget(conn, &lineages)).await
     }
 
     async fn row_estimate(&self, table: &TableDef) -> Result<i64> {

@@ -1,6 +1,8 @@
 //! Which tables there are, and what they look like.
 
-use epoch_adapter::{BackendKind, Column, Discovered, Error, Location, Result, TableSchema, sqlstate};
+use epoch_adapter::{
+    BackendKind, Column, Discovered, Error, Location, Result, TableDef, TableSchema, sqlstate,
+};
 use rusqlite::Connection;
 
 use crate::error::map;
@@ -193,6 +195,20 @@ pub(crate) fn row_estimate(conn: &Connection, table: &epoch_adapter::TableDef) -
         format!("SELECT coalesce((SELECT max(rowid) FROM {base}) - (SELECT min(rowid) FROM {base}) + 1, 0)")
     };
     conn.query_row(&sql, [], |r| r.get(0)).map_err(map)
+}
+
+/// The texts of a table and its indexes, as they were written.
+pub(crate) fn create_statement(conn: &Connection, table: &TableDef) -> Result<String> {
+    let sql = "SELECT sql FROM main.sqlite_schema WHERE lower(tbl_name) = lower(?1) AND sql IS NOT NULL
+               AND type IN ('table', 'index') ORDER BY type = 'index', name";
+    let mut statement = conn.prepare(sql).map_err(map)?;
+    let texts = statement.query_map([&table.location.table], |r| r.get::<_, String>(0)).map_err(map)?;
+    let texts: Vec<String> = texts.collect::<rusqlite::Result<_>>().map_err(map)?;
+    if texts.is_empty() {
+        let message = format!("relation \"{}\" does not exist", table.name);
+        return Err(Error::new(sqlstate::UNDEFINED_TABLE, message));
+    }
+    Ok(texts.iter().map(|text| format!("{text};")).collect::<Vec<_>>().join("\n"))
 }
 
 #[cfg(test)]

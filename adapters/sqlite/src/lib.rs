@@ -15,6 +15,7 @@ mod diff;
 mod drift;
 mod error;
 mod foreign;
+mod garbage;
 mod install;
 mod keys;
 mod layer;
@@ -28,6 +29,7 @@ mod seal;
 mod tx;
 pub mod types;
 mod view;
+mod violations;
 mod wal;
 mod write;
 

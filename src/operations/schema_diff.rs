@@ -1,0 +1,131 @@
+//! How the definitions of tables differ between two refs.
+
+use std::sync::Arc;
+
+use epoch_adapter::{Error, Part, Replay, Result, TableDef, TableId, TableName, sqlstate};
+
+use super::{Checkout, Repository, Scope, Tables};
+
+/// A table that is defined in another way on each side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaDiff {
+    /// Its name, on the right side if it is there.
+    pub table: TableName,
+    /// The statements that make it as it is on the left side.
+    pub from: Option<String>,
+    /// The statements that make it as it is on the right side.
+    pub to: Option<String>,
+    /// What makes the left one the right one; `None` if the one wasn't made from the other.
+    pub statements: Option<Vec<String>>,
+}
+
+type Sides = (Option<Arc<TableDef>>, Option<Arc<TableDef>>);
+
+impl Repository {
+    /// The tables, or the one of this name, that two refs define in different ways.
+    pub async fn schema_diff(
+        &self,
+        checkout: &Checkout,
+        from: &str,
+        to: &str,
+        name: Option<&str>,
+    ) -> Result<Vec<SchemaDiff>> {
+        let (from, to) = self.two(checkout, from, to).await?;
+        let (left, right) = (self.tables_of_ref(&from).await?, self.tables_of_ref(&to).await?);
+        let mut pairs = self.pairs(&left, &right);
+        if let Some(name) = name {
+            let named = [left.find(name), right.find(name)].map(|found| found.map(|t| t.id));
+            if named == [None, None] {
+                let message = format!("table \"{name}\" is on neither side");
+                return Err(Error::new(sqlstate::UNDEFINED_TABLE, message));
+            }
+            let is_named =
+                |table: &Option<Arc<TableDef>>| table.as_ref().is_some_and(|t| named.contains(&Some(t.id)));
+            pairs.retain(|(left, right)| is_named(left) || is_named(right));
+        }
+        let mut found = Vec::new();
+        for (left, right) in pairs {
+            let Some(table) = right.as_ref().or(left.as_ref()).map(|t| t.name.clone()) else { continue };
+            self.may_compare(&from, &to, Scope::Table(&table)).await?;
+            let (before, after) = (self.created(left.as_ref()).await?, self.created(right.as_ref()).await?);
+            let statements = match (&left, &right) {
+                (None, _) => after.clone().map(|statement| vec![statement]),
+                (Some(left), None) => Some(vec![format!("DROP TABLE {};", name_of(left))]),
+                (Some(left), Some(right)) => self.statements_between(left, right),
+            };
+            found.push(SchemaDiff { table, from: before, to: after, statements });
+        }
+        Ok(found)
+    }
+
+    /// Tables of which the two sides have other versions, or one side none.
+    fn pairs(&self, left: &Tables, right: &Tables) -> Vec<Sides> {
+        let state = self.state();
+        let mut gone: Vec<_> =
+            left.sorted().into_iter().filter(|t| !right.by_id.contains_key(&t.id)).collect();
+        let mut pairs: Vec<Sides> = Vec::new();
+        for table in right.sorted().into_iter().filter(|t| !left.by_id.contains_key(&t.id)) {
+            let before = gone.iter().position(|other| state.are_related(other.id, table.id));
+            pairs.push((before.map(|at| gone.remove(at)), Some(table)));
+        }
+        pairs.extend(gone.into_iter().map(|table| (Some(table), None)));
+        let name = |(left, right): &Sides| right.as_ref().or(left.as_ref()).map(|t| (t.name.clone(), t.id));
+        pairs.sort_by_key(name);
+        pairs
+    }
+
+    async fn created(&self, table: Option<&Arc<TableDef>>) -> Result<Option<String>> {
+        let Some(table) = table else { return Ok(None) };
+        let backend = self.inner.backends.require(&table.location.backend)?;
+        let mut text = backend.create_statement(table).await?;
+        // What a table made on a branch refers to stands in for its parents.
+        let state = self.state();
+        let mut parents: Vec<&Arc<TableDef>> = state.all_tables().collect();
+        parents.sort_by_key(|t| std::cmp::Reverse(t.id));
+        for parent in parents {
+            let stand_in = format!("REFERENCES parent_{}(", parent.id.0);
+            text = text.replace(&stand_in, &format!("REFERENCES {}(", name_of(parent)));
+        }
+        Ok(Some(text))
+    }
+
+    /// What clients did to make one version of a table the other.
+    fn statements_between(&self, left: &TableDef, right: &TableDef) -> Option<Vec<String>> {
+        let state = self.state();
+        if !state.is_made_from(right.id, left.id) {
+            return None;
+        }
+        let newer = state.versions(right.id).into_iter().take_while(|t| t.id != left.id);
+        let mut steps: Vec<Vec<(TableId, Replay)>> =
+            newer.filter_map(|t| t.revision.as_ref().map(|r| r.numbered(t.id))).collect();
+        steps.reverse();
+        let named = |id: TableId| state.table(id).map(|t| name_of(t));
+        Some(steps.iter().flatten().map(|(_, replay)| written(right, replay, &named)).collect())
+    }
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The name by which statements name a table.
+fn name_of(table: &TableDef) -> String {
+    let home = table.location.home();
+    match &home.schema {
+        Some(schema) => format!("{}.{}", quote(schema), quote(&home.table)),
+        None => quote(&home.table),
+    }
+}
+
+/// A statement of a client's, with the names that the tables have.
+fn written(table: &TableDef, replay: &Replay, named: &dyn Fn(TableId) -> Option<String>) -> String {
+    let schema = table.location.home().schema.unwrap_or_default();
+    let part = |part: &Part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Own => name_of(table),
+        Part::Beside(name) => format!("{}.{}", quote(&schema), quote(name)),
+        Part::Parent(id) => named(*id).unwrap_or_default(),
+    };
+    let text: String = replay.parts.iter().map(part).collect();
+    format!("{};", text.trim().trim_end_matches(';').trim_end())
+}
