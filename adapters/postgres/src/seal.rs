@@ -33,14 +33,11 @@ pub(crate) async fn seal(
     changes: &[TableChanges],
     mode: SealMode,
 ) -> Result<Outcome> {
-    // Sealers of a lineage take turns; writers never wait for this lock ('epol' in ASCII, lineage).
+    // Sealers take turns; writers never wait for this lock, and no client can take it.
     // Work is proportional to the changes: never a scan of the user's table, and through indexes row by row.
-    let lock = format!(
-        "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SELECT pg_advisory_xact_lock(1701867372, {}); \
-         SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864",
-        layer.lineage.0 as i32
-    );
-    tx.batch_execute(&lock).await.map_err(pg)?;
+    let lock = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; LOCK TABLE epoch.seal IN SHARE ROW EXCLUSIVE MODE; \
+         SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864";
+    tx.batch_execute(lock).await.map_err(pg)?;
     if let Some(first) = sealed(tx, operation).await? {
         return Ok(Outcome::Sealed(first));
     }
