@@ -278,7 +278,7 @@ fn no_money_is_made_or_lost() {
         acknowledged: Mutex::default(),
         counts: Mutex::default(),
     });
-    let random = |n: u64| StdRng::seed_from_u64(seed * 100 + n);
+    let random = move |n: u64| StdRng::seed_from_u64(seed * 100 + n);
     let mut threads = Vec::new();
     for n in 1..=8 {
         let bank = Arc::clone(&bank);
@@ -304,6 +304,7 @@ fn no_money_is_made_or_lost() {
             proxy.restart(&[]);
             *bank.proxy.lock().unwrap() = proxy.target("main");
         }
+        println!("{:?}: round {round}, all are back", begun.elapsed());
         // While all go on.
         BRANCHES.into_iter().chain(["main"]).for_each(|branch| audit(&bank, branch));
         round += 1;
