@@ -77,8 +77,10 @@ impl PostgresStore {
     pub(super) async fn begin(&self, write: bool) -> Result<PostgresTx> {
         let client = self.pool.get().await.map_err(pool_error)?;
         let begin = if write { "BEGIN" } else { "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" };
-        client.batch_execute(begin).await.map_err(translate)?;
-        Ok(PostgresTx { client: Some(client), write })
+        // Who gives up while it begins must leave no transaction behind.
+        let mut tx = PostgresTx { client: Some(client), write };
+        tx.script(begin).await?;
+        Ok(tx)
     }
 
     /// Waits for the advisory lock on a connection of its own.

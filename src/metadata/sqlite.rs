@@ -80,9 +80,9 @@ impl SqliteStore {
 
     pub(super) async fn begin(&self, write: bool) -> Result<SqliteTx> {
         let jobs = Arc::clone(&self.jobs).lock_owned().await;
-        let mut tx = SqliteTx { jobs, open: false };
+        // Open from here on: who gives up while it begins must leave no transaction behind.
+        let mut tx = SqliteTx { jobs, open: true };
         tx.script(if write { "BEGIN IMMEDIATE" } else { "BEGIN" }).await?;
-        tx.open = true;
         Ok(tx)
     }
 

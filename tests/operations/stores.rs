@@ -79,6 +79,7 @@ on_both_engines! {
     what_waits_is_gone_on_with_by_another_handle;
     what_is_kept_beside_branches_is_there_for_another_handle;
     what_one_handle_collects_another_refuses;
+    a_transaction_that_is_given_up_while_it_begins_is_over;
 }
 
 /// Cherry-pick, rebase and stash, each begun by one handle and finished by another.
@@ -283,6 +284,21 @@ async fn other_handles_are_told(place: &Place) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(found);
+}
+
+/// A session that ended at the wrong moment left the only connection of a SQLite store in a transaction for ever.
+async fn a_transaction_that_is_given_up_while_it_begins_is_over(place: &Place) {
+    let store = Store::open(&place.url, "shop").await.unwrap();
+    for patience in 0..60 {
+        let patience = Duration::from_micros(patience * 10);
+        drop(tokio::time::timeout(patience, store.read()).await);
+        drop(tokio::time::timeout(patience, store.write()).await);
+    }
+    for _ in 0..20 {
+        let mut tx = store.write().await.unwrap();
+        tx.next_generation().await.unwrap();
+        tx.commit().await.unwrap();
+    }
 }
 
 /// Two handles collect at once, while both go on; one of them has a commit in hand that goes.
