@@ -93,7 +93,7 @@ async fn errors_are_postgresqls() {
         ("SELECT 1 / 0", "22012", "division by zero"),
         ("SELECT id / 0 FROM customers", "22012", "division by zero"),
         ("SELECT 'abc'::bigint", "22P02", "invalid input syntax for type bigint: \"abc\""),
-        ("SELECT id + 9223372036854775807 FROM customers", "22003", "value out of range"),
+        ("SELECT id + 9223372036854775807 FROM customers", "22003", "bigint out of range"),
         (
             "SELECT * FROM db.public.customers",
             "0A000",

@@ -35,6 +35,7 @@ impl Shop {
             tls: None,
             max_connections: 10,
             busy_poll: std::time::Duration::ZERO,
+            memory_limit: 1 << 30,
             auth: Auth::Trust,
             metadata_url: Secret::new(format!("sqlite://{}", folder.path().join("meta.db").display())),
             postgres: BTreeMap::new(),

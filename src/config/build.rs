@@ -15,6 +15,8 @@ const DEFAULT_POOL: usize = 10;
 /// Microseconds: twice a point query's time in PostgreSQL on a branch. A shorter look ends before the answer is there,
 /// and what was looked for in vain is slept for the next time.
 const BUSY_POLL: usize = 300;
+/// Megabytes.
+const MEMORY_LIMIT: usize = 1024;
 
 /// Everything that was set, before what depends on several settings is checked.
 #[derive(Default)]
@@ -23,6 +25,7 @@ struct Draft {
     listen: Option<(SocketAddr, String)>,
     max_connections: Option<usize>,
     busy_poll: Option<usize>,
+    memory_limit: Option<usize>,
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     scram: bool,
@@ -64,6 +67,7 @@ impl Draft {
                 self.listen = Some((setting.address()?, setting.origin.to_string()));
             }
             "proxy.max_connections" => self.max_connections = Some(setting.count(1, 100_000)?),
+            "proxy.memory_limit" => self.memory_limit = Some(setting.count(16, 1_000_000)?),
             "proxy.busy_poll" => self.busy_poll = Some(setting.count(0, 1000)?),
             "proxy.tls.cert" => self.cert = Some(setting.existing_file()?),
             "proxy.tls.key" => self.key = Some(setting.existing_file()?),
@@ -174,6 +178,7 @@ impl Draft {
             tls,
             max_connections: self.max_connections.unwrap_or(1000),
             busy_poll: Duration::from_micros(self.busy_poll.unwrap_or(BUSY_POLL) as u64),
+            memory_limit: self.memory_limit.unwrap_or(MEMORY_LIMIT) << 20,
             auth,
             metadata_url: self.metadata.unwrap_or_else(default_metadata),
             postgres,

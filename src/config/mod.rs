@@ -40,6 +40,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How long a session looks for bytes without sleeping at most; zero: never.
     pub busy_poll: Duration,
+    /// What sorts, joins and aggregates of all federated statements may hold before they spill, in bytes.
+    pub memory_limit: usize,
     /// How clients prove who they are.
     pub auth: Auth,
     /// `sqlite://path` or `postgresql://…`.

@@ -31,6 +31,7 @@ static OPTIONS: &[Opt] = &[
     opt("proxy.listen", "an address and port, e.g. \"127.0.0.1:6543\""),
     opt("proxy.max_connections", "a number from 1 to 100000"),
     opt("proxy.busy_poll", "a number from 0 to 1000"),
+    opt("proxy.memory_limit", "a number of megabytes from 16 to 1000000"),
     opt("proxy.tls.cert", "the path of a PEM file"),
     opt("proxy.tls.key", "the path of a PEM file"),
     opt("auth.method", "\"trust\" or \"scram-sha-256\""),

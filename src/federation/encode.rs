@@ -171,8 +171,7 @@ impl Cells {
             DataType::Boolean => Ok((array.clone(), Self::Bool)),
             DataType::Int8 | DataType::UInt8 | DataType::Int16 => to(DataType::Int16, Self::Int2),
             DataType::UInt16 | DataType::Int32 => to(DataType::Int32, Self::Int4),
-            DataType::UInt32 | DataType::Int64 => to(DataType::Int64, Self::Int8),
-            DataType::UInt64 => to(DataType::Decimal128(20, 0), Self::Decimal128(0)),
+            DataType::UInt32 | DataType::UInt64 | DataType::Int64 => to(DataType::Int64, Self::Int8),
             DataType::Float16 | DataType::Float32 => to(DataType::Float32, Self::Float4),
             DataType::Float64 => Ok((array.clone(), Self::Float8)),
             DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) => {

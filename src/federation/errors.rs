@@ -131,6 +131,27 @@ fn classify(text: &str, lowered: &str) -> (&'static str, String) {
         let message = "more than one row returned by a subquery used as an expression";
         return (CARDINALITY_VIOLATION, message.to_owned());
     }
+    if has("limit must be") {
+        return ("2201W", "LIMIT must not be negative".to_owned());
+    }
+    if has("offset must be") {
+        return ("2201X", "OFFSET must not be negative".to_owned());
+    }
+    if has("order by column out of bounds") || has("order by position") {
+        return ("42P10", message);
+    }
+    if has("logical boolean operation")
+        || has("requires a boolean expression")
+        || has("non-boolean predicate")
+    {
+        return (sqlstate::DATATYPE_MISMATCH, message);
+    }
+    if has("negation only supports") || has("only supports signed numeric") {
+        return (sqlstate::UNDEFINED_FUNCTION, message);
+    }
+    if has("aggregate function") && (has("not allowed") || has("nested")) {
+        return (GROUPING_ERROR, message);
+    }
     if has("must appear in the group by clause") || has("must be in group by") {
         return (GROUPING_ERROR, message);
     }

@@ -4,7 +4,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator, expr::InList};
-use epoch_adapter::{Comparison, Predicate, TableDef, Value};
+use epoch_adapter::{BackendKind, Comparison, Predicate, TableDef, Value};
 
 use super::convert;
 
@@ -115,7 +115,9 @@ fn range(table: &TableDef, between: &Between) -> Option<Predicate> {
 /// comparison is left to DataFusion, which knows that it yields nothing.
 fn literal(table: &TableDef, index: usize, value: &ScalarValue) -> Option<Value> {
     let data_type = &table.schema.columns.get(index)?.data_type;
-    if value.is_null() {
+    // SQLite compares the texts of UUIDs, which may be written in several ways.
+    let is_uuid = table.schema.columns.get(index)?.pg_type == "uuid";
+    if value.is_null() || (is_uuid && table.location.kind == BackendKind::Sqlite) {
         return None;
     }
     let array: ArrayRef = value.to_array().ok()?;

@@ -6,6 +6,7 @@
 //! encoded as PostgreSQL's DataRow messages ([`encode`]). Writes are found by a query and made by key
 //! in the backend's own transaction ([`dml`], [`transaction`]).
 
+mod ahead;
 mod assertion;
 mod block;
 mod catalog;
@@ -22,6 +23,7 @@ mod params;
 mod parse;
 mod planner;
 mod relations;
+mod semantics;
 mod session;
 mod settings;
 mod table;
@@ -37,5 +39,6 @@ pub use encode::Column;
 pub use explain::Part;
 pub use params::Params;
 pub use parse::split;
+pub use planner::set_memory_limit;
 pub use session::{Outcome, Prepared, RowStream, Session, Tag};
 pub use settings::SERVER_VERSION;

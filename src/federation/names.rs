@@ -24,9 +24,6 @@ pub(crate) fn visible(name: &str) -> &str {
 
 /// Names the columns of a statement and of all its parts.
 pub(crate) fn apply(statement: &mut Statement) {
-    if let Statement::Query(query) = statement {
-        narrow_integers(query);
-    }
     let _ = statement.visit(&mut Namer);
     if let Statement::Query(query) = statement {
         step_aside(query);
@@ -89,6 +86,19 @@ struct Namer;
 impl VisitorMut for Namer {
     type Break = ();
 
+    /// `x = ANY (SELECT …)` is `x IN (SELECT …)`, `x <> ALL (SELECT …)` is `x NOT IN (SELECT …)`.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let (left, right, negated) = match expr {
+            Expr::AnyOp { left, compare_op: ast::BinaryOperator::Eq, right, .. } => (left, right, false),
+            Expr::AllOp { left, compare_op: ast::BinaryOperator::NotEq, right } => (left, right, true),
+            _ => return ControlFlow::Continue(()),
+        };
+        if let Expr::Subquery(query) = right.as_ref() {
+            *expr = Expr::InSubquery { expr: left.clone(), subquery: query.clone(), negated };
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         name_items(&mut select.projection);
         ControlFlow::Continue(())
@@ -119,6 +129,27 @@ impl VisitorMut for Namer {
         }
         match expr {
             Expr::Subquery(query) => single_value(query),
+            Expr::Extract { field, expr: inner, .. } => {
+                let field = field.to_string().replace('\'', "").to_lowercase();
+                if let Some(call) = parsed(&format!("epoch_extract('{field}', {inner})")) {
+                    *expr = call;
+                }
+            }
+            Expr::AtTimeZone { timestamp, time_zone } => {
+                if let Some(call) = parsed(&format!("timezone({time_zone}, {timestamp})")) {
+                    *expr = call;
+                }
+            }
+            Expr::Interval(interval) => {
+                if let Some(cast) = interval_cast(interval) {
+                    *expr = cast;
+                }
+            }
+            Expr::Function(function) => {
+                if let Some(cast) = typed_window(function) {
+                    *expr = cast;
+                }
+            }
             Expr::Cast { expr: inner, data_type: ast::DataType::Bytea, .. } => {
                 if let Expr::Value(text) = inner.as_ref()
                     && let Some(call) = parsed(&format!("byteain({text})"))
@@ -130,6 +161,34 @@ impl VisitorMut for Namer {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// `INTERVAL '1' DAY` and `INTERVAL '1 day'` as casts, whose input is PostgreSQL's.
+fn interval_cast(interval: &ast::Interval) -> Option<Expr> {
+    let plain = interval.leading_precision.is_none()
+        && interval.last_field.is_none()
+        && interval.fractional_seconds_precision.is_none();
+    let Expr::Value(value) = interval.value.as_ref() else { return None };
+    let Value::SingleQuotedString(text) = &value.value else { return None };
+    if !plain {
+        return None;
+    }
+    let unit = interval.leading_field.as_ref().map(|f| format!(" {f}")).unwrap_or_default();
+    let text = format!("{text}{unit}").replace('\'', "''");
+    parsed(&format!("CAST('{text}' AS INTERVAL)"))
+}
+
+/// Ranks are `bigint` in PostgreSQL and `ntile` is `integer`; DataFusion's are unsigned.
+fn typed_window(function: &ast::Function) -> Option<Expr> {
+    let name = function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded)?;
+    function.over.as_ref()?;
+    let data_type = match name.as_str() {
+        "row_number" | "rank" | "dense_rank" => ast::DataType::BigInt(None),
+        "ntile" => ast::DataType::Integer(None),
+        _ => return None,
+    };
+    let expr = Box::new(Expr::Function(function.clone()));
+    Some(Expr::Cast { kind: CastKind::Cast, expr, data_type, array: false, format: None })
 }
 
 fn parsed(sql: &str) -> Option<Expr> {
@@ -297,9 +356,16 @@ fn column_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(folded(ident)),
         Expr::CompoundIdentifier(parts) => parts.last().map(folded),
-        Expr::Function(function) => function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded),
+        Expr::Function(function) => {
+            let name = function.name.0.last().and_then(ObjectNamePart::as_ident).map(folded)?;
+            Some(match name.as_str() {
+                "epoch_extract" => "extract".to_owned(),
+                "byteain" => "bytea".to_owned(),
+                _ => name,
+            })
+        }
         Expr::Cast { kind: CastKind::TryCast | CastKind::SafeCast, .. } => fixed("try_cast"),
-        Expr::Cast { expr, data_type, .. } => column_name(expr).or_else(|| Some(type_name(data_type))),
+        Expr::Cast { expr, data_type, .. } => cast_name(expr).or_else(|| Some(type_name(data_type))),
         Expr::TypedString(typed) => Some(type_name(&typed.data_type)),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => column_name(inner),
         Expr::CompoundFieldAccess { root, .. } => column_name(root),
@@ -314,7 +380,7 @@ fn column_name(expr: &Expr) -> Option<String> {
         Expr::Subquery(query) => subquery_name(query),
         Expr::Array(_) => fixed("array"),
         Expr::Extract { .. } => fixed("extract"),
-        Expr::Substring { .. } => fixed("substring"),
+        Expr::Substring { shorthand, .. } => fixed(if *shorthand { "substr" } else { "substring" }),
         Expr::Trim { .. } => fixed("btrim"),
         Expr::Position { .. } => fixed("position"),
         Expr::Ceil { .. } => fixed("ceil"),
@@ -325,6 +391,15 @@ fn column_name(expr: &Expr) -> Option<String> {
         Expr::Tuple(_) => fixed("row"),
         Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => fixed("bool"),
         _ => None,
+    }
+}
+
+/// What is cast gives a cast its name, unless it is a cast or a constant itself.
+fn cast_name(inner: &Expr) -> Option<String> {
+    match inner {
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => cast_name(expr),
+        Expr::Value(_) | Expr::TypedString(_) => None,
+        other => column_name(other),
     }
 }
 
@@ -351,42 +426,6 @@ fn type_name(data_type: &ast::DataType) -> String {
     }
 }
 
-/// Integer literals that are whole result columns are `integer`, as in PostgreSQL; DataFusion's are
-/// all 64 bits wide, which some drivers hand out as strings.
-fn narrow_integers(query: &mut Query) {
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
-    let grouped = !matches!(&select.group_by, GroupByExpr::Expressions(by, _) if by.is_empty());
-    if grouped || select.distinct.is_some() {
-        return;
-    }
-    for item in &mut select.projection {
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
-            && let Expr::Value(value) = expr
-            && matches!(&value.value, Value::Number(number, _) if number.parse::<i32>().is_ok())
-        {
-            let alias_safe = matches!(item, SelectItem::ExprWithAlias { .. });
-            narrow(item, alias_safe);
-        }
-    }
-}
-
-fn narrow(item: &mut SelectItem, aliased: bool) {
-    let cast = |expr: &Expr| Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(expr.clone()),
-        data_type: ast::DataType::Integer(None),
-        array: false,
-        format: None,
-    };
-    match item {
-        SelectItem::ExprWithAlias { expr, .. } if aliased => *expr = cast(expr),
-        SelectItem::UnnamedExpr(expr) => {
-            *item = SelectItem::ExprWithAlias { expr: cast(expr), alias: Ident::with_quote('"', UNNAMED) };
-        }
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -403,7 +442,7 @@ mod tests {
     fn columns_get_postgresqls_names() {
         assert_eq!(named("SELECT a, t.B, count(*) FROM t"), "SELECT a, t.B, count(*) AS \"count\" FROM t");
         assert_eq!(named("SELECT 'x'::text, a + 1"), "SELECT 'x'::TEXT AS \"text\", a + 1 AS \"?column?\"");
-        assert_eq!(named("SELECT 1"), "SELECT CAST(1 AS INTEGER) AS \"?column?\"");
+        assert_eq!(named("SELECT 1"), "SELECT 1 AS \"?column?\"");
         assert_eq!(
             named("SELECT (SELECT max(id) FROM t)"),
             "SELECT (SELECT max(id) AS \"max\" FROM t) AS \"max\""

@@ -7,7 +7,7 @@ use datafusion::common::ScalarValue;
 use epoch_adapter::{Error, Result, sqlstate};
 use postgres_types::{FromSql, Kind, Type};
 
-use super::{convert, errors, text, types};
+use super::{convert, errors, semantics, text, types};
 
 /// What a Bind message brings.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +55,9 @@ fn from_text(bytes: &[u8], pg_type: &Type, zone: &str) -> Result<ScalarValue> {
     let text = utf8(bytes)?;
     if *pg_type == Type::NUMERIC {
         return numeric(text.trim());
+    }
+    if *pg_type == Type::UUID {
+        return Ok(ScalarValue::Utf8(Some(semantics::uuid(text)?)));
     }
     scalar(text, &arrow_of(pg_type, zone))
 }

@@ -1,6 +1,8 @@
 //! Statements as DataFusion's parser reads them, plus the session commands that it doesn't know.
 
-use datafusion::sql::sqlparser::ast::{self, Statement};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{self, Statement, Visit};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
@@ -46,8 +48,8 @@ pub(crate) enum Command {
     Reset(String),
     /// `DISCARD ALL` and its parts
     Discard(String),
-    /// `DEALLOCATE`; the named statements of the protocol are the wire's
-    Deallocate,
+    /// `DEALLOCATE name`, `DEALLOCATE ALL`; the statements are the wire's
+    Deallocate(Option<String>),
     /// `DECLARE name CURSOR FOR query`
     Declare { name: String, query: Box<Statement> },
     /// `FETCH n FROM name`; `None` is ALL; `MOVE` returns no rows
@@ -205,7 +207,39 @@ fn statement(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     }
 }
 
+/// EXCEPT ALL and INTERSECT ALL count rows, which DataFusion doesn't.
+fn check_set_operations(statement: &Statement) -> Result<()> {
+    match statement.visit(&mut SetOperations) {
+        ControlFlow::Break(()) => {
+            Err(Error::unsupported("EXCEPT ALL and INTERSECT ALL on tables that are not in PostgreSQL"))
+        }
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+/// Finds what [`check_set_operations`] refuses.
+struct SetOperations;
+
+impl ast::Visitor for SetOperations {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
+        if counts(&query.body) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+fn counts(body: &ast::SetExpr) -> bool {
+    match body {
+        ast::SetExpr::SetOperation { op, set_quantifier, left, right } => {
+            let all = *set_quantifier == ast::SetQuantifier::All && *op != ast::SetOperator::Union;
+            all || counts(left) || counts(right)
+        }
+        _ => false,
+    }
+}
+
 fn classify(statement: Statement) -> Result<Command> {
+    check_set_operations(&statement)?;
     match statement {
         Statement::Query(query) => match *query.body {
             ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_) => {
@@ -257,7 +291,9 @@ fn session_command(tokens: &[TokenWithSpan]) -> Result<Option<Command>> {
         ["discard", what @ ("all" | "plans" | "sequences" | "temp" | "temporary")] => {
             Command::Discard((*what).to_owned())
         }
-        ["deallocate", ..] => Command::Deallocate,
+        ["deallocate", "prepare", "all"] | ["deallocate", "all"] => Command::Deallocate(None),
+        ["deallocate", "prepare", _] => Command::Deallocate(Some(identifier(rest(2))?)),
+        ["deallocate", _] => Command::Deallocate(Some(identifier(rest(1))?)),
         ["close", "all"] => Command::Close(None),
         ["close", _] => Command::Close(Some(identifier(rest(1))?)),
         ["declare", ..] => declare(tokens, &words)?,

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::catalog::cte_worktable::CteWorkTable;
+use datafusion::common::metadata::{FieldMetadata, ScalarAndMetadata};
 use datafusion::common::{DFSchema, ParamValues, ScalarValue, TableReference};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::provider_as_source;
@@ -27,11 +28,18 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement, visit_relation
 use epoch_adapter::{Error, Result, TableDef, TableName, sqlstate};
 
 use super::transaction::SharedTransaction;
-use super::{catalog, errors, functions, relations, table::FederatedTable};
+use super::{catalog, errors, functions, relations, semantics, table::FederatedTable};
 use crate::operations::{Checkout, Repository};
 
-/// What sorts, joins and aggregates of all sessions may hold before they spill to disk.
+/// What sorts, joins and aggregates of all sessions may hold before they spill to disk, if nobody says otherwise.
 const MEMORY_LIMIT: usize = 1 << 30;
+static MEMORY: OnceLock<usize> = OnceLock::new();
+
+/// What federated statements may hold in memory, all sessions together. To be set before the first one.
+pub fn set_memory_limit(bytes: usize) {
+    let _ = MEMORY.set(bytes);
+}
+
 const BATCH_ROWS: usize = 8192;
 
 /// What all sessions share: functions, rules, memory. Made at the first statement.
@@ -41,8 +49,9 @@ fn base_state() -> Result<&'static SessionState> {
 }
 
 fn new_state() -> DfResult<SessionState> {
+    let limit = MEMORY.get().copied().unwrap_or(MEMORY_LIMIT);
     let runtime: Arc<RuntimeEnv> =
-        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_LIMIT))).build_arc()?;
+        RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(limit))).build_arc()?;
     // One partition: rows come in the backend's order, and the many sessions are the parallelism.
     let config = SessionConfig::new()
         .with_target_partitions(1)
@@ -56,8 +65,10 @@ fn new_state() -> DfResult<SessionState> {
     Ok(SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
+        .with_expr_planners(vec![Arc::new(semantics::Arithmetic)])
         .with_default_features()
         .with_physical_optimizer_rule(Arc::new(super::yielding::JoinsYield))
+        .with_analyzer_rules(semantics::rules())
         .build())
 }
 
@@ -70,6 +81,8 @@ pub(crate) struct Planner {
     state: SessionState,
     parameters: Vec<Option<FieldRef>>,
     values: Option<Vec<ScalarValue>>,
+    /// What their types are called, where Arrow's type doesn't say it.
+    tags: Vec<FieldMetadata>,
     /// Relations that the statement itself brings, e.g. `excluded`.
     own: HashMap<String, Arc<dyn TableProvider>>,
 }
@@ -92,6 +105,7 @@ impl Planner {
             state,
             parameters: Vec::new(),
             values: None,
+            tags: Vec::new(),
             own: HashMap::new(),
         })
     }
@@ -102,9 +116,12 @@ impl Planner {
     }
 
     /// Values of `$1`…
-    pub(crate) fn set_parameters(&mut self, values: Vec<ScalarValue>) {
-        let field = |v: &ScalarValue| Some(Arc::new(Field::new("parameter", v.data_type(), true)));
-        self.parameters = values.iter().map(field).collect();
+    pub(crate) fn set_parameters(&mut self, values: Vec<ScalarValue>, types: &[postgres_types::Type]) {
+        self.tags = types.iter().map(semantics::typed_as).collect();
+        let field = |(v, tag): (&ScalarValue, &FieldMetadata)| {
+            Some(Arc::new(tag.add_to_field(Field::new("parameter", v.data_type(), true))))
+        };
+        self.parameters = values.iter().zip(&self.tags).map(field).collect();
         self.values = Some(values);
     }
 
@@ -166,13 +183,17 @@ impl Planner {
     /// The physical plan, with the parameters' values in it.
     pub(crate) async fn physical(&self, plan: LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
         let plan = match &self.values {
-            Some(values) if !values.is_empty() => plan
-                .with_param_values(ParamValues::from(values.clone()))
-                .map_err(|e| errors::datafusion(&e))?,
+            Some(values) if !values.is_empty() => {
+                // A parameter has a type; it isn't taken for a bare literal.
+                let typed = |(v, tag): (&ScalarValue, &FieldMetadata)| {
+                    ScalarAndMetadata::new(v.clone(), Some(tag.clone()))
+                };
+                plan.with_param_values(ParamValues::List(values.iter().zip(&self.tags).map(typed).collect()))
+                    .map_err(|e| errors::datafusion(&e))?
+            }
             _ => plan,
         };
-        let physical = self.state.create_physical_plan(&plan).await.map_err(|e| errors::datafusion(&e))?;
-        Ok(functions::checked_arithmetic(physical))
+        self.state.create_physical_plan(&plan).await.map_err(|e| errors::datafusion(&e))
     }
 
     /// Runs a plan; rows are made as they are taken.
@@ -336,7 +357,9 @@ impl ContextProvider for Planner {
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         let name = name.strip_prefix("pg_catalog.").unwrap_or(name);
-        functions::find(self, name).or_else(|| self.state.scalar_functions().get(name).cloned())
+        functions::find(self, name)
+            .or_else(|| semantics::function(name))
+            .or_else(|| self.state.scalar_functions().get(name).cloned())
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -348,7 +371,8 @@ impl ContextProvider for Planner {
         if name == functions::SINGLE_VALUE {
             return Some(functions::single_value());
         }
-        self.state.aggregate_functions().get(name).cloned()
+        let name = if name == "every" { "bool_and" } else { name };
+        semantics::aggregate(name).or_else(|| self.state.aggregate_functions().get(name).cloned())
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, LogicalPlan};
-use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::sql::sqlparser::ast::Statement;
 use epoch_adapter::{Error, Result, TableDef, sqlstate};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use postgres_types::Type;
 
+use super::ahead::ahead;
 use super::block::Block;
 use super::cursor::Cursor;
 use super::dml::{self, InsertPlan, ModifyPlan, Target, Written};
@@ -93,6 +93,14 @@ impl Prepared {
     pub fn is_empty(&self) -> bool {
         matches!(*self.command, Command::Empty)
     }
+
+    /// What `DEALLOCATE` is to forget: the name, `Some(None)` for all.
+    pub fn deallocates(&self) -> Option<Option<&str>> {
+        match self.command.as_ref() {
+            Command::Deallocate(name) => Some(name.as_deref()),
+            _ => None,
+        }
+    }
 }
 
 /// One client's session on the federated route.
@@ -103,6 +111,8 @@ pub struct Session {
     settings: Settings,
     defaults: Modes,
     block: Option<Block>,
+    /// The block is that of a string of several statements, not one that the client began.
+    implicit: bool,
     /// Set by an error in the block, also by one in a row that was sent later.
     failed: Arc<AtomicBool>,
     pub(super) cursors: HashMap<String, Cursor>,
@@ -121,6 +131,7 @@ impl Session {
             settings: Settings::default(),
             defaults: Modes::default(),
             block: None,
+            implicit: false,
             failed: Arc::default(),
             cursors: HashMap::new(),
             notices: Vec::new(),
@@ -136,6 +147,7 @@ impl Session {
     /// `I` outside of a transaction block, `T` in one, `E` in one that failed.
     pub fn transaction_status(&self) -> u8 {
         match (&self.block, self.has_failed()) {
+            _ if self.implicit => b'I',
             (None, _) => b'I',
             (Some(_), false) => b'T',
             (Some(_), true) => b'E',
@@ -147,6 +159,23 @@ impl Session {
         if self.block.is_some() {
             self.failed.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// The statements from here on are one transaction, as those of one string are; does nothing in a block.
+    pub fn begin_implicit(&mut self) {
+        if self.block.is_none() {
+            self.begin(Modes::default());
+            self.implicit = true;
+        }
+    }
+
+    /// Ends what [`Session::begin_implicit`] began, if the client hasn't made a block of it.
+    pub async fn end_implicit(&mut self, commit: bool) -> Result<()> {
+        if !self.implicit {
+            return Ok(());
+        }
+        let commit = commit && !self.has_failed();
+        self.end(commit, false).await
     }
 
     fn has_failed(&self) -> bool {
@@ -272,7 +301,7 @@ impl Session {
                 }
             }
             info.started = block.started;
-            info.in_transaction = true;
+            info.in_transaction = !self.implicit;
             info.read_only |= block.read_only;
             open = block.open();
         }
@@ -355,7 +384,8 @@ impl Session {
         params: &Params,
     ) -> Result<(SendableRecordBatchStream, Vec<Column>)> {
         let mut planner = self.planner(checkout).await?;
-        planner.set_parameters(params.decode(&prepared.parameters, &planner.session.zone_name)?);
+        let values = params.decode(&prepared.parameters, &planner.session.zone_name)?;
+        planner.set_parameters(values, &prepared.parameters);
         let statement = named(statement);
         planner.share_snapshots(&statement).await?;
         let plan = planner.plan(statement)?;
@@ -441,7 +471,8 @@ impl Session {
             return Err(Error::new(sqlstate::READ_ONLY_SQL_TRANSACTION, message));
         }
         let mut planner = self.planner(checkout).await?;
-        planner.set_parameters(params.decode(&prepared.parameters, &planner.session.zone_name)?);
+        let values = params.decode(&prepared.parameters, &planner.session.zone_name)?;
+        planner.set_parameters(values, &prepared.parameters);
         match prepared.command.as_ref() {
             Command::Insert(insert) => {
                 let table = InsertPlan::new(&planner, insert)?.table().clone();
@@ -529,6 +560,7 @@ impl Session {
             }
             Command::Commit(chain) => self.commit(*chain).await?,
             Command::Rollback(chain) => {
+                self.warn_without_block();
                 self.end(false, *chain).await?;
                 "ROLLBACK"
             }
@@ -547,7 +579,7 @@ impl Session {
                 "ROLLBACK"
             }
             Command::Set { name, value, local } => {
-                if *local && self.block.is_none() {
+                if *local && (self.block.is_none() || self.implicit) {
                     self.warn("25P01", "SET LOCAL can only be used in transaction blocks");
                 }
                 self.set(name, value.as_deref(), *local)?;
@@ -562,7 +594,8 @@ impl Session {
                 "RESET"
             }
             Command::Discard(what) => self.discard(what)?,
-            Command::Deallocate => "DEALLOCATE",
+            Command::Deallocate(None) => "DEALLOCATE ALL",
+            Command::Deallocate(Some(_)) => "DEALLOCATE",
             Command::Unlisten => "UNLISTEN",
             _ => return Ok(None),
         }))
@@ -605,6 +638,14 @@ impl Session {
     }
 
     fn begin(&mut self, modes: Modes) {
+        if self.implicit
+            && let Some(block) = &mut self.block
+        {
+            self.implicit = false;
+            block.read_only = modes.read_only.unwrap_or(block.read_only);
+            block.snapshot = modes.snapshot.unwrap_or(block.snapshot);
+            return;
+        }
         if self.block.is_some() {
             self.warn(sqlstate::ACTIVE_SQL_TRANSACTION, "there is already a transaction in progress");
             return;
@@ -621,19 +662,28 @@ impl Session {
     fn open_block(&mut self, what: &str) -> Result<&mut Block> {
         self.block
             .as_mut()
+            .filter(|_| !self.implicit)
             .ok_or_else(|| Error::new("25P01", format!("{what} can only be used in transaction blocks")))
     }
 
     /// COMMIT of a failed block is a rollback, and says so.
     async fn commit(&mut self, chain: bool) -> Result<&'static str> {
         let commits = !self.has_failed();
+        self.warn_without_block();
         self.end(commits, chain).await?;
         Ok(if commits { "COMMIT" } else { "ROLLBACK" })
+    }
+
+    fn warn_without_block(&mut self) {
+        if self.implicit {
+            self.warn("25P01", "there is no transaction in progress");
+        }
     }
 
     async fn end(&mut self, commit: bool, chain: bool) -> Result<()> {
         self.cursors.clear();
         self.failed = Arc::default();
+        self.implicit = false;
         let Some(block) = self.block.take() else {
             self.warn("25P01", "there is no transaction in progress");
             return Ok(());
@@ -648,8 +698,12 @@ impl Session {
     }
 
     fn discard(&mut self, what: &str) -> Result<&'static str> {
-        if what != "all" {
-            return Ok("DISCARD");
+        match what {
+            // Plans are made anew for each statement, and there are neither sequences nor temporary tables.
+            "plans" => return Ok("DISCARD PLANS"),
+            "sequences" => return Ok("DISCARD SEQUENCES"),
+            "temp" | "temporary" => return Ok("DISCARD TEMP"),
+            _ => {}
         }
         if self.block.is_some() {
             let message = "DISCARD ALL cannot run inside a transaction block";
@@ -739,20 +793,4 @@ fn limit_parameters(plan: &LogicalPlan) -> Result<Vec<String>> {
     });
     visited.map_err(|e| errors::datafusion(&e))?;
     Ok(found)
-}
-
-/// Takes batches in a task of its own, two ahead. Not for a block: what comes next there waits for open scans, and a
-/// task that was told to end may hold one a moment longer.
-fn ahead(mut batches: SendableRecordBatchStream) -> SendableRecordBatchStream {
-    let mut ahead = RecordBatchReceiverStreamBuilder::new(batches.schema(), 2);
-    let taken = ahead.tx();
-    ahead.spawn(async move {
-        while let Some(batch) = batches.next().await {
-            if taken.send(batch).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    });
-    ahead.build()
 }

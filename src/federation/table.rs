@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatchOptions;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatchOptions, StringArray};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -22,7 +22,7 @@ use epoch_adapter::{Adapter, At, BatchStream, Error, Result, Scan, TableDef, Vie
 use futures::{StreamExt, TryStreamExt};
 
 use super::transaction::SharedTransaction;
-use super::{errors, filter, types};
+use super::{convert, errors, filter, semantics, types};
 
 /// A registered table at one view.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl FederatedTable {
         view: View,
         transaction: Option<Arc<SharedTransaction>>,
     ) -> Self {
-        let schema = types::table_schema(&table, &adapter.arrow_schema(&table));
+        let schema = Arc::new(exact(&types::table_schema(&table, &adapter.arrow_schema(&table))));
         Self { source: Source { adapter, table, view, transaction }, schema }
     }
 }
@@ -221,9 +221,38 @@ impl Source {
     }
 }
 
+/// The schema with numerics of any scale under their own Arrow type (see `semantics::number`).
+fn exact(schema: &Schema) -> Schema {
+    let field = |field: &Arc<Field>| {
+        let numeric = field.metadata().get(types::PG_TYPE).is_some_and(|name| name == "numeric");
+        if numeric && field.data_type() == &DataType::Utf8 {
+            return Arc::new(field.as_ref().clone().with_data_type(DataType::LargeUtf8));
+        }
+        field.clone()
+    };
+    Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>())
+}
+
 /// The batch with the field metadata that plans expect; fails if the adapter broke its promise.
 fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), batch.columns().to_vec(), &options)
+    let columns = batch.columns().iter().zip(schema.fields()).map(|(array, field)| comparable(array, field));
+    RecordBatch::try_new_with_options(schema.clone(), columns.collect::<Result<Vec<_>>>()?, &options)
         .map_err(|e| Error::internal(format!("a backend returned other columns than it announced: {e}")))
+}
+
+/// Values in the one form that is compared: Arrow compares bits.
+fn comparable(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
+    match (array.data_type(), field.data_type()) {
+        (DataType::Utf8, DataType::LargeUtf8) => convert::cast_plain(array, &DataType::LargeUtf8),
+        (DataType::Float64, _) => {
+            let plain = array.as_primitive::<Float64Type>().unary::<_, Float64Type>(semantics::plain_float);
+            Ok(Arc::new(plain))
+        }
+        (DataType::Utf8, _) if field.metadata().get(types::PG_TYPE).is_some_and(|name| name == "uuid") => {
+            let texts = array.as_string::<i32>().iter().map(|t| t.map(semantics::uuid).transpose());
+            Ok(Arc::new(texts.collect::<Result<StringArray>>()?))
+        }
+        _ => Ok(array.clone()),
+    }
 }

@@ -69,12 +69,14 @@ pub(crate) fn arrow_type(data_type: &DataType) -> Result<Type> {
         DataType::Boolean => Type::BOOL,
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => Type::INT2,
         DataType::Int32 | DataType::UInt16 => Type::INT4,
-        DataType::Int64 | DataType::UInt32 => Type::INT8,
-        DataType::UInt64 | DataType::Decimal32(..) | DataType::Decimal64(..) => Type::NUMERIC,
+        DataType::Int64 | DataType::UInt32 | DataType::UInt64 => Type::INT8,
+        DataType::Decimal32(..) | DataType::Decimal64(..) => Type::NUMERIC,
         DataType::Decimal128(..) | DataType::Decimal256(..) => Type::NUMERIC,
         DataType::Float16 | DataType::Float32 => Type::FLOAT4,
         DataType::Float64 => Type::FLOAT8,
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Type::TEXT,
+        // Numerics whose scale differs from value to value: nothing else is of this type.
+        DataType::LargeUtf8 => Type::NUMERIC,
+        DataType::Utf8 | DataType::Utf8View => Type::TEXT,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
             Type::BYTEA
         }

@@ -186,7 +186,10 @@ impl Federated {
         self.portals.remove(&b""[..]);
         match self.statements_of(sql).await? {
             Ok(()) => {}
-            Err(error) => self.report(&error),
+            Err(error) => {
+                let _ = self.engine.end_implicit(false).await;
+                self.report(&error);
+            }
         }
         let status = self.status();
         encode::ready_for_query(self.client.output.tail(), status);
@@ -202,7 +205,11 @@ impl Federated {
         if plans.is_empty() {
             encode::empty(self.client.output.tail(), b'I');
         }
+        let several = plans.len() > 1;
         for (sql, plan) in plans {
+            if let Err(error) = self.one_transaction(several, &plan).await {
+                return Ok(Err(error));
+            }
             let statement = match self.statement(sql, plan, &[]).await {
                 Ok(statement) => statement,
                 Err(error) => return Ok(Err(error)),
@@ -221,7 +228,20 @@ impl Federated {
             }
             self.report_settings();
         }
-        Ok(Ok(()))
+        Ok(self.engine.end_implicit(true).await)
+    }
+
+    /// The statements of one string are one transaction, as PostgreSQL's are. Version control isn't a
+    /// part of a client's transaction: what was done before it is committed.
+    async fn one_transaction(&mut self, several: bool, plan: &Plan) -> Result<()> {
+        match plan {
+            Plan::Call(_) | Plan::Setting { .. } => self.engine.end_implicit(true).await,
+            _ if several => {
+                self.engine.begin_implicit();
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A planned statement, ready to be bound.
@@ -248,15 +268,19 @@ impl Federated {
             ));
         }
         let in_transaction = self.status() != Status::Idle;
-        let Self { seat, engine, .. } = self;
+        let Self { seat, engine, statements, portals, .. } = self;
         let (done, effect) = match &*portal.statement {
             LocalStatement::Call(call) => {
                 let explainer = Explainer { seat, engine: Mutex::new(engine) };
                 seat.call(call, &portal.texts, in_transaction, Some(&explainer)).boxed().await?
             }
-            LocalStatement::Setting(Setting::DiscardAll | Setting::ResetAll, sql) => {
+            LocalStatement::Setting(setting @ (Setting::DiscardAll | Setting::ResetAll), sql) => {
                 let outcome = engine.simple(&seat.checkout, sql).boxed().await?;
                 let initial = seat.initial.clone();
+                if *setting == Setting::DiscardAll {
+                    statements.clear();
+                    portals.clear();
+                }
                 seat.reset();
                 (Done::federated(outcome), Effect::Switch(initial))
             }
@@ -264,6 +288,9 @@ impl Federated {
             LocalStatement::Commit(_) => return Err(Error::unsupported("COMMIT")),
             LocalStatement::Define(definition, _) => return Err(Error::unsupported(definition.tag)),
             LocalStatement::Federated(prepared) => {
+                if let Some(name) = prepared.deallocates() {
+                    forget(statements, name)?;
+                }
                 let run = engine.execute(&seat.checkout, prepared, &portal.params, &portal.formats).boxed();
                 let mut done = Done::federated(uncancelled(&seat.live, run).await??);
                 done.notices = engine.take_notices();
@@ -315,13 +342,7 @@ impl Federated {
     }
 
     fn find(&self, name: &[u8]) -> Result<&(Arc<LocalStatement>, Vec<u32>)> {
-        self.statements.get(name).ok_or_else(|| {
-            let text = match name {
-                b"" => "unnamed prepared statement does not exist".to_owned(),
-                _ => format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name)),
-            };
-            Error::new(sqlstate::INVALID_SQL_STATEMENT_NAME, text)
-        })
+        self.statements.get(name).ok_or_else(|| unknown_statement(name))
     }
 
     fn describe(&mut self, (kind, name): (u8, &[u8])) -> Result<()> {
@@ -377,6 +398,29 @@ impl Federated {
             }
         }
     }
+}
+
+/// `DEALLOCATE`
+fn forget(
+    statements: &mut HashMap<Vec<u8>, (Arc<LocalStatement>, Vec<u32>)>,
+    name: Option<&str>,
+) -> Result<()> {
+    let Some(name) = name else {
+        statements.clear();
+        return Ok(());
+    };
+    match statements.remove(name.as_bytes()) {
+        Some(_) => Ok(()),
+        None => Err(unknown_statement(name.as_bytes())),
+    }
+}
+
+fn unknown_statement(name: &[u8]) -> Error {
+    let text = match name {
+        b"" => "unnamed prepared statement does not exist".to_owned(),
+        _ => format!("prepared statement \"{}\" does not exist", String::from_utf8_lossy(name)),
+    };
+    Error::new(sqlstate::INVALID_SQL_STATEMENT_NAME, text)
 }
 
 fn no_portal(name: &[u8]) -> Error {

@@ -19,6 +19,7 @@ use super::reactor::{Place, Reactors, within};
 use super::registry::Registry;
 use super::upstream::Target;
 use crate::config::{Auth, Config};
+use crate::federation;
 use crate::operations::Repository;
 use crate::wire::scram::Verifier;
 use crate::wire::startup::{self, Startup};
@@ -105,6 +106,7 @@ fn share(config: Config, repository: Repository, stop: watch::Receiver<bool>) ->
         Some((name, backend)) => Some((name.clone(), Target::parse(name, &backend.url)?)),
         None => None,
     };
+    federation::set_memory_limit(config.memory_limit);
     let turns = Arc::new(Turns::new(config.busy_poll));
     let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
     let mut mock = [0; 32];

@@ -124,6 +124,7 @@ pub fn config(folder: &Path, names: &[&str]) -> Config {
         tls: None,
         max_connections: 10,
         busy_poll: std::time::Duration::ZERO,
+        memory_limit: 1 << 30,
         auth: Auth::Trust,
         metadata_url: Secret::new(format!("sqlite://{}", folder.join("meta.db").display())),
         postgres: BTreeMap::new(),

@@ -238,6 +238,7 @@ pub fn config_with_store(folder: &Path, store: &str) -> Config {
         tls: None,
         max_connections: 10,
         busy_poll: std::time::Duration::ZERO,
+        memory_limit: 1 << 30,
         auth: Auth::Trust,
         metadata_url: Secret::new(store),
         postgres: BTreeMap::new(),

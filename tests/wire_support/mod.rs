@@ -123,6 +123,7 @@ fn config(direct: &str, directory: &std::path::Path, options: Options) -> Config
         tls: options.tls,
         max_connections: options.max_connections.unwrap_or(100),
         busy_poll: std::time::Duration::from_micros(100),
+        memory_limit: 1 << 30,
         auth: options.users.map_or(Auth::Trust, Auth::Scram),
         metadata_url: Secret::new(format!("sqlite://{}", directory.join("epoch.db").display())),
         postgres: BTreeMap::from([("pg".to_owned(), backend)]),

@@ -223,7 +223,7 @@ fn collect(
         let value = |(i, index): (usize, &usize)| {
             let target = super::column(table, *index)?;
             let cells = convert::cast_array(array(batch, 2 + keys + i)?, &target.data_type)?;
-            Ok((*index, convert::value_of(&cells, row, kind)?))
+            Ok((*index, convert::stored(&cells, row, kind, target)?))
         };
         let set = set.iter().enumerate().map(value).collect::<Result<Vec<_>>>()?;
         let changes = update && wanted.iter().nth(row).flatten().unwrap_or(false);

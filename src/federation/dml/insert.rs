@@ -260,7 +260,7 @@ impl InsertPlan {
                     continue;
                 }
                 if let Some(cell) = out.get_mut(*index) {
-                    *cell = Some(convert::value_of(&cells, row, kind)?);
+                    *cell = Some(convert::stored(&cells, row, kind, column(&self.table, *index)?)?);
                 }
             }
         }

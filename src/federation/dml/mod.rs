@@ -83,7 +83,7 @@ fn assigned(expr: Expr, schema: &DFSchema, column: &Column) -> Result<Expr> {
     let expr = typed_placeholder(expr, column);
     let from = expr.get_type(schema).map_err(|e| errors::datafusion(&e))?;
     let to = &column.data_type;
-    if from == *to {
+    if from == *to && matches!(expr, Expr::Column(_)) {
         return Ok(expr);
     }
     let is_literal = matches!(&expr, Expr::Literal(..) | Expr::Placeholder(_));
@@ -103,7 +103,19 @@ fn assigned(expr: Expr, schema: &DFSchema, column: &Column) -> Result<Expr> {
     if text(&from) && *to == DataType::Binary {
         return Ok(functions::bytea_in().call(vec![expr]));
     }
-    Ok(Expr::Cast(Cast::new(Box::new(expr), to.clone())))
+    Ok(Expr::Cast(Cast::new_from_field(Box::new(expr), Arc::new(assigned_field(column)))))
+}
+
+/// What a value is cast to: the type's input and rounding, not its length, which the backend checks.
+fn assigned_field(column: &Column) -> arrow::datatypes::Field {
+    let field = |data_type: &DataType| arrow::datatypes::Field::new(&column.name, data_type.clone(), true);
+    match (column.pg_type.as_str(), &column.data_type) {
+        ("uuid" | "json", to @ DataType::Utf8) => {
+            field(to).with_metadata([(types::PG_TYPE.to_owned(), column.pg_type.clone())].into())
+        }
+        ("numeric", DataType::Utf8) => field(&DataType::LargeUtf8),
+        (_, to) => field(to),
+    }
 }
 
 fn type_error(column: &Column, from: &DataType) -> Error {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column as DfColumn, DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
@@ -124,7 +123,9 @@ impl ModifyPlan {
                 writes.push(RowWrite::Delete { key });
                 continue;
             };
-            let value = |(index, cells): (&usize, _)| Ok((*index, convert::value_of(cells, row, kind)?));
+            let value = |(index, cells): (&usize, _)| {
+                Ok((*index, convert::stored(cells, row, kind, column(&self.table, *index)?)?))
+            };
             let set: Vec<(usize, Value)> = set.iter().zip(set_cells).map(value).collect::<Result<_>>()?;
             writes.push(RowWrite::Update { key, set });
         }
@@ -191,31 +192,44 @@ impl Rows {
         for (position, (_, expr)) in set.iter().flatten().enumerate() {
             cells.push(expr.clone().alias(format!("set {position}")));
         }
+        let mut plan = self.plan.clone();
         if let Some(items) = returning {
+            // The rows as they will be, so that sub-queries see their columns, too.
             let new: Vec<(DfColumn, Expr)> = set
                 .iter()
                 .flatten()
                 .map(|(index, expr)| Ok((own(*index)?, expr.clone())))
                 .collect::<Result<_>>()?;
-            cells.extend(self.returning(planner, items, &schema, &new)?);
+            let count = cells.len();
+            for column in schema.iter().map(DfColumn::from) {
+                let value = new.iter().find(|(old, _)| *old == column).map(|(_, value)| value.clone());
+                let value = value.unwrap_or_else(|| Expr::Column(column.clone()));
+                cells.push(value.alias_qualified(column.relation.clone(), &column.name));
+            }
+            plan = project(plan, cells)?;
+            let renewed = plan.schema().clone();
+            cells = renewed.iter().take(count).map(Expr::from).collect();
+            let columns = DFSchema::new_with_metadata(
+                renewed.iter().skip(count).map(|(q, f)| (q.cloned(), f.clone())).collect(),
+                Default::default(),
+            );
+            let columns = columns.map_err(|e| errors::datafusion(&e))?;
+            cells.extend(self.returning(planner, items, &columns, !new.is_empty())?);
         }
-        let plan = LogicalPlanBuilder::from(self.plan)
-            .project(cells)
-            .and_then(LogicalPlanBuilder::build)
-            .map_err(|e| errors::datafusion(&e))?;
+        let plan = project(plan, cells)?;
         let set = set.map(|set| set.into_iter().map(|(index, _)| index).collect());
         Ok(ModifyPlan { table: self.table, plan, set, returning: returning.is_some() })
     }
 
-    /// The RETURNING columns, over the new values of what is set.
+    /// The RETURNING columns, over the rows as they will be.
     fn returning(
         &self,
         planner: &Planner,
         items: &[SelectItem],
         schema: &DFSchema,
-        new: &[(DfColumn, Expr)],
+        updates: bool,
     ) -> Result<Vec<Expr>> {
-        if !new.is_empty() && self.table.schema.columns.iter().any(|c| c.generated) {
+        if updates && self.table.schema.columns.iter().any(|c| c.generated) {
             return Err(Error::unsupported("UPDATE … RETURNING on a table with generated columns"));
         }
         let mut items = items.to_vec();
@@ -245,7 +259,7 @@ impl Rows {
                 other => return Err(Error::unsupported(format!("{other} in RETURNING"))),
             }
         }
-        names::distinct(out.into_iter().map(|expr| renewed(expr, new)).collect::<Result<Vec<_>>>()?)
+        names::distinct(out)
     }
 }
 
@@ -253,26 +267,11 @@ fn named(expr: Expr, name: &str) -> Expr {
     expr.alias(name)
 }
 
-/// The expression with new values in the place of the columns that are set.
-fn renewed(expr: Expr, new: &[(DfColumn, Expr)]) -> Result<Expr> {
-    if new.is_empty() {
-        return Ok(expr);
-    }
-    let swap = |e: Expr| match &e {
-        Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => {
-            Err(errors::wrap(Error::unsupported("a subquery in RETURNING of UPDATE")))
-        }
-        Expr::Column(column) => match new.iter().find(|(old, _)| old == column) {
-            Some((_, value)) => Ok(Transformed::new(
-                value.clone(),
-                true,
-                datafusion::common::tree_node::TreeNodeRecursion::Jump,
-            )),
-            None => Ok(Transformed::no(e)),
-        },
-        _ => Ok(Transformed::no(e)),
-    };
-    expr.transform_down(swap).map(|t| t.data).map_err(|e| errors::datafusion(&e))
+fn project(plan: LogicalPlan, columns: Vec<Expr>) -> Result<LogicalPlan> {
+    LogicalPlanBuilder::from(plan)
+        .project(columns)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(|e| errors::datafusion(&e))
 }
 
 /// `SET a = 1, (b, c) = (2, 3), d = DEFAULT` as column indexes and values of the columns' types.

@@ -1,6 +1,5 @@
 //! Scalar functions that PostgreSQL has and DataFusion hasn't, and those that depend on the session.
 
-mod arithmetic;
 mod pg;
 mod scalar;
 mod single;
@@ -9,7 +8,6 @@ mod sqltypes;
 use chrono::{DateTime, Utc};
 use epoch_adapter::Result;
 
-pub(crate) use arithmetic::checked as checked_arithmetic;
 pub(crate) use pg::{bytea_in, find, quote_ident};
 pub(crate) use scalar::Fixed;
 pub(crate) use single::{NAME as SINGLE_VALUE, single_value};
@@ -33,6 +31,12 @@ pub(crate) struct SessionInfo {
 }
 
 impl SessionInfo {
+    /// When the transaction began, on the session's clock, in microseconds.
+    fn local(&self) -> Result<i64> {
+        let zone = self.settings.zone()?;
+        Ok(self.started.with_timezone(&zone).naive_local().and_utc().timestamp_micros())
+    }
+
     pub(crate) fn new(user: &str, database: &str, settings: &Settings) -> Result<Self> {
         let zone = settings.zone()?;
         Ok(Self {

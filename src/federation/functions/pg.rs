@@ -43,6 +43,11 @@ fn about_session(planner: &Planner, name: &str) -> Option<Arc<ScalarUDF>> {
         "now" | "transaction_timestamp" | "statement_timestamp" | "current_timestamp" => {
             constant(name, moment(info.started))
         }
+        "localtimestamp" => constant(name, ScalarValue::TimestampMicrosecond(Some(info.local().ok()?), None)),
+        "current_date" => {
+            let days = i32::try_from(info.local().ok()?.div_euclid(86_400_000_000)).ok()?;
+            constant(name, ScalarValue::Date32(Some(days)))
+        }
         "clock_timestamp" => {
             let body = |_: &[ArrayRef], rows: usize| {
                 moment(Utc::now()).to_array_of_size(rows).map_err(|e| super::super::errors::datafusion(&e))
