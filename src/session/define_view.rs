@@ -1,7 +1,5 @@
 //! Data definition of views on a branch.
 
-use std::sync::Arc;
-
 use epoch_adapter::{Error, Result, TableName};
 use epoch_adapter_postgres::layout::literal;
 use futures::FutureExt;
@@ -67,7 +65,7 @@ impl Native {
             return Ok(Err(if new.change.replace { other() } else { taken() }));
         }
         let mut step = shown.view_step(&backend, name, new.change.clone());
-        let own = step.change.before.as_ref().map(|before| Arc::clone(before));
+        let own = step.change.before.clone();
         if let Some(own) = own.as_ref().and_then(|own| own.view.as_ref()) {
             if own.query.is_some() && !new.change.replace {
                 return Ok(Err(taken()));
