@@ -26,7 +26,7 @@ const BRANCHES: [&str; 4] = ["north", "east", "south", "west"];
 const ACCOUNTS: i64 = 12;
 /// What each has in the beginning.
 const START: i64 = 1_000;
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 3;
 const SETTINGS: &str = "-c max_connections=100 -c fsync=on";
 
 /// `account`: both sides' transfers add up. `vault`: a row that both sides changed is a conflict.
