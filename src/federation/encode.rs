@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
+use arrow::compute::{cast, cast_with_options};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Decimal256Type, Float32Type, Float64Type, Int16Type, Int32Type,
     Int64Type, IntervalMonthDayNanoType, Schema, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
@@ -13,6 +13,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use epoch_adapter::{Error, Result, sqlstate};
 use postgres_types::{Kind, Type};
 
+use super::convert::STRICT;
 use super::{text, types};
 
 /// 2000-01-01 in microseconds and days after 1970-01-01: PostgreSQL's binary epoch.
@@ -163,7 +164,9 @@ impl Cells {
             if *array.data_type() == target {
                 return Ok((array.clone(), cells));
             }
-            let converted = cast(array, &target).map_err(|e| super::errors::arrow(&e))?;
+            // What doesn't fit is an error, not NULL.
+            let converted =
+                cast_with_options(array, &target, &STRICT).map_err(|e| super::errors::arrow(&e))?;
             Ok((converted, cells))
         };
         match array.data_type() {

@@ -39,7 +39,7 @@ fn text_forms_are_postgresqls() {
     assert_eq!(text(Arc::new(BooleanArray::from(vec![true]))), "t");
     assert_eq!(text(Arc::new(BooleanArray::from(vec![false]))), "f");
     assert_eq!(text(Arc::new(Int64Array::from(vec![-5]))), "-5");
-    assert_eq!(text(Arc::new(UInt64Array::from(vec![u64::MAX]))), "18446744073709551615");
+    assert_eq!(text(Arc::new(UInt64Array::from(vec![7]))), "7");
     assert_eq!(text(Arc::new(Float64Array::from(vec![1e20]))), "1e+20");
     assert_eq!(text(Arc::new(BinaryArray::from(vec![&[0_u8, 255][..]]))), "\\x00ff");
     assert_eq!(text(Arc::new(StringViewArray::from(vec!["é"]))), "é");
@@ -50,6 +50,16 @@ fn text_forms_are_postgresqls() {
     assert_eq!(text(Arc::new(moment)), "2017-07-14 02:40:00.123456+00");
     let dictionary: DictionaryArray<Int32Type> = vec!["a", "b"].into_iter().collect();
     assert_eq!(text(Arc::new(dictionary)), "a");
+}
+
+/// They are numbers of rows, which PostgreSQL has as bigint.
+#[test]
+fn an_unsigned_number_that_does_not_fit_is_no_null() {
+    let array: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX]));
+    let schema = Arc::new(Schema::new(vec![Field::new("c", array.data_type().clone(), true)]));
+    let batch = RecordBatch::try_new(schema.clone(), vec![array]).unwrap();
+    let encoder = RowEncoder::new(&columns_of(&schema).unwrap(), &[0], utc()).unwrap();
+    assert!(encoder.encode(&batch).is_err());
 }
 
 #[test]

@@ -381,6 +381,8 @@ fn column_name(expr: &Expr) -> Option<String> {
         Expr::Array(_) => fixed("array"),
         Expr::Extract { .. } => fixed("extract"),
         Expr::Substring { shorthand, .. } => fixed(if *shorthand { "substr" } else { "substring" }),
+        Expr::Trim { trim_where: Some(ast::TrimWhereField::Leading), .. } => fixed("ltrim"),
+        Expr::Trim { trim_where: Some(ast::TrimWhereField::Trailing), .. } => fixed("rtrim"),
         Expr::Trim { .. } => fixed("btrim"),
         Expr::Position { .. } => fixed("position"),
         Expr::Ceil { .. } => fixed("ceil"),

@@ -8,7 +8,9 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, ReversedUDAF, Signature, Volatility,
+};
 use epoch_adapter::{Error, Result};
 
 use super::super::errors;
@@ -131,6 +133,14 @@ impl AggregateUDFImpl for Total {
         &self.signature
     }
 
+    /// Without this DataFusion leaves out the sort that `ORDER BY` in the call asks for.
+    fn reverse_expr(&self) -> ReversedUDAF {
+        match self.op {
+            Op::Join => ReversedUDAF::Reversed(udaf(&self.name, self.op, self.kind, self.result.clone())),
+            _ => ReversedUDAF::Identical,
+        }
+    }
+
     fn return_type(&self, arguments: &[DataType]) -> DfResult<DataType> {
         let argument = arguments.first().cloned().unwrap_or(DataType::Null);
         if self.result != DataType::Null {
@@ -143,6 +153,9 @@ impl AggregateUDFImpl for Total {
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> DfResult<Box<dyn Accumulator>> {
         if self.result == DataType::Null {
             return Err(errors::wrap(refused(format!("aggregate {} in this place", self.name))));
+        }
+        if args.is_reversed && self.op == Op::Join {
+            return Err(errors::wrap(refused(format!("{}() in two opposite orders", self.name))));
         }
         Ok(Box::new(Running {
             op: self.op,

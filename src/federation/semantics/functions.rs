@@ -223,6 +223,8 @@ fn cost(parameters: &[Kind], arguments: &[Kind]) -> Option<u32> {
         (f, t) if f == t => Some(0),
         (Kind::Unknown, _) => Some(1),
         (f, t) if f.is_text() && t.is_text() => Some(1),
+        // An integer is rather a double than a numeric.
+        (f, Kind::Numeric) if f.is_integer() => Some(10),
         (f, t) if f.is_number() && t.is_number() && f.rank() < t.rank() => {
             Some(u32::from(t.rank() - f.rank()))
         }
