@@ -191,7 +191,7 @@ ORDER BY 1;"#;
  END as "Type"
 FROM pg_catalog.pg_proc p
      LEFT JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-WHERE p.proname OPERATOR(pg_catalog.~) '^(epoch_v.*)$' COLLATE pg_catalog.default
+WHERE p.proname OPERATOR(pg_catalog.~) '^(epoch_vers.*)$' COLLATE pg_catalog.default
   AND pg_catalog.pg_function_is_visible(p.oid)
 ORDER BY 1, 2, 4;"#;
     assert_eq!(f.lines(sql).await, ["epoch|epoch_version|text||func"]);

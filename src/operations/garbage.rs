@@ -326,8 +326,9 @@ mod tests {
     #[test]
     fn a_commit_that_main_shows_too_needs_no_other_lineage() {
         let mut facts = facts();
-        facts.positions.insert(2, (MAIN, 2, hash(4)));
-        facts.lines[0].latest = 2;
+        facts.positions.insert(2, (MAIN, 2, hash(3)));
+        facts.positions.insert(3, (MAIN, 3, hash(4)));
+        facts.lines[0].latest = 3;
         facts.branches[0].head = hash(4);
         delete(&mut facts, "b", 101);
         delete(&mut facts, "c", 101);

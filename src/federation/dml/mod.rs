@@ -90,6 +90,7 @@ fn assigned(expr: Expr, schema: &DFSchema, column: &Column) -> Result<Expr> {
     let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
     let mismatch = match (&from, to) {
         (DataType::Null, _) => false,
+        (f, t) if f == t => false,
         (f, t) if text(f) && !text(t) => !is_literal,
         (DataType::Boolean, t) => !text(t),
         (f, DataType::Boolean) => !text(f),

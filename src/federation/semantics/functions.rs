@@ -1,10 +1,12 @@
 //! Functions: which there are, and which of several of one name is meant.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result as DfResult;
+use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
@@ -180,6 +182,26 @@ pub(crate) fn find(name: &str) -> Option<Arc<ScalarUDF>> {
         let signature = Signature::one_of(signatures, Volatility::Immutable);
         Arc::new(ScalarUDF::new_from_impl(Named { name: name.to_owned(), signature }))
     })
+}
+
+/// A call by name alone, as DataFusion's own function of this name, if it has one.
+pub(crate) fn of_datafusion(expr: Expr) -> Expr {
+    static THEIRS: OnceLock<HashMap<String, Arc<ScalarUDF>>> = OnceLock::new();
+    let Expr::ScalarFunction(mut call) = expr else { return expr };
+    if call.func.inner().downcast_ref::<Named>().is_some() {
+        let theirs = THEIRS.get_or_init(|| {
+            let all = SessionStateDefaults::default_scalar_functions();
+            let names = |udf: &Arc<ScalarUDF>| {
+                let all = udf.aliases().iter().cloned().chain([udf.name().to_owned()]);
+                all.map(|name| (name, Arc::clone(udf))).collect::<Vec<_>>()
+            };
+            all.iter().flat_map(names).collect()
+        });
+        if let Some(udf) = theirs.get(call.func.name()) {
+            call.func = Arc::clone(udf);
+        }
+    }
+    Expr::ScalarFunction(call)
 }
 
 /// The call with its types settled; `None` for a function that isn't ours.

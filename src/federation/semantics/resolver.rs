@@ -29,7 +29,7 @@ impl TreeNodeRewriter for Resolver<'_> {
         let before = self.lenient.then(|| expr.clone());
         match (self.resolved(expr), before) {
             (Ok(expr), _) => Ok(Transformed::yes(expr)),
-            (Err(_), Some(before)) => Ok(Transformed::no(before)),
+            (Err(_), Some(before)) => Ok(Transformed::no(functions::of_datafusion(before))),
             (Err(error), None) => Err(errors::wrap(error)),
         }
     }

@@ -99,3 +99,4 @@ SELECT max(j) FROM n
 ! SELECT j -> 'a' FROM n
 ! SELECT '{"a":1}'::jsonb
 ! SELECT '{"a":1}'::jsonb = '{"a": 1}'::jsonb
+SELECT string_agg(v, ',' ORDER BY id), count(*), string_agg(t, ';' ORDER BY id) FROM n
