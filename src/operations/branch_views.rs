@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use epoch_adapter::{
-    DraftChange, Error, Layer, LineageId, Result, TableDef, TableId, TableName, ViewChange, ViewDef, sqlstate,
+    DraftChange, Error, Layer, LineageId, Result, TableDef, TableId, TableName, ViewChange, sqlstate,
 };
 
 use super::drafts::{exists, gone};
@@ -341,7 +341,7 @@ impl After {
 }
 
 fn columns_of(view: &Arc<TableDef>) -> Vec<&String> {
-    view.view.iter().flat_map(|def: &Box<ViewDef>| def.columns.iter().map(|(name, _)| name)).collect()
+    view.view.iter().flat_map(|def| def.columns.iter().map(|(name, _)| name)).collect()
 }
 
 #[cfg(test)]

@@ -135,7 +135,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// The start-up parameters that the backend gets.
-fn passed<'a>(parameters: &'a Parameters) -> impl Iterator<Item = (&'a str, &'a str)> {
+fn passed(parameters: &Parameters) -> impl Iterator<Item = (&str, &str)> {
     parameters.iter().filter(|(name, _)| {
         !matches!(*name, "user" | "database" | "options" | "replication") && !is_ours(name)
     })

@@ -54,11 +54,15 @@ fn op(name: &str) -> Option<Op> {
 /// DataFusion's own minimum and maximum, which know frames that slide, where they are PostgreSQL's.
 pub(crate) fn sliding(name: &str, data_type: &DataType) -> Option<Arc<AggregateUDF>> {
     use datafusion::functions_aggregate::min_max::{max_udaf, min_udaf};
-    let exact = match data_type {
-        DataType::Int16 | DataType::Int32 | DataType::Int64 | DataType::Decimal128(..) => true,
-        DataType::Date32 | DataType::Timestamp(..) => true,
-        _ => false,
-    };
+    let exact = matches!(
+        data_type,
+        DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Decimal128(..)
+            | DataType::Date32
+            | DataType::Timestamp(..)
+    );
     match name {
         "min" if exact => Some(min_udaf()),
         "max" if exact => Some(max_udaf()),
