@@ -351,6 +351,8 @@ mod tests {
 
     use epoch_adapter::{Location, TableSchema, ViewRead};
 
+    use epoch_adapter::ViewDef;
+
     use super::*;
 
     /// Views by number: those of one tens digit have one name, those with an odd number a query. Numbers 5 apart have one text.
