@@ -35,7 +35,7 @@ pub(crate) async fn seal(
 ) -> Result<Outcome> {
     // Sealers take turns; writers never wait for this lock, and no client can take it.
     // Work is proportional to the changes: never a scan of the user's table, and through indexes row by row.
-    let lock = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; LOCK TABLE epoch.seal IN SHARE ROW EXCLUSIVE MODE; \
+    let lock = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; LOCK TABLE epoch.repository IN SHARE ROW EXCLUSIVE MODE; \
          SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864";
     tx.batch_execute(lock).await.map_err(pg)?;
     if let Some(first) = sealed(tx, operation).await? {
