@@ -540,6 +540,30 @@ fn what_waits_when_a_branch_gets_protected_waits_on() {
     assert_eq!(p.one("SELECT message FROM epoch_log() LIMIT 1"), "one");
 }
 
+/// Its message quotes rows of both sides.
+#[test]
+fn what_a_merge_would_have_broken_is_shown_to_who_may_read_the_table() {
+    need_postgres!();
+    let (db, meta) = (Database::create(), Database::create());
+    db.connect().exec(&format!("{TABLES}; ALTER TABLE salary ADD UNIQUE (amount)"));
+    let config = ProxyConfig { metadata_url: Some(meta.url()), ..ProxyConfig::postgres(&db.url()) };
+    let proxy = Proxy::start(config);
+    let mut root = proxy.connect("main");
+    root.exec("SELECT * FROM epoch_register('public.*')");
+    root.exec("SELECT epoch_commit('start', '--allow-empty')");
+    root.exec("SELECT epoch_branch('m')");
+    let mut m = proxy.connect("m");
+    for (conn, id) in [(&mut m, 2), (&mut root, 3)] {
+        conn.exec(&format!("INSERT INTO salary VALUES ({id}, 7000)"));
+        conn.exec("SELECT epoch_commit('another')");
+    }
+    assert_eq!(root.err("SELECT epoch_merge('m')").code(), "23505");
+    small_rights(&mut root);
+    let listed = "SELECT count(*) FROM epoch.constraint_violations";
+    assert_eq!(root.one(listed), "1");
+    assert_eq!(of(&proxy, "cat", "main").one(listed), "0");
+}
+
 #[test]
 fn a_commit_of_some_tables_does_not_get_past_a_check() {
     need_postgres!();

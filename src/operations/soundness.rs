@@ -6,7 +6,7 @@ use std::sync::Arc;
 use epoch_adapter::{Error, Row, Rule, SeenTable, TableDef, View, Violation, sqlstate};
 
 use super::publish::{Publication, Published};
-use super::{Checkout, Repository};
+use super::{Checkout, Repository, Right, Scope};
 use crate::Result;
 use crate::metadata::OperationLock;
 use crate::metadata::refs::Branch;
@@ -40,7 +40,8 @@ impl Repository {
             let mut tx = self.store().read().await?;
             let broken = violations::of(&mut tx, layer.lineage).await?;
             tx.commit().await?;
-            found.extend(broken.into_iter().map(|b| Unsound {
+            let broken = broken.into_iter().filter(|b| self.may_see(checkout, b));
+            found.extend(broken.map(|b| Unsound {
                 table_name: b.table_name,
                 kind: b.kind,
                 constraint: b.constraint,
@@ -49,6 +50,16 @@ impl Repository {
             }));
         }
         Ok(found)
+    }
+
+    /// Whether what a constraint's message quotes may be read. It names the table without its schema.
+    fn may_see(&self, checkout: &Checkout, broken: &Broken) -> bool {
+        let shown = self.tables_on(checkout);
+        let mut named = shown.by_id.values().filter(|t| t.name.name == broken.table_name).peekable();
+        match named.peek() {
+            Some(_) => named.all(|table| self.view(checkout, table).is_ok()),
+            None => self.may(checkout, Right::Read, Scope::All).is_ok(),
+        }
     }
 
     /// How many rows that a checkout shows don't keep to constraints.

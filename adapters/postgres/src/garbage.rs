@@ -6,7 +6,7 @@ use epoch_adapter::{Leftover, LineageId, Result, TableDef};
 use crate::error::pg;
 use crate::layout::{base, history, mask, overlay};
 use crate::text::join;
-use crate::tx::{Tx, texts};
+use crate::tx::{Tx, is_true, texts};
 
 /// A relation of ours and the rows of it that are removed: what follows FROM, where they are called `h`.
 struct Rows {
@@ -73,8 +73,7 @@ pub(crate) async fn remove(tx: &Tx, table: &TableDef, what: &Leftover, limit: us
 }
 
 async fn has_shared_part(client: &Object) -> Result<bool> {
-    let rows = texts(client, "SELECT to_regclass('epoch.shown') IS NOT NULL").await?;
-    Ok(rows.into_iter().flatten().flatten().any(|t| t == "t"))
+    is_true(client, "SELECT to_regclass('epoch.shown') IS NOT NULL").await
 }
 
 /// See [`epoch_adapter::Adapter::abandon`]: no table is shown, so foreign keys, which go by that, have nothing to say.

@@ -10,7 +10,7 @@ use crate::layout::{
     LAYOUT, SCHEMA, base, claim_function, history, literal, mask, overlay, overlay_schema, quote,
 };
 use crate::text::{fill, join, key};
-use crate::tx::Tx;
+use crate::tx::{Tx, is_true};
 use crate::versions::{self, Entry};
 use crate::{capture, partitions};
 
@@ -60,8 +60,7 @@ pub(crate) async fn await_lock(client: &Object, patience: Duration) -> Result<bo
 }
 
 async fn is_prepared(client: &Object) -> Result<bool> {
-    let rows = crate::tx::texts(client, "SELECT to_regclass('epoch.registered') IS NOT NULL").await?;
-    Ok(rows.into_iter().flatten().flatten().any(|t| t == "t"))
+    is_true(client, "SELECT to_regclass('epoch.registered') IS NOT NULL").await
 }
 
 /// `entry`: what is noted of it beside its place.

@@ -133,8 +133,7 @@ impl PostgresAdapter {
 }
 
 async fn record_in(tx: &Tx, layer: Layer) -> Result<()> {
-    let rows = tx::texts(tx, "SELECT to_regclass('epoch.block') IS NOT NULL").await?;
-    if !rows.into_iter().flatten().flatten().any(|t| t == "t") {
+    if !tx::is_true(tx, "SELECT to_regclass('epoch.block') IS NOT NULL").await? {
         install::lock(tx).await?;
         install::shared_part(tx).await?;
     }
@@ -144,8 +143,7 @@ async fn record_in(tx: &Tx, layer: Layer) -> Result<()> {
 /// Whether a client's transaction with data definition was committed. If it is still open, that is waited for.
 async fn block_took_place(tx: &Tx, operation: &str) -> Result<bool> {
     install::lock(tx).await?;
-    let rows = tx::texts(tx, "SELECT to_regclass('epoch.block') IS NOT NULL").await?;
-    if !rows.into_iter().flatten().flatten().any(|t| t == "t") {
+    if !tx::is_true(tx, "SELECT to_regclass('epoch.block') IS NOT NULL").await? {
         return Ok(false);
     }
     let sql = format!("SELECT FROM epoch.block WHERE operation = {} LIMIT 1", layout::literal(operation));
@@ -351,8 +349,7 @@ impl Adapter for PostgresAdapter {
 
     async fn sealed(&self, operation: &str) -> Result<Option<Sealed>> {
         let client = self.client().await?;
-        let rows = tx::texts(&client, "SELECT to_regclass('epoch.seal') IS NOT NULL").await?;
-        if !rows.into_iter().flatten().flatten().any(|t| t == "t") {
+        if !tx::is_true(&client, "SELECT to_regclass('epoch.seal') IS NOT NULL").await? {
             return Ok(None);
         }
         seal::sealed(&client, operation).await

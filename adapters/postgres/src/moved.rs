@@ -2,11 +2,11 @@
 //! that were noted there mean nothing here.
 
 use deadpool_postgres::Pool;
-use epoch_adapter::{Error, Result};
+use epoch_adapter::Result;
 
 use crate::install;
 use crate::text::fill;
-use crate::tx::{self, Tx};
+use crate::tx::{self, Tx, is_true};
 
 const MOVED_SQL: &str = include_str!("../../../sql/postgres/moved.sql");
 
@@ -22,12 +22,14 @@ pub(crate) async fn settle(pool: &Pool, backend: &str) -> Result<()> {
 }
 
 async fn settle_in(tx: &Tx) -> Result<()> {
-    if !is(tx, "SELECT to_regclass('epoch.written_by') IS NOT NULL").await? || !is(tx, ELSEWHERE).await? {
+    if !is_true(tx, "SELECT to_regclass('epoch.written_by') IS NOT NULL").await?
+        || !is_true(tx, ELSEWHERE).await?
+    {
         return Ok(());
     }
     install::lock(tx).await?;
     // Another proxy may have done it meanwhile.
-    if !is(tx, ELSEWHERE).await? {
+    if !is_true(tx, ELSEWHERE).await? {
         return Ok(());
     }
     tracing::info!("the database was made from a dump: its uncommitted changes are put in order");
@@ -43,10 +45,4 @@ async fn settle_in(tx: &Tx) -> Result<()> {
     )
     .await?;
     Ok(())
-}
-
-async fn is(tx: &Tx, question: &str) -> Result<bool> {
-    let rows = tx::texts(tx, question).await?;
-    let answer = rows.into_iter().flatten().flatten().next();
-    answer.map(|a| a == "t").ok_or_else(|| Error::internal("the server gave no answer"))
 }

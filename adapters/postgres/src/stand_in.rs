@@ -10,7 +10,7 @@ use crate::foreign_keys::{self, ForeignKey};
 use crate::layout::{base, literal, overlay, overlay_schema, quote};
 use crate::relation;
 use crate::text::join;
-use crate::tx::{Tx, texts};
+use crate::tx::{Tx, is_true, texts};
 use crate::versions::{self, Version};
 
 /// The name of what stands for a parent in a draft's foreign keys.
@@ -64,10 +64,6 @@ async fn create(tx: &Tx, table: &TableDef, parent: &TableDef) -> Result<StandIn>
     }
     let columns = parent.schema.columns.iter().map(|c| (c.name.clone(), Some(c.name.clone()))).collect();
     Ok(StandIn { name, parent: parent.clone(), columns, key: None })
-}
-
-async fn is_true(tx: &Tx, query: &str) -> Result<bool> {
-    Ok(texts(tx, query).await?.into_iter().flatten().flatten().any(|t| t == "t"))
 }
 
 /// Gives a clone of a table the foreign keys of that one: to the versions of the parents that the layer shows, or to
@@ -374,8 +370,7 @@ pub(crate) async fn all(client: &Object) -> Result<Vec<(TableId, TableId)>> {
 }
 
 async fn between(client: &Object, which: &str) -> Result<Vec<(TableId, TableId)>> {
-    let ours = texts(client, "SELECT to_regclass('epoch.registered') IS NOT NULL").await?;
-    if !ours.into_iter().flatten().flatten().any(|t| t == "t") {
+    if !is_true(client, "SELECT to_regclass('epoch.registered') IS NOT NULL").await? {
         return Ok(Vec::new());
     }
     let sql = format!(

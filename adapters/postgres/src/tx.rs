@@ -113,3 +113,8 @@ pub(crate) async fn texts(client: &Object, sql: &str) -> Result<Vec<Vec<Option<S
     }
     Ok(rows)
 }
+
+/// The answer to a query of one boolean; NULL and no row are false.
+pub(crate) async fn is_true(client: &Object, question: &str) -> Result<bool> {
+    Ok(texts(client, question).await?.into_iter().flatten().flatten().any(|cell| cell == "t"))
+}
