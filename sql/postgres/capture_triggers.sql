@@ -9,7 +9,7 @@ CREATE TRIGGER zz_epoch_mark_delete BEFORE DELETE ON {{target}} FOR EACH STATEME
     WHEN (set_config('epoch.{{marks}}d_' || pg_trigger_depth(), {{mark}}, true) IS NULL{{also_delete}})
     EXECUTE FUNCTION epoch.nothing();
 CREATE TRIGGER zz_epoch_insert AFTER INSERT ON {{target}} REFERENCING NEW TABLE AS epoch_new
-    FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_new('{{marks}}i');
+    FOR EACH STATEMENT{{unless_copying}} EXECUTE FUNCTION {{fn}}_new('{{marks}}i');
 CREATE TRIGGER zz_epoch_update AFTER UPDATE ON {{target}} REFERENCING OLD TABLE AS epoch_old NEW TABLE AS epoch_new
     FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_old('{{marks}}u');
 CREATE TRIGGER zz_epoch_delete AFTER DELETE ON {{target}} REFERENCING OLD TABLE AS epoch_old

@@ -240,5 +240,9 @@ fn filled(prelude: &Prelude, value: &dyn Fn(usize) -> Option<String>) -> Result<
         let text = text.ok_or_else(|| Error::internal("a parameter of a prepared statement is missing"))?;
         edits.replace(token.start..token.end, text);
     }
-    Ok(Prelude { sql: edits.render(&prelude.sql, &(0..prelude.sql.len())).0, params: Vec::new() })
+    Ok(Prelude {
+        sql: edits.render(&prelude.sql, &(0..prelude.sql.len())).0,
+        params: Vec::new(),
+        strings: true,
+    })
 }

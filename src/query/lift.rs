@@ -20,6 +20,8 @@ pub struct Lifted {
     pub types: Vec<u32>,
     /// Their values, in text form.
     pub values: Vec<String>,
+    /// Where the constants stood in the client's text, in bytes.
+    pub places: Vec<usize>,
     /// Whether it has a result.
     pub returns: bool,
     pub(super) kept: Kept,
@@ -30,26 +32,39 @@ impl Lifted {
     pub fn position(&self, client: &str, position: usize) -> usize {
         self.kept.position(client, &self.sql, position)
     }
+
+    /// The position in the client's text of the constant that is parameter `number` (from 0).
+    pub fn constant(&self, client: &str, number: usize) -> Option<usize> {
+        let text = client.get(..*self.places.get(number)?)?;
+        Some(text.chars().count() + 1)
+    }
 }
 
 /// Constants of a statement that can be parameters.
+#[derive(Default)]
 pub(super) struct Constants {
     /// The parameters in their places.
     pub edits: Edits,
-    /// The oids of their types.
+    /// The oids of their types, 0 where the server is to find it as it would the constant's.
     pub types: Vec<u32>,
     /// Their values, in text form.
     pub values: Vec<String>,
+    /// Where they stood, in bytes.
+    pub places: Vec<usize>,
     /// Whether the statement has a result.
     pub returns: bool,
+    /// How many of them are strings.
+    strings: usize,
 }
 
 /// The constants of a query, UPDATE or DELETE that has no parameters of its own. They are taken
-/// where nothing can be told from their being constants: whole numbers that a name or a bracket is compared with
+/// where nothing can be told from their being constants: whole numbers and strings that a name or a bracket is compared with
 /// (`=`, `>`, `BETWEEN`, `IN` …), and operands in what an UPDATE sets. What is best planned for its own value still
-/// is: PostgreSQL keeps planning with the values where that costs less than the plan for any value. With strings there is no such form: `'today'` or `'01/02/2026'` would
-/// go on meaning what they meant when the statement was prepared, and a string takes its type from what it is
-/// compared with.
+/// is: PostgreSQL keeps planning with the values where that costs less than the plan for any value.
+///
+/// A string takes its type from what it is compared with, and so does a parameter without a type; what it means is found
+/// when it is bound, with each execution: `'today'` or `'01/02/2026'` must not go on meaning what they meant when the
+/// statement was prepared. So a statement with a string in any other place isn't kept.
 pub(super) fn constants(sql: &str, parsed: &Parsed, statement: &Statement) -> Option<Constants> {
     let writes = matches!(statement.kind, Kind::Update(_) | Kind::Delete(_));
     let plain = statement.wrap == Wrap::None && statement.locking.is_empty() && statement.nested.is_empty();
@@ -59,26 +74,35 @@ pub(super) fn constants(sql: &str, parsed: &Parsed, statement: &Statement) -> Op
     let tokens = &parsed.tokens;
     let (first, last) = (tokens.at(statement.range.start), tokens.at(statement.range.end));
     let inside = tokens.list.get(first..last)?;
-    let unfit = |t: &Token| matches!(t.kind, TokenKind::Param | TokenKind::Str) || t.is_word(sql, "into");
-    if inside.iter().any(unfit) {
+    let unfit = |t: &Token| t.kind == TokenKind::Param || t.is_word(sql, "into");
+    let strings = inside.iter().filter(|t| t.kind == TokenKind::Str).count();
+    // What is grouped by must go on meaning the selected expression: see `Constants::lift`.
+    let grouped = |t: &Token| t.is_word(sql, "group") || t.is_word(sql, "distinct");
+    if inside.iter().any(|t| unfit(t) || strings > 0 && grouped(t)) {
         return None;
     }
     let returns = !writes || inside.iter().any(|t| t.depth == 0 && t.is_word(sql, "returning"));
-    let mut found = Constants { edits: Edits::default(), types: Vec::new(), values: Vec::new(), returns };
+    let mut found = Constants { returns, ..Constants::default() };
     let set = set_clause(sql, inside, statement);
     for (at, window) in inside.windows(3).enumerate() {
         let [before, operator, constant] = window else { continue };
         let operand = before.is_name() || before.is_symbol(b')');
         if operator.kind == TokenKind::Operator {
-            if set.contains(&at) || operand && COMPARISONS.contains(&operator.text(sql)) {
-                found.lift(sql, constant);
+            let compared = operand && COMPARISONS.contains(&operator.text(sql));
+            if (compared || set.contains(&at)) && !found.lift(sql, constant) && compared {
+                found.lift_string(sql, constant, inside.get(at + 3));
             }
         } else if operator.is_word(sql, "between") || operator.is_word(sql, "in") {
             let after = inside.get(at + 2..).unwrap_or_default();
-            range(sql, after).or_else(|| list(sql, after)).iter().flatten().for_each(|c| found.lift(sql, c));
+            let constants = range(sql, after).or_else(|| list(sql, after)).unwrap_or_default();
+            for constant in constants {
+                if !found.lift(sql, constant) {
+                    found.lift_string(sql, constant, None);
+                }
+            }
         }
     }
-    Some(found)
+    (found.strings == strings).then_some(found)
 }
 
 const COMPARISONS: [&str; 7] = ["=", "<", ">", "<=", ">=", "<>", "!="];
@@ -89,21 +113,29 @@ const LONGEST_LIST: usize = 16;
 /// The bounds at the start of `tokens`: `1 AND 5`.
 fn range<'a>(sql: &str, tokens: &'a [Token]) -> Option<Vec<&'a Token>> {
     match tokens {
-        [low, and, high, ..] if and.is_word(sql, "and") => {
-            number(sql, low).and(number(sql, high)).map(|_| vec![low, high])
+        [low, and, high, after @ ..] if and.is_word(sql, "and") => {
+            let all = number(sql, low).and(number(sql, high)).is_some()
+                || string(sql, low).and(string(sql, high)).is_some()
+                    && after.first().is_none_or(|after| ends_operand(sql, after));
+            all.then(|| vec![low, high])
         }
         _ => None,
     }
 }
 
-/// The numbers of the list at the start of `tokens`: `(1, 2, 3)`.
+/// The constants of the list at the start of `tokens`: `(1, 2, 3)`.
 fn list<'a>(sql: &str, tokens: &'a [Token]) -> Option<Vec<&'a Token>> {
     let mut found = Vec::new();
     for pair in tokens.chunks(2).take(LONGEST_LIST + 1) {
         match pair {
             [end, ..] if !found.is_empty() && end.is_symbol(b')') => return Some(found),
             [open, constant] if open.is_symbol(if found.is_empty() { b'(' } else { b',' }) => {
-                number(sql, constant)?;
+                // Mixed, they would take their type from each other.
+                let like_first = |first: &&Token| first.kind == constant.kind;
+                if !found.first().is_none_or(like_first) {
+                    return None;
+                }
+                number(sql, constant).map(|_| ()).or_else(|| string(sql, constant).map(|_| ()))?;
                 found.push(constant);
             }
             _ => return None,
@@ -121,19 +153,50 @@ fn set_clause(sql: &str, inside: &[Token], statement: &Statement) -> std::ops::R
 }
 
 impl Constants {
-    /// Makes `constant` a parameter if it is a whole number.
-    fn lift(&mut self, sql: &str, constant: &Token) {
-        let Some((oid, value)) = number(sql, constant) else { return };
+    /// Makes `constant` a parameter if it is a whole number. Whether it is.
+    fn lift(&mut self, sql: &str, constant: &Token) -> bool {
+        let Some((oid, value)) = number(sql, constant) else { return false };
         // One parameter for what is written alike: GROUP BY must go on meaning the selected expression.
         let known = self.types.iter().zip(&self.values).position(|(t, v)| *t == oid && *v == value);
         let number = known.unwrap_or(self.values.len());
         if known.is_none() {
             self.types.push(oid);
             self.values.push(value);
+            self.places.push(constant.start);
         }
         // The blank keeps it apart from what follows.
         self.edits.replace(constant.start..constant.end, format!("${} ", number + 1));
+        true
     }
+
+    /// Makes `constant` a parameter of its own if it is a string and all of an operand.
+    fn lift_string(&mut self, sql: &str, constant: &Token, after: Option<&Token>) {
+        let Some(value) = string(sql, constant) else { return };
+        if after.is_some_and(|after| !ends_operand(sql, after)) {
+            return;
+        }
+        self.types.push(0);
+        self.values.push(value);
+        self.places.push(constant.start);
+        self.strings += 1;
+        self.edits.replace(constant.start..constant.end, format!("${} ", self.values.len()));
+    }
+}
+
+/// Whether the operand before this token is complete.
+fn ends_operand(sql: &str, token: &Token) -> bool {
+    const WORDS: [&str; 9] = ["and", "or", "where", "returning", "order", "limit", "offset", "from", "union"];
+    token.is_symbol(b')')
+        || token.is_symbol(b',')
+        || token.is_symbol(b';')
+        || WORDS.iter().any(|word| token.is_word(sql, word))
+}
+
+/// The value of a string constant in the plain form, on one line.
+fn string(sql: &str, token: &Token) -> Option<String> {
+    let text = token.text(sql).strip_prefix('\'')?.strip_suffix('\'')?;
+    let plain = token.kind == TokenKind::Str && !text.replace("''", "").contains('\'');
+    plain.then(|| text.replace("''", "'"))
 }
 
 /// A whole number, with the type that PostgreSQL gives it.
@@ -200,7 +263,22 @@ mod tests {
             ("UPDATE t SET a = a + 9999999999", Some("UPDATEtSETa=a+$1|9999999999|false")),
             ("DELETE FROM t WHERE id = 8", Some("DELETEFROMtWHEREid=$1|8|false")),
             ("DELETE FROM t WHERE id = 8 RETURNING *", Some("DELETEFROMtWHEREid=$1RETURNING*|8|true")),
-            ("UPDATE t SET a = 'now' WHERE id = 1", None),
+            ("UPDATE t SET a = 'now' WHERE id = 1", Some("UPDATEtSETa=$1WHEREid=$2|now,1|false")),
+            (
+                "SELECT a FROM t WHERE b = '1' AND c = '1' OR d BETWEEN 'a' AND 'it''s' AND e IN ('x', 'y') LIMIT 5",
+                Some("SELECTaFROMtWHEREb=$1ANDc=$2ORdBETWEEN$3AND$4ANDeIN($5,$6)LIMIT5|1,1,a,it's,x,y|true"),
+            ),
+            ("SELECT a FROM t WHERE b = 'a' || c", None),
+            ("SELECT a FROM t WHERE b = 'a' COLLATE \"C\"", None),
+            ("SELECT a FROM t WHERE b = 'a'::date", None),
+            ("SELECT a FROM t WHERE b = date '2026-01-01'", None),
+            ("SELECT a FROM t WHERE b = E'a'", None),
+            ("SELECT a FROM t WHERE b = 'a'\n'b'", None),
+            ("SELECT a FROM t WHERE b IN ('a', 1)", None),
+            ("SELECT a FROM t WHERE b BETWEEN 'a' AND 'b' || c", None),
+            ("SELECT a, 'x' FROM t WHERE b = 'a'", None),
+            ("SELECT b = 'a' FROM t GROUP BY b = 'a'", None),
+            ("UPDATE t SET a = a + '1 day' WHERE b = 'c'", None),
             ("UPDATE t SET a = $1 WHERE id = 1", None),
             ("SELECT a FROM t WHERE id = 1 FOR UPDATE", None),
             ("INSERT INTO t VALUES (1)", None),

@@ -224,6 +224,8 @@ pub struct Prelude {
     pub sql: String,
     /// Which of the client's parameters (from 0) its `$1`, `$2` … are.
     pub params: Vec<usize>,
+    /// Whether it has string constants.
+    pub strings: bool,
 }
 
 /// A lone call of one of our functions.

@@ -8,7 +8,7 @@ use epoch_adapter_postgres::layout::{overlay, quote};
 use epoch_adapter_postgres::relation;
 
 use super::form::{self, Form};
-use super::lexer::TokenKind;
+use super::lexer::{self, TokenKind};
 use super::lift::{self, Lifted};
 use super::lock::{self, Locked};
 use super::names::{Catalog, Meaning, location};
@@ -122,9 +122,11 @@ async fn lifted(
     catalog: &mut dyn Catalog,
     plain: &Rewriter<'_>,
 ) -> Result<Option<Lifted>> {
-    let Some(constants) = lift::constants(plain.sql, plain.parsed, plain.statement) else { return Ok(None) };
+    let Some(mut constants) = lift::constants(plain.sql, plain.parsed, plain.statement) else {
+        return Ok(None);
+    };
     let mut rewriter = Rewriter::new(plain.sql, plain.parsed, plain.statement, plain.form);
-    rewriter.edits = constants.edits;
+    rewriter.edits = std::mem::take(&mut constants.edits);
     if plain.prelude.is_empty() {
         rewriter.edits.append(plain.edits.clone());
     } else {
@@ -132,12 +134,14 @@ async fn lifted(
     }
     let (sql, kept) = rewriter.edits.render(rewriter.sql, &rewriter.statement.range);
     let prelude = rewriter.prelude.into_iter().map(numbered).collect::<Result<_>>()?;
-    let (types, values) = (constants.types, constants.values);
-    Ok(Some(Lifted { prelude, sql, types, values, returns: constants.returns, kept }))
+    let lift::Constants { types, values, places, returns, .. } = constants;
+    Ok(Some(Lifted { prelude, sql, types, values, places, returns, kept }))
 }
 
 fn numbered(text: String) -> Result<Prelude> {
-    compact_parameters(&text).map(|(sql, params)| Prelude { sql, params })
+    let (sql, params) = compact_parameters(&text)?;
+    let strings = lexer::tokens(&sql)?.list.iter().any(|t| t.kind == TokenKind::Str);
+    Ok(Prelude { sql, params, strings })
 }
 
 /// What a statement around the query does to the session.

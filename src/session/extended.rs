@@ -343,13 +343,15 @@ impl Native {
                 .iter()
                 .map(|&i| (encode::format(&bind.formats, i), bind.values.get(i).copied().flatten()))
                 .collect();
-            if !rewritten.strings && self.worth_keeping(&prelude.sql) {
+            // Its strings are the client's, if that has any.
+            if !(rewritten.strings && prelude.strings) && self.worth_keeping(&prelude.sql) {
                 let key = (prelude.sql.clone(), types);
                 self.settle_kept(&key).await?;
                 if self.pipe.skipping {
                     return Ok(());
                 }
-                self.run_kept(key, rewritten.command, &values);
+                let restore = self.planner.restore_ours(rewritten.command);
+                self.run_kept(key, restore, &values);
             } else {
                 self.inject(&prelude.sql, rewritten.command, &types, &values);
             }

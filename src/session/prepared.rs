@@ -154,7 +154,8 @@ impl Native {
         }
         let values: Vec<_> = lifted.values.iter().map(|v| (0, Some(v.as_bytes()))).collect();
         for (prelude, key) in lifted.prelude.iter().zip(preludes) {
-            self.run_kept(key, rewritten.command, &chosen(&prelude.params, &values));
+            let restore = self.restore_prelude(text, before, rewritten, &prelude.params);
+            self.run_kept(key, restore, &chosen(&prelude.params, &values));
         }
         let restore = self.restore_prepared(text, before, rewritten);
         let number = self.prepare_once(key, &restore);
@@ -184,10 +185,9 @@ impl Native {
     pub(super) fn run_kept(
         &mut self,
         key: (String, Vec<u32>),
-        command: &'static str,
+        restore: Restore,
         values: &[(i16, Option<&[u8]>)],
     ) {
-        let restore = self.planner.restore_ours(command);
         let number = self.prepare_once(key, &restore);
         let out = self.pipe.server.output.tail();
         encode::bind(out, PORTAL, &name(number), values);
@@ -322,6 +322,28 @@ impl Native {
         })
     }
 
+    /// Errors of what runs before a statement, with these of its constants.
+    fn restore_prelude(
+        &self,
+        text: &str,
+        before: usize,
+        rewritten: &Arc<Rewritten>,
+        params: &[usize],
+    ) -> Restore {
+        let (text, rewritten, params) = (text.to_owned(), rewritten.clone(), params.to_vec());
+        let ours = self.planner.restore_ours(rewritten.command);
+        Arc::new(move |fields: &mut Fields| {
+            let parameter = parameter(fields).and_then(|i| params.get(i).copied());
+            let lifted = rewritten.lifted.as_ref();
+            let constant = parameter.zip(lifted).and_then(|(number, l)| l.constant(&text, number));
+            ours(fields);
+            if let Some(constant) = constant {
+                fields.set(b'P', Some((constant + before).to_string()));
+                fields.set(b'W', None);
+            }
+        })
+    }
+
     /// Errors as they would be of the client's text, which begins after `before` characters.
     fn restore_prepared(&self, text: &str, before: usize, rewritten: &Arc<Rewritten>) -> Restore {
         let (text, rewritten) = (text.to_owned(), rewritten.clone());
@@ -330,16 +352,27 @@ impl Native {
             note_stale(fields, &stale);
             let position = fields.get(b'P').and_then(|p| p.parse().ok());
             let lifted = rewritten.lifted.as_ref();
-            let there = position.zip(lifted).map(|(p, l)| l.position(&text, p) + before);
-            fields.set(b'P', there.map(|p| p.to_string()));
-            // The parameters are ours.
-            let context = fields.get(b'W').filter(|w| !w.contains("portal parameter $")).map(str::to_owned);
-            fields.set(b'W', context);
+            let there = position.zip(lifted).map(|(p, l)| l.position(&text, p));
+            // The parameters are ours, and constants of the client's.
+            let constant = parameter(fields);
+            if constant.is_some() {
+                fields.set(b'W', None);
+            }
+            let constant = constant.zip(lifted).and_then(|(number, l)| l.constant(&text, number));
+            fields.set(b'P', there.or(constant).map(|p| (p + before).to_string()));
             if let Some(errors) = &errors {
                 errors(fields);
             }
         })
     }
+}
+
+/// Which parameter (from 0) of a statement the server couldn't read.
+fn parameter(fields: &Fields) -> Option<usize> {
+    let context = fields.get(b'W')?;
+    let (_, number) = context.split_once("portal")?.1.split_once("parameter $")?;
+    let digits = number.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse::<usize>().ok()?.checked_sub(1)
 }
 
 /// Notes that the server refused to run a statement, because it returns something else by now.

@@ -2,7 +2,7 @@
 
 use epoch_adapter::TableDef;
 
-use crate::layout::{base, history, overlay};
+use crate::layout::{base, copying_setting, history, overlay};
 use crate::text::{columns, fill, key, same_key};
 
 const FUNCTIONS_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
@@ -36,7 +36,13 @@ pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
     let lineages = ["o.epoch_lineage", "n.epoch_lineage"];
     let rekeys = rekeyed_test(&on_overlay);
     script += &functions(table, &overlay, "overlay", lineages, "NOT n.epoch_copied", [&rekeys, ""]);
-    script += &triggers(&overlay, &format!("epoch.overlay_{id}"), &on_overlay, ["", ""]);
+    script += &triggers(
+        &overlay,
+        &format!("epoch.overlay_{id}"),
+        &on_overlay,
+        ["", ""],
+        &unless_copying(table, &on_overlay),
+    );
     script + &rekeyed(table, &overlay, &on_overlay)
 }
 
@@ -132,7 +138,17 @@ fn rekeyed(table: &TableDef, target: &str, marks: &str) -> String {
 const MARK: &str = "set_config('epoch.marks', (coalesce(nullif(current_setting('epoch.marks', true), ''), '0')::int8 + 1)::text, true) \
     || ' ' || pg_current_wal_insert_lsn()";
 
-fn triggers(target: &str, functions: &str, marks: &str, also: [&str; 2]) -> String {
+/// A copy-up makes no images. The last of the overlay's triggers to be asked takes the setting back, and the mark that
+/// the function would have.
+fn unless_copying(table: &TableDef, marks: &str) -> String {
+    let setting = copying_setting(table);
+    format!(
+        " WHEN (current_setting('{setting}', true) IS DISTINCT FROM 'on' \
+         OR set_config('{setting}', '', true) || set_config('epoch.{marks}i_' || pg_trigger_depth(), '', true) IS NULL)"
+    )
+}
+
+fn triggers(target: &str, functions: &str, marks: &str, also: [&str; 2], unless_copying: &str) -> String {
     fill(
         TRIGGERS_SQL,
         &[
@@ -142,6 +158,7 @@ fn triggers(target: &str, functions: &str, marks: &str, also: [&str; 2]) -> Stri
             ("mark", MARK),
             ("also_insert", also[0]),
             ("also_delete", also[1]),
+            ("unless_copying", unless_copying),
         ],
     )
 }
@@ -155,7 +172,7 @@ pub(crate) fn base_triggers(table: &TableDef, relation: &str, marks: &str, parti
         false => String::new(),
     };
     let guard = fill(GUARD_SQL, &[("base", relation)]);
-    guard + &triggers(relation, &format!("epoch.capture_{id}"), marks, [&also("i"), &also("d")])
+    guard + &triggers(relation, &format!("epoch.capture_{id}"), marks, [&also("i"), &also("d")], "")
 }
 
 /// Captures TRUNCATE of a relation that holds rows itself.

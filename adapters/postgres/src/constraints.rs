@@ -4,7 +4,7 @@ use epoch_adapter::TableDef;
 
 use crate::foreign_keys::{below, below_rows};
 use crate::install::Index;
-use crate::layout::{BASE_OF_LINEAGE, literal, overlay, quote};
+use crate::layout::{BASE_OF_LINEAGE, copying_setting, literal, overlay, quote};
 use crate::text::{columns, fill, join, same_key};
 
 const UNIQUE_SQL: &str = include_str!("../../../sql/postgres/unique.sql");
@@ -26,13 +26,15 @@ pub(crate) fn unique(table: &TableDef, indexes: &[Index]) -> String {
         "{inserted}{updated}
 -- The 1: like PostgreSQL, keys are checked before references.
 CREATE TRIGGER zz_epoch_1_unique_insert AFTER INSERT ON {overlay} REFERENCING NEW TABLE AS epoch_new
-    FOR EACH STATEMENT EXECUTE FUNCTION epoch.overlay_{id}_unique_insert();
+    FOR EACH STATEMENT WHEN (current_setting('{copying}', true) IS DISTINCT FROM 'on')
+    EXECUTE FUNCTION epoch.overlay_{id}_unique_insert();
 CREATE TRIGGER zz_epoch_1_unique_update AFTER UPDATE ON {overlay} FOR EACH ROW WHEN ({changed})
     EXECUTE FUNCTION epoch.overlay_{id}_unique_update();
 ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_unique_insert, ENABLE ALWAYS TRIGGER zz_epoch_1_unique_update;
 ",
         changed = if changed.is_empty() { "false" } else { &changed },
-        overlay = overlay(table)
+        overlay = overlay(table),
+        copying = copying_setting(table),
     );
     script + &join(deferrable, "", |index| self::deferrable(table, index))
 }

@@ -58,6 +58,12 @@ pub fn overlay(table: &TableDef) -> String {
     format!("{}.{}", quote(&overlay_schema(table)), quote(&table.location.table))
 }
 
+/// The setting that is `on` while a statement copies rows up: triggers that have nothing to do with such rows
+/// are spared, which are a third of its cost. The table's own, so that it says nothing to triggers of others.
+pub(crate) fn copying_setting(table: &TableDef) -> String {
+    format!("{SCHEMA}.copying_{}", table.id.0)
+}
+
 /// The mask table (`lineage, key…`), qualified. Key columns keep their names.
 pub fn mask(table: &TableDef) -> String {
     format!("{SCHEMA}.mask_{}", table.id.0)

@@ -12,7 +12,7 @@
 
 use epoch_adapter::{At, Layer, LineageId, TableDef, View};
 
-use crate::layout::{PENDING, claim_function, history, mask, overlay, quote};
+use crate::layout::{PENDING, claim_function, copying_setting, history, mask, overlay, quote};
 use crate::of_main;
 
 const MAIN: i64 = LineageId::MAIN.0;
@@ -51,6 +51,8 @@ pub fn base_part_scanning(table: &TableDef, layer: Layer) -> String {
 ///
 /// FULL JOIN, with a condition that the planner can't reduce it by, is never a nested loop: how many rows
 /// come can't be foreseen (a new branch looks empty), and a loop over two CTEs is quadratic.
+///
+/// The setting is made once, before the first row, and taken back by the overlay's triggers (`capture_triggers.sql`).
 pub fn copy_up(table: &TableDef, layer: Layer, source: &str) -> String {
     let key = names(table.schema.key_columns().map(|c| &c.name), "");
     let stored = || table.schema.columns.iter().filter(|c| !c.generated).map(|c| &c.name);
@@ -59,7 +61,9 @@ pub fn copy_up(table: &TableDef, layer: Layer, source: &str) -> String {
          epoch_m AS (INSERT INTO {mask} (epoch_lineage, {key}) SELECT {lineage}, {key} FROM epoch_k \
          ON CONFLICT DO NOTHING RETURNING {key}, true AS epoch_won) \
          INSERT INTO {overlay} ({columns}, epoch_lineage, epoch_copied) OVERRIDING SYSTEM VALUE \
-         SELECT {values}, {lineage}, true FROM epoch_k FULL JOIN epoch_m ON {same} WHERE COALESCE(epoch_won, false)",
+         SELECT {values}, {lineage}, true FROM epoch_k FULL JOIN epoch_m ON {same} WHERE COALESCE(epoch_won, false) \
+         AND (SELECT pg_catalog.set_config('{copying}', 'on', true)) IS NOT NULL",
+        copying = copying_setting(table),
         same = same_key(table, "epoch_k", "epoch_m"),
         mask = mask(table),
         overlay = overlay(table),

@@ -7,7 +7,11 @@ use tokio_postgres::Client;
 use crate::harness::*;
 
 async fn plan(client: &Client, sql: &str) -> String {
-    let messages = client.simple_query(&format!("EXPLAIN (COSTS OFF) {sql}")).await.unwrap();
+    text(client, &format!("EXPLAIN (COSTS OFF) {sql}")).await
+}
+
+async fn text(client: &Client, sql: &str) -> String {
+    let messages = client.simple_query(sql).await.unwrap();
     let line = |m: &tokio_postgres::SimpleQueryMessage| match m {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
         _ => None,
@@ -105,6 +109,16 @@ async fn a_mask_of_a_few_rows_is_probed_by_its_index() {
     let rows = format!("SELECT * FROM {} t WHERE id = 4711", relation::base_part(&table, BRANCH));
     let plan = plan(&client, &relation::copy_up(&table, BRANCH, &rows)).await;
     assert!(!plan.contains("Nested Loop") && !plan.contains("Seq Scan on mask"), "{plan}");
+    // What it does calls none of our functions, and what follows does again.
+    let run = format!("EXPLAIN (ANALYZE) {}", relation::copy_up(&table, BRANCH, &rows));
+    let ran = text(&client, &run).await;
+    assert!(!ran.contains("Trigger zz_epoch"), "{ran}");
+    let insert = "EXPLAIN (ANALYZE) INSERT INTO epoch_public.t (id, email) VALUES (-1, 'new')";
+    let ran = text(&client, insert).await;
+    assert!(
+        ran.contains("Trigger zz_epoch_insert") && ran.contains("Trigger zz_epoch_1_unique_insert"),
+        "{ran}"
+    );
     // A table whose columns don't bear NULL is registered all the same.
     db.register("strict", 2).await;
     client.batch_execute("RESET epoch.lineage").await.unwrap();
