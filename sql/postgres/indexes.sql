@@ -16,7 +16,12 @@ FROM (
         format('CREATE %sINDEX %I ON %s%I.%I USING %I (', CASE WHEN i.indisunique THEN 'UNIQUE ' ELSE '' END,
             ic.relname, CASE WHEN c.relkind = 'p' THEN 'ONLY ' ELSE '' END, n.nspname, c.relname, am.amname) AS start,
         -- Key parts as expressions over the bare column names.
-        ARRAY(SELECT pg_get_indexdef(i.indexrelid, p, false) FROM generate_series(1, i.indnkeyatts) p ORDER BY p) AS parts,
+        ARRAY(SELECT pg_get_indexdef(i.indexrelid, p, false) || coalesce((
+                -- One of the index's own decides what is equal.
+                SELECT format(' COLLATE %I.%I', ns.nspname, co.collname) FROM pg_collation co JOIN pg_namespace ns ON ns.oid = co.collnamespace
+                WHERE co.oid = i.indcollation[p - 1] AND co.oid IS DISTINCT FROM (
+                    SELECT a.attcollation FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = i.indkey[p - 1])), '')
+            FROM generate_series(1, i.indnkeyatts) p ORDER BY p) AS parts,
         -- As messages show them.
         ARRAY(SELECT pg_get_indexdef(i.indexrelid, p, true) FROM generate_series(1, i.indnkeyatts) p ORDER BY p) AS shown,
         -- Plain columns of the key, empty if one is an expression.

@@ -107,6 +107,16 @@ fn query(table: &TableDef) -> Option<&String> {
     table.view.as_ref().and_then(|view| view.query.as_ref())
 }
 
+/// 42P17 for a view that would read itself. PostgreSQL says so when it is read.
+fn check_recursion(step: &ViewStep) -> Result<()> {
+    let TableName { schema, name } = &step.name;
+    if !step.change.reaches.iter().any(|(s, n)| s == schema && n == name) {
+        return Ok(());
+    }
+    let message = format!("infinite recursion detected in rules for relation \"{name}\"");
+    Err(Error::new("42P17", message).with_detail("The view would read itself."))
+}
+
 impl Repository {
     /// Defines views on the checkout's branch, and forgets what it says of others; all or nothing.
     pub async fn define_views(
@@ -195,7 +205,9 @@ pub(super) fn check(shown: &Tables, backend: &str, steps: &[ViewStep], forgotten
 
 /// As [`check`], of the names alone.
 pub(super) fn check_names(shown: &Tables, backend: &str, steps: &[ViewStep]) -> Result<()> {
-    for ViewStep { name, change } in steps {
+    for step in steps {
+        check_recursion(step)?;
+        let ViewStep { name, change } = step;
         if shown.by_name.contains_key(name) {
             return Err(exists(name));
         }

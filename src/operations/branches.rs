@@ -114,8 +114,7 @@ impl Repository {
         self.may_on(&[name.to_owned()], Right::Write, Scope::Some)?;
         self.may_carry(&named, name).await?;
         let head = named.hash().to_owned();
-        let fork = self.position(&head, from).await?;
-        let base = if fork.0 == LineageId::MAIN { fork.1 } else { self.state().layer(fork.0)?.base };
+        let mut fork = self.position(&head, from).await?;
         let replaced = self.state().branch(name).cloned();
         if let Some(old) = replaced.as_ref().filter(|_| force) {
             // It is deleted.
@@ -127,8 +126,11 @@ impl Repository {
         // From here on nothing is collected.
         tx.next_generation().await?;
         if commits::at_position(&mut tx, fork.0, fork.1).await?.as_ref() != Some(&head) {
-            return Err(super::gc::removed(&head));
+            // The commit may be somewhere else, too.
+            let positions = commits::positions(&mut tx, &head).await?;
+            fork = super::resolve::choose(&positions, from).ok_or_else(|| super::gc::removed(&head))?;
         }
+        let base = if fork.0 == LineageId::MAIN { fork.1 } else { self.state().layer(fork.0)?.base };
         if refs::tag(&mut tx, name).await?.is_some() {
             return Err(taken("tag", name));
         }

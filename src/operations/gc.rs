@@ -118,9 +118,7 @@ impl Repository {
     async fn find_garbage(&self) -> Result<Plan> {
         self.reload().await?;
         let mut tx = self.store().read().await?;
-        let row = tx.first("SELECT generation, structure FROM repository", &[]).await?;
-        let row = row.ok_or_else(|| Error::internal("the metadata store has no repository"))?;
-        let version = (row.int(0)?, row.int(1)?);
+        let version = version(&mut tx).await?;
         let collected = gc::collected(&mut tx).await?;
         let noted = gc::holes(&mut tx).await?;
         let facts = self.facts(&mut tx, collected.keys().copied().collect()).await?;
@@ -318,10 +316,11 @@ impl Repository {
             tx.structure_changed().await?;
             "gc-lineages"
         };
+        // Not what is read after the commit: who made a branch or tag in between may need what is garbage in the plan.
+        *version = self::version(&mut tx).await?;
         tx.commit().await?;
         hit(passed);
         self.reload().await?;
-        plan.version = self.state().version();
         Ok(Taken::More)
     }
 
@@ -394,6 +393,13 @@ impl Repository {
         }
         self.reload().await
     }
+}
+
+/// The metadata store's, as the transaction sees it.
+async fn version(tx: &mut Tx) -> Result<(i64, i64)> {
+    let row = tx.first("SELECT generation, structure FROM repository", &[]).await?;
+    let row = row.ok_or_else(|| Error::internal("the metadata store has no repository"))?;
+    Ok((row.int(0)?, row.int(1)?))
 }
 
 fn drifted(error: &Error) -> bool {

@@ -153,11 +153,7 @@ impl Repository {
         let mut tx = self.store().read().await?;
         let positions = commits::positions(&mut tx, hash).await?;
         tx.commit().await?;
-        let on = |lineage| positions.iter().rev().find(|(l, _)| *l == lineage).copied();
-        on(prefer)
-            .or_else(|| on(LineageId::MAIN))
-            .or_else(|| positions.first().copied())
-            .ok_or_else(|| super::gc::removed(hash))
+        choose(&positions, prefer).ok_or_else(|| super::gc::removed(hash))
     }
 
     /// Everywhere that a commit's rows, or a working state, can be read.
@@ -173,6 +169,12 @@ impl Repository {
         }
         Ok(positions.into_iter().map(|(lineage, ordinal)| (lineage, At::Ordinal(ordinal))).collect())
     }
+}
+
+/// The position on `prefer`, if there is one, or else on main.
+pub(super) fn choose(positions: &[(LineageId, i64)], prefer: LineageId) -> Option<(LineageId, i64)> {
+    let on = |lineage| positions.iter().rev().find(|(l, _)| *l == lineage).copied();
+    on(prefer).or_else(|| on(LineageId::MAIN)).or_else(|| positions.first().copied())
 }
 
 /// 25006: a commit can't be written to.

@@ -380,7 +380,10 @@ impl State {
         for made in self.made.values() {
             if made.table.view.is_some() {
                 if let Some(lineage) = self.shown_by(spot, made.table.id)? {
-                    views.push((&made.table, lineage != LineageId::MAIN));
+                    // A commit goes on showing what its history says. What main shows, and what was never
+                    // committed on branches of it, is the server's.
+                    let own = lineage != LineageId::MAIN || matches!(spot.1, At::Ordinal(_));
+                    views.push((&made.table, own));
                 }
             } else if self.shows(spot, made.table.id)? {
                 // A registration on main that came later has no say on the branch.

@@ -32,6 +32,8 @@ enum Owner {
     Schema(&'static str),
     /// The column has the oid of their schema.
     Namespace(&'static str),
+    /// The column has the oid of a view of theirs.
+    View(&'static str),
     /// The column has the name of a trigger.
     Trigger(&'static str),
     /// Columns with the name of the schema of its table, and with its own.
@@ -49,6 +51,9 @@ const CATALOGS: &[(&str, &str, Owner)] = &[
     (PG_CATALOG, "pg_proc", Owner::Namespace("pronamespace")),
     (PG_CATALOG, "pg_constraint", Owner::Namespace("connamespace")),
     (PG_CATALOG, "pg_trigger", Owner::Trigger("tgname")),
+    (PG_CATALOG, "pg_rewrite", Owner::View("ev_class")),
+    (PG_CATALOG, "pg_views", Owner::Schema("schemaname")),
+    (PG_CATALOG, "pg_rules", Owner::Schema("schemaname")),
     (PG_CATALOG, "pg_tables", Owner::Schema("schemaname")),
     (PG_CATALOG, "pg_indexes", Owner::Schema("schemaname")),
     (PG_CATALOG, "pg_sequences", Owner::Schema("schemaname")),
@@ -69,6 +74,9 @@ const CATALOGS: &[(&str, &str, Owner)] = &[
     (INFORMATION_SCHEMA, "schemata", Owner::Schema("schema_name")),
     (INFORMATION_SCHEMA, "tables", Owner::Schema("table_schema")),
     (INFORMATION_SCHEMA, "columns", Owner::Schema("table_schema")),
+    (INFORMATION_SCHEMA, "views", Owner::Schema("table_schema")),
+    (INFORMATION_SCHEMA, "view_table_usage", Owner::Schema("view_schema")),
+    (INFORMATION_SCHEMA, "view_column_usage", Owner::Schema("view_schema")),
     (INFORMATION_SCHEMA, "table_constraints", Owner::Schema("table_schema")),
     (INFORMATION_SCHEMA, "key_column_usage", Owner::Schema("table_schema")),
     (INFORMATION_SCHEMA, "constraint_column_usage", Owner::Schema("table_schema")),
@@ -217,6 +225,11 @@ fn condition(owner: Owner, schemas: &[String]) -> String {
         Owner::Namespace(column) => format!(
             "{column} OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT epoch_n.oid FROM pg_catalog.pg_namespace epoch_n \
              WHERE epoch_n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) ANY {list}))"
+        ),
+        Owner::View(column) => format!(
+            "{column} OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT epoch_v.oid FROM pg_catalog.pg_class epoch_v \
+             JOIN pg_catalog.pg_namespace epoch_n ON epoch_n.oid OPERATOR(pg_catalog.=) epoch_v.relnamespace \
+             WHERE epoch_v.relkind OPERATOR(pg_catalog.=) 'v' AND epoch_n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) ANY {list}))"
         ),
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn plan(
         How::DropTable { if_exists, cascade } => {
             drop_tables(ctx, catalog, statement, *if_exists, *cascade).await?
         }
-        How::Alter => alter(ctx, sql, statement)?,
+        How::Alter => alter(ctx, catalog, sql, statement).await?,
         How::View(how) => define_view::action(ctx, catalog, sql, statement, how).await?,
         How::Never(_) => None,
     };
@@ -167,14 +167,20 @@ fn parent(
 }
 
 /// `None` for a temporary table.
-fn alter(ctx: &Context<'_>, sql: &str, statement: &Statement) -> Result<Option<Action>> {
+async fn alter(
+    ctx: &Context<'_>,
+    catalog: &mut dyn Catalog,
+    sql: &str,
+    statement: &Statement,
+) -> Result<Option<Action>> {
     let Some((table, parents)) = statement.tables.split_first() else { return Ok(None) };
     let def = match ctx.names.table(table) {
         Meaning::Registered(def) => def,
         Meaning::Missing | Meaning::Elsewhere => return Err(missing("relation", table)),
         _ => return Ok(None),
     };
-    define_view::keeps_views(ctx, &def, sql.get(statement.range.clone()).unwrap_or_default())?;
+    let text = sql.get(statement.range.clone()).unwrap_or_default();
+    define_view::keeps_views(ctx, catalog, &def, text).await?;
     let mut names = vec![(table.range.clone(), Piece::Own(width(sql, table)))];
     for other in parents {
         let piece = parent(ctx, sql, table, Some(&def), other)?;

@@ -3,6 +3,7 @@
 //! Each of them defines a view anew: the first by the client's text, the others by what the view is, with what stands for
 //! the relations that its query reads in the place of their names.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use epoch_adapter::{Piece, Statement as Text, TableDef, TableId, TableName, ViewChange};
@@ -87,11 +88,26 @@ fn query(ctx: &Context<'_>, sql: &str, statement: &Statement) -> Result<ViewChan
         names.push((table.range.clone(), piece));
         change.reaches.extend(reaches);
     }
-    change.reaches.sort();
-    change.reaches.dedup();
+    change.reaches = all_reached(ctx, std::mem::take(&mut change.reaches));
     names.extend(qualifiers(sql, statement)?);
     let text = Text { pieces: pieces(sql, &statement.range, names), settings: Vec::new() };
     Ok(ViewChange { statement: Some(text), ..change })
+}
+
+/// Relations, and what the branch's views among them reach by now: one of them may have been replaced since another
+/// one was defined.
+fn all_reached(ctx: &Context<'_>, mut reached: Vec<Place>) -> Vec<Place> {
+    let ours = registered(ctx);
+    let mut known: HashSet<Place> = reached.iter().cloned().collect();
+    let mut at = 0;
+    while let Some(place) = reached.get(at).cloned() {
+        at += 1;
+        let further = ours.view(&place).and_then(|own| own.view.as_ref()).map(|view| &view.reaches);
+        reached.extend(further.into_iter().flatten().filter(|place| known.insert((*place).clone())).cloned());
+    }
+    reached.sort();
+    reached.dedup();
+    reached
 }
 
 /// A relation that a view reads, and all that it reads itself; `None` if its name is good as it is.
@@ -269,7 +285,7 @@ async fn rename(
         ))
         .with_detail(format!("{} {} depends on view {}", reader.kind, reader.place.1, view.name)));
     }
-    leave(ctx, &known.place, live.is_some(), &mut done);
+    leave(ctx, &known.place, is_view(&live), &mut done);
     Ok(Some(done))
 }
 
@@ -376,7 +392,7 @@ async fn drop(
     done.missing = missing;
     for (_, place) in &places {
         let live = live(catalog, place).await?;
-        leave(ctx, place, live.is_some(), &mut done);
+        leave(ctx, place, is_view(&live), &mut done);
     }
     Ok(Some(done))
 }
@@ -395,7 +411,7 @@ pub(super) async fn leaving(
         at += 1;
         let live = live(catalog, &place).await?;
         if at > dropped.len() {
-            leave(ctx, &place, live.is_some(), &mut done);
+            leave(ctx, &place, is_view(&live), &mut done);
             done.cascaded.push(place.1.clone());
         }
         for reader in readers(ctx, &live, &place) {
@@ -420,7 +436,7 @@ pub(super) async fn leaving(
     Ok(done)
 }
 
-/// A name means no view any more. `there`: main has something of this name.
+/// A name means no view any more. `there`: main has a view of this name (a table that came there later is none of it).
 fn leave(ctx: &Context<'_>, place: &Place, there: bool, done: &mut Views) {
     let own = ctx.repository.tables(ctx.checkout).own_view(ctx.backend, &named(place)).map(|t| t.id);
     match own {
@@ -436,8 +452,19 @@ struct Reader {
     place: Place,
 }
 
-/// What reads main's relation of a name, if main has one.
-type Live = Option<Vec<Reader>>;
+/// Main's relation of a name, if main has one.
+type Live = Option<Relation>;
+
+struct Relation {
+    is_view: bool,
+    /// What reads it.
+    readers: Vec<Reader>,
+}
+
+/// Whether main has a view of the name.
+fn is_view(live: &Live) -> bool {
+    live.as_ref().is_some_and(|relation| relation.is_view)
+}
 
 /// The views that read a relation on the branch: its own, and main's that it has, too.
 fn readers(ctx: &Context<'_>, live: &Live, (schema, name): &Place) -> Vec<Reader> {
@@ -450,7 +477,8 @@ fn readers(ctx: &Context<'_>, live: &Live, (schema, name): &Place) -> Vec<Reader
     let mut found: Vec<Reader> =
         own.map(|t| Reader { kind: "view", place: super::names::location(t) }).collect();
     let ours = registered(ctx);
-    let mains = live.iter().flatten().filter(|reader| !ours.concerns(&reader.place));
+    let mains =
+        live.iter().flat_map(|relation| &relation.readers).filter(|reader| !ours.concerns(&reader.place));
     found.extend(mains.map(|reader| Reader { kind: reader.kind, place: reader.place.clone() }));
     found
 }
@@ -460,40 +488,77 @@ async fn live(catalog: &mut dyn Catalog, (schema, name): &Place) -> Result<Live>
         "SELECT (SELECT pg_catalog.json_agg(DISTINCT pg_catalog.jsonb_build_array(s.nspname, v.relname, v.relkind)) FROM pg_catalog.pg_depend d \
            JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid JOIN pg_catalog.pg_class v ON v.oid = r.ev_class JOIN pg_catalog.pg_namespace s ON s.oid = v.relnamespace \
            WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
-             AND d.refobjid = c.oid AND v.oid <> c.oid AND v.relpersistence <> 't')::pg_catalog.text \
+             AND d.refobjid = c.oid AND v.oid <> c.oid AND v.relpersistence <> 't')::pg_catalog.text, (c.relkind = 'v')::pg_catalog.text \
          FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
         literal(schema),
         literal(name)
     );
     let Some(row) = catalog.query(&sql).await?.into_iter().next() else { return Ok(None) };
-    let json = row.into_iter().next().flatten();
+    let cell = |i: usize| row.get(i).and_then(Option::as_deref);
     let found: Vec<(String, String, String)> =
-        json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default();
+        cell(0).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     let kind = |relkind: &str| match relkind {
         "v" => "view",
         "m" => "materialized view",
         _ => "rule on table",
     };
-    Ok(Some(
-        found.into_iter().map(|(s, n, relkind)| Reader { kind: kind(&relkind), place: (s, n) }).collect(),
-    ))
+    let reader = |(s, n, relkind): (String, String, String)| Reader { kind: kind(&relkind), place: (s, n) };
+    Ok(Some(Relation { is_view: cell(1) == Some("true"), readers: found.into_iter().map(reader).collect() }))
 }
 
-/// Refuses what would take a column from a view of the branch, or make another one of it.
-pub(super) fn keeps_views(ctx: &Context<'_>, table: &TableDef, text: &str) -> Result<()> {
+/// A view that uses a column of a table.
+struct Use {
+    view: String,
+    column: String,
+}
+
+/// What the branch's own views, and main's that it has, too, use of a table.
+async fn uses(ctx: &Context<'_>, catalog: &mut dyn Catalog, table: &TableDef) -> Result<Vec<Use>> {
     let (schema, name) = super::names::location(table);
     let shown = ctx.repository.tables(ctx.checkout);
     let here = shown.own_views().filter(|t| t.location.backend == ctx.backend);
-    let readers: Vec<_> =
-        here.filter_map(|view| Some((&view.name.name, view.view.as_ref()?.names(&schema, &name)?))).collect();
-    if readers.is_empty() {
+    let mut found = Vec::new();
+    for view in here {
+        let read = view.view.as_ref().and_then(|def| def.names(&schema, &name));
+        let columns = read.iter().flat_map(|read| &read.columns);
+        found.extend(columns.map(|c| Use { view: view.name.name.clone(), column: c.clone() }));
+    }
+    let sql = format!(
+        "SELECT DISTINCT s.nspname, v.relname, a.attname FROM pg_catalog.pg_depend d \
+           JOIN pg_catalog.pg_rewrite r ON r.oid = d.objid JOIN pg_catalog.pg_class v ON v.oid = r.ev_class JOIN pg_catalog.pg_namespace s ON s.oid = v.relnamespace \
+           JOIN pg_catalog.pg_class c ON c.oid = d.refobjid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+           JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND a.attnum > 0 \
+         WHERE d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass \
+           AND v.oid <> c.oid AND v.relpersistence <> 't' AND n.nspname = {} AND c.relname = {} ORDER BY 1, 2, 3",
+        literal(&schema),
+        literal(&name)
+    );
+    let ours = registered(ctx);
+    for row in catalog.query(&sql).await? {
+        let [Some(schema), Some(view), Some(column)] = row.as_slice() else { continue };
+        if !ours.concerns(&(schema.clone(), view.clone())) {
+            found.push(Use { view: view.clone(), column: column.clone() });
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses what would take a column from a view that the branch has, or make another one of it.
+pub(super) async fn keeps_views(
+    ctx: &Context<'_>,
+    catalog: &mut dyn Catalog,
+    table: &TableDef,
+    text: &str,
+) -> Result<()> {
+    let altered = parse::altered(text);
+    if altered.is_empty() {
         return Ok(());
     }
-    for altered in parse::altered(text) {
+    let name = &table.name.name;
+    let uses = uses(ctx, catalog, table).await?;
+    for altered in altered {
         let (Altered::Dropped(column) | Altered::Retyped(column) | Altered::Renamed(column)) = &altered;
-        let Some((view, _)) = readers.iter().find(|(_, read)| read.columns.contains(column)) else {
-            continue;
-        };
+        let Some(Use { view, .. }) = uses.iter().find(|used| used.column == *column) else { continue };
         return Err(match altered {
             Altered::Dropped(_) => {
                 let message =

@@ -140,7 +140,8 @@ async fn lifted(
 
 fn numbered(text: String) -> Result<Prelude> {
     let (sql, params) = compact_parameters(&text)?;
-    let strings = lexer::tokens(&sql)?.list.iter().any(|t| t.kind == TokenKind::Str);
+    let clients = |t: &lexer::Token| t.kind == TokenKind::Str && !relation::is_own_string(t.text(&sql));
+    let strings = lexer::tokens(&sql)?.list.iter().any(clients);
     Ok(Prelude { sql, params, strings })
 }
 

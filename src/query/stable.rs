@@ -8,6 +8,7 @@ use super::names::Meaning;
 use super::parse::{self, Cte, Locking, Role, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
+use super::views::DEEPEST;
 
 /// The WITH clause for a query of ours that is made of these parts of the statement, empty if they read
 /// no CTE; `None` if what they read is known only when the statement runs.
@@ -59,7 +60,7 @@ pub(super) fn is_stable(ctx: &Context<'_>, rewriter: &Rewriter<'_>, range: &Rang
         return false;
     }
     let mut tables = rewriter.statement.tables.iter().filter(|t| inside(t.range.start));
-    !volatile && !arbitrary && tables.all(|t| table_is_stable(ctx, t))
+    !volatile && !arbitrary && tables.all(|t| table_is_stable(ctx, t, 0))
 }
 
 /// Which rows a LIMIT keeps, or a window numbers, may depend on the order in which they are found.
@@ -68,19 +69,22 @@ fn is_arbitrary(sql: &str, token: &Token) -> bool {
     WORDS.iter().any(|word| token.is_word(sql, word))
 }
 
-/// Whether what a table's name stands for gives the same rows each time, as far as a view goes.
-fn table_is_stable(ctx: &Context<'_>, table: &TableRef) -> bool {
+/// Whether what a table's name stands for gives the same rows each time, as far as a view goes; one that reads itself
+/// isn't known to.
+fn table_is_stable(ctx: &Context<'_>, table: &TableRef, depth: usize) -> bool {
     if table.role == Role::Sampled {
         return false;
     }
     match ctx.names.table(table) {
-        Meaning::Other { kind: 'v', definition: Some(definition), .. } => query_is_stable(ctx, &definition),
+        Meaning::Other { kind: 'v', definition: Some(definition), .. } => {
+            depth < DEEPEST && query_is_stable(ctx, &definition, depth + 1)
+        }
         Meaning::Other { kind: 'v', .. } => false,
         _ => true,
     }
 }
 
-fn query_is_stable(ctx: &Context<'_>, query: &str) -> bool {
+fn query_is_stable(ctx: &Context<'_>, query: &str, depth: usize) -> bool {
     let Ok(parsed) = parse::parse(query) else { return false };
     let arbitrary = parsed.tokens.list.iter().any(|t| is_arbitrary(query, t));
     // What wasn't looked up may be volatile.
@@ -89,6 +93,7 @@ fn query_is_stable(ctx: &Context<'_>, query: &str) -> bool {
     };
     !arbitrary
         && parsed.statements.iter().all(|statement| {
-            statement.functions.iter().all(known) && statement.tables.iter().all(|t| table_is_stable(ctx, t))
+            statement.functions.iter().all(known)
+                && statement.tables.iter().all(|t| table_is_stable(ctx, t, depth))
         })
 }

@@ -8,12 +8,15 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::form::Form;
-use super::names::{Catalog, Meaning, registered};
+use super::names::{Catalog, Meaning, Place, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
 use super::{check, grouped, lock, relations};
 use crate::{Error, Result, sqlstate};
+
+/// How deep views may stand in views. A branch's may read themselves, like PostgreSQL's after OR REPLACE.
+pub(super) const DEEPEST: usize = 64;
 
 /// The query of a view that reads registered tables.
 pub(super) fn definition(ctx: &Context<'_>, table: &TableRef) -> Option<String> {
@@ -52,15 +55,15 @@ pub(super) async fn splice(
     catalog: &mut dyn Catalog,
     rewriter: &mut Rewriter<'_>,
 ) -> Result<()> {
-    splice_within(ctx, catalog, rewriter, &[]).await
+    splice_within(ctx, catalog, rewriter, (&[], &[])).await
 }
 
-/// `outer`: names of CTEs around the statement.
+/// `outer`: names of CTEs around the statement. `path`: the views whose queries it is in.
 async fn splice_within(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     rewriter: &mut Rewriter<'_>,
-    outer: &[String],
+    (outer, path): (&[String], &[Place]),
 ) -> Result<()> {
     let statement = rewriter.statement;
     let outer: Vec<String> = outer.iter().chain(&statement.with.names).cloned().collect();
@@ -69,10 +72,25 @@ async fn splice_within(
         if lock::is_locked(&statement.locking, index) {
             return Err(Error::unsupported("FOR UPDATE or FOR SHARE of a view on a branch"));
         }
-        let query = inline(ctx, catalog, &definition, &outer, rewriter.form).await?;
+        let path = within(ctx, table, path)?;
+        let query = inline(ctx, catalog, &definition, (&outer, &path), rewriter.form).await?;
         rewriter.put(table, &format!("({query}\n)"));
     }
     Ok(())
+}
+
+/// The path to what a view reads.
+fn within(ctx: &Context<'_>, view: &TableRef, path: &[Place]) -> Result<Vec<Place>> {
+    let Meaning::Other { place, .. } = ctx.names.table(view) else { return Ok(path.to_vec()) };
+    if path.contains(&place) {
+        let message = format!("infinite recursion detected in rules for relation \"{}\"", place.1);
+        return Err(Error::new("42P17", message));
+    }
+    if path.len() == DEEPEST {
+        return Err(Error::new("54001", "stack depth limit exceeded")
+            .with_detail(format!("Views stand in views deeper than {DEEPEST} on a branch.")));
+    }
+    Ok(path.iter().cloned().chain([place]).collect())
 }
 
 /// A view's query as the session's ref shows it.
@@ -80,7 +98,7 @@ fn inline<'a>(
     ctx: &'a mut Context<'_>,
     catalog: &'a mut dyn Catalog,
     definition: &'a str,
-    outer: &'a [String],
+    (outer, path): (&'a [String], &'a [Place]),
     form: Form,
 ) -> BoxFuture<'a, Result<String>> {
     async move {
@@ -96,7 +114,7 @@ fn inline<'a>(
         }
         captured(ctx, statement, outer)?;
         let mut rewriter = Rewriter::new(definition, &parsed, statement, form);
-        splice_within(ctx, catalog, &mut rewriter, outer).await?;
+        splice_within(ctx, catalog, &mut rewriter, (outer, path)).await?;
         rewriter.reads(ctx)?;
         rewriter.columns(ctx)?;
         grouped::columns(ctx, &mut rewriter)?;

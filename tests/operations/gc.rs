@@ -248,6 +248,42 @@ async fn another_process_is_told() {
     .await;
 }
 
+/// What another process had committed between a step and its look at the store counted as seen: the next step took
+/// lineages that new branches were on, and these showed rows of main only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_branch_that_is_made_between_two_steps_shows_its_commit() {
+    const COMMITS: usize = 45; // more than two steps of lineages
+    let f = Fixture::new().await;
+    let kept = f.branch("kept", &f.main).await;
+    let mut commits = Vec::new();
+    for i in 0..COMMITS {
+        let name = format!("b{i}");
+        let branch = f.branch(&name, &kept).await;
+        f.set(&branch, "t", 100, &name, None).await;
+        f.commit(&branch, &name).await;
+        f.merge(&kept, &name).await;
+        delete(&f, &name).await;
+        commits.push((name, f.repository.hash_of(&kept, "HEAD").await.unwrap()));
+    }
+    let other = f.again().await;
+    let collecting = gc(&f);
+    let branching = async {
+        let main = other.checkout("main", None).await.unwrap();
+        for (round, (name, hash)) in (0..4).flat_map(|round| commits.iter().map(move |c| (round, c))) {
+            other.create_branch(&main, &format!("n{round}-{name}"), Some(hash), false).await.unwrap();
+        }
+    };
+    let (found, ()) = tokio::join!(collecting, branching);
+    assert!(found.iter().any(|o| o.starts_with("branch ")), "{found:?}");
+    for round in 0..4 {
+        for (name, _) in &commits {
+            let branch = f.checkout(&format!("n{round}-{name}")).await;
+            assert_eq!(f.row(&branch, "t", 100).await, Some((name.clone(), None)), "n{round}-{name}");
+        }
+    }
+    f.finish().await;
+}
+
 /// A transaction that began before may leave rows: the next run removes them, and a later one forgets the lineage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_come_late_are_removed_by_the_next_run() {

@@ -73,6 +73,11 @@ pub fn copy_up(table: &TableDef, layer: Layer, source: &str) -> String {
     )
 }
 
+/// Whether a string constant in a [`copy_up`] is none of the client's, or means the same whenever it is read.
+pub fn is_own_string(constant: &str) -> bool {
+    constant == "'on'" || constant.starts_with("'epoch.copying_")
+}
+
 /// What a copy-up does about rows that another transaction is copying up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {

@@ -167,19 +167,28 @@ struct Live {
     /// As [`ViewDef::text`]; `None`: it isn't a view.
     text: Option<String>,
     columns: Vec<(String, String)>,
+    /// The columns that its query uses: schema, relation, column.
+    uses: Vec<(String, String, String)>,
 }
+
+/// See [`Live::uses`], of relation `c`.
+const USES: &str = "coalesce((SELECT json_agg(DISTINCT jsonb_build_array(s.nspname, u.relname, a.attname)) FROM pg_rewrite r \
+     JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass \
+     JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.attnum > 0 \
+     JOIN pg_class u ON u.oid = d.refobjid AND u.oid <> c.oid JOIN pg_namespace s ON s.oid = u.relnamespace WHERE r.ev_class = c.oid), '[]')::text";
 
 impl Live {
     async fn find(client: &Object, schema: &str, name: &str) -> Result<Option<Self>> {
         let sql = format!(
-            "SELECT CASE WHEN c.relkind = 'v' THEN coalesce(array_to_string(c.reloptions, ', '), '') || E'\\n' || rtrim(pg_get_viewdef(c.oid), E' \\n;') END, {COLUMNS} \
+            "SELECT CASE WHEN c.relkind = 'v' THEN coalesce(array_to_string(c.reloptions, ', '), '') || E'\\n' || rtrim(pg_get_viewdef(c.oid), E' \\n;') END, {COLUMNS}, {USES} \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = {} AND c.relname = {}",
             literal(schema),
             literal(name)
         );
         let Some(row) = texts(client, &sql).await?.into_iter().next() else { return Ok(None) };
         let cell = |i: usize| row.get(i).cloned().flatten();
-        Ok(Some(Self { text: cell(0), columns: json(&cell(1).unwrap_or_default())? }))
+        let (columns, uses) = (json(&cell(1).unwrap_or_default())?, json(&cell(2).unwrap_or_default())?);
+        Ok(Some(Self { text: cell(0), columns, uses }))
     }
 }
 
@@ -192,7 +201,7 @@ struct Coming<'a> {
 }
 
 impl<'a> Coming<'a> {
-    /// `None` if main has it so already. 55000, or 42P07, if main has another one than the branch knew.
+    /// `None` if main has nothing of the name, and isn't to. 55000, or 42P07, if main has another one than the branch knew.
     async fn of(tx: &Tx, change: &'a TableChanges, known: &[Option<String>]) -> Result<Option<Self>> {
         let table: &TableDef = &change.table;
         let Some(view) = &table.view else { return Ok(None) };
@@ -204,15 +213,40 @@ impl<'a> Coming<'a> {
             return if view.query.is_none() { Ok(None) } else { Err(coming.taken()) };
         }
         if text == view.text() {
-            if text.is_some() {
-                coming.comment(tx).await?;
-            }
-            return Ok(None);
+            return Ok(text.is_some().then_some(coming));
         }
         if known.contains(&text) {
             return Ok(Some(coming));
         }
         if known.iter().all(Option::is_none) { Err(coming.taken()) } else { Err(coming.changed()) }
+    }
+
+    /// Whether main has it as it comes.
+    fn is_there(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.text == self.view.text())
+    }
+
+    /// Whether main's view uses a column that a table loses with the merge, or that gets another type.
+    fn is_in_the_way(&self, altered: &[(&TableDef, &TableDef)]) -> bool {
+        let kind = |table: &TableDef, column: &str| {
+            table.schema.columns.iter().find(|c| c.name == column).map(|c| c.type_name.clone())
+        };
+        let loses = |schema: &str, name: &str, column: &str| {
+            altered.iter().any(|(before, after)| {
+                before.location.schema.as_deref().unwrap_or("public") == schema
+                    && before.location.table == name
+                    && kind(before, column) != kind(after, column)
+            })
+        };
+        self.live.iter().flat_map(|live| &live.uses).any(|(schema, name, column)| loses(schema, name, column))
+    }
+
+    /// Whether main's view reads another one.
+    fn reads(&self, other: &Coming<'_>) -> bool {
+        let uses = |(schema, name, _): &(String, String, String)| {
+            *schema == other.schema && *name == other.table.location.table
+        };
+        self.live.as_ref().is_some_and(|live| live.uses.iter().any(uses))
     }
 
     fn name(&self) -> String {
@@ -236,14 +270,87 @@ impl<'a> Coming<'a> {
         tx.batch_execute(&format!("DROP VIEW {}", self.name())).await.map_err(pg)
     }
 
+    /// What main has becomes what OR REPLACE can make this one of.
+    async fn clear(&self, tx: &Tx) -> Result<()> {
+        let Some(live) = &self.live else { return Ok(()) };
+        if self.view.columns.starts_with(&live.columns) {
+            return Ok(());
+        }
+        let pairs = || live.columns.iter().zip(&self.view.columns).enumerate();
+        if live.columns.len() > self.view.columns.len() || pairs().any(|(_, (old, new))| old.1 != new.1) {
+            self.check_replaceable(tx).await?;
+            return self.drop(tx).await;
+        }
+        // By way of names that nobody has: two may have changed places.
+        let alter = |from: &str, to: &str| {
+            format!("ALTER VIEW {} RENAME COLUMN {} TO {};", self.name(), quote(from), quote(to))
+        };
+        let between = |i: usize| format!("epoch_renamed_{i}");
+        let renamed = || pairs().filter(|(_, (old, new))| old.0 != new.0);
+        let away = renamed().map(|(i, (old, _))| alter(&old.0, &between(i)));
+        let back = renamed().map(|(i, (_, new))| alter(&between(i), &new.0));
+        tx.batch_execute(&away.chain(back).collect::<String>()).await.map_err(pg)
+    }
+
+    /// 55000 if main's view has what would be lost with it.
+    async fn check_replaceable(&self, tx: &Tx) -> Result<()> {
+        let sql = format!(
+            "SELECT concat_ws(', ', \
+               (SELECT string_agg('trigger ' || t.tgname, ', ' ORDER BY t.tgname) FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal), \
+               (SELECT string_agg('rule ' || r.rulename, ', ' ORDER BY r.rulename) FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'), \
+               (SELECT string_agg('default of column ' || a.attname, ', ' ORDER BY a.attname) FROM pg_attrdef d JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = c.oid), \
+               CASE WHEN c.relacl IS NOT NULL OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL) THEN 'privileges' END, \
+               CASE WHEN pg_get_userbyid(c.relowner) <> current_user THEN 'owner ' || pg_get_userbyid(c.relowner) END) \
+             FROM pg_class c WHERE c.oid = {}::regclass",
+            literal(&self.name())
+        );
+        let row = texts(tx, &sql).await?.into_iter().next().unwrap_or_default();
+        match row.into_iter().next().flatten().filter(|attached| !attached.is_empty()) {
+            None => Ok(()),
+            Some(attached) => Err(Error::new(
+                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("view \"{}\" cannot be replaced on main", self.table.name),
+            )
+            .with_detail(format!(
+                "It would have to be dropped, as its columns are others now, and would lose: {attached}."
+            ))
+            .with_hint("Make the change on main itself, or take these away there and merge again.")),
+        }
+    }
+
+    /// Whether it is main's view under another name.
+    fn is_renamed(&self, from: &Coming<'_>) -> bool {
+        let query =
+            |text: &Option<String>| text.as_ref().and_then(|t| t.split_once('\n')).map(|t| t.1.to_owned());
+        let live = from.live.as_ref();
+        self.live.is_none()
+            && live.and_then(|live| query(&live.text)) == self.view.query
+            && live.is_some_and(|live| live.columns == self.view.columns)
+    }
+
+    /// Main's view gets this one's name, and keeps all that belongs to it.
+    async fn take_over(&mut self, tx: &Tx, from: &Coming<'_>) -> Result<()> {
+        let name = &self.table.location.table;
+        let mut script = String::new();
+        let mut at = from.name();
+        if self.schema != from.schema {
+            script += &format!("ALTER VIEW {at} SET SCHEMA {};", quote(&self.schema));
+            at = format!("{}.{}", quote(&self.schema), quote(&from.table.location.table));
+        }
+        if *name != from.table.location.table {
+            script += &format!("ALTER VIEW {at} RENAME TO {};", quote(name));
+        }
+        tx.batch_execute(&script).await.map_err(pg)?;
+        self.live = Live::find(tx, &self.schema, name).await?;
+        Ok(())
+    }
+
     async fn create(&self, tx: &Tx) -> Result<()> {
         let Some(query) = &self.view.query else { return Ok(()) };
-        if let Some(live) = &self.live {
-            // What OR REPLACE can't do.
-            if !self.view.columns.starts_with(&live.columns) {
-                self.drop(tx).await?;
-            }
+        if self.is_there() {
+            return self.comment(tx).await;
         }
+        self.clear(tx).await?;
         let options = match self.view.options.is_empty() {
             true => String::new(),
             false => format!(" WITH ({})", self.view.options.join(", ")),
@@ -263,19 +370,38 @@ impl<'a> Coming<'a> {
 pub(crate) struct Arriving<'a>(Vec<Coming<'a>>);
 
 impl<'a> Arriving<'a> {
-    /// Drops those that go: before tables are altered that they read.
+    /// Renames those that have another name now, and drops those that go: before tables are altered that they read.
     pub(crate) async fn begin(tx: &Tx, changes: &'a [TableChanges]) -> Result<Self> {
+        let altered: Vec<(&TableDef, &TableDef)> = changes
+            .iter()
+            .filter_map(|change| match &change.arrival {
+                Some(Arrival::Home(home)) => Some((&*home.before, &*change.table)),
+                _ => None,
+            })
+            .collect();
         let mut all = Vec::new();
         for change in changes {
             if let Some(Arrival::View(known)) = &change.arrival {
                 all.extend(Coming::of(tx, change, known).await?);
             }
         }
-        let (going, coming): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| c.view.query.is_none());
-        if let [first, rest @ ..] = going.as_slice() {
+        let (mut going, mut coming): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| c.view.query.is_none());
+        for new in &mut coming {
+            if let Some(old) = going.iter().position(|old| new.is_renamed(old)) {
+                new.take_over(tx, &going.remove(old)).await?;
+            }
+        }
+        let mut dropped: Vec<String> = going.iter().map(Coming::name).collect();
+        for at in in_the_way(&coming, &altered) {
+            if let Some(view) = coming.get_mut(at) {
+                view.check_replaceable(tx).await?;
+                dropped.push(view.name());
+                view.live = None;
+            }
+        }
+        if !dropped.is_empty() {
             // Together, as they may read each other.
-            let names = join(rest, "", |c| format!(", {}", c.name()));
-            tx.batch_execute(&format!("DROP VIEW {}{names}", first.name())).await.map_err(pg)?;
+            tx.batch_execute(&format!("DROP VIEW {}", dropped.join(", "))).await.map_err(pg)?;
         }
         Ok(Self(coming))
     }
@@ -292,6 +418,22 @@ impl<'a> Arriving<'a> {
         }
         Ok(())
     }
+}
+
+/// Which of main's views have to go before tables are altered, to be made again after: those that use what these lose,
+/// and those that read such views.
+fn in_the_way(coming: &[Coming<'_>], altered: &[(&TableDef, &TableDef)]) -> Vec<usize> {
+    let numbered = || coming.iter().enumerate();
+    let mut found: Vec<usize> =
+        numbered().filter(|(_, c)| c.is_in_the_way(altered)).map(|(i, _)| i).collect();
+    let mut at = 0;
+    while let Some(gone) = found.get(at).and_then(|&i| coming.get(i)) {
+        at += 1;
+        let readers = numbered().filter(|(i, c)| !found.contains(i) && c.reads(gone)).map(|(i, _)| i);
+        let more: Vec<usize> = readers.collect();
+        found.extend(more);
+    }
+    found
 }
 
 #[cfg(test)]

@@ -73,6 +73,7 @@ const ROWS: &[Catalog] = &[
         Without::Relation("conrelid"),
     ),
     catalog("pg_index", &[], Without::Relation("indexrelid")),
+    catalog("pg_rewrite", &[("ev_class", Refers::Relation)], Without::Relation("ev_class")),
     catalog("pg_trigger", &[("tgrelid", Refers::Relation)], Without::Nothing),
     catalog(
         "pg_depend",
