@@ -20,7 +20,7 @@ pub(crate) fn failed(catalog: &Catalog, meta: &Meta, error: Raw, row: &Known) ->
         },
         1048 | 1364 => errors::not_null(meta.name(), quoted, row),
         // MariaDB, MySQL.
-        4025 => check(meta, message.split('`').nth(1).unwrap_or_default(), row),
+        4025 => check(meta, after_constraint(message).unwrap_or_default(), row),
         3819 => check(meta, quoted, row),
         1451 | 1452 => foreign(catalog, meta, message, *code == 1451, row),
         _ => match map(error) {
@@ -73,7 +73,7 @@ fn check(meta: &Meta, name: &str, row: &Known) -> Error {
 }
 
 fn foreign(catalog: &Catalog, meta: &Meta, message: &str, parent_gone: bool, row: &Known) -> Error {
-    let name = message.split("CONSTRAINT `").nth(1).and_then(|rest| rest.split('`').next());
+    let name = after_constraint(message);
     let candidates: Vec<_> = match parent_gone {
         true => catalog.referrers(meta.name()).to_vec(),
         false => meta.physical.foreign.clone(),
@@ -90,6 +90,13 @@ fn foreign(catalog: &Catalog, meta: &Meta, message: &str, parent_gone: bool, row
         .map(|i| row.get(*i).cloned().flatten().unwrap_or(Value::Null))
         .collect();
     if parent_gone { still_referenced(fk, &values) } else { no_parent(fk, &values) }
+}
+
+/// What a message says after `CONSTRAINT`, in the quotes that the session's mode has.
+fn after_constraint(message: &str) -> Option<&str> {
+    let rest = message.split("CONSTRAINT ").nth(1)?;
+    let quote = rest.chars().next().filter(|c| matches!(c, '`' | '"'))?;
+    rest.split(quote).nth(1)
 }
 
 /// As messages name it.

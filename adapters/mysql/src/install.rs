@@ -254,6 +254,10 @@ pub(crate) fn triggers(meta: &Meta, on_overlay: bool) -> Vec<String> {
     let prefixed =
         |prefix: &str, names: &[String]| crate::layout::list(prefix, names.iter().map(String::as_str));
     let same: Vec<_> = meta.key.iter().map(|k| format!("OLD.{0} <=> NEW.{0}", quote(k))).collect();
+    let mut is_old: Vec<_> = meta.key.iter().map(|k| format!("epoch_b.{0} = OLD.{0}", quote(k))).collect();
+    if on_overlay {
+        is_old.push(format!("epoch_b.{LINEAGE} = OLD.{LINEAGE}"));
+    }
     let name = if on_overlay { format!("{id}_overlay") } else { id.clone() };
     let parts = [
         ("id", id.as_str()),
@@ -265,6 +269,7 @@ pub(crate) fn triggers(meta: &Meta, on_overlay: bool) -> Vec<String> {
         ("old_columns", &prefixed("OLD", &meta.columns)),
         ("key", &prefixed("", &meta.key)),
         ("new_key", &prefixed("NEW", &meta.key)),
+        ("b_is_old", &is_old.join(" AND ")),
         ("same_key", &same.join(" AND ")),
         ("is_new", if on_overlay { "NEW.epoch_copied = 0" } else { "TRUE" }),
     ];

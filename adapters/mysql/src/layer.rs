@@ -59,21 +59,23 @@ async fn copy(session: &mut Session, meta: &Meta, layer: Layer, parent: &View) -
     let into = format!("{} ({}, {LINEAGE}, epoch_copied)", meta.overlay, list("", names));
     let tail = format!("{}, 1", layer.lineage.0);
     let cells = |row: &Row| -> Row { writable.iter().filter_map(|i| row.get(*i).cloned()).collect() };
-    insert(session, &into, &tail, rows.iter().map(cells).collect()).await?;
+    let marks: Vec<_> = writable.iter().map(|i| meta.written(*i)).collect();
+    insert(session, &into, &marks, &tail, rows.iter().map(cells).collect()).await?;
     let sql = format!("SELECT {} FROM {} WHERE {LINEAGE} = ?", meta.key_columns(""), meta.mask);
     let mut keys = Vec::new();
     for mut row in session.rows(&sql, &[Value::Int(parent.layer.lineage.0)]).await? {
         keys.push(meta.key_row(&mut row, 0)?);
     }
     let into = format!("{} ({}, {LINEAGE})", meta.mask, meta.key_columns(""));
-    insert(session, &into, &layer.lineage.0.to_string(), keys).await
+    let marks: Vec<_> = meta.def.schema.key.iter().map(|i| meta.written(*i)).collect();
+    insert(session, &into, &marks, &layer.lineage.0.to_string(), keys).await
 }
 
 /// Inserts rows, each followed by `tail`.
-async fn insert(session: &mut Session, into: &str, tail: &str, rows: Vec<Row>) -> Result<()> {
-    let width = rows.first().map_or(1, Vec::len).max(1);
+async fn insert(session: &mut Session, into: &str, marks: &[&str], tail: &str, rows: Vec<Row>) -> Result<()> {
+    let width = marks.len().max(1);
     for chunk in rows.chunks(CHUNK.min(60_000 / width).max(1)) {
-        let one = format!("({}, {tail})", vec!["?"; width].join(", "));
+        let one = format!("({}, {tail})", marks.join(", "));
         let sql = format!("INSERT INTO {into} VALUES {}", vec![one; chunk.len()].join(", "));
         let params: Vec<_> = chunk.iter().flatten().cloned().collect();
         session.exec(&sql, &params).await?;

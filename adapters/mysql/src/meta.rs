@@ -374,6 +374,11 @@ impl Meta {
             .collect()
     }
 
+    /// What stands for the value that is written to a column.
+    pub(crate) fn written(&self, i: usize) -> &'static str {
+        self.kinds.get(i).map_or("?", |kind| crate::types::written(*kind))
+    }
+
     /// All columns, quoted, in order.
     pub(crate) fn all_columns(&self, alias: &str) -> String {
         crate::layout::list(alias, self.columns.iter().map(String::as_str))

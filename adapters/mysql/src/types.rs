@@ -117,10 +117,15 @@ pub(crate) fn kind_of(column: &Column) -> Kind {
 /// What stands for a value of a column in a comparison: MySQL would compare texts with numbers as doubles.
 pub(crate) fn mark(kind: Kind) -> String {
     match kind {
-        Kind::Unsigned => "CAST(? AS UNSIGNED)".to_owned(),
+        Kind::Unsigned | Kind::Bit => "CAST(? AS UNSIGNED)".to_owned(),
         Kind::Decimal(p, s) => format!("CAST(? AS DECIMAL({p},{s}))"),
         _ => "?".to_owned(),
     }
+}
+
+/// What stands for a value that is written to a column: digits are no bits.
+pub(crate) fn written(kind: Kind) -> &'static str {
+    if kind == Kind::Bit { "CAST(? AS UNSIGNED)" } else { "?" }
 }
 
 /// Our value as a parameter.

@@ -93,12 +93,14 @@ impl<'a> Writer<'a> {
         for (i, _) in &given {
             columns.push(meta.column(*i)?);
         }
+        let mut marks: Vec<_> = given.iter().map(|(i, _)| meta.written(*i)).collect();
         let mut params: Vec<Value> = given.iter().map(|(_, v)| v.clone()).collect();
         if !self.layer.is_main() {
             columns.push(LINEAGE);
+            marks.push("?");
             params.push(Value::Int(self.layer.lineage.0));
         }
-        let marks = vec!["?"; params.len()].join(", ");
+        let marks = marks.join(", ");
         let sql = format!("INSERT INTO {} ({}) VALUES ({marks})", self.target(meta), list("", columns));
         let needed = !self.layer.is_main() || self.exact || self.returned.is_some();
         let row = match needed {
@@ -218,7 +220,7 @@ impl<'a> Writer<'a> {
             let (is_key, mut key_params) = self.is_key(meta, key);
             let mut names = Vec::new();
             for (i, _) in set {
-                names.push(format!("{} = ?", quote(meta.column(*i)?)));
+                names.push(format!("{} = {}", quote(meta.column(*i)?), meta.written(*i)));
             }
             let mut params: Vec<Value> = set.iter().map(|(_, v)| v.clone()).collect();
             params.append(&mut key_params);
@@ -374,7 +376,8 @@ impl<'a> Writer<'a> {
         }
         let mut params: Row = meta.writable.iter().filter_map(|i| row.get(*i).cloned()).collect();
         params.push(Value::Int(self.layer.lineage.0));
-        let marks = vec!["?"; params.len()].join(", ");
+        let marks: Vec<_> = meta.writable.iter().map(|i| meta.written(*i)).chain(["?"]).collect();
+        let marks = marks.join(", ");
         let sql = format!(
             "INSERT INTO {} ({}, {LINEAGE}, epoch_copied) VALUES ({marks}, 1)",
             meta.overlay,

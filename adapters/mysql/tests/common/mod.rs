@@ -67,9 +67,9 @@ impl Db {
             .unwrap();
         let tables: Vec<String> = conn.query("SHOW TABLES").await.unwrap();
         for table in tables {
-            let text: Option<(String, String)> =
+            let row: Option<mysql_async::Row> =
                 conn.query_first(format!("SHOW CREATE TABLE `{table}`")).await.unwrap();
-            out.push(text.unwrap().1);
+            out.push(row.unwrap().get(1).unwrap());
         }
         out
     }
