@@ -18,6 +18,8 @@ mod install;
 mod layer;
 mod layout;
 mod meta;
+#[cfg(test)]
+mod plan_tests;
 mod pool;
 mod scan;
 mod seal;

@@ -388,7 +388,8 @@ impl<'a> Writer<'a> {
         // The key as it was stored, which may differ in case from the key that was asked for.
         let mut params = meta.def.schema.key_of(&row);
         params.push(Value::Int(self.layer.lineage.0));
-        let marks = vec!["?"; params.len()].join(", ");
+        let marks: Vec<_> = meta.def.schema.key.iter().map(|i| meta.written(*i)).chain(["?"]).collect();
+        let marks = marks.join(", ");
         let sql = format!("INSERT INTO {} ({}, {LINEAGE}) VALUES ({marks})", meta.mask, meta.key_columns(""));
         self.session.exec(&sql, &params).await.map(drop)
     }
