@@ -6,6 +6,7 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::cast_possible_wrap,
+    clippy::cloned_ref_to_slice_refs,
     missing_docs
 )]
 

@@ -96,8 +96,7 @@ pub(crate) fn target(backend: &str, text: &str) -> Result<Target> {
         .tcp_nodelay(true)
         .setup(vec![format!(
             "SET SESSION sql_mode = '{MODE}', time_zone = '+00:00', innodb_lock_wait_timeout = {LOCK_WAIT}, \
-             lock_wait_timeout = {LOCK_WAIT}, foreign_key_checks = 1, unique_checks = 1, autocommit = 1, \
-             group_concat_max_len = 1048576"
+             lock_wait_timeout = {LOCK_WAIT}, foreign_key_checks = 1, unique_checks = 1, autocommit = 1"
         )]);
     let local = socket.is_some();
     let builder = builder.socket(socket);

@@ -178,11 +178,7 @@ fn refused(meta: &Meta, made: Result<(), mysql_async::Error>) -> Result<()> {
 fn statements(template: &str) -> Vec<String> {
     let without_comments: Vec<_> = template.lines().filter(|line| !line.starts_with("--")).collect();
     let text = without_comments.join("\n");
-    text.split(";\n")
-        .chain(std::iter::once(""))
-        .map(|s| s.trim().trim_end_matches(';').to_owned())
-        .filter(|s| !s.is_empty())
-        .collect()
+    text.split(";\n").map(|s| s.trim().trim_end_matches(';').to_owned()).filter(|s| !s.is_empty()).collect()
 }
 
 /// The DDL of a column of ours that holds values of a user's.

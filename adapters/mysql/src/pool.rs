@@ -99,7 +99,12 @@ impl Pool {
 
 async fn open(opts: &Opts) -> Result<Conn, Raw> {
     match tokio::time::timeout(CONNECT, Conn::new(opts.clone())).await {
-        Ok(result) => result,
+        Ok(Ok(mut conn)) => {
+            // MySQL 8 would tell yesterday's AUTO_INCREMENT; MariaDB doesn't know the setting.
+            let _ = conn.query_drop("SET SESSION information_schema_stats_expiry = 0").await;
+            Ok(conn)
+        }
+        Ok(failed) => failed,
         Err(_) => Err(Raw::Io(mysql_async::IoError::Io(std::io::ErrorKind::TimedOut.into()))),
     }
 }
