@@ -39,10 +39,23 @@ packages() {
     [ $failed = 0 ] || die "apt-get could not install ${missing[*]}"
 }
 
+# Debian starts a server of its own when the package is installed; ours have ports of their own.
+mariadb_packages() {
+    ! have mariadbd || return 0
+    local policy=/usr/sbin/policy-rc.d made=0
+    if [ ! -e $policy ]; then
+        made=1
+        as_root sh -c "printf '#!/bin/sh\\nexit 101\\n' > $policy && chmod 755 $policy"
+    fi
+    packages mariadb-server
+    [ $made = 0 ] || as_root rm -f $policy
+}
+
 # What compiling needs: the parser of PostgreSQL is C, and its bindings are made with libclang.
 build_packages() { packages build-essential clang libclang-dev; }
 test_packages() {
     packages postgresql-15 postgresql-client-15 python3 python3-venv python3-pip
+    mariadb_packages
     # A JDK is large: tests/drivers uses the one that is there.
     ! have javac || packages libpostgresql-jdbc-java
 }

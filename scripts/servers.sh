@@ -1,4 +1,4 @@
-# PostgreSQL servers for tests: real ones, on free ports, in folders of their own. Sourced, not run.
+# PostgreSQL and MariaDB servers for tests: real ones, on free ports, in folders of their own. Sourced, not run.
 # shellcheck shell=bash
 
 # PostgreSQL refuses to run as root; then it runs as the user of Debian's package.
@@ -62,8 +62,11 @@ server_stop() {
 servers_stop() {
     local one
     for one in "${started[@]}"; do
+        case $one in
+            "mariadb "*) mariadb_stop "${one#mariadb }" ;;
         # shellcheck disable=SC2086
-        server_stop $one
+            *) server_stop $one ;;
+        esac
     done
     started=()
 }
@@ -102,4 +105,48 @@ PY
         chmod -R a+rX "$folder"
     fi
     echo "$folder/bin"
+}
+
+# mariadb_start NAME: a MariaDB server on a free port; sets mysql_url. It refuses to run as root, too.
+mariadb_start() {
+    local name=$1 folder port try
+    folder=$(servers_home)/$name
+    mariadb_stop "$folder"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    [ -z "$server_user" ] || chown "$server_user" "$folder"
+    as_server mariadb-install-db --no-defaults --auth-root-authentication-method=normal --skip-test-db \
+        --datadir="$folder/data" >"$folder.log" 2>&1 || { cat "$folder.log"; return 1; }
+    for try in 1 2 3; do
+        port=$(free_port)
+        started+=("mariadb $folder")
+        # A socket's path may be too long in a deep folder.
+        as_server mariadbd --no-defaults --datadir="$folder/data" --pid-file="$folder/pid" --port="$port" \
+            --bind-address=127.0.0.1 --socket="/tmp/epoch-mariadb-$port.sock" --skip-name-resolve \
+            --innodb-flush-log-at-trx-commit=0 --innodb-buffer-pool-size=64M --max-connections=500 >"$folder/log" 2>&1 &
+        for _ in $(seq 100); do
+            if mariadb-admin --no-defaults -u root -h 127.0.0.1 -P "$port" ping >/dev/null 2>&1; then
+                mysql_url="mysql://root@127.0.0.1:$port/mysql"
+                return 0
+            fi
+            sleep 0.2
+        done
+        echo "port $port didn't do (try $try)"
+        mariadb_stop "$folder"
+    done
+    tail -n 20 "$folder/log"
+    return 1
+}
+
+mariadb_stop() {
+    [ -f "$1/pid" ] || return 0
+    local pid
+    pid=$(cat "$1/pid")
+    as_server kill "$pid" 2>/dev/null || true
+    for _ in $(seq 50); do
+        as_server kill -0 "$pid" 2>/dev/null || return 0
+        sleep 0.2
+    done
+    as_server kill -9 "$pid" 2>/dev/null || true
+    rm -f "$1/pid"
 }

@@ -29,6 +29,11 @@ EPOCH_TEST_PG_BIN=$(debian_postgres)
 export EPOCH_TEST_PG_BIN
 echo "EPOCH_TEST_POSTGRES_URL=$EPOCH_TEST_POSTGRES_URL"
 
+step "MariaDB"
+mariadb_start mariadb
+export EPOCH_TEST_MYSQL_URL=$mysql_url
+echo "EPOCH_TEST_MYSQL_URL=$EPOCH_TEST_MYSQL_URL"
+
 step "tests"
 cargo test --locked --workspace
 

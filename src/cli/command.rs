@@ -116,6 +116,7 @@ fn init() -> Command {
         .arg(Arg::new("name").help("The repository's name [default: the folder's name]"))
         .arg(repeated("postgres", "NAME=URL", "A PostgreSQL backend; write ${VAR} for the password"))
         .arg(repeated("sqlite", "NAME=PATH", "A SQLite backend"))
+        .arg(repeated("mysql", "NAME=URL", "A MySQL or MariaDB backend; write ${VAR} for the password"))
         .arg(
             Arg::new("listen")
                 .long("listen")

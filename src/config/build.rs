@@ -8,7 +8,9 @@ use std::time::Duration;
 use super::file::error;
 use super::options::{alternatives, find};
 use super::source::Setting;
-use super::{Auth, Config, Hook, PostgresBackend, Secret, SqliteBackend, TlsFiles, hooks, near};
+use super::{
+    Auth, Config, Hook, MysqlBackend, PostgresBackend, Secret, SqliteBackend, TlsFiles, hooks, near,
+};
 use crate::{Error, Result};
 
 const DEFAULT_POOL: usize = 10;
@@ -34,6 +36,8 @@ struct Draft {
     urls: BTreeMap<String, Secret>,
     pools: BTreeMap<String, usize>,
     sqlite: BTreeMap<String, SqliteBackend>,
+    mysql_urls: BTreeMap<String, Secret>,
+    mysql_pools: BTreeMap<String, usize>,
     routing: Vec<(String, String, String)>,
     backend: Option<(String, String)>,
     author: Option<String>,
@@ -84,6 +88,12 @@ impl Draft {
             }
             "storage.sqlite.NAME.path" => {
                 self.sqlite.insert(setting.backend_name()?, SqliteBackend { path: setting.path()? });
+            }
+            "storage.mysql.NAME.url" => {
+                self.mysql_urls.insert(setting.backend_name()?, setting.mysql_url()?);
+            }
+            "storage.mysql.NAME.pool_size" => {
+                self.mysql_pools.insert(setting.backend_name()?, setting.count(1, 1000)?);
             }
             "routing.NAME" => {
                 let pattern = setting.path.get(1).cloned().unwrap_or_default();
@@ -138,12 +148,14 @@ impl Draft {
         let hooks: Vec<Hook> =
             hooks.into_iter().map(|(name, hook)| hook.finish(name)).collect::<Result<_>>()?;
         let postgres = self.postgres()?;
-        if let Some(name) = postgres.keys().find(|name| self.sqlite.contains_key(*name)) {
-            return Err(error(format!(
-                "storage.postgres.{name} and storage.sqlite.{name}: two backends can't have one name"
-            )));
-        }
-        let names: Vec<&str> = postgres.keys().chain(self.sqlite.keys()).map(String::as_str).collect();
+        let mysql = self.mysql()?;
+        let kinds: [(&str, Vec<&str>); 3] = [
+            ("postgres", postgres.keys().map(String::as_str).collect()),
+            ("sqlite", self.sqlite.keys().map(String::as_str).collect()),
+            ("mysql", mysql.keys().map(String::as_str).collect()),
+        ];
+        different(&kinds)?;
+        let names: Vec<&str> = kinds.iter().flat_map(|(_, names)| names.iter().copied()).collect();
         for (pattern, backend, origin) in &self.routing {
             known_backend(&names, backend, origin, &format!("routing.{pattern:?}"))?;
         }
@@ -152,7 +164,10 @@ impl Draft {
                 known_backend(&names, name, origin, "defaults.backend")?;
                 Some(name.clone())
             }
-            None => only(postgres.keys()).or_else(|| only(self.sqlite.keys()).filter(|_| names.len() == 1)),
+            None => only(postgres.keys()).or_else(|| match names.as_slice() {
+                [name] => Some((*name).to_owned()),
+                _ => None,
+            }),
         };
         let (listen, origin) =
             self.listen.unwrap_or_else(|| (SocketAddr::from(([127, 0, 0, 1], 6543)), "default".to_owned()));
@@ -183,6 +198,7 @@ impl Draft {
             metadata_url: self.metadata.unwrap_or_else(default_metadata),
             postgres,
             sqlite: self.sqlite,
+            mysql,
             routing: self.routing.into_iter().map(|(pattern, backend, _)| (pattern, backend)).collect(),
             default_backend,
             author: self.author,
@@ -192,6 +208,17 @@ impl Draft {
             retention: self.retention,
             hooks,
         })
+    }
+
+    fn mysql(&self) -> Result<BTreeMap<String, MysqlBackend>> {
+        if let Some(name) = self.mysql_pools.keys().find(|name| !self.mysql_urls.contains_key(*name)) {
+            return Err(error(format!("storage.mysql.{name} has a pool_size, but no url")));
+        }
+        let backend = |(name, url): (&String, &Secret)| {
+            let pool_size = self.mysql_pools.get(name).copied().unwrap_or(DEFAULT_POOL);
+            (name.clone(), MysqlBackend { url: url.clone(), pool_size })
+        };
+        Ok(self.mysql_urls.iter().map(backend).collect())
     }
 
     fn postgres(&self) -> Result<BTreeMap<String, PostgresBackend>> {
@@ -206,6 +233,19 @@ impl Draft {
     }
 }
 
+/// Locations and rules name backends by their names alone.
+fn different(kinds: &[(&str, Vec<&str>)]) -> Result<()> {
+    let all = || kinds.iter().flat_map(|(kind, names)| names.iter().map(move |name| (*kind, *name)));
+    for (n, (kind, name)) in all().enumerate() {
+        if let Some((other, _)) = all().skip(n + 1).find(|(_, other)| *other == name) {
+            return Err(error(format!(
+                "storage.{kind}.{name} and storage.{other}.{name}: two backends can't have one name"
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn only<'a>(mut names: impl Iterator<Item = &'a String>) -> Option<String> {
     let first = names.next()?;
     names.next().is_none().then(|| first.clone())
@@ -217,7 +257,9 @@ fn known_backend(names: &[&str], name: &str, origin: &str, key: &str) -> Result<
     }
     let error = error(format!("{origin}: {key}: no backend is named \"{name}\""));
     Err(match names {
-        [] => error.with_hint("Add one: [storage.postgres.NAME] url, or [storage.sqlite.NAME] path."),
+        [] => error.with_hint(
+            "Add one: [storage.postgres.NAME] url, [storage.sqlite.NAME] path, or [storage.mysql.NAME] url.",
+        ),
         _ => error.with_hint(format!("Backends: {}.", names.join(", "))),
     })
 }
@@ -361,6 +403,15 @@ impl Setting {
     fn postgres_url(&self) -> Result<Secret> {
         let text = self.text()?;
         let rest = text.strip_prefix("postgresql://").or_else(|| text.strip_prefix("postgres://"));
+        match rest {
+            Some(rest) if !rest.is_empty() => Ok(Secret::new(text)),
+            _ => Err(self.bad()),
+        }
+    }
+
+    fn mysql_url(&self) -> Result<Secret> {
+        let text = self.text()?;
+        let rest = text.strip_prefix("mysql://").or_else(|| text.strip_prefix("mariadb://"));
         match rest {
             Some(rest) if !rest.is_empty() => Ok(Secret::new(text)),
             _ => Err(self.bad()),

@@ -50,6 +50,8 @@ pub struct Config {
     pub postgres: BTreeMap<String, PostgresBackend>,
     /// Backends by name.
     pub sqlite: BTreeMap<String, SqliteBackend>,
+    /// Backends by name.
+    pub mysql: BTreeMap<String, MysqlBackend>,
     /// Table pattern to backend name, in the file's order; the first that matches wins.
     pub routing: Vec<(String, String)>,
     /// The backend of unqualified tables: `[defaults] backend`, else the only PostgreSQL backend,
@@ -102,6 +104,15 @@ pub struct PostgresBackend {
 pub struct SqliteBackend {
     /// The file; created if missing.
     pub path: PathBuf,
+}
+
+/// A MySQL or MariaDB server and database.
+#[derive(Debug, Clone)]
+pub struct MysqlBackend {
+    /// `mysql://user:password@host:port/database?ssl-mode=…`.
+    pub url: Secret,
+    /// Idle connections that are kept.
+    pub pool_size: usize,
 }
 
 /// Text that must not be printed.

@@ -40,6 +40,8 @@ static OPTIONS: &[Opt] = &[
     secret("storage.postgres.NAME.url", "\"postgresql://user:password@host:port/database\""),
     opt("storage.postgres.NAME.pool_size", "a number from 1 to 1000"),
     opt("storage.sqlite.NAME.path", "the path of a SQLite database file"),
+    secret("storage.mysql.NAME.url", "\"mysql://user:password@host:port/database\""),
+    opt("storage.mysql.NAME.pool_size", "a number from 1 to 1000"),
     Opt { from_environment: false, ..opt("routing.NAME", "the name of a backend") },
     opt("defaults.backend", "the name of a backend"),
     opt("defaults.author", "a name"),

@@ -87,7 +87,7 @@ fn unknown_keys_are_named_with_what_is_allowed() {
         &["epoch.toml: unknown key proxy.lissten", "Did you mean listen?", "max_connections"],
     );
     refused("[prxy]\nlisten = \"x\"\n", &["unknown key prxy", "Did you mean proxy?", "routing"]);
-    refused("[storage.mysql.a]\nurl = \"x\"\n", &["unknown key storage.mysql", "postgres, sqlite"]);
+    refused("[storage.oracle.a]\nurl = \"x\"\n", &["unknown key storage.oracle", "postgres, sqlite, mysql"]);
     refused(
         "[storage.postgres.a]\nurl = \"postgresql://h/d\"\nsize = 3\n",
         &["storage.postgres.a.size", "pool_size"],
@@ -177,7 +177,7 @@ fn example() -> String {
 #[test]
 fn the_example_is_valid_as_it_is_and_with_everything_on() {
     let as_it_is = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("epoch.toml.example"));
-    let secret = [("CRM_PASSWORD", "x")];
+    let secret = [("CRM_PASSWORD", "x"), ("WEB_PASSWORD", "x")];
     Place::with("epoch.toml", &as_it_is.unwrap()).load(secret, &[]).unwrap();
     let place = Place::with("epoch.toml", &example());
     for file in ["server.crt", "server.key"] {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use epoch_adapter::{Adapter, Error, Result, sqlstate};
+use epoch_adapter::{Adapter, Error, Layer, Result, TableDef, sqlstate};
 
 use super::parse::Modes;
 use super::settings::Settings;
@@ -57,9 +57,14 @@ impl Block {
         Ok(transaction)
     }
 
-    /// The transaction to write in. Only one backend is written to in a block: two could not be
+    /// The transaction to write to a table in. Only one backend is written to in a block: two could not be
     /// committed as one.
-    pub(crate) async fn writer(&mut self, adapter: &dyn Adapter) -> Result<Arc<SharedTransaction>> {
+    pub(crate) async fn writer(
+        &mut self,
+        adapter: &dyn Adapter,
+        table: &TableDef,
+        layer: Layer,
+    ) -> Result<Arc<SharedTransaction>> {
         if let Some(writer) = self.writer.as_deref().filter(|writer| *writer != adapter.name()) {
             return Err(Error::unsupported("a transaction that writes to two backends")
                 .with_detail(format!("It wrote to \"{writer}\" and would write to \"{}\".", adapter.name()))
@@ -67,7 +72,7 @@ impl Block {
         }
         let transaction = self.on(adapter).await?;
         // Values are computed from what is read before it is written: nobody may write in between.
-        transaction.prepare_write(self.snapshot).await?;
+        transaction.prepare_write(table, layer, self.snapshot).await?;
         self.writer = Some(adapter.name().to_owned());
         Ok(transaction)
     }

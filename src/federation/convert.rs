@@ -26,6 +26,7 @@ pub(crate) fn value_of(array: &ArrayRef, row: usize, kind: BackendKind) -> Resul
     match kind {
         BackendKind::PostgreSql => Ok(text(array, row)?.map_or(Value::Null, Value::Text)),
         BackendKind::Sqlite => sqlite_value(array, row),
+        BackendKind::MySql => mysql_value(array, row),
     }
 }
 
@@ -70,6 +71,16 @@ fn sqlite_value(array: &ArrayRef, row: usize) -> Result<Value> {
         // SQLite's date functions want minutes in an offset.
         DataType::Timestamp(_, Some(_)) => text(array, row)?.map_or(Value::Null, |t| Value::Text(t + ":00")),
         _ => text(array, row)?.map_or(Value::Null, Value::Text),
+    })
+}
+
+/// MySQL takes numbers, bytes and texts; a moment is in the session's time zone, which is UTC, without saying so.
+fn mysql_value(array: &ArrayRef, row: usize) -> Result<Value> {
+    Ok(match array.data_type() {
+        DataType::Timestamp(_, Some(_)) => {
+            text(array, row)?.map_or(Value::Null, |t| Value::Text(t.trim_end_matches("+00").to_owned()))
+        }
+        _ => sqlite_value(array, row)?,
     })
 }
 

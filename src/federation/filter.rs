@@ -115,9 +115,9 @@ fn range(table: &TableDef, between: &Between) -> Option<Predicate> {
 /// comparison is left to DataFusion, which knows that it yields nothing.
 fn literal(table: &TableDef, index: usize, value: &ScalarValue) -> Option<Value> {
     let data_type = &table.schema.columns.get(index)?.data_type;
-    // SQLite compares the texts of UUIDs, which may be written in several ways.
+    // Other backends than PostgreSQL compare the texts of UUIDs, which may be written in several ways.
     let is_uuid = table.schema.columns.get(index)?.pg_type == "uuid";
-    if value.is_null() || (is_uuid && table.location.kind == BackendKind::Sqlite) {
+    if value.is_null() || (is_uuid && table.location.kind != BackendKind::PostgreSql) {
         return None;
     }
     let array: ArrayRef = value.to_array().ok()?;

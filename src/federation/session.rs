@@ -511,7 +511,7 @@ impl Session {
         let layer = self.repository.writable(checkout, table).await?;
         let adapter = backend_of(&self.repository, table)?;
         let block = self.block.as_mut().ok_or_else(|| Error::internal("no transaction"))?;
-        let transaction = block.writer(adapter.as_ref()).await?;
+        let transaction = block.writer(adapter.as_ref(), table, layer).await?;
         planner.transactions = block.open();
         Ok(Target { table: table.clone(), layer, transaction })
     }

@@ -97,8 +97,13 @@ impl SharedTransaction {
         state
     }
 
-    pub(crate) async fn prepare_write(&self, keep_snapshot: bool) -> Result<()> {
-        self.settled().await.transaction()?.prepare_write(keep_snapshot).await
+    pub(crate) async fn prepare_write(
+        &self,
+        table: &TableDef,
+        layer: Layer,
+        keep_snapshot: bool,
+    ) -> Result<()> {
+        self.settled().await.transaction()?.prepare_write(table, layer, keep_snapshot).await
     }
 
     pub(crate) async fn write(&self, table: &TableDef, layer: Layer, writes: &[RowWrite]) -> Result<u64> {

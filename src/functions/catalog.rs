@@ -65,7 +65,10 @@ static CATALOG: &[Function] = &[
         usage: "epoch_register(pattern [, location] [, key => array])",
         parameters: &[
             need("pattern", "Table or pattern: users, public.*"),
-            may("location", "Where the rows live: postgresql://NAME/schema.table, sqlite://NAME/table"),
+            may(
+                "location",
+                "Where the rows live: postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table",
+            ),
         ],
         flags: &[Flag {
             short: None,
@@ -345,7 +348,7 @@ static CATALOG: &[Function] = &[
         usage: "epoch_discover([location])",
         parameters: &[may(
             "location",
-            "A backend, or postgresql://NAME/schema.*, sqlite://NAME/*; all backends if not given",
+            "A backend, or postgresql://NAME/schema.*, sqlite://NAME/*, mysql://NAME/*; all backends if not given",
         )],
         columns: &[
             ("table_name", Text),

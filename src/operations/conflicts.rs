@@ -229,13 +229,13 @@ fn to_pick(side: &Side, table: &TableDef, column: Option<&Column>) -> Result<Pic
         Side::Theirs => Pick::Theirs,
         Side::Base => Pick::Base,
         Side::Value(value) => Pick::Value(match column {
-            Some(column) if table.location.kind == BackendKind::Sqlite => coerce(value, column)?,
+            Some(column) if table.location.kind != BackendKind::PostgreSql => coerce(value, column)?,
             _ => value.clone(),
         }),
     })
 }
 
-/// A text that a user wrote, as SQLite stores values of this column.
+/// A text that a user wrote, as backends other than PostgreSQL store values of this column.
 fn coerce(value: &Value, column: &Column) -> Result<Value> {
     let Value::Text(text) = value else { return Ok(value.clone()) };
     let bad = |_| {

@@ -29,6 +29,10 @@ impl Backends {
         for (name, backend) in &config.sqlite {
             adapters.push(open_sqlite(name, backend).await?);
         }
+        for (name, backend) in &config.mysql {
+            let (url, pool_size) = (backend.url.expose(), backend.pool_size);
+            adapters.push(Arc::new(epoch_adapter_mysql::MysqlAdapter::new(name, url, pool_size)?));
+        }
         Ok(Self::new(adapters, config.routing.clone(), config.default_backend.clone()))
     }
 

@@ -16,6 +16,7 @@ pub mod conn;
 pub mod database;
 pub mod fixture;
 pub mod message;
+pub mod mysql;
 pub mod proxy;
 pub mod psql;
 pub mod server;
@@ -24,6 +25,7 @@ pub use conn::{Conn, Target};
 pub use database::{Database, postgres_url};
 pub use fixture::Fixture;
 pub use message::{Message, PgError, Reply};
+pub use mysql::Mysql;
 pub use proxy::{Proxy, ProxyConfig};
 pub use server::Server;
 

@@ -128,6 +128,7 @@ pub fn config(folder: &Path, names: &[&str]) -> Config {
         auth: Auth::Trust,
         metadata_url: Secret::new(format!("sqlite://{}", folder.join("meta.db").display())),
         postgres: BTreeMap::new(),
+        mysql: BTreeMap::new(),
         sqlite: names.iter().map(backend).collect(),
         routing: vec![],
         default_backend: Some(names[0].to_owned()),

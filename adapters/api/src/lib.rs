@@ -339,11 +339,12 @@ pub trait Transaction: Send {
     async fn scan(&mut self, table: &TableDef, view: &View, scan: &Scan) -> Result<BatchStream>;
 
     /// Called before a statement that will write starts to read. A backend whose writers take turns
-    /// waits for its turn here, so that the rows the statement finds are the rows it changes. With
-    /// `keep_snapshot` (REPEATABLE READ) what the transaction has read before must stay as it was:
+    /// waits for its turn here, so that the rows the statement finds are the rows it changes. `table` and `layer` are
+    /// what the statement is going to write to. With `keep_snapshot` (REPEATABLE READ) what the transaction has read
+    /// before must stay as it was:
     /// 40001 if somebody has written since. The default does nothing.
-    async fn prepare_write(&mut self, keep_snapshot: bool) -> Result<()> {
-        let _ = keep_snapshot;
+    async fn prepare_write(&mut self, table: &TableDef, layer: Layer, keep_snapshot: bool) -> Result<()> {
+        let _ = (table, layer, keep_snapshot);
         Ok(())
     }
 

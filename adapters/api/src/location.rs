@@ -13,6 +13,8 @@ pub enum BackendKind {
     PostgreSql,
     /// A SQLite database file.
     Sqlite,
+    /// MySQL 8 and 9, MariaDB 10.6 and later.
+    MySql,
 }
 
 impl BackendKind {
@@ -21,6 +23,7 @@ impl BackendKind {
         match self {
             Self::PostgreSql => "postgresql",
             Self::Sqlite => "sqlite",
+            Self::MySql => "mysql",
         }
     }
 }
@@ -31,7 +34,7 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// Where a table's rows live: `postgresql://NAME/schema.table`, `sqlite://NAME/table`. NAME is the
+/// Where a table's rows live: `postgresql://NAME/schema.table`, `sqlite://NAME/table`, `mysql://NAME/table`. NAME is the
 /// backend's name in the configuration, so a location never holds credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Location {
@@ -109,12 +112,13 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = || {
             Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid location \"{text}\""))
-                .with_hint("Write postgresql://NAME/schema.table or sqlite://NAME/table, with NAME as in the configuration.")
+                .with_hint("Write postgresql://NAME/schema.table, sqlite://NAME/table or mysql://NAME/table, with NAME as in the configuration.")
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
         let kind = match scheme {
             "postgresql" | "postgres" => BackendKind::PostgreSql,
             "sqlite" => BackendKind::Sqlite,
+            "mysql" => BackendKind::MySql,
             _ => return Err(bad()),
         };
         let (backend, path) = rest.split_once('/').ok_or_else(bad)?;
@@ -126,7 +130,7 @@ impl FromStr for Location {
                 Some((schema, table)) => (Some(schema.to_owned()), table),
                 None => (Some("public".to_owned()), path),
             },
-            BackendKind::Sqlite => (None, path),
+            BackendKind::Sqlite | BackendKind::MySql => (None, path),
         };
         if table.is_empty() {
             return Err(bad());

@@ -10,6 +10,7 @@ use epoch_adapter::{
     Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
     TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation,
 };
+use epoch_layers::diff::Plan;
 use futures::StreamExt;
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -283,7 +284,7 @@ impl Adapter for SqliteAdapter {
             let mut conn = shared.reader()?;
             sink.guard(&mut conn, |conn| {
                 let meta = shared.catalog(conn)?.get(&table)?;
-                let plan = diff::Plan::new(&meta, &from, &to, &segments, only.as_ref());
+                let plan = Plan::new(&meta, &from, &to, &segments, only.as_ref());
                 diff::run(conn, &meta, &plan, |chunk| sink.send(chunk))
             })
         });
@@ -317,7 +318,7 @@ impl Adapter for SqliteAdapter {
     ) -> Result<TableStats> {
         let (from, to, segments) = (*from, *to, segments.to_vec());
         self.with_meta(table, move |conn, meta| {
-            diff::stat(conn, meta, &diff::Plan::new(meta, &from, &to, &segments, None))
+            diff::stat(conn, &Plan::new(meta, &from, &to, &segments, None))
         })
         .await
     }

@@ -1,14 +1,12 @@
 //! Violations of constraints with PostgreSQL's codes, messages and names.
 
 use epoch_adapter::{Error, Row, Value, sqlstate};
+use epoch_layers::errors::{self, Known, Reference};
 use rusqlite::ffi;
 
 use crate::error::map;
 use crate::install::{KEY_TYPE_CHECK, check_names, overlay_index};
 use crate::meta::{Foreign, Meta, Unique};
-
-/// A row as far as a failed write knows it: `None` is a column left to its default.
-pub(crate) type Known = Vec<Option<Value>>;
 
 /// Maps the error of a write to the base or the overlay of `meta`.
 pub(crate) fn failed(meta: &Meta, error: rusqlite::Error, row: &Known) -> Error {
@@ -58,22 +56,7 @@ fn null_key_column<'a>(meta: &Meta, text: &'a str) -> Option<&'a str> {
 }
 
 fn not_null(meta: &Meta, column: &str, row: &Known) -> Error {
-    let message = format!(
-        "null value in column \"{column}\" of relation \"{}\" violates not-null constraint",
-        meta.name()
-    );
-    Error::new(sqlstate::NOT_NULL_VIOLATION, message)
-        .with_detail(failing_row(row))
-        .with_table(meta.name())
-        .with_column(column)
-}
-
-fn failing_row(row: &Known) -> String {
-    let cells: Vec<_> = row
-        .iter()
-        .map(|v| v.as_ref().and_then(Value::to_text).unwrap_or_else(|| "null".to_owned()))
-        .collect();
-    format!("Failing row contains ({}).", cells.join(", "))
+    errors::not_null(meta.name(), column, row)
 }
 
 /// The unique constraint that SQLite names by its columns (`t.a, t.b`) or its index (`index 'i'`).
@@ -104,19 +87,12 @@ fn unique_of<'a>(meta: &'a Meta, subject: &str) -> Option<&'a Unique> {
 
 /// 23505 with the values that a row has in a unique constraint.
 pub(crate) fn duplicate(meta: &Meta, unique: &Unique, row: &Known) -> Error {
-    let message = format!("duplicate key value violates unique constraint \"{}\"", unique.name);
-    let error =
-        Error::new(sqlstate::UNIQUE_VIOLATION, message).with_table(meta.name()).with_constraint(&unique.name);
     let values: Option<Vec<_>> = unique
         .parts
         .iter()
         .map(|p| p.column.and_then(|i| row.get(i)).and_then(Option::as_ref).and_then(Value::to_text))
         .collect();
-    match values {
-        Some(values) => error
-            .with_detail(format!("Key {} already exists.", key_text(&unique_names(meta, unique), &values))),
-        None => error,
-    }
+    errors::duplicate(meta.name(), &unique.name, &unique_names(meta, unique), values)
 }
 
 fn unique_names(meta: &Meta, unique: &Unique) -> Vec<String> {
@@ -125,10 +101,6 @@ fn unique_names(meta: &Meta, unique: &Unique) -> Vec<String> {
         .iter()
         .map(|p| p.column.and_then(|i| meta.columns.get(i)).unwrap_or(&p.sql).clone())
         .collect()
-}
-
-fn key_text(names: &[String], values: &[String]) -> String {
-    format!("({})=({})", names.join(", "), values.join(", "))
 }
 
 fn check(meta: &Meta, subject: &str, row: &Known) -> Error {
@@ -142,37 +114,26 @@ fn check(meta: &Meta, subject: &str, row: &Known) -> Error {
     let names = check_names(meta);
     let found = names.iter().find(|(name, expr)| name == subject || inner(expr) == squeezed(subject));
     let name = found.map_or(subject, |(name, _)| name.as_str());
-    let message = format!("new row for relation \"{}\" violates check constraint \"{name}\"", meta.name());
-    Error::new(sqlstate::CHECK_VIOLATION, message)
-        .with_detail(failing_row(row))
-        .with_table(meta.name())
-        .with_constraint(name)
+    errors::check(meta.name(), name, row)
+}
+
+/// As messages name it.
+fn reference(fk: &Foreign) -> Reference<'_> {
+    Reference {
+        name: &fk.name,
+        child: &fk.child,
+        columns: &fk.columns,
+        parent: &fk.parent,
+        parent_columns: &fk.parent_columns,
+    }
 }
 
 /// 23503 for a child without its parent.
 pub(crate) fn no_parent(fk: &Foreign, values: &Row) -> Error {
-    let message =
-        format!("insert or update on table \"{}\" violates foreign key constraint \"{}\"", fk.child, fk.name);
-    let key = key_text(&fk.columns, &texts(values));
-    Error::new(sqlstate::FOREIGN_KEY_VIOLATION, message)
-        .with_detail(format!("Key {key} is not present in table \"{}\".", fk.parent))
-        .with_table(&fk.child)
-        .with_constraint(&fk.name)
+    errors::no_parent(reference(fk), values)
 }
 
 /// 23503 for a parent that still has children.
 pub(crate) fn still_referenced(fk: &Foreign, values: &Row) -> Error {
-    let message = format!(
-        "update or delete on table \"{}\" violates foreign key constraint \"{}\" on table \"{}\"",
-        fk.parent, fk.name, fk.child
-    );
-    let key = key_text(&fk.parent_columns, &texts(values));
-    Error::new(sqlstate::FOREIGN_KEY_VIOLATION, message)
-        .with_detail(format!("Key {key} is still referenced from table \"{}\".", fk.child))
-        .with_table(&fk.child)
-        .with_constraint(&fk.name)
-}
-
-fn texts(values: &[Value]) -> Vec<String> {
-    values.iter().map(|v| v.to_text().unwrap_or_else(|| "null".to_owned())).collect()
+    errors::still_referenced(reference(fk), values)
 }

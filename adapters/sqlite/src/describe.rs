@@ -6,7 +6,7 @@ use epoch_adapter::{
 use rusqlite::Connection;
 
 use crate::error::map;
-use crate::layout::{PREFIX, base, quote};
+use crate::layout::{PREFIX, base, matches, quote};
 use crate::meta::{self, Physical, Unique};
 use crate::types;
 
@@ -167,16 +167,6 @@ fn judge(conn: &Connection, location: &Location) -> Result<(Vec<String>, Option<
     Ok((schema.key_names(), reason))
 }
 
-/// Whether `name` matches a pattern in which `*` stands for anything.
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == name,
-        Some((head, tail)) => name.strip_prefix(head).is_some_and(|rest| {
-            (0..=rest.len()).filter_map(|i| rest.get(i..)).any(|rest| matches(tail, rest))
-        }),
-    }
-}
-
 /// An estimate of a table's rows that costs next to nothing.
 pub(crate) fn row_estimate(conn: &Connection, table: &epoch_adapter::TableDef) -> Result<i64> {
     if meta::exists(conn, "sqlite_stat1")? {
@@ -209,16 +199,4 @@ pub(crate) fn create_statement(conn: &Connection, table: &TableDef) -> Result<St
         return Err(Error::new(sqlstate::UNDEFINED_TABLE, message));
     }
     Ok(texts.iter().map(|text| format!("{text};")).collect::<Vec<_>>().join("\n"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::matches;
-
-    #[test]
-    fn patterns() {
-        assert!(matches("*", "users") && matches("u*s", "users") && matches("users", "users"));
-        assert!(!matches("u*x", "users") && !matches("user", "users"));
-        assert!(matches("*ü*", "büro"));
-    }
 }

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use epoch_adapter::{At, Error, Result, Row, Value, View, sqlstate};
+use epoch_layers::view::{Arm, Dialect};
 
 use crate::constraint::{no_parent, still_referenced};
 use crate::error::map;
 use crate::layer::ensure;
 use crate::layout::{list, quote};
 use crate::meta::{Action, Foreign, Meta};
-use crate::view::{Arm, Filter, arms, bind, value};
+use crate::view::{arms, bind, equal, value};
 use crate::write::Writer;
 
 /// How deep cascades may go.
@@ -86,7 +87,7 @@ impl Writer<'_> {
                 return Ok(Vec::new());
             }
             let from = format!("main.{} AS x", quote(table));
-            return Ok(vec![Arm { from, condition: String::new(), params: Vec::new() }]);
+            return Ok(vec![Arm::whole(from, Dialect::Sqlite)]);
         };
         let view = View { layer: self.layer, at: At::Working };
         if !view.is_plain() {
@@ -96,7 +97,7 @@ impl Writer<'_> {
     }
 
     fn first(&self, table: &str, columns: &[String], values: &Row, as_parent: bool) -> Result<bool> {
-        let filter = Filter::equal(columns, values);
+        let filter = equal(columns, values);
         for arm in self.places(table, as_parent)? {
             let (sql, params) = arm.select("1", &filter, None);
             let hit =
@@ -186,7 +187,7 @@ impl Writer<'_> {
     }
 
     fn keys(&self, meta: &Meta, columns: &[String], values: &Row) -> Result<Vec<Row>> {
-        let filter = Filter::equal(columns, values);
+        let filter = equal(columns, values);
         let mut out = Vec::new();
         for arm in self.places(meta.name(), false)? {
             let (sql, params) = arm.select(&list("x", meta.key.iter().map(String::as_str)), &filter, None);

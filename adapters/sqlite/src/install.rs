@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::describe::obstacle;
 use crate::error::map;
-use crate::layout::{LINEAGE, history, list, literal, overlay, quote};
+use crate::layout::{LINEAGE, fill, history, list, literal, overlay, quote};
 use crate::meta::{self, Meta, Part, Unique, numbered};
 
 const SHARED: &str = include_str!("../../../sql/sqlite/shared.sql");
@@ -85,27 +85,6 @@ fn create(conn: &Connection, def: &TableDef) -> Result<()> {
     )
     .map_err(map)?;
     Ok(())
-}
-
-fn fill(template: &str, parts: &[(&str, &str)]) -> String {
-    // The values are put in piece by piece, so that braces in a name are not taken for a place.
-    let mut out = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        out.push_str(before);
-        match after.split_once('}').and_then(|(k, tail)| Some((parts.iter().find(|p| p.0 == k)?, tail))) {
-            Some((part, tail)) => {
-                out.push_str(part.1);
-                rest = tail;
-            }
-            None => {
-                out.push('{');
-                rest = after;
-            }
-        }
-    }
-    out.push_str(rest);
-    out
 }
 
 fn table_sql(meta: &Meta) -> String {

@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use epoch_adapter::{At, Error, Layer, Result, Row, RowWrite, View, sqlstate};
+use epoch_layers::cells::{Batch, Cell, value_at};
+use epoch_layers::view::Filter;
 use rusqlite::Connection;
 
-use crate::cells::{Batch, value_at};
 use crate::error::map;
 use crate::layout::list;
 use crate::meta::Meta;
 use crate::types::Affinity;
-use crate::view::{Filter, arms, bind, value, value_ref};
+use crate::view::{arms, bind, value};
 
 /// Keys looked at at once.
 const CHUNK: usize = 8_192;
@@ -44,7 +45,7 @@ fn schema(meta: &Meta) -> Result<SchemaRef> {
 fn typed(schema: &SchemaRef, keys: &[Row]) -> Result<Option<Vec<Row>>> {
     let mut batch = Batch::new(Arc::clone(schema), keys.len())?;
     for key in keys {
-        let cell = |i: usize| Ok(key.get(i).map_or(rusqlite::types::ValueRef::Null, value_ref));
+        let cell = |i: usize| Ok::<_, std::fmt::Error>(key.get(i).map_or(Cell::Null, Cell::from));
         if batch.push(cell).is_err() {
             return Ok(None);
         }

@@ -1,12 +1,13 @@
 //! Layers: what a branch lineage holds of a table, and where a nested branch's one comes from.
 
 use epoch_adapter::{At, Layer, Result, View};
+use epoch_layers::view::Filter;
 use rusqlite::Connection;
 
 use crate::error::map;
 use crate::layout::{LINEAGE, list};
 use crate::meta::Meta;
-use crate::view::{Filter, bind, own};
+use crate::view::{bind, own};
 use crate::write::layer_exists;
 
 /// Makes a layer, in the transaction of `conn`: one row, and (for a nested branch) a copy of the parent's layer as of the

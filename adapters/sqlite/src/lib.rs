@@ -7,7 +7,6 @@
 //! gone after the last table is uninstalled. The DDL is in `sql/sqlite/`.
 
 mod adapter;
-mod cells;
 mod constraint;
 mod ddl;
 mod describe;
@@ -34,5 +33,5 @@ mod wal;
 mod write;
 
 pub use adapter::SqliteAdapter;
-pub use cells::{record_batch, value_at};
+pub use epoch_layers::cells::{record_batch, value_at};
 pub use wal::use_wal;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{Error, Result, TableDef, TableId, sqlstate};
+use epoch_layers::view::{Dialect, Places};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::ddl::{self, TableDdl};
@@ -101,36 +102,36 @@ impl Physical {
 pub(crate) struct Meta {
     pub def: TableDef,
     pub physical: Physical,
-    /// Names of all columns, in order.
-    pub columns: Vec<String>,
+    /// Where its rows are.
+    pub places: Places,
     /// Names of the columns that can be written.
     pub writable: Vec<usize>,
-    pub key: Vec<String>,
     /// How the table isn't what it was at its registration.
     pub drift: Option<String>,
-    pub base: String,
-    pub overlay: String,
-    pub mask: String,
-    pub history: String,
+}
+
+impl std::ops::Deref for Meta {
+    type Target = Places;
+    fn deref(&self) -> &Places {
+        &self.places
+    }
 }
 
 impl Meta {
     pub(crate) fn new(def: TableDef, physical: Physical) -> Self {
-        let columns: Vec<_> = def.schema.columns.iter().map(|c| c.name.clone()).collect();
-        let writable =
-            def.schema.columns.iter().enumerate().filter(|(_, c)| !c.generated).map(|(i, _)| i).collect();
-        Self {
-            drift: drift(&def, &physical),
-            columns,
-            writable,
-            key: def.schema.key_names(),
+        let places = Places {
+            dialect: Dialect::Sqlite,
             base: base(&def),
             overlay: overlay(def.id),
             mask: mask(def.id),
             history: history(def.id),
-            physical,
-            def,
-        }
+            columns: def.schema.columns.iter().map(|c| c.name.clone()).collect(),
+            key: def.schema.key_names(),
+            marks: vec!["?".to_owned(); def.schema.key.len()],
+        };
+        let writable =
+            def.schema.columns.iter().enumerate().filter(|(_, c)| !c.generated).map(|(i, _)| i).collect();
+        Self { drift: drift(&def, &physical), places, writable, physical, def }
     }
 
     pub(crate) fn id(&self) -> TableId {

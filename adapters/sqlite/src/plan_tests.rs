@@ -5,11 +5,12 @@ use epoch_adapter::{
     At, BackendKind, Comparison, Layer, LineageId, Location, Predicate, Segment, TableDef, TableId,
     TableName, Value, View,
 };
+use epoch_layers::diff::Plan;
 use rusqlite::Connection;
 
 use crate::meta::{Catalog, Meta};
-use crate::view::{Filter, arms, below_for_write, bind};
-use crate::{describe, diff, install};
+use crate::view::{arms, bind, predicates};
+use crate::{describe, install};
 
 struct Fixture {
     conn: Connection,
@@ -107,14 +108,14 @@ fn point_queries_use_indexes_in_every_arm() {
         } else {
             Value::Int(1)
         };
-        let predicates = [
+        let wanted = [
             Predicate::Compare(column("k"), Comparison::Eq, key.clone()),
             Predicate::In(column("k"), vec![key]),
             Predicate::Compare(column("a"), Comparison::Eq, Value::Text("x".into())),
             Predicate::Compare(column("b"), Comparison::Gt, Value::Int(1_990)),
         ];
-        for predicate in predicates {
-            let filter = Filter::predicates(&f.table, std::slice::from_ref(&predicate)).unwrap();
+        for predicate in wanted {
+            let filter = predicates(&f.table, std::slice::from_ref(&predicate)).unwrap();
             for view in views() {
                 let arms = arms(&f.conn, &f.meta(), &view).unwrap();
                 assert!(arms.len() > 1, "{view:?}");
@@ -123,7 +124,7 @@ fn point_queries_use_indexes_in_every_arm() {
                     f.assert_no_scan(&sql, &params);
                 }
             }
-            for arm in below_for_write(&f.meta(), DEV, true).unwrap() {
+            for arm in f.meta().below_for_write(DEV, true) {
                 let (sql, params) = arm.select("*", &filter, None);
                 f.assert_no_scan(&sql, &params);
             }
@@ -139,7 +140,7 @@ fn diffs_look_keys_up() {
             Segment { lineage: LineageId(1), after: 0, upto: At::Ordinal(5) },
         ];
         for (from, to) in [(views()[0], views()[2]), (views()[1], views()[0]), (views()[2], View::MAIN)] {
-            let plan = diff::Plan::new(&f.meta(), &from, &to, &segments, None);
+            let plan = Plan::new(&f.meta(), &from, &to, &segments, None);
             f.assert_no_scan(&plan.sql, &plan.params);
         }
     }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use epoch_adapter::{Error, Result, Scan, TableDef, View};
+use epoch_layers::cells::Batch;
+use epoch_layers::errors::misfit;
+use epoch_layers::view::Arm;
 use futures::StreamExt;
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
-use crate::cells::{Batch, misfit};
 use crate::error::map;
 use crate::layout::list;
 use crate::meta::Catalog;
-use crate::view::{Arm, Filter, arms, bind, plain, value};
+use crate::view::{arms, bind, cell, plain, predicates, value};
 
 /// Rows per batch.
 const BATCH: usize = 8_192;
@@ -90,7 +92,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let schema = projected(table, scan)?;
     let arms = if view.is_plain() { vec![plain(table)] } else { arms(conn, &*catalog.get(table)?, view)? };
-    let filter = Filter::predicates(table, &scan.filters)?;
+    let filter = predicates(table, &scan.filters)?;
     let names = schema.fields().iter().map(|f| f.name().as_str());
     let what = if schema.fields().is_empty() {
         "1".to_owned()
@@ -108,7 +110,7 @@ pub(crate) fn run(
             return Ok(());
         }
     }
-    if batch.len() > 0 {
+    if batch.rows() > 0 {
         send(batch.finish()?);
     }
     Ok(())
@@ -119,7 +121,7 @@ fn run_arm(
     conn: &Connection,
     arm: &Arm,
     what: &str,
-    filter: &Filter,
+    filter: &epoch_layers::view::Filter,
     table: &TableDef,
     left: &mut Option<usize>,
     batch: &mut Batch,
@@ -130,13 +132,13 @@ fn run_arm(
     let columns = stmt.column_count();
     let mut rows = stmt.query(bind(&params)).map_err(map)?;
     while let Some(row) = rows.next().map_err(map)? {
-        if let Err((i, what)) = batch.push(|i| row.get_ref(i)) {
+        if let Err((i, what)) = batch.push(|i| row.get_ref(i).map(cell)) {
             return Err(unreadable(table, batch, i, &what, row, columns));
         }
         if let Some(n) = left {
             *n -= 1;
         }
-        if batch.len() == BATCH && !send(batch.finish()?) {
+        if batch.rows() == BATCH && !send(batch.finish()?) {
             return Ok(false);
         }
     }

@@ -6,7 +6,11 @@ use epoch_adapter::{
     Error, Layer, Ordinal, Result, Row, RowChange, RowWrite, SealMode, Sealed, TableChanges, TableDef,
     TableId, TableStats, Value, sqlstate,
 };
-use rusqlite::types::ValueRef;
+use epoch_layers::digest::{feed, finish};
+use epoch_layers::errors::changed_since;
+use epoch_layers::merge::{in_place, out_and_in};
+use epoch_layers::net::Net;
+use epoch_layers::view::Filter;
 use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 
@@ -15,7 +19,7 @@ use crate::error::map;
 use crate::layer::ensure;
 use crate::layout::{LINEAGE, PENDING, equal, list, quote};
 use crate::meta::{Catalog, Meta};
-use crate::view::{Filter, bind, value};
+use crate::view::{bind, cell, value};
 use crate::write::Writer;
 
 /// One publication.
@@ -91,11 +95,11 @@ fn apply(conn: &Connection, catalog: &Arc<Catalog>, seal: &Seal<'_>) -> Result<(
             remember(conn, &meta, &table.changes)?;
         }
         conn.execute_batch("SAVEPOINT epoch_apply").map_err(map)?;
-        match in_place(&mut writer, &meta, &table.changes) {
+        match write_all(&mut writer, &meta, &in_place(&table.changes, &meta.writable)) {
             // Rows that swap unique values collide on the way: take all out, then put all in.
             Err(e) if e.code() == sqlstate::UNIQUE_VIOLATION => {
                 conn.execute_batch("ROLLBACK TO epoch_apply").map_err(map)?;
-                out_and_in(&mut writer, &meta, &table.changes)?;
+                write_all(&mut writer, &meta, &out_and_in(&table.changes, &meta.writable))?;
             }
             other => other?,
         }
@@ -126,51 +130,11 @@ fn compare(writer: &mut Writer<'_>, meta: &Meta, change: &RowChange) -> Result<(
     if now == change.before {
         return Ok(());
     }
-    let key: Vec<_> = change.key.iter().map(|v| v.to_text().unwrap_or_else(|| "null".to_owned())).collect();
-    Err(Error::new(
-        sqlstate::SERIALIZATION_FAILURE,
-        format!("could not serialize access to table \"{}\" due to concurrent update", meta.name()),
-    )
-    .with_detail(format!(
-        "Key ({})=({}) has changed since the changes were computed.",
-        meta.key.join(", "),
-        key.join(", ")
-    ))
-    .with_hint("The operation might succeed if retried.")
-    .with_table(meta.name()))
+    Err(changed_since(meta.name(), &meta.key, change))
 }
 
-fn in_place(writer: &mut Writer<'_>, meta: &Arc<Meta>, changes: &[RowChange]) -> Result<()> {
-    for change in changes.iter().filter(|c| c.after.is_none()) {
-        writer.delete(meta, &change.key)?;
-    }
-    for change in changes {
-        let (Some(before), Some(after)) = (&change.before, &change.after) else { continue };
-        let differs = |i: &&usize| before.get(**i) != after.get(**i);
-        let set: Vec<(usize, Value)> =
-            meta.writable.iter().filter(differs).filter_map(|&i| Some((i, after.get(i)?.clone()))).collect();
-        if !set.is_empty() {
-            writer.update(meta, &change.key, &set)?;
-        }
-    }
-    for change in changes.iter().filter(|c| c.before.is_none()) {
-        insert(writer, meta, change)?;
-    }
-    Ok(())
-}
-
-fn out_and_in(writer: &mut Writer<'_>, meta: &Arc<Meta>, changes: &[RowChange]) -> Result<()> {
-    for change in changes.iter().filter(|c| c.before.is_some()) {
-        writer.delete(meta, &change.key)?;
-    }
-    changes.iter().try_for_each(|change| insert(writer, meta, change))
-}
-
-fn insert(writer: &mut Writer<'_>, meta: &Arc<Meta>, change: &RowChange) -> Result<()> {
-    let Some(after) = &change.after else { return Ok(()) };
-    let cell = |(i, v): (usize, &Value)| meta.writable.contains(&i).then(|| v.clone());
-    writer.one(meta, &RowWrite::Insert(after.iter().enumerate().map(cell).collect()))?;
-    Ok(())
+fn write_all(writer: &mut Writer<'_>, meta: &Arc<Meta>, writes: &[RowWrite]) -> Result<()> {
+    writes.iter().try_for_each(|write| writer.one(meta, write).map(drop))
 }
 
 fn own_table(id: TableId) -> String {
@@ -227,38 +191,13 @@ pub(crate) fn pending_sql(meta: &Meta, main: bool, own: Option<&str>) -> String 
     )
 }
 
-/// What a pending image comes to.
-enum Net {
-    Nothing,
-    Added,
-    Modified,
-    Removed,
-}
-
 fn net(row: &rusqlite::Row<'_>, n: usize) -> rusqlite::Result<Net> {
     let (existed, there): (bool, bool) = (row.get(n)?, row.get(n + 1)?);
-    Ok(match (existed, there) {
-        (false, false) => Net::Nothing,
-        (false, true) => Net::Added,
-        (true, false) => Net::Removed,
-        (true, true) => {
-            for i in 0..n {
-                if row.get_ref(i)? != row.get_ref(n + 2 + i)? {
-                    return Ok(Net::Modified);
-                }
-            }
-            Net::Nothing
-        }
-    })
-}
-
-fn count(stats: &mut TableStats, net: &Net) {
-    match net {
-        Net::Nothing => {}
-        Net::Added => stats.added += 1,
-        Net::Modified => stats.modified += 1,
-        Net::Removed => stats.removed += 1,
+    let mut same = existed && there;
+    for i in 0..n {
+        same = same && row.get_ref(i)? == row.get_ref(n + 2 + i)?;
     }
+    Ok(Net::of(existed, there, same))
 }
 
 /// Net uncommitted changes.
@@ -267,7 +206,7 @@ pub(crate) fn pending(conn: &Connection, meta: &Meta, layer: Layer) -> Result<Ta
     let mut rows = stmt.query([layer.lineage.0]).map_err(map)?;
     let mut stats = TableStats::default();
     while let Some(row) = rows.next().map_err(map)? {
-        count(&mut stats, &net(row, meta.columns.len()).map_err(map)?);
+        net(row, meta.columns.len()).map_err(map)?.count(&mut stats);
     }
     Ok(stats)
 }
@@ -285,7 +224,7 @@ fn publish(conn: &Connection, meta: &Meta, seal: &Seal<'_>, own: bool) -> Result
         let mut rows = stmt.query([lineage]).map_err(map)?;
         while let Some(row) = rows.next().map_err(map)? {
             let kind = net(row, n).map_err(map)?;
-            count(&mut stats, &kind);
+            kind.count(&mut stats);
             let from: Ordinal = row.get(2 * n + 2).map_err(map)?;
             // An image that would end where it begins is visible nowhere; the key's last one tells that
             // it changed under this ordinal.
@@ -297,13 +236,13 @@ fn publish(conn: &Connection, meta: &Meta, seal: &Seal<'_>, own: bool) -> Result
                 Net::Removed => {
                     hash.update(b"-");
                     for &i in &meta.def.schema.key {
-                        feed(&mut hash, row.get_ref(i).map_err(map)?);
+                        feed(&mut hash, cell(row.get_ref(i).map_err(map)?));
                     }
                 }
                 Net::Added | Net::Modified => {
                     hash.update(b"+");
                     for i in 0..n {
-                        feed(&mut hash, row.get_ref(n + 2 + i).map_err(map)?);
+                        feed(&mut hash, cell(row.get_ref(n + 2 + i).map_err(map)?));
                     }
                 }
             }
@@ -321,8 +260,7 @@ fn publish(conn: &Connection, meta: &Meta, seal: &Seal<'_>, own: bool) -> Result
         );
         conn.execute(&sql, [lineage, seal.ordinal]).map_err(map)?;
     }
-    let digest = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok((stats, digest))
+    Ok((stats, finish(hash)))
 }
 
 fn key_of(meta: &Meta, row: &rusqlite::Row<'_>) -> Result<Row> {
@@ -330,11 +268,10 @@ fn key_of(meta: &Meta, row: &rusqlite::Row<'_>) -> Result<Row> {
 }
 
 fn drop_images(conn: &Connection, meta: &Meta, lineage: i64, keys: &[Row]) -> Result<()> {
-    let is_key: Vec<_> = meta.key.iter().map(|k| format!("{} = ?", quote(k))).collect();
     let sql = format!(
         "DELETE FROM {} WHERE {LINEAGE} = ? AND {} AND epoch_to = {PENDING}",
         meta.history,
-        is_key.join(" AND ")
+        meta.is_key("")
     );
     let mut stmt = conn.prepare_cached(&sql).map_err(map)?;
     for key in keys {
@@ -343,21 +280,4 @@ fn drop_images(conn: &Connection, meta: &Meta, lineage: i64, keys: &[Row]) -> Re
         stmt.execute(bind(&params)).map_err(map)?;
     }
     Ok(())
-}
-
-/// Type and length before each value: different rows never read the same.
-fn feed(hash: &mut Sha256, value: ValueRef<'_>) {
-    let mut bytes = |tag: u8, data: &[u8]| {
-        hash.update([tag]);
-        hash.update((data.len() as u64).to_le_bytes());
-        hash.update(data);
-    };
-    match value {
-        ValueRef::Null => bytes(0, &[]),
-        ValueRef::Integer(v) => bytes(1, &v.to_le_bytes()),
-        // -0.0 equals 0.0.
-        ValueRef::Real(v) => bytes(2, &(v + 0.0).to_le_bytes()),
-        ValueRef::Text(v) => bytes(3, v),
-        ValueRef::Blob(v) => bytes(4, v),
-    }
 }

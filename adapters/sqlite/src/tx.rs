@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use epoch_adapter::{
     BatchStream, Error, Layer, Result, Row, RowWrite, Scan, TableDef, Transaction, View, sqlstate,
 };
+use epoch_layers::errors::{aborted, no_savepoint};
 use tokio::sync::oneshot;
 
 use crate::adapter::Shared;
@@ -37,10 +38,7 @@ impl Inner {
         if !self.failed {
             return Ok(());
         }
-        Err(Error::new(
-            sqlstate::IN_FAILED_SQL_TRANSACTION,
-            "current transaction is aborted, commands ignored until end of transaction block",
-        ))
+        Err(aborted())
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -155,9 +153,7 @@ impl Inner {
     }
 
     fn find(&self, name: &str) -> Result<usize> {
-        self.savepoints.iter().rposition(|(n, _)| n == name).ok_or_else(|| {
-            Error::new(sqlstate::INVALID_SAVEPOINT, format!("savepoint \"{name}\" does not exist"))
-        })
+        self.savepoints.iter().rposition(|(n, _)| n == name).ok_or_else(|| no_savepoint(name))
     }
 
     fn commit(&mut self) -> Result<()> {
@@ -268,7 +264,7 @@ impl Transaction for Tx {
         }))
     }
 
-    async fn prepare_write(&mut self, keep_snapshot: bool) -> Result<()> {
+    async fn prepare_write(&mut self, _: &TableDef, _: Layer, keep_snapshot: bool) -> Result<()> {
         self.with(move |inner| inner.prepare_write(keep_snapshot)).await
     }
 

@@ -1,213 +1,73 @@
-//! The rows of a view as arms: one SELECT per place where rows may be, run one after the other with
-//! the caller's conditions in each. SQLite pushes conditions into a UNION ALL only in the simplest
-//! cases; an arm by itself always gets its indexes.
-//!
-//! In each arm the rows are called `x`.
+//! The arms of a view as this file's tables stand (see [`epoch_layers::view`]), and what callers ask of them. They are
+//! run one after the other: SQLite pushes conditions into a UNION ALL only in the simplest cases.
 
-use epoch_adapter::{
-    At, Comparison, Error, Layer, LineageId, Ordinal, Predicate, Result, TableDef, Value, View,
-};
+use arrow::datatypes::DataType;
+use epoch_adapter::{At, Comparison, Error, LineageId, Ordinal, Predicate, Result, TableDef, Value, View};
+use epoch_layers::cells::{Cell, parse_date};
+use epoch_layers::view::{Arm, Dialect, Facts, Filter};
 use rusqlite::Connection;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use crate::error::map;
-use crate::layout::{base, equal, quote};
+use crate::layout::{base, quote};
 use crate::meta::Meta;
 use crate::types::Affinity;
 
-/// One place where rows of a view may be.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Arm {
-    /// `table AS x`
-    pub from: String,
-    /// Which of its rows belong to the view; may be empty.
-    pub condition: String,
-    /// The parameters of `condition`.
-    pub params: Vec<i64>,
-}
-
 /// The plain table.
 pub(crate) fn plain(table: &TableDef) -> Arm {
-    Arm { from: format!("{} AS x", base(table)), condition: String::new(), params: Vec::new() }
+    Arm::whole(format!("{} AS x", base(table)), Dialect::Sqlite)
 }
 
 /// The arms of a view. Parts that are empty are left out, so read in the transaction that scans.
 pub(crate) fn arms(conn: &Connection, meta: &Meta, view: &View) -> Result<Vec<Arm>> {
-    let lineage = view.layer.lineage;
-    if view.layer.is_main() {
-        return match view.at {
-            At::Working => Ok(vec![plain(&meta.def)]),
-            At::Ordinal(s) => below(meta, lineage, false, s, main_moved(conn, meta, s)?),
-        };
-    }
-    let mut out = own(conn, meta, lineage, view.at)?;
-    let masked = exists(conn, &format!("{} WHERE epoch_lineage = ?1", meta.mask), &[lineage.0])?;
-    let moved = main_moved(conn, meta, view.layer.base)?;
-    out.extend(below(meta, lineage, masked, view.layer.base, moved)?);
-    Ok(out)
+    let (sql, params) = meta.facts_sql(view);
+    let facts = conn.prepare_cached(&sql).and_then(|mut s| {
+        s.query_row(rusqlite::params_from_iter(params), |row| {
+            Ok(Facts { own_moved: row.get(0)?, masked: row.get(1)?, main_moved: row.get(2)? })
+        })
+    });
+    Ok(meta.arms(view, facts.map_err(map)?))
 }
 
 /// What a branch's own layer holds at a moment, without what is below.
 pub(crate) fn own(conn: &Connection, meta: &Meta, lineage: LineageId, at: At) -> Result<Vec<Arm>> {
-    let At::Ordinal(s) = at else { return Ok(vec![overlay(meta, lineage)]) };
-    let since = format!("{} WHERE epoch_lineage = ?1 AND epoch_to > ?2", meta.history);
-    if !exists(conn, &since, &[lineage.0, s])? {
-        return Ok(vec![overlay(meta, lineage)]);
-    }
-    let unmoved = Arm {
-        from: format!("{} AS x", meta.overlay),
-        condition: format!("x.epoch_lineage = ? AND {}", unmoved(meta, "?")),
-        params: vec![lineage.0, lineage.0, s],
+    let moved = match at {
+        At::Working => false,
+        At::Ordinal(s) => moved(conn, meta, lineage, s)?,
     };
-    Ok(vec![unmoved, images(meta, lineage, s)])
+    Ok(meta.own(lineage, at, moved))
 }
 
 /// Whether a branch's base differs from the base table as it is now.
 pub(crate) fn main_moved(conn: &Connection, meta: &Meta, ordinal: Ordinal) -> Result<bool> {
-    exists(conn, &format!("{} WHERE epoch_lineage = 1 AND epoch_to > ?1", meta.history), &[ordinal])
+    moved(conn, meta, LineageId::MAIN, ordinal)
 }
 
-fn exists(conn: &Connection, what: &str, params: &[i64]) -> Result<bool> {
-    let sql = format!("SELECT 1 FROM {what} LIMIT 1");
-    conn.prepare_cached(&sql).and_then(|mut s| s.exists(rusqlite::params_from_iter(params))).map_err(map)
+fn moved(conn: &Connection, meta: &Meta, lineage: LineageId, since: Ordinal) -> Result<bool> {
+    let sql = format!("SELECT 1 FROM {} WHERE epoch_lineage = ?1 AND epoch_to > ?2 LIMIT 1", meta.history);
+    conn.prepare_cached(&sql).and_then(|mut s| s.exists([lineage.0, since])).map_err(map)
 }
 
-/// The live rows of a branch.
-pub(crate) fn overlay(meta: &Meta, lineage: LineageId) -> Arm {
-    Arm {
-        from: format!("{} AS x", meta.overlay),
-        condition: "x.epoch_lineage = ?".to_owned(),
-        params: vec![lineage.0],
-    }
+/// `x.column = value` with the column's collation and affinity.
+pub(crate) fn equal(columns: &[String], values: &[Value]) -> Filter {
+    let sql = columns.iter().map(|c| format!("x.{} = ?", quote(c))).collect();
+    Filter { sql, params: values.to_vec(), keyed: false }
 }
 
-/// What a branch sees of main: main at an ordinal without the keys that the branch hides.
-pub(crate) fn below(
-    meta: &Meta,
-    lineage: LineageId,
-    masked: bool,
-    at: Ordinal,
-    moved: bool,
-) -> Result<Vec<Arm>> {
-    let mut base = plain(&meta.def);
-    let mut conditions = Vec::new();
-    if masked {
-        conditions.push(unmasked(meta));
-        base.params.push(lineage.0);
-    }
-    if moved {
-        conditions.push(unmoved(meta, "1"));
-        base.params.push(at);
-    }
-    base.condition = conditions.join(" AND ");
-    let mut out = vec![base];
-    if moved {
-        let mut past = images(meta, LineageId::MAIN, at);
-        if masked {
-            past.condition = format!("{} AND {}", past.condition, unmasked(meta));
-            past.params.push(lineage.0);
-        }
-        out.push(past);
+/// The conjunction of predicates that [`supports`] accepted.
+pub(crate) fn predicates(table: &TableDef, predicates: &[Predicate]) -> Result<Filter> {
+    let mut out = Filter::default();
+    for p in predicates {
+        let sql = predicate(table, p, &mut out.params)?;
+        out.sql.push(sql);
+        out.keyed |= match p {
+            Predicate::Compare(i, Comparison::Eq, _) | Predicate::In(i, _) => {
+                table.schema.key.first() == Some(i)
+            }
+            _ => false,
+        };
     }
     Ok(out)
-}
-
-/// Same as [`below`] for writes: the mask may get its first key at any moment.
-pub(crate) fn below_for_write(meta: &Meta, layer: Layer, moved: bool) -> Result<Vec<Arm>> {
-    below(meta, layer.lineage, true, layer.base, moved)
-}
-
-fn unmasked(meta: &Meta) -> String {
-    format!(
-        "NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.epoch_lineage = ? AND {})",
-        meta.mask,
-        equal(&meta.key, "m", "x")
-    )
-}
-
-/// The key's last image ends at or before the ordinal, so the live row was there then.
-fn unmoved(meta: &Meta, lineage: &str) -> String {
-    format!(
-        "coalesce((SELECT h.epoch_to FROM {} AS h WHERE h.epoch_lineage = {lineage} AND {} \
-         ORDER BY h.epoch_from DESC LIMIT 1), 0) <= ?",
-        meta.history,
-        equal(&meta.key, "h", "x")
-    )
-}
-
-/// The rows that a lineage had at an ordinal and that changed since.
-fn images(meta: &Meta, lineage: LineageId, at: Ordinal) -> Arm {
-    Arm {
-        from: format!("{} AS x", meta.history),
-        condition: "x.epoch_lineage = ? AND x.epoch_from <= ? AND x.epoch_to > ? AND x.epoch_existed = 1"
-            .to_owned(),
-        params: vec![lineage.0, at, at],
-    }
-}
-
-/// A condition over `x` with its parameters.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Filter {
-    pub sql: Vec<String>,
-    pub params: Vec<Value>,
-    /// Whether it names rows by key: then no arm must be read by ordinal, whatever the statistics say.
-    pub keyed: bool,
-}
-
-impl Filter {
-    /// `x.column = value` with the column's collation and affinity.
-    pub(crate) fn equal(columns: &[String], values: &[Value]) -> Self {
-        let sql = columns.iter().map(|c| format!("x.{} = ?", quote(c))).collect();
-        Self { sql, params: values.to_vec(), keyed: false }
-    }
-
-    /// The row with a key.
-    pub(crate) fn key(meta: &Meta, key: &[Value]) -> Self {
-        Self { keyed: true, ..Self::equal(&meta.key, key) }
-    }
-
-    /// The conjunction of predicates that [`supports`] accepted.
-    pub(crate) fn predicates(table: &TableDef, predicates: &[Predicate]) -> Result<Self> {
-        let mut out = Self::default();
-        for p in predicates {
-            let sql = predicate(table, p, &mut out.params)?;
-            out.sql.push(sql);
-            out.keyed |= match p {
-                Predicate::Compare(i, Comparison::Eq, _) | Predicate::In(i, _) => {
-                    table.schema.key.first() == Some(i)
-                }
-                _ => false,
-            };
-        }
-        Ok(out)
-    }
-}
-
-impl Arm {
-    /// The SELECT of `what` from this arm, with its parameters.
-    pub(crate) fn select(&self, what: &str, filter: &Filter, limit: Option<usize>) -> (String, Vec<Value>) {
-        let mut conditions: Vec<&str> = Vec::new();
-        // A plus sign keeps the index on ordinals out of it.
-        let own = if filter.keyed {
-            self.condition.replace("x.epoch_to", "+x.epoch_to")
-        } else {
-            self.condition.clone()
-        };
-        if !own.is_empty() {
-            conditions.push(&own);
-        }
-        conditions.extend(filter.sql.iter().map(String::as_str));
-        let filtered = if conditions.is_empty() {
-            String::new()
-        } else {
-            format!(" WHERE {}", conditions.join(" AND "))
-        };
-        let limited = if limit.is_some() { " LIMIT ?" } else { "" };
-        let mut params: Vec<Value> = self.params.iter().map(|p| Value::Int(*p)).collect();
-        params.extend(filter.params.iter().cloned());
-        params.extend(limit.map(|n| Value::Int(i64::try_from(n).unwrap_or(i64::MAX))));
-        (format!("SELECT {what} FROM {}{filtered}{limited}", self.from), params)
-    }
 }
 
 fn predicate(table: &TableDef, p: &Predicate, params: &mut Vec<Value>) -> Result<String> {
@@ -265,7 +125,6 @@ pub(crate) fn supports(table: &TableDef, p: &Predicate) -> bool {
 }
 
 fn comparable(table: &TableDef, column: usize, value: &Value) -> bool {
-    use arrow::datatypes::DataType;
     let Some(column) = table.schema.columns.get(column) else { return false };
     match (&column.data_type, value) {
         (DataType::Int64, Value::Int(_)) | (DataType::Float64, Value::Int(_)) => true,
@@ -275,7 +134,7 @@ fn comparable(table: &TableDef, column: usize, value: &Value) -> bool {
             crate::types::affinity(&column.type_name, false) == Affinity::Text
         }
         // A scan takes dates in this form only, so they sort as text.
-        (DataType::Date32, Value::Text(text)) => crate::cells::parse_date(text).is_some(),
+        (DataType::Date32, Value::Text(text)) => parse_date(text).is_some(),
         _ => false,
     }
 }
@@ -323,4 +182,15 @@ pub(crate) fn value(value: ValueRef<'_>) -> Result<Value> {
                 .to_owned(),
         ),
     })
+}
+
+/// SQLite's value as a cell.
+pub(crate) fn cell(value: ValueRef<'_>) -> Cell<'_> {
+    match value {
+        ValueRef::Null => Cell::Null,
+        ValueRef::Integer(v) => Cell::Int(v),
+        ValueRef::Real(v) => Cell::Real(v),
+        ValueRef::Text(v) => Cell::Text(v),
+        ValueRef::Blob(v) => Cell::Blob(v),
+    }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use epoch_adapter::{Result, Row, Rule, SeenTable, Value, View, Violation};
+use epoch_layers::view::{Arm, Filter};
 use rusqlite::Connection;
 
 use crate::error::map;
 use crate::install::check_names;
 use crate::layout::{list, literal, quote};
 use crate::meta::{Catalog, Foreign, Meta, Unique};
-use crate::view::{Arm, Filter, arms, bind, value};
+use crate::view::{arms, bind, value};
 
 /// A relation of rows, as SQL and its parameters.
 #[derive(Clone)]

@@ -5,16 +5,18 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use epoch_adapter::{Error, Layer, Result, Row, RowWrite, TableDef, TableId, Value, sqlstate};
+use epoch_layers::errors::Known;
+use epoch_layers::view::{Arm, Filter};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::constraint::{Known, duplicate, failed};
+use crate::constraint::{duplicate, failed};
 use crate::error::map;
 use crate::foreign::Checks;
 use crate::keys::{self, OtherForms};
 use crate::layer::ensure;
 use crate::layout::{LINEAGE, list, quote};
 use crate::meta::{Catalog, Foreign, Meta, Unique};
-use crate::view::{Arm, Filter, below_for_write, bind, main_moved, value};
+use crate::view::{bind, main_moved, value};
 
 /// Writes to the working rows of one layer, inside a write transaction of `conn`.
 pub(crate) struct Writer<'a> {
@@ -107,9 +109,8 @@ impl<'a> Writer<'a> {
 
     /// `key = ?` in the target, and its parameters.
     fn is_key(&self, meta: &Meta, key: &Row) -> (String, Vec<Value>) {
-        let keys: Vec<_> = meta.key.iter().map(|k| format!("{} = ?", quote(k))).collect();
         let mut params = key.clone();
-        let mut sql = keys.join(" AND ");
+        let mut sql = meta.is_key("");
         if !self.layer.is_main() {
             sql = format!("{LINEAGE} = ? AND {sql}");
             params.insert(0, Value::Int(self.layer.lineage.0));
@@ -426,7 +427,7 @@ impl<'a> Writer<'a> {
             return Ok(Arc::clone(arms));
         }
         let moved = main_moved(self.conn, meta, self.layer.base)?;
-        let arms = Arc::new(below_for_write(meta, self.layer, moved)?);
+        let arms = Arc::new(meta.below_for_write(self.layer, moved));
         self.below.insert(meta.id(), Arc::clone(&arms));
         Ok(arms)
     }

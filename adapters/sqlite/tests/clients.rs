@@ -32,7 +32,7 @@ async fn nothing_is_lost_among_many_writers() {
         tasks.push(tokio::spawn(async move {
             for _ in 0..15 {
                 let mut tx = db.adapter.begin().await.unwrap();
-                tx.prepare_write(false).await.unwrap();
+                tx.prepare_write(&t, layer, false).await.unwrap();
                 let rows =
                     collect(tx.scan(&t, &working(layer), &Scan::default()).await.unwrap()).await.unwrap();
                 let Value::Int(n) = rows[0][1] else { panic!() };

@@ -374,8 +374,8 @@ async fn writers_wait_and_conflicts_are_told() {
     tx.savepoint("s").await.unwrap();
     collect(tx.scan(&t, &View::MAIN, &Scan::default()).await.unwrap()).await.unwrap();
     db.run("UPDATE t SET x = 4");
-    assert_eq!(ok(tx.prepare_write(true).await).code(), "40001");
-    tx.prepare_write(false).await.unwrap();
+    assert_eq!(ok(tx.prepare_write(&t, Layer::MAIN, true).await).code(), "40001");
+    tx.prepare_write(&t, Layer::MAIN, false).await.unwrap();
     let rows = collect(tx.scan(&t, &View::MAIN, &Scan::default()).await.unwrap()).await.unwrap();
     assert_eq!(rows, [[int(1), int(4)]]);
     tx.write(&t, Layer::MAIN, &[update(1, 1, int(5))]).await.unwrap();

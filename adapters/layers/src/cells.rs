@@ -1,24 +1,55 @@
-//! From SQLite's values to Arrow columns and back.
+//! From values of backends that know few types to Arrow columns and back. Casts lose nothing, or fail.
 
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
-    Float64Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, SchemaRef, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
+    SchemaRef, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use epoch_adapter::{Error, Result, Row, TableSchema, Value, sqlstate};
-use rusqlite::types::ValueRef;
+use epoch_adapter::{Error, Result, Row, TableSchema, Value};
 
-use crate::view::value_ref;
+use crate::errors::misfit;
+
+/// A value that is read, borrowed from where it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cell<'a> {
+    /// NULL.
+    Null,
+    /// An integer.
+    Int(i64),
+    /// A double.
+    Real(f64),
+    /// Text, which may turn out not to be UTF-8.
+    Text(&'a [u8]),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+impl<'a> From<&'a Value> for Cell<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Int(v) => Self::Int(*v),
+            Value::Real(v) => Self::Real(*v),
+            Value::Text(v) => Self::Text(v.as_bytes()),
+            Value::Blob(v) => Self::Blob(v),
+        }
+    }
+}
 
 /// One column under construction.
+#[derive(Debug)]
 enum Cells {
+    Small(Int16Builder),
+    Middle(Int32Builder),
     Int(Int64Builder),
+    Single(Float32Builder),
     Float(Float64Builder),
     Bool(BooleanBuilder),
     Date(Date32Builder),
@@ -29,31 +60,35 @@ enum Cells {
 }
 
 /// Collects rows into a record batch.
-pub(crate) struct Batch {
+#[derive(Debug)]
+pub struct Batch {
     schema: SchemaRef,
     columns: Vec<Cells>,
     rows: usize,
 }
 
 impl Batch {
-    pub(crate) fn new(schema: SchemaRef, capacity: usize) -> Result<Self> {
+    /// An empty batch.
+    pub fn new(schema: SchemaRef, capacity: usize) -> Result<Self> {
         let columns =
             schema.fields().iter().map(|f| cells(f.data_type(), capacity)).collect::<Result<_>>()?;
         Ok(Self { schema, columns, rows: 0 })
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Rows so far.
+    pub fn rows(&self) -> usize {
         self.rows
     }
 
-    pub(crate) fn column_name(&self, i: usize) -> Option<&str> {
+    /// The name of a column.
+    pub fn column_name(&self, i: usize) -> Option<&str> {
         self.schema.fields().get(i).map(|f| f.name().as_str())
     }
 
     /// Adds a row, cell by cell. The error is the column's index and what is wrong with the value.
-    pub(crate) fn push<'a>(
+    pub fn push<'a, E: std::fmt::Display>(
         &mut self,
-        mut cell: impl FnMut(usize) -> rusqlite::Result<ValueRef<'a>>,
+        mut cell: impl FnMut(usize) -> std::result::Result<Cell<'a>, E>,
     ) -> std::result::Result<(), (usize, String)> {
         for (i, column) in self.columns.iter_mut().enumerate() {
             let value = cell(i).map_err(|e| (i, e.to_string()))?;
@@ -63,13 +98,14 @@ impl Batch {
         Ok(())
     }
 
-    pub(crate) fn finish(&mut self) -> Result<RecordBatch> {
+    /// What was collected; empty again afterwards.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(self.rows));
         self.rows = 0;
         let columns =
             self.columns.iter_mut().zip(self.schema.fields()).map(|(c, f)| c.finish(f.data_type())).collect();
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
-            .map_err(|e| Error::internal(format!("sqlite: {e}")))
+            .map_err(|e| Error::internal(format!("a record batch: {e}")))
     }
 }
 
@@ -80,38 +116,34 @@ impl Batch {
 pub fn record_batch(schema: &TableSchema, rows: &[Row]) -> Result<RecordBatch> {
     let mut batch = Batch::new(schema.arrow(), rows.len())?;
     for row in rows {
-        batch.push(|i| Ok(row.get(i).map_or(ValueRef::Null, value_ref))).map_err(|(i, what)| {
-            let column = schema.columns.get(i).map_or("?", |c| c.name.as_str());
-            let pg_type = schema.columns.get(i).map_or("?", |c| c.pg_type.as_str());
-            misfit(pg_type, column, &what)
-        })?;
+        batch.push(|i| Ok::<_, std::fmt::Error>(row.get(i).map_or(Cell::Null, Cell::from))).map_err(
+            |(i, what)| {
+                let column = schema.columns.get(i).map_or("?", |c| c.name.as_str());
+                let pg_type = schema.columns.get(i).map_or("?", |c| c.pg_type.as_str());
+                misfit(pg_type, column, &what)
+            },
+        )?;
     }
     batch.finish()
 }
 
-/// 22P02 for a value that can't be cast to its column's type.
-pub(crate) fn misfit(pg_type: &str, column: &str, what: &str) -> Error {
-    Error::new(
-        sqlstate::INVALID_TEXT_REPRESENTATION,
-        format!("invalid input syntax for type {pg_type}: {what}"),
-    )
-    .with_column(column)
-}
-
-fn complaint(value: &ValueRef<'_>) -> String {
+fn complaint(value: &Cell<'_>) -> String {
     match value {
-        ValueRef::Null => "null".to_owned(),
-        ValueRef::Integer(v) => format!("\"{v}\""),
-        ValueRef::Real(v) => format!("\"{v}\""),
-        ValueRef::Text(v) => {
+        Cell::Null => "null".to_owned(),
+        Cell::Int(v) => format!("\"{v}\""),
+        Cell::Real(v) => format!("\"{v}\""),
+        Cell::Text(v) => {
             format!("\"{}\"", String::from_utf8_lossy(v).chars().take(80).collect::<String>())
         }
-        ValueRef::Blob(v) => format!("a blob of {} bytes", v.len()),
+        Cell::Blob(v) => format!("a blob of {} bytes", v.len()),
     }
 }
 
 fn cells(data_type: &DataType, n: usize) -> Result<Cells> {
     Ok(match data_type {
+        DataType::Int16 => Cells::Small(Int16Builder::with_capacity(n)),
+        DataType::Int32 => Cells::Middle(Int32Builder::with_capacity(n)),
+        DataType::Float32 => Cells::Single(Float32Builder::with_capacity(n)),
         DataType::Int64 => Cells::Int(Int64Builder::with_capacity(n)),
         DataType::Float64 => Cells::Float(Float64Builder::with_capacity(n)),
         DataType::Boolean => Cells::Bool(BooleanBuilder::with_capacity(n)),
@@ -122,15 +154,18 @@ fn cells(data_type: &DataType, n: usize) -> Result<Cells> {
         DataType::Decimal128(p, s) => Cells::Decimal(Decimal128Builder::with_capacity(n), *p, *s),
         DataType::Utf8 => Cells::Text(StringBuilder::new()),
         DataType::Binary => Cells::Bytes(BinaryBuilder::new()),
-        other => return Err(Error::unsupported(format!("the type {other} on SQLite"))),
+        other => return Err(Error::unsupported(format!("the type {other} on this backend"))),
     })
 }
 
 impl Cells {
     /// Appends a value cast without loss; `None` if that isn't possible.
-    fn push(&mut self, value: ValueRef<'_>) -> Option<()> {
-        let null = matches!(value, ValueRef::Null);
+    fn push(&mut self, value: Cell<'_>) -> Option<()> {
+        let null = matches!(value, Cell::Null);
         match self {
+            Self::Small(b) if null => b.append_null(),
+            Self::Middle(b) if null => b.append_null(),
+            Self::Single(b) if null => b.append_null(),
             Self::Int(b) if null => b.append_null(),
             Self::Float(b) if null => b.append_null(),
             Self::Bool(b) if null => b.append_null(),
@@ -139,6 +174,9 @@ impl Cells {
             Self::Decimal(b, ..) if null => b.append_null(),
             Self::Text(b) if null => b.append_null(),
             Self::Bytes(b) if null => b.append_null(),
+            Self::Small(b) => b.append_value(i16::try_from(integer(value)?).ok()?),
+            Self::Middle(b) => b.append_value(i32::try_from(integer(value)?).ok()?),
+            Self::Single(b) => b.append_value(single(value)?),
             Self::Int(b) => b.append_value(integer(value)?),
             Self::Float(b) => b.append_value(float(value)?),
             Self::Bool(b) => b.append_value(boolean(value)?),
@@ -146,12 +184,12 @@ impl Cells {
             Self::Timestamp(b) => b.append_value(parse_timestamp(text(&value)?)?),
             Self::Decimal(b, p, s) => b.append_value(decimal(value, *p, *s)?),
             Self::Text(b) => match value {
-                ValueRef::Integer(v) => b.append_value(v.to_string()),
-                ValueRef::Real(v) => b.append_value(v.to_string()),
+                Cell::Int(v) => b.append_value(v.to_string()),
+                Cell::Real(v) => b.append_value(v.to_string()),
                 _ => b.append_value(text(&value)?),
             },
             Self::Bytes(b) => match value {
-                ValueRef::Blob(v) | ValueRef::Text(v) => b.append_value(v),
+                Cell::Blob(v) | Cell::Text(v) => b.append_value(v),
                 _ => return None,
             },
         }
@@ -160,6 +198,9 @@ impl Cells {
 
     fn finish(&mut self, data_type: &DataType) -> ArrayRef {
         match self {
+            Self::Small(b) => Arc::new(b.finish()),
+            Self::Middle(b) => Arc::new(b.finish()),
+            Self::Single(b) => Arc::new(b.finish()),
             Self::Int(b) => Arc::new(b.finish()),
             Self::Float(b) => Arc::new(b.finish()),
             Self::Bool(b) => Arc::new(b.finish()),
@@ -172,18 +213,18 @@ impl Cells {
     }
 }
 
-fn text<'a>(value: &ValueRef<'a>) -> Option<&'a str> {
+fn text<'a>(value: &Cell<'a>) -> Option<&'a str> {
     match value {
-        ValueRef::Text(v) => std::str::from_utf8(v).ok(),
+        Cell::Text(v) => std::str::from_utf8(v).ok(),
         _ => None,
     }
 }
 
-fn integer(value: ValueRef<'_>) -> Option<i64> {
+fn integer(value: Cell<'_>) -> Option<i64> {
     match value {
-        ValueRef::Integer(v) => Some(v),
+        Cell::Int(v) => Some(v),
         // 2^63 as a double is one more than the largest integer.
-        ValueRef::Real(v) if v.fract() == 0.0 && (i64::MIN as f64..-(i64::MIN as f64)).contains(&v) =>
+        Cell::Real(v) if v.fract() == 0.0 && (i64::MIN as f64..-(i64::MIN as f64)).contains(&v) =>
         {
             #[allow(clippy::cast_possible_truncation)]
             Some(v as i64)
@@ -192,22 +233,29 @@ fn integer(value: ValueRef<'_>) -> Option<i64> {
     }
 }
 
-fn float(value: ValueRef<'_>) -> Option<f64> {
+fn float(value: Cell<'_>) -> Option<f64> {
     match value {
-        ValueRef::Real(v) => Some(v),
+        Cell::Real(v) => Some(v),
         #[allow(clippy::cast_precision_loss)]
-        ValueRef::Integer(v) => {
+        Cell::Int(v) => {
             let float = v as f64;
-            (integer(ValueRef::Real(float)) == Some(v)).then_some(float)
+            (integer(Cell::Real(float)) == Some(v)).then_some(float)
         }
         _ => text(&value)?.trim().parse().ok(),
     }
 }
 
-fn boolean(value: ValueRef<'_>) -> Option<bool> {
+fn single(value: Cell<'_>) -> Option<f32> {
+    let double = float(value)?;
+    #[allow(clippy::cast_possible_truncation)]
+    let single = double as f32;
+    (f64::from(single) == double || double.is_nan()).then_some(single)
+}
+
+fn boolean(value: Cell<'_>) -> Option<bool> {
     match value {
-        ValueRef::Integer(0) => Some(false),
-        ValueRef::Integer(1) => Some(true),
+        Cell::Int(0) => Some(false),
+        Cell::Int(1) => Some(true),
         _ => match text(&value)?.trim().to_ascii_lowercase().as_str() {
             "t" | "true" | "yes" | "on" | "y" | "1" => Some(true),
             "f" | "false" | "no" | "off" | "n" | "0" => Some(false),
@@ -216,12 +264,12 @@ fn boolean(value: ValueRef<'_>) -> Option<bool> {
     }
 }
 
-fn decimal(value: ValueRef<'_>, precision: u8, scale: i8) -> Option<i128> {
+fn decimal(value: Cell<'_>, precision: u8, scale: i8) -> Option<i128> {
     let unscaled = match value {
-        ValueRef::Integer(v) => parse_decimal(&v.to_string(), scale)?,
+        Cell::Int(v) => parse_decimal(&v.to_string(), scale)?,
         // A double stands for the decimal that prints it; arithmetic leaves noise behind the 15th
         // digit, which is not what a person stored.
-        ValueRef::Real(v) => {
+        Cell::Real(v) => {
             parse_decimal(&v.to_string(), scale).or_else(|| parse_decimal(&format!("{v:.14e}"), scale))?
         }
         _ => parse_decimal(text(&value)?.trim(), scale)?,
@@ -281,7 +329,7 @@ fn number(text: &str, digits: usize) -> Option<i64> {
 }
 
 /// `YYYY-MM-DD`, nothing else.
-pub(crate) fn parse_date(text: &str) -> Option<i32> {
+pub fn parse_date(text: &str) -> Option<i32> {
     let mut parts = text.split('-');
     let (year, month, day) =
         (number(parts.next()?, 4)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
@@ -341,6 +389,9 @@ pub fn value_at(array: &dyn Array, row: usize) -> Result<Value> {
         return Ok(Value::Null);
     }
     Ok(match array.data_type() {
+        DataType::Int16 => Value::Int(i64::from(array.as_primitive::<Int16Type>().value(row))),
+        DataType::Int32 => Value::Int(i64::from(array.as_primitive::<Int32Type>().value(row))),
+        DataType::Float32 => Value::Real(f64::from(array.as_primitive::<Float32Type>().value(row))),
         DataType::Int64 => Value::Int(array.as_primitive::<Int64Type>().value(row)),
         DataType::Float64 => Value::Real(array.as_primitive::<Float64Type>().value(row)),
         DataType::Boolean => Value::Int(i64::from(array.as_boolean().value(row))),
@@ -359,7 +410,7 @@ pub fn value_at(array: &dyn Array, row: usize) -> Result<Value> {
         DataType::LargeBinary => Value::Blob(array.as_binary::<i64>().value(row).to_vec()),
         DataType::BinaryView => Value::Blob(array.as_binary_view().value(row).to_vec()),
         DataType::Null => Value::Null,
-        other => return Err(Error::unsupported(format!("storing a value of type {other} in SQLite"))),
+        other => return Err(Error::unsupported(format!("storing a value of type {other} in this backend"))),
     })
 }
 
@@ -400,20 +451,20 @@ mod tests {
 
     #[test]
     fn casts_lose_nothing() {
-        assert_eq!(integer(ValueRef::Real(3.0)), Some(3));
-        assert_eq!(integer(ValueRef::Real(3.5)), None);
-        assert_eq!(integer(ValueRef::Real(9.3e18)), None);
-        assert_eq!(integer(ValueRef::Text(b" 12 ")), Some(12));
-        assert_eq!(float(ValueRef::Integer(i64::MAX)), None);
-        assert_eq!(float(ValueRef::Integer(1 << 53)), Some(9_007_199_254_740_992.0));
-        assert_eq!(boolean(ValueRef::Integer(2)), None);
-        assert_eq!(boolean(ValueRef::Text(b"True")), Some(true));
-        assert_eq!(decimal(ValueRef::Real(0.1 + 0.2), 10, 2), Some(30));
-        assert_eq!(decimal(ValueRef::Real(12.345), 10, 2), None);
-        assert_eq!(decimal(ValueRef::Real(1e22), 38, 2), Some(10_i128.pow(24)));
-        assert_eq!(decimal(ValueRef::Integer(-7), 10, 2), Some(-700));
-        assert_eq!(decimal(ValueRef::Integer(100), 4, 2), None);
-        assert_eq!(decimal(ValueRef::Text(b"-0.050"), 4, 2), Some(-5));
+        assert_eq!(integer(Cell::Real(3.0)), Some(3));
+        assert_eq!(integer(Cell::Real(3.5)), None);
+        assert_eq!(integer(Cell::Real(9.3e18)), None);
+        assert_eq!(integer(Cell::Text(b" 12 ")), Some(12));
+        assert_eq!(float(Cell::Int(i64::MAX)), None);
+        assert_eq!(float(Cell::Int(1 << 53)), Some(9_007_199_254_740_992.0));
+        assert_eq!(boolean(Cell::Int(2)), None);
+        assert_eq!(boolean(Cell::Text(b"True")), Some(true));
+        assert_eq!(decimal(Cell::Real(0.1 + 0.2), 10, 2), Some(30));
+        assert_eq!(decimal(Cell::Real(12.345), 10, 2), None);
+        assert_eq!(decimal(Cell::Real(1e22), 38, 2), Some(10_i128.pow(24)));
+        assert_eq!(decimal(Cell::Int(-7), 10, 2), Some(-700));
+        assert_eq!(decimal(Cell::Int(100), 4, 2), None);
+        assert_eq!(decimal(Cell::Text(b"-0.050"), 4, 2), Some(-5));
     }
 
     #[test]

@@ -1,0 +1,330 @@
+//! [`MysqlAdapter`]: the contract on one MySQL or MariaDB database.
+
+use std::any::Any;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use epoch_adapter::{
+    Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Leftover, LineageId,
+    Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
+    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation,
+};
+use epoch_layers::diff::Plan;
+use futures::StreamExt;
+
+use crate::meta::{Catalog, Meta};
+use crate::pool::{Pool, Session};
+use crate::scan::{Query, Sight, channel, stream};
+use crate::seal::Seal;
+use crate::tx::Tx;
+use crate::{connect, describe, diff, drift, garbage, install, layer, seal, view, violations};
+
+/// How long what is known of the tables counts: so long may a branch be read after its table was changed past us. Seals
+/// and merges always look.
+const KNOWN: Duration = Duration::from_secs(1);
+
+/// One MySQL or MariaDB database as a backend. Cheap to share.
+pub struct MysqlAdapter {
+    name: String,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for MysqlAdapter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MysqlAdapter").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What all users of the database share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub pool: Arc<Pool>,
+    /// The repository that the database belongs to.
+    owner: OnceLock<String>,
+    catalog: Mutex<Option<Arc<Catalog>>>,
+    /// Whoever reads the server's catalog: one at a time.
+    reading: tokio::sync::Mutex<()>,
+}
+
+impl Shared {
+    fn known(&self) -> Option<Arc<Catalog>> {
+        let catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        catalog.filter(|c| c.at.elapsed() < KNOWN)
+    }
+
+    /// The registered tables, as they were a moment ago at most. The session may be in a transaction: another reads.
+    pub(crate) async fn catalog(&self, _: &mut Session) -> Result<Arc<Catalog>> {
+        if let Some(catalog) = self.known() {
+            return Ok(catalog);
+        }
+        let _turn = self.reading.lock().await;
+        match self.known() {
+            Some(catalog) => Ok(catalog),
+            None => self.look().await,
+        }
+    }
+
+    /// The registered tables as they are now.
+    async fn look(&self) -> Result<Arc<Catalog>> {
+        let mut session = self.pool.get().await?;
+        let catalog = Arc::new(Catalog::load(&mut session).await?);
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&catalog));
+        Ok(catalog)
+    }
+
+    fn forget(&self) {
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A connection in a transaction of one snapshot.
+    async fn reader(&self) -> Result<Session> {
+        let mut session = self.pool.get().await?;
+        session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+        session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY").await?;
+        Ok(session)
+    }
+}
+
+impl MysqlAdapter {
+    /// For a server and a database; nothing connects yet. `pool_size`: how many idle connections are kept.
+    ///
+    /// # Errors
+    /// F0000 if the URL isn't one, without showing any of it.
+    pub fn new(name: &str, url: &str, pool_size: usize) -> Result<Self> {
+        let pool = Pool::new(name, connect::target(name, url)?, pool_size);
+        let (owner, catalog, reading) = (OnceLock::new(), Mutex::default(), tokio::sync::Mutex::default());
+        Ok(Self { name: name.to_owned(), shared: Arc::new(Shared { pool, owner, catalog, reading }) })
+    }
+
+    /// A connection in a snapshot, and what is known of a table.
+    async fn read(&self, table: &TableDef) -> Result<(Session, Arc<Meta>)> {
+        let mut session = self.shared.reader().await?;
+        let meta = self.shared.catalog(&mut session).await?.get(table)?;
+        Ok((session, meta))
+    }
+}
+
+#[async_trait]
+impl Adapter for MysqlAdapter {
+    fn kind(&self) -> BackendKind {
+        BackendKind::MySql
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let mut session = self.shared.pool.get().await?;
+        let version: String = session.one("SELECT version()", &[]).await?.unwrap_or_default();
+        let server = if version.to_ascii_lowercase().contains("mariadb") { "" } else { "MySQL " };
+        Ok(Health { version: format!("{server}{version}"), connections: self.shared.pool.usage() })
+    }
+
+    async fn discover(&self, pattern: &str) -> Result<Vec<Discovered>> {
+        describe::discover(&mut self.shared.pool.get().await?, &self.name, pattern).await
+    }
+
+    async fn describe(&self, location: &Location, key: Option<&[String]>) -> Result<TableSchema> {
+        describe::describe(&mut self.shared.pool.get().await?, location, key).await
+    }
+
+    fn belong_to(&self, repository: &str) {
+        self.shared.owner.get_or_init(|| repository.to_owned());
+    }
+
+    async fn install(&self, table: &TableDef) -> Result<()> {
+        let mut session = self.shared.pool.get().await?;
+        let result = install::install(&mut session, table, self.shared.owner.get()).await;
+        self.shared.forget();
+        result
+    }
+
+    async fn uninstall(&self, table: &TableDef) -> Result<()> {
+        let mut session = self.shared.pool.get().await?;
+        let result = install::uninstall(&mut session, table, self.shared.owner.get()).await;
+        self.shared.forget();
+        result
+    }
+
+    async fn ensure_layer(&self, table: &TableDef, layer: Layer, parent: Option<&View>) -> Result<()> {
+        let mut session = self.shared.pool.get().await?;
+        let meta = self.shared.catalog(&mut session).await?.get(table)?;
+        if layer.is_main() {
+            return Ok(());
+        }
+        let sql = "SELECT 1 FROM epoch_lineage WHERE table_id = ? AND lineage = ?";
+        let ids = [table.id.0, layer.lineage.0].map(epoch_adapter::Value::Int);
+        if session.exists(sql, &ids).await? {
+            return Ok(());
+        }
+        session.run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+        session.run("START TRANSACTION WITH CONSISTENT SNAPSHOT").await?;
+        layer::ensure(&mut session, &meta, layer, parent).await?;
+        session.run("COMMIT").await
+    }
+
+    async fn related(&self, table: &TableDef) -> Result<Vec<TableId>> {
+        let mut session = self.shared.pool.get().await?;
+        Ok(self.shared.catalog(&mut session).await?.related(table.id))
+    }
+
+    async fn scan(&self, table: &TableDef, view: &View, wanted: &Scan) -> Result<BatchStream> {
+        let mut session = self.shared.reader().await?;
+        let catalog = match view.is_plain() {
+            true => None,
+            false => Some(self.shared.catalog(&mut session).await?),
+        };
+        let query =
+            Query::plan(&mut session, catalog.as_deref(), table, view, wanted, Sight::Snapshot).await?;
+        let (sink, receiver) = channel();
+        tokio::spawn(async move {
+            if let Err(error) = query.run(&mut session, &sink).await {
+                // The reader may have gone; then nobody wants the error.
+                let _ = sink.send(Err(error)).await;
+            }
+        });
+        Ok(stream(receiver))
+    }
+
+    fn supports(&self, table: &TableDef, predicate: &Predicate) -> bool {
+        view::supports(table, predicate)
+    }
+
+    async fn begin(&self) -> Result<Box<dyn Transaction>> {
+        Ok(Box::new(Tx::new(Arc::clone(&self.shared), self.shared.pool.get().await?)))
+    }
+
+    async fn pending(&self, tables: &[Arc<TableDef>], layer: Layer) -> Result<Vec<(TableId, TableStats)>> {
+        let mut session = self.shared.reader().await?;
+        let catalog = self.shared.catalog(&mut session).await?;
+        let mut out = Vec::new();
+        for table in tables {
+            if drift::untouched(&mut session, &catalog, table.id, layer).await? {
+                continue;
+            }
+            let stats = seal::pending(&mut session, &*catalog.get(table)?, layer).await?;
+            if stats.rows() > 0 {
+                out.push((table.id, stats));
+            }
+        }
+        Ok(out)
+    }
+
+    async fn seal(
+        &self,
+        operation: &str,
+        tables: &[Arc<TableDef>],
+        layer: Layer,
+        ordinal: Ordinal,
+        changes: &[TableChanges],
+        mode: SealMode,
+    ) -> Result<Sealed> {
+        let catalog = self.shared.look().await?;
+        let mut session = self.shared.pool.get().await?;
+        seal::run(&mut session, &catalog, &Seal { operation, tables, layer, ordinal, changes, mode }).await
+    }
+
+    async fn sealed(&self, operation: &str) -> Result<Option<Sealed>> {
+        seal::sealed(&mut self.shared.pool.get().await?, operation).await
+    }
+
+    async fn diff(
+        &self,
+        table: &TableDef,
+        from: &View,
+        to: &View,
+        segments: &[Segment],
+        only: Option<&Row>,
+    ) -> Result<ChangeStream> {
+        let (mut session, meta) = self.read(table).await?;
+        let plan = Plan::new(&meta, from, to, segments, only);
+        let (sink, receiver) = channel();
+        tokio::spawn(async move {
+            if let Err(error) = diff::run(&mut session, &meta, &plan, &sink).await {
+                let _ = sink.send(Err(error)).await;
+            }
+        });
+        Ok(stream(receiver)
+            .flat_map(|chunk| {
+                let items: Vec<_> = match chunk {
+                    Ok(changes) => changes.into_iter().map(Ok).collect(),
+                    Err(e) => vec![Err::<_, Error>(e)],
+                };
+                futures::stream::iter(items)
+            })
+            .boxed())
+    }
+
+    async fn changes_of_key(
+        &self,
+        table: &TableDef,
+        key: &Row,
+        lineages: &[LineageId],
+    ) -> Result<Vec<(LineageId, Ordinal)>> {
+        let (mut session, meta) = self.read(table).await?;
+        diff::changes_of_key(&mut session, &meta, key, lineages).await
+    }
+
+    async fn diff_stat(
+        &self,
+        table: &TableDef,
+        from: &View,
+        to: &View,
+        segments: &[Segment],
+    ) -> Result<TableStats> {
+        let (mut session, meta) = self.read(table).await?;
+        diff::stat(&mut session, &Plan::new(&meta, from, to, segments, None)).await
+    }
+
+    async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {
+        let catalog = self.shared.look().await?;
+        Ok(tables.iter().filter_map(|t| Some((t.id, catalog.drift(t.id)?))).collect())
+    }
+
+    async fn violations(
+        &self,
+        table: &TableDef,
+        view: &View,
+        others: &[SeenTable],
+        limit: usize,
+    ) -> Result<Vec<Violation>> {
+        let mut session = self.shared.reader().await?;
+        let catalog = self.shared.catalog(&mut session).await?;
+        let meta = catalog.get(table)?;
+        violations::violations(&mut session, &catalog, &meta, view, others, limit).await
+    }
+
+    async fn create_statement(&self, table: &TableDef) -> Result<String> {
+        describe::create_statement(&mut self.shared.pool.get().await?, table).await
+    }
+
+    async fn measure(&self, table: &TableDef, what: &Leftover) -> Result<u64> {
+        let (mut session, meta) = self.read(table).await?;
+        garbage::measure(&mut session, &meta, what).await
+    }
+
+    async fn remove(&self, table: &TableDef, what: &Leftover, limit: usize) -> Result<usize> {
+        let mut session = self.shared.pool.get().await?;
+        let meta = self.shared.catalog(&mut session).await?.get(table)?;
+        garbage::remove(&mut session, &meta, what, limit).await
+    }
+
+    /// What checks constraints here goes by the rows of a statement's own lineage.
+    async fn abandon(&self, _: &[LineageId]) -> Result<()> {
+        Ok(())
+    }
+
+    async fn forget_lineages(&self, lineages: &[LineageId]) -> Result<()> {
+        garbage::forget(&mut self.shared.pool.get().await?, lineages).await
+    }
+
+    async fn row_estimate(&self, table: &TableDef) -> Result<i64> {
+        describe::row_estimate(&mut self.shared.pool.get().await?, table).await
+    }
+}
