@@ -19,6 +19,7 @@ mod operators;
 mod plans;
 mod resolver;
 mod strings;
+mod subselects;
 mod times;
 
 use std::sync::Arc;

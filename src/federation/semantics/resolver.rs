@@ -13,7 +13,7 @@ use super::super::functions::{Fixed, SINGLE_VALUE};
 use super::call::Call;
 use super::kinds::{self, Kind};
 use super::operators::{self, refused};
-use super::{aggregates, casts, choice, functions, plans};
+use super::{aggregates, casts, choice, functions, plans, subselects};
 
 pub(crate) struct Resolver<'a> {
     pub(crate) schema: &'a DFSchema,
@@ -42,7 +42,15 @@ impl Resolver<'_> {
             Expr::Literal(value, None) => literal(value),
             Expr::BinaryExpr(binary) => operators::binary(binary, schema, zone)?,
             Expr::Negative(inner) => operators::negative(*inner, schema, zone)?,
-            Expr::Not(inner) => Expr::Not(Box::new(operators::boolean(*inner, "NOT", schema, zone)?)),
+            Expr::Exists(exists) => {
+                subselects::check_exists(&exists.subquery)?;
+                Expr::Exists(exists)
+            }
+            Expr::ScalarSubquery(subquery) => {
+                subselects::check_scalar(&subquery)?;
+                Expr::ScalarSubquery(subquery)
+            }
+            Expr::Not(inner) => Expr::Not(Box::new(self.negated(*inner)?)),
             Expr::IsTrue(inner) => Expr::IsTrue(self.tested(*inner, "IS TRUE")?),
             Expr::IsFalse(inner) => Expr::IsFalse(self.tested(*inner, "IS FALSE")?),
             Expr::IsUnknown(inner) => Expr::IsUnknown(self.tested(*inner, "IS UNKNOWN")?),
@@ -59,6 +67,7 @@ impl Resolver<'_> {
             Expr::WindowFunction(window) => Expr::WindowFunction(Box::new(self.window(*window)?)),
             Expr::InSubquery(mut subquery) => {
                 plans::check_in(&mut subquery, schema, zone)?;
+                subselects::check_in(&subquery.subquery, subquery.negated)?;
                 Expr::InSubquery(subquery)
             }
             Expr::SetComparison(_) => return Err(refused("ANY or ALL of a sub-select")),
@@ -72,6 +81,14 @@ impl Resolver<'_> {
             }
             other => other,
         })
+    }
+
+    /// What NOT stands before.
+    fn negated(&self, expr: Expr) -> Result<Expr> {
+        if let Expr::InSubquery(subquery) = &expr {
+            subselects::check_in(&subquery.subquery, true)?;
+        }
+        operators::boolean(expr, "NOT", self.schema, self.zone)
     }
 
     fn tested(&self, expr: Expr, what: &str) -> Result<Box<Expr>> {

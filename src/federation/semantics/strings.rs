@@ -307,12 +307,10 @@ pub(crate) fn like(mut args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result
     }
     let args = args.into_iter().map(|a| casts::coerce(a, Text, schema, zone)).collect::<Result<Vec<_>>>()?;
     let body: Body = if insensitive {
-        |a, _| {
-            let lower = |t: &str| t.chars().map(|c| single(c, c.to_lowercase())).collect::<String>();
-            matched(&lower(text(a, 0)?), &lower(text(a, 1)?), text(a, 2)?)
-        }
+        // The escape character is looked for before anything is lowered.
+        |a, _| matched(text(a, 0)?, text(a, 1)?, text(a, 2)?, |c| single(c, c.to_lowercase()))
     } else {
-        |a, _| matched(text(a, 0)?, text(a, 1)?, text(a, 2)?)
+        |a, _| matched(text(a, 0)?, text(a, 1)?, text(a, 2)?, |c| c)
     };
     let name = if insensitive { "ilike" } else { "like" };
     Ok(Spec { name, strict: true, body, zone }.call(args, Kind::Bool, DataType::Boolean))
@@ -328,19 +326,19 @@ enum Step {
     Nothing,
 }
 
-fn matched<'a>(text: &str, pattern: &str, escape: &str) -> Result<Datum<'a>> {
+fn matched<'a>(text: &str, pattern: &str, escape: &str, fold: fn(char) -> char) -> Result<Datum<'a>> {
     let escape = escape.chars().next();
     let mut steps = Vec::new();
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         steps.push(match c {
-            c if Some(c) == escape => chars.next().map_or(Step::Nothing, Step::Char),
+            c if Some(c) == escape => chars.next().map_or(Step::Nothing, |c| Step::Char(fold(c))),
             '%' => Step::Any,
             '_' => Step::One,
-            c => Step::Char(c),
+            c => Step::Char(fold(c)),
         });
     }
-    let text: Vec<char> = text.chars().collect();
+    let text: Vec<char> = text.chars().map(fold).collect();
     let (mut at, mut step, mut back) = (0, 0, None);
     while at < text.len() {
         let fits = match (steps.get(step), text.get(at)) {

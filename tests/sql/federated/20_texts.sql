@@ -25,6 +25,7 @@ SELECT t || v, t || i, v || dt, t || d FROM n ORDER BY id
 SELECT 1 || 2
 SELECT 'abc' LIKE 'a%', 'abc' LIKE 'a_c', 'abc' LIKE 'A%', 'abc' ILIKE 'A%', 'a%c' LIKE 'a\%c', 'abc' NOT LIKE 'x%'
 SELECT 'a%c' LIKE 'aX%c' ESCAPE 'X', 'abc' LIKE '', '' LIKE '%', '' LIKE '_'
+SELECT 'axyc' ILIKE 'AX%C' ESCAPE 'X', 'a%c' ILIKE 'AX%C' ESCAPE 'X', 'ABC' ILIKE 'a_C', 'aBc' ILIKE 'A%c'
 SELECT 'abc' LIKE 'abc\'
 SELECT id FROM n WHERE t LIKE '%o%' ORDER BY id
 SELECT id FROM n WHERE v LIKE 'x\%y\_z' ORDER BY id

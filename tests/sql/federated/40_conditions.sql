@@ -41,6 +41,17 @@ SELECT id, (SELECT sum(w) FROM m WHERE m.n_id = n.id) FROM n ORDER BY id
 SELECT id, (SELECT count(*) FROM m WHERE m.n_id = n.id) FROM n ORDER BY id
 SELECT id, (SELECT s FROM m WHERE m.n_id = n.id AND k > 1) FROM n ORDER BY id
 SELECT (SELECT k FROM m)
+! SELECT id FROM n WHERE n.id NOT IN (SELECT m.n_id FROM m WHERE m.k > n.id) ORDER BY id
+! SELECT id FROM n WHERE n.i NOT IN (SELECT m.n_id FROM m WHERE m.k > n.id) ORDER BY id
+! SELECT id FROM n WHERE NOT (n.id IN (SELECT m.n_id FROM m WHERE m.k > n.id)) ORDER BY id
+SELECT id FROM n WHERE n.id IN (SELECT m.n_id FROM m WHERE m.k > n.id) ORDER BY id
+SELECT id FROM n WHERE NOT EXISTS (SELECT 1 FROM m WHERE m.n_id = n.id AND m.k > n.id) ORDER BY id
+! SELECT id FROM n WHERE EXISTS (SELECT count(*) FROM m WHERE m.n_id = n.id) ORDER BY id
+! SELECT id FROM n WHERE EXISTS (SELECT 1 FROM m WHERE m.n_id = n.id OFFSET 1) ORDER BY id
+! SELECT id FROM n WHERE i IN (SELECT count(*) FROM m WHERE m.n_id = n.id) ORDER BY id
+! SELECT id, (SELECT max(c) FROM (SELECT count(*) AS c FROM m WHERE m.n_id = n.id) s) FROM n ORDER BY id
+SELECT id FROM n WHERE EXISTS (SELECT 1 FROM m WHERE m.n_id = n.id LIMIT 1) ORDER BY id
+SELECT id FROM n WHERE EXISTS (SELECT count(*) FROM m) ORDER BY id
 SELECT CASE WHEN i = 0 THEN 0 ELSE 10 / i END FROM n WHERE id < 5 ORDER BY id
 SELECT CASE WHEN true THEN 1 ELSE 1 / 0 END
 SELECT coalesce(1, 1 / 0)
