@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{Combined, Error, LineageId, Result, Siblings, TableDef, TableId, sqlstate};
+use epoch_adapter::{
+    Column, Combined, Error, LineageId, Origin, Result, Siblings, TableDef, TableId, sqlstate,
+};
 
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::merging::Relation;
@@ -81,6 +83,23 @@ impl Repository {
         })
     }
 
+    /// Where the columns of `seen` are in another version of its table; `None` if neither was made from the other.
+    pub fn columns_in(&self, seen: &TableDef, table: &TableDef) -> Option<Vec<Option<usize>>> {
+        let is =
+            |origin: &Origin, wanted: &str| matches!(origin, Origin::Column { name, .. } if name == wanted);
+        if seen.id == table.id {
+            return Some((0..seen.schema.columns.len()).map(Some).collect());
+        }
+        let state = self.state();
+        if let Some(origins) = state.origins(table, seen.id) {
+            let at = |c: &Column| origins.iter().position(|origin| is(origin, &c.name));
+            return Some(seen.schema.columns.iter().map(at).collect());
+        }
+        let origins = state.origins(seen, table.id)?;
+        let at = |origin: &Origin| table.schema.columns.iter().position(|c| is(origin, &c.name));
+        Some(origins.iter().map(at).collect())
+    }
+
     async fn combine(
         &self,
         branch: &Branch,
@@ -130,9 +149,8 @@ impl State {
             return Known::Simple;
         }
         let family = self.first_version(table.id);
-        let of = |tables: &Tables| {
-            tables.by_id.values().find(|t| self.first_version(t.id) == family).map(Arc::clone)
-        };
+        let of =
+            |tables: &Tables| tables.by_id.values().find(|t| self.first_version(t.id) == family).cloned();
         let (Some(ours), Some(theirs)) = (of(ours), self.table(table.id)) else { return Known::Simple };
         let main = lineage == LineageId::MAIN;
         let base = if self.is_made_from(theirs.id, ours.id) {

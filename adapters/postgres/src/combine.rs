@@ -84,6 +84,8 @@ async fn made(
         let expected = names.value(&column.name);
         match column.origin {
             Some(origin) if expected.is_none_or(|value| *value == origin) => origins.push(origin),
+            // It has got its default since.
+            None if expected.is_some_and(is_null) => origins.extend(expected.cloned()),
             _ => return Ok(Combined::Differs(vec![Kind::Type.shown(&column.name)])),
         }
     }
@@ -107,6 +109,10 @@ async fn made(
     };
     let definition = Definition { schema: table.schema, text, revision: Some(revision), view: None };
     Ok(Combined::Made(Box::new(definition)))
+}
+
+fn is_null(origin: &Origin) -> bool {
+    matches!(origin, Origin::Value(value) if value.starts_with("NULL::"))
 }
 
 /// What is noted of the version: each column is what it is in the version that it is from.
