@@ -16,7 +16,11 @@ pub(super) async fn conflicts(session: &Session<'_>, args: &Parsed) -> Result<Ro
     };
     let table = columns::table(session, &table)?;
     let found = session.repository.conflicts(session.checkout, Some(&table.name.to_string())).await?;
-    Ok(found.iter().map(|conflict| row(&table, conflict)).collect())
+    let row = |conflict: &Conflict| {
+        let places = session.repository.columns_in(&table, &conflict.table).unwrap_or_default();
+        row(&table, &places, conflict)
+    };
+    Ok(found.iter().map(row).collect())
 }
 
 /// Open conflicts per table.
@@ -29,10 +33,11 @@ async fn counts(session: &Session<'_>) -> Result<Rows> {
     Ok(open.map(|(table, count)| vec![Some(table), Some(count.to_string())]).collect())
 }
 
-fn row(table: &TableDef, conflict: &Conflict) -> Vec<Option<String>> {
+/// In the columns of the session's version, which the merge may have given others.
+fn row(table: &TableDef, places: &[Option<usize>], conflict: &Conflict) -> Vec<Option<String>> {
     let mut row = vec![Some(conflict.id.to_string()), Some(conflict.kind.as_str().to_owned())];
     for side in [&conflict.base, &conflict.ours, &conflict.theirs] {
-        row.extend(cells(table, side.as_ref()));
+        row.extend(cells_at(table, places, side.as_ref()));
     }
     row.push(Some(text::array(&conflict.columns)));
     row.push(Some(text::boolean(conflict.resolved)));
@@ -43,6 +48,16 @@ fn row(table: &TableDef, conflict: &Conflict) -> Vec<Option<String>> {
 pub(super) fn cells(table: &TableDef, row: Option<&Row>) -> impl Iterator<Item = Option<String>> {
     let columns = table.schema.columns.iter().enumerate();
     columns.map(move |(i, column)| text::value(column, row?.get(i)?))
+}
+
+/// As [`cells`], which are at these places in the row.
+pub(super) fn cells_at(
+    table: &TableDef,
+    places: &[Option<usize>],
+    row: Option<&Row>,
+) -> impl Iterator<Item = Option<String>> {
+    let columns = table.schema.columns.iter().zip(places);
+    columns.map(move |(column, place)| text::value(column, row?.get((*place)?)?))
 }
 
 /// `epoch_conflicts_resolve`.

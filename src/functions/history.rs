@@ -6,7 +6,7 @@ use epoch_adapter::{Error, Row, TableDef};
 use sha2::{Digest, Sha256};
 
 use super::args::Parsed;
-use super::conflicts::cells;
+use super::conflicts::{cells, cells_at};
 use super::{Rows, Session, columns, rows, text};
 use crate::Result;
 use crate::operations::{PreviewedRow, RowVersion};
@@ -162,8 +162,14 @@ pub(super) async fn preview(session: &Session<'_>, args: &Parsed) -> Result<Rows
     let Some(wanted) = wanted else {
         return Ok(tables.iter().map(|t| previewed_table(&t.table, &t.rows)).collect());
     };
-    let rows = tables.iter().filter(|t| t.table.id == wanted.id).flat_map(|t| &t.rows);
-    Ok(rows.map(|row| previewed_row(&wanted, row)).collect())
+    let mut rows = Vec::new();
+    for table in &tables {
+        // The merge may give it another version.
+        if let Some(places) = repository.columns_in(&wanted, &table.table) {
+            rows.extend(table.rows.iter().map(|row| previewed_row(&wanted, &places, row)));
+        }
+    }
+    Ok(rows)
 }
 
 fn previewed_table(table: &TableDef, rows: &[PreviewedRow]) -> Vec<Option<String>> {
@@ -178,12 +184,12 @@ fn previewed_table(table: &TableDef, rows: &[PreviewedRow]) -> Vec<Option<String
     ]
 }
 
-fn previewed_row(table: &TableDef, row: &PreviewedRow) -> Vec<Option<String>> {
+fn previewed_row(table: &TableDef, places: &[Option<usize>], row: &PreviewedRow) -> Vec<Option<String>> {
     // What a row in conflict becomes isn't known.
     let result = row.result.as_ref().filter(|_| row.conflict.is_none());
     let mut out = Vec::new();
     for side in [row.base.as_ref(), row.ours.as_ref(), row.theirs.as_ref(), result] {
-        out.extend(cells(table, side));
+        out.extend(cells_at(table, places, side));
     }
     out.push(row.conflict.map(|kind| kind.as_str().to_owned()));
     out

@@ -1,5 +1,7 @@
 //! Merges that wait for their conflicts to be resolved.
 
+use std::collections::HashSet;
+
 use epoch_adapter::{LineageId, Result, TableId};
 
 use super::{Tx, micros, now, params};
@@ -53,6 +55,12 @@ pub async fn waiting(tx: &mut Tx, lineage: LineageId) -> Result<Option<WaitingMe
         })
     })
     .transpose()
+}
+
+/// The tables that conflicts are about.
+pub async fn tables(tx: &mut Tx) -> Result<HashSet<TableId>> {
+    let rows = tx.query("SELECT DISTINCT table_id FROM conflicts", &[]).await?;
+    rows.iter().map(|r| Ok(TableId(r.int(0)?))).collect()
 }
 
 /// Replaces what waits on a lineage.

@@ -53,7 +53,7 @@ impl Repository {
         let ids = |tables: &[Arc<TableDef>]| tables.iter().map(|t| t.id).collect::<HashSet<TableId>>();
         let changed = &ids(&self.tables_since(base, ours).await?);
         let tables = self.tables_since(base, theirs).await?;
-        let SchemaMerge { change, twins, altered } =
+        let SchemaMerge { change, twins, altered, combined } =
             self.merge_schema(branch, [&base.commit, ours, theirs], [changed, &ids(&tables)]).await?;
         let there = self.tables_of_ref(ours).await?;
         base.check_schema(&change, &twins, &there)?;
@@ -67,10 +67,17 @@ impl Repository {
             let newer = || there.by_id.values().find(|o| self.state().is_made_from(o.id, t.id)).cloned();
             let stays =
                 there.by_id.contains_key(&t.id) || change.added.contains(&t.id) || twins.contains_key(&t.id);
-            if stays { Some(t) } else { newer() }
+            let both = combined.get(&t.id).map(|both| self.state().table(*both).cloned());
+            let is_newer = newer_tables.contains(&t.id);
+            let table = match both {
+                Some(both) => both?,
+                None if stays => Arc::clone(&t),
+                None => newer()?,
+            };
+            Some((is_newer || newer_tables.contains(&table.id), table))
         });
         let compared = stream::iter(kept)
-            .map(|table| async move {
+            .map(|(is_newer, table)| async move {
                 let (table, of_ours, of_theirs) = match twins.get(&table.id) {
                     Some(twin) => {
                         let twin = self.table_by_id(*twin)?;
@@ -94,7 +101,7 @@ impl Repository {
                         (table, ours, theirs)
                     }
                 };
-                let rules = Rules::of(&table, rules, newer_tables.contains(&table.id));
+                let rules = Rules::of(&table, rules, is_newer || newer_tables.contains(&table.id));
                 Ok::<_, Error>(Compared { table, rules, ours: of_ours, theirs: of_theirs })
             })
             .buffered(CONCURRENT)
@@ -246,6 +253,7 @@ impl Repository {
     ) -> Result<SchemaMerge> {
         let (base, ours) = (self.tables_of_ref(base).await?, self.tables_of_ref(ours).await?);
         let theirs = self.tables_of_ref(theirs).await?;
+        let combined = self.combinations(branch, [&base, &ours, &theirs]).await?;
         let references = self.references().await?;
         let merge = merge_tables(&Sides {
             base: &base,
@@ -256,6 +264,7 @@ impl Repository {
             first: &|id| self.state().first_version(id),
             ours_changed: &|id| ours_changed.contains(&id),
             theirs_changed: &|id| theirs_changed.contains(&id),
+            combined: &combined,
             references: &references,
         })?;
         for (table, ours) in &merge.altered {

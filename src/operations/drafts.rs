@@ -15,7 +15,7 @@ use super::branch_views::{self, ViewStep, check_unread, note_views};
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::{Checkout, Repository, Right, Scope, Tables};
 use crate::metadata::tables::{self, TableState};
-use crate::metadata::{OperationLock, refs::Branch, spans};
+use crate::metadata::{OperationLock, merges, refs::Branch, spans};
 
 /// How long a definition waits for that of another session's transaction.
 const DEFINERS_PATIENCE: Duration = Duration::from_secs(15);
@@ -252,7 +252,19 @@ impl Repository {
         }
     }
 
-    async fn nobody_defines(&self) -> bool {
+    /// Without those that a waiting merge has made of two versions, and has conflicts of.
+    pub(super) async fn but_awaited(&self, mut tables: Vec<Arc<TableDef>>) -> Result<Vec<Arc<TableDef>>> {
+        if tables.is_empty() {
+            return Ok(tables);
+        }
+        let mut tx = self.store().read().await?;
+        let awaited = merges::tables(&mut tx).await?;
+        tx.commit().await?;
+        tables.retain(|t| !awaited.contains(&t.id));
+        Ok(tables)
+    }
+
+    pub(super) async fn nobody_defines(&self) -> bool {
         for backend in self.backends() {
             if !backend.await_definers(Duration::ZERO).await.unwrap_or(true) {
                 return false;
@@ -268,6 +280,7 @@ impl Repository {
         if orphans.is_empty() || !self.nobody_defines().await {
             return;
         }
+        let Ok(orphans) = self.but_awaited(orphans).await else { return };
         for table in orphans {
             if let Err(error) = self.remove_table(&table).await {
                 tracing::warn!(table = %table.name, %error, "a dropped table could not be removed yet");

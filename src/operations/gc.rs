@@ -126,6 +126,7 @@ impl Repository {
         let garbage = find(&facts, &|name| self.retention(name));
         let gone: HashSet<LineageId> = garbage.lineages.iter().chain(collected.keys()).copied().collect();
         let tables = self.state().orphans_without(&gone, &garbage.holes);
+        let tables = self.but_awaited(tables).await?;
         Ok(Plan { version, garbage, noted, collected, tables })
     }
 

@@ -111,13 +111,18 @@ impl Repository {
                 .unwrap_or_else(|| default_message(&named, source, &branch, squash)),
             author: self.author_or_default(&options.author),
         };
-        let relation = self.relation(&branch.head, &theirs).await?;
+        let relation = self.relation_to(&branch, &theirs).await?;
         if options.dry_run || matches!(relation, Relation::UpToDate) {
-            return self.merge_to(&lock, &branch, (source, theirs), relation, options, &remembered).await;
+            let done = self.merge_to(&lock, &branch, (source, theirs), relation, options, &remembered).await;
+            self.sweep().await;
+            return done;
         }
         let doing = self.merging(&branch, "merge", source, &theirs, Some(&remembered.message)).await?;
         self.before(&doing).await?;
-        let done = self.merge_to(&lock, &branch, (source, theirs), relation, options, &remembered).await?;
+        let done = self.merge_to(&lock, &branch, (source, theirs), relation, options, &remembered).await;
+        // Also what was made of versions of tables and isn't needed.
+        self.sweep().await;
+        let done = done?;
         drop(lock);
         if done.conflicts == 0 && !options.no_commit {
             self.after(&doing, &done.hash).await;

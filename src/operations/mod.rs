@@ -9,6 +9,7 @@ mod blame;
 mod block;
 mod branch_views;
 mod branches;
+mod combining;
 mod commit;
 mod comparing;
 mod conflicts;

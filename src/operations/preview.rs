@@ -26,7 +26,7 @@ impl Repository {
         let named = self.named(source, Some(checkout)).await?;
         self.may_read(&named, Scope::All).await?;
         let theirs = named.hash().to_owned();
-        let bases = match self.relation(&branch.head, &theirs).await? {
+        let bases = match self.relation_to(&branch, &theirs).await? {
             Relation::UpToDate => return Ok(vec![]),
             Relation::FastForward => vec![branch.head.clone()],
             Relation::Diverged(bases) => bases,
@@ -40,7 +40,13 @@ impl Repository {
             options: String::new(),
         };
         let rules = self.merge_rules().await?;
-        let (compared, ..) = self.compared(&branch, &merge, &rules).await?;
+        // What has what was done on both sides is made, and isn't needed any more afterwards.
+        let lock = if self.combines(&branch, &merge).await? { Some(self.locked().await?) } else { None };
+        let compared = self.compared(&branch, &merge, &rules).await;
+        if lock.is_some() {
+            self.sweep().await;
+        }
+        let (compared, ..) = compared?;
         let strategy = strategy.unwrap_or_default();
         Ok(compared.into_iter().map(|c| previewed(c, strategy)).filter(|t| !t.rows.is_empty()).collect())
     }

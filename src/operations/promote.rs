@@ -31,7 +31,7 @@ impl Repository {
         let author = self.author_or_default(author);
         let doing = self.merging(&branch, "promote", source, &theirs, None).await?;
         self.before(&doing).await?;
-        let relation = self.relation(&branch.head, &theirs).await?;
+        let relation = self.relation_to(&branch, &theirs).await?;
         let fast_forward = matches!(relation, Relation::FastForward);
         let (changes, outcome) = match relation {
             Relation::UpToDate => {

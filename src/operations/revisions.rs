@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, DraftChange, Error, Layer, Piece, Result, Revision, Statement, TableDef, TableId, compose,
+    Also, At, DraftChange, Error, Layer, Piece, Result, Revision, Statement, TableDef, TableId, compose,
 };
 
 use super::Repository;
@@ -103,6 +103,11 @@ impl Repository {
 pub(super) fn over(table: &TableDef, new: Revision, id: TableId) -> Revision {
     let Some(old) = &table.revision else { return new };
     let numbered: Vec<_> = old.numbered(table.id).into_iter().chain(new.numbered(id)).collect();
+    let also = old.also.as_ref().map(|also| {
+        let columns = compose(&new.columns, &table.schema, &also.columns);
+        let statements = also.statements.iter().chain(&new.statements).cloned().collect();
+        Box::new(Also { of: also.of, columns, statements })
+    });
     Revision {
         of: old.of,
         columns: compose(&new.columns, &table.schema, &old.columns),
@@ -110,5 +115,6 @@ pub(super) fn over(table: &TableDef, new: Revision, id: TableId) -> Revision {
         own_values: old.own_values || new.own_values,
         made: numbered.iter().map(|(id, _)| *id).collect(),
         statements: numbered.into_iter().map(|(_, statement)| statement).collect(),
+        also,
     }
 }

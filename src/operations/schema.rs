@@ -22,6 +22,8 @@ pub(super) struct Sides<'a> {
     /// Whether a side changed rows of a table since the base.
     pub(super) ours_changed: &'a dyn Fn(TableId) -> bool,
     pub(super) theirs_changed: &'a dyn Fn(TableId) -> bool,
+    /// Tables that were altered on both sides.
+    pub(super) combined: &'a Combinations,
     /// Which tables refer to which.
     pub(super) references: &'a [(TableId, TableId)],
 }
@@ -32,9 +34,15 @@ pub(super) struct SchemaMerge {
     pub(super) change: SchemaChange,
     /// Tables that both sides made alike: theirs, and ours that takes their rows.
     pub(super) twins: HashMap<TableId, TableId>,
-    /// Tables of which theirs has a newer version, and ours that it takes the place of.
+    /// Tables of which theirs has a newer version, or that were altered on both sides, and ours that they take the place
+    /// of.
     pub(super) altered: HashMap<TableId, TableId>,
+    /// Versions of theirs, and what has what was done on both sides.
+    pub(super) combined: HashMap<TableId, TableId>,
 }
+
+/// What is known of tables that were altered on both sides, by theirs: the version that has both, or in what they differ.
+pub(super) type Combinations = HashMap<TableId, std::result::Result<TableId, Vec<String>>>;
 
 /// What becomes of one table of theirs that ours doesn't have.
 enum Fate {
@@ -42,6 +50,11 @@ enum Fate {
     /// It is ours already, in the same or a newer version.
     Ours,
     Altered(TableId),
+    /// A version that has what was done on both sides takes the place of ours.
+    Combined {
+        ours: TableId,
+        both: TableId,
+    },
     Twin(TableId),
     Conflict(&'static str),
     /// Altered on both sides, so that these parts differ.
@@ -63,6 +76,12 @@ pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
                 merge.change.added.push(table.id);
                 merge.change.removed.push(ours);
                 merge.altered.insert(table.id, ours);
+            }
+            Fate::Combined { ours, both } => {
+                merge.change.added.push(both);
+                merge.change.removed.push(ours);
+                merge.altered.insert(both, ours);
+                merge.combined.insert(table.id, both);
             }
             Fate::Twin(ours) => {
                 merge.twins.insert(table.id, ours);
@@ -110,6 +129,7 @@ fn fate(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
         (Some(base), Some(_)) if (sides.made_from)(base, id) => {
             Fate::Conflict("taken back to an older version")
         }
+        (_, Some(ours)) if sides.combined.contains_key(&id) => combined(sides, id, ours),
         (_, Some(ours)) if (sides.made_from)(id, ours) => Fate::Altered(ours),
         (_, Some(ours)) if (sides.made_from)(ours, id) => Fate::Ours,
         (_, Some(ours)) => match sides.ours.by_id.get(&ours) {
@@ -130,6 +150,15 @@ fn fate(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
             _ => Fate::Conflict("dropped on one side, changed on the other"),
         },
         (None, None) => made(sides, theirs),
+    }
+}
+
+/// What becomes of a table that was altered on both sides.
+fn combined(sides: &Sides<'_>, theirs: TableId, ours: TableId) -> Fate {
+    match sides.combined.get(&theirs) {
+        Some(Ok(both)) => Fate::Combined { ours, both: *both },
+        Some(Err(parts)) if !parts.is_empty() => Fate::Differs(parts.clone()),
+        _ => Fate::Conflict("altered differently on both sides"),
     }
 }
 
@@ -226,7 +255,12 @@ fn parts(text: &str) -> BTreeMap<String, String> {
 
 /// Whether two tables were made on branches of one backend with the same definition.
 fn alike(sides: &Sides<'_>, ours: &TableDef, theirs: &TableDef) -> bool {
-    let same = (sides.made)(ours.id).zip((sides.made)(theirs.id)).is_some_and(|(a, b)| a.text == b.text);
+    are_alike(sides.made, ours, theirs)
+}
+
+/// As [`alike`].
+pub(super) fn are_alike(made: &dyn Fn(TableId) -> Option<Made>, ours: &TableDef, theirs: &TableDef) -> bool {
+    let same = made(ours.id).zip(made(theirs.id)).is_some_and(|(a, b)| a.text == b.text);
     // Texts don't say what rows have in a column that was added: that is the default it had then.
     same && ours.location.backend == theirs.location.backend && ours.source == theirs.source
 }
@@ -265,6 +299,16 @@ mod tests {
 
     /// `changed`: rows of which tables each side changed.
     fn merge(base: &[i64], ours: &[i64], theirs: &[i64], changed: [&[i64]; 2]) -> Result<SchemaMerge> {
+        merge_with(&Combinations::new(), base, ours, theirs, changed)
+    }
+
+    fn merge_with(
+        combined: &Combinations,
+        base: &[i64],
+        ours: &[i64],
+        theirs: &[i64],
+        changed: [&[i64]; 2],
+    ) -> Result<SchemaMerge> {
         let [of_ours, of_theirs] = changed;
         merge_tables(&Sides {
             base: &tables(base),
@@ -275,6 +319,7 @@ mod tests {
             first: &|id| if id.0 % 10 >= 4 { TableId(id.0 / 10 * 10 + 4) } else { id },
             ours_changed: &|id| of_ours.contains(&id.0),
             theirs_changed: &|id| of_theirs.contains(&id.0),
+            combined,
             references: &[(TableId(30), TableId(20))],
         })
     }
@@ -358,6 +403,18 @@ mod tests {
         let merged = merge(&[11], &[11], &[13], [&[11], &[13]]).unwrap();
         assert_eq!(merged.twins, HashMap::from([(TableId(13), TableId(11))]));
         assert_eq!(merged.change, SchemaChange::default());
+    }
+
+    #[test]
+    fn what_both_sides_altered_is_taken_together_or_named() {
+        let both = Combinations::from([(TableId(16), Ok(TableId(17)))]);
+        let merged = merge_with(&both, &[14], &[15], &[16], NONE).unwrap();
+        assert_eq!(merged.change, change(&[17], &[15]));
+        assert_eq!(merged.altered, HashMap::from([(TableId(17), TableId(15))]));
+        assert_eq!(merged.combined, HashMap::from([(TableId(16), TableId(17))]));
+        let differs = Combinations::from([(TableId(16), Err(vec!["column \"c\"".to_owned()]))]);
+        let error = merge_with(&differs, &[14], &[15], &[16], NONE).unwrap_err();
+        assert_eq!(error.detail(), Some("table \"t1\": altered differently on both sides (column \"c\")"));
     }
 
     #[test]

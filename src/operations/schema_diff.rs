@@ -95,12 +95,9 @@ impl Repository {
         if !state.is_made_from(right.id, left.id) {
             return None;
         }
-        let newer = state.versions(right.id).into_iter().take_while(|t| t.id != left.id);
-        let mut steps: Vec<Vec<(TableId, Replay)>> =
-            newer.filter_map(|t| t.revision.as_ref().map(|r| r.numbered(t.id))).collect();
-        steps.reverse();
+        let steps = state.steps(right, left.id)?;
         let named = |id: TableId| state.table(id).map(|t| name_of(t));
-        Some(steps.iter().flatten().map(|(_, replay)| written(right, replay, &named)).collect())
+        Some(steps.iter().map(|(_, replay)| written(right, replay, &named)).collect())
     }
 }
 

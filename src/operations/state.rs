@@ -236,9 +236,9 @@ impl State {
         let mut open: Vec<TableId> = kept.iter().copied().collect();
         while let Some(id) = open.pop() {
             let Some(table) = self.table(id) else { continue };
-            let of = table.revision.as_ref().map(|r| r.of);
+            let of = table.revision.iter().flat_map(|r| r.ways().map(|(of, _)| of));
             let by = table.retired.as_ref().map(|r| r.by);
-            open.extend([of, by].into_iter().flatten().filter(|id| kept.insert(*id)));
+            open.extend(of.chain(by).filter(|id| kept.insert(*id)));
         }
         let orphans = self.made.values().filter(|m| !kept.contains(&m.table.id));
         let mut orphans: Vec<_> = orphans.map(|m| Arc::clone(&m.table)).collect();

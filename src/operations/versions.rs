@@ -1,9 +1,11 @@
 //! Versions of a table: which there are, and how to compare them.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, Column, Error, Homecoming, LineageId, Location, Origin, Pair, Result, Retired, Side, Source,
+    At, Column, Error, Homecoming, LineageId, Location, Origin, Pair, Replay, Result, Retired, Side, Source,
     TableDef, TableId, Touched, compose, sqlstate, unchanged,
 };
 
@@ -13,13 +15,24 @@ use super::state::{Spot, State};
 impl State {
     /// A table and the versions that it was made from, newest first.
     pub(super) fn versions(&self, table: TableId) -> Vec<Arc<TableDef>> {
-        let mut found = Vec::new();
-        let mut next = Some(table);
-        while let Some(table) = next.and_then(|id| self.table(id)) {
-            next = table.revision.as_ref().map(|r| r.of);
-            found.push(Arc::clone(table));
+        let mut found: BTreeMap<Reverse<TableId>, Arc<TableDef>> = BTreeMap::new();
+        let mut open = vec![table];
+        while let Some(table) = open.pop().and_then(|id| self.table(id)) {
+            // Numbers grow, so this is the order in which they were made.
+            if found.insert(Reverse(table.id), Arc::clone(table)).is_none() {
+                open.extend(table.revision.iter().flat_map(|r| r.ways().map(|(of, _)| of)));
+            }
         }
-        found
+        found.into_values().collect()
+    }
+
+    /// Whether a version was made from `older` step by step, and not by a merge that found `older` on the other side.
+    pub(super) fn is_in_line(&self, table: TableId, older: TableId) -> bool {
+        let mut next = Some(table);
+        while let Some(id) = next.filter(|id| *id > older) {
+            next = self.table(id).and_then(|t| t.revision.as_ref()).map(|r| r.of);
+        }
+        next == Some(older)
     }
 
     /// Whether one of two tables was made from the other, or both are one.
@@ -53,14 +66,38 @@ impl State {
             Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
                 .with_hint("Check out one of the refs first.")
         };
-        let revision = shape.revision.as_ref().ok_or_else(lost)?;
-        let (mut columns, mut of) = (revision.columns.clone(), revision.of);
-        while of != older.id {
-            let middle = self.table(of).ok_or_else(lost)?;
-            let revision = middle.revision.as_ref().ok_or_else(lost)?;
-            (columns, of) = (compose(&columns, &middle.schema, &revision.columns), revision.of);
+        self.origins(shape, older.id).map(Some).ok_or_else(lost)
+    }
+
+    /// Where the columns of a version come from, in terms of one that it was made from.
+    pub(super) fn origins(&self, shape: &TableDef, older: TableId) -> Option<Vec<Origin>> {
+        let revision = shape.revision.as_ref()?;
+        let way = |(of, columns): (TableId, &[Origin])| {
+            if of == older {
+                return Some(columns.to_vec());
+            }
+            let middle = self.table(of).filter(|middle| self.is_made_from(middle.id, older))?;
+            Some(compose(columns, &middle.schema, &self.origins(middle, older)?))
+        };
+        revision.ways().find_map(way)
+    }
+
+    /// What makes one version of a table another one, each statement under its number; `None` if that one wasn't made
+    /// from it.
+    pub(super) fn steps(&self, newer: &TableDef, older: TableId) -> Option<Vec<(TableId, Replay)>> {
+        if newer.id == older {
+            return Some(Vec::new());
         }
-        Ok(Some(columns))
+        let revision = newer.revision.as_ref()?;
+        let also = revision
+            .also
+            .iter()
+            .map(|also| (also.of, also.statements.iter().map(|s| (newer.id, s.clone())).collect::<Vec<_>>()));
+        let mut ways = std::iter::once((revision.of, revision.numbered(newer.id))).chain(also);
+        ways.find_map(|(of, own)| {
+            let middle = self.table(of).filter(|t| t.id == older || self.is_made_from(t.id, older))?;
+            Some([self.steps(middle, older)?, own].concat())
+        })
     }
 
     /// How to compare a table at two spots, in the columns of the newest version of it that is there or asked for.
@@ -284,13 +321,11 @@ impl State {
         let after = |table: &TableDef| Arc::new(TableDef { source: source(table, &then), ..table.clone() });
         let family =
             self.all_tables().filter(|t| self.are_related(t.id, id) && t.id != id && t.id != retired.id);
-        let newer = versions.iter().take_while(|t| t.id != retired.id);
-        let statements: Vec<_> =
-            newer.filter_map(|t| t.revision.as_ref().map(|r| r.numbered(t.id))).collect();
+        let statements = self.steps(&draft, retired.id).ok_or_else(lost)?;
         let homecoming = Homecoming {
             retired: after(&retired),
             draft,
-            statements: statements.into_iter().rev().flatten().collect(),
+            statements,
             others: family.map(|t| after(t)).collect(),
             before,
         };

@@ -36,8 +36,8 @@ pub use garbage::Leftover;
 pub use location::{BackendKind, Location, schema_of_draft};
 pub use predicate::{Comparison, Predicate};
 pub use revision::{
-    Arrival, Homecoming, Origin, Pair, Part, Replay, Retired, Revision, Seen, Side, Source, Touched, compose,
-    unchanged,
+    Also, Arrival, Combined, Homecoming, Origin, Pair, Part, Replay, Retired, Revision, Seen, Siblings, Side,
+    Source, Touched, compose, unchanged,
 };
 pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema, identifier};
 pub use value::{Row, Value};
@@ -139,6 +139,13 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     async fn define(&self, table: &TableDef, layer: Layer, change: &DraftChange) -> Result<Definition> {
         let _ = (table, layer, change);
         Err(Error::unsupported(format!("data definition on a branch of a {} backend", self.kind())))
+    }
+
+    /// Makes a version of a table that has what was done to each of two, in one transaction; or says in what they
+    /// don't fit, and changes nothing. No layer holds rows of it. The default refuses (0A000).
+    async fn combine(&self, table: &TableDef, siblings: &Siblings) -> Result<Combined> {
+        let _ = (table, siblings);
+        Err(Error::unsupported(format!("versions of a table of a {} backend", self.kind())))
     }
 
     /// Empties what `layer` holds of a draft that was dropped there, so that nothing else sees its rows.

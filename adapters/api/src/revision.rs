@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Location, Piece, Segment, Statement, TableDef, TableId, TableSchema, View};
+use crate::{Definition, Location, Piece, Segment, Statement, TableDef, TableId, TableSchema, View};
 use std::sync::Arc;
 
 /// Where a column of a revision has its value from, in rows of the version before.
@@ -39,14 +39,61 @@ pub struct Revision {
     /// The numbers of the versions that the statements made, in their order, where not all made this one.
     #[serde(default)]
     pub made: Vec<TableId>,
+    /// Of a version that a merge made of two: the other one.
+    #[serde(default)]
+    pub also: Option<Box<Also>>,
+}
+
+/// The second of two versions that a merge made one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Also {
+    /// Its number.
+    pub of: TableId,
+    /// Where the columns come from, in terms of its own.
+    pub columns: Vec<Origin>,
+    /// What makes it the new version, but for the order of the columns.
+    pub statements: Vec<Replay>,
 }
 
 impl Revision {
+    /// The versions that it was made from, with where the columns come from in terms of each.
+    pub fn ways(&self) -> impl Iterator<Item = (TableId, &[Origin])> {
+        let also = self.also.iter().map(|also| (also.of, also.columns.as_slice()));
+        std::iter::once((self.of, self.columns.as_slice())).chain(also)
+    }
+
     /// The statements of this version, `id`, with the numbers of the versions that they made.
     pub fn numbered(&self, id: TableId) -> Vec<(TableId, Replay)> {
         let made = |i: usize| self.made.get(i).copied().unwrap_or(id);
         self.statements.iter().enumerate().map(|(i, s)| (made(i), s.clone())).collect()
     }
+}
+
+/// Two versions of a table that were made from one, each in its own way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Siblings {
+    /// What both were made from; or the first one, if the second was made from that.
+    pub base: Arc<TableDef>,
+    /// The one that the new version is made from: its columns come first.
+    pub first: Arc<TableDef>,
+    /// The other one.
+    pub second: Arc<TableDef>,
+    /// Where the first one's columns come from, in terms of the base.
+    pub first_columns: Vec<Origin>,
+    /// Where the second one's columns come from, in terms of the base.
+    pub second_columns: Vec<Origin>,
+    /// The numbers under which the new version's statements are done: those of foreign keys, which refer to what other
+    /// tables got before, are the last.
+    pub numbers: [TableId; 2],
+}
+
+/// What became of two versions that were to be made one.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Combined {
+    /// A version that has what was done on both sides.
+    Made(Box<Definition>),
+    /// They don't fit: the columns, constraints and indexes that are different on each side.
+    Differs(Vec<String>),
 }
 
 /// Where main's rows of a version of a table are, and main's history, in the columns of this version.

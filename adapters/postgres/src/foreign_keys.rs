@@ -232,6 +232,17 @@ impl ForeignKey {
         })
     }
 
+    /// The same key, where the child's columns have other names.
+    pub(crate) fn renamed(mut self, name: impl Fn(&str) -> String) -> Self {
+        let own = self.parent_family == Some(self.child_family);
+        let lists = [&mut self.columns, &mut self.set_columns];
+        lists.into_iter().flatten().for_each(|column| *column = name(column));
+        if own {
+            self.referenced.iter_mut().for_each(|column| *column = name(column));
+        }
+        self
+    }
+
     /// The constraint as SQL, to a table of this name with these columns.
     pub(crate) fn definition(&self, target: &str, referenced: &[String]) -> String {
         let names = |names: &[String]| join(names, ", ", |c| quote(c));

@@ -7,6 +7,10 @@ mod apply;
 mod borrowed;
 mod capture;
 mod catalog;
+mod combine;
+mod combined_names;
+mod combined_parts;
+mod combined_steps;
 mod connect;
 mod constraints;
 mod diff;
@@ -54,10 +58,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
-    Adapter, BackendKind, BatchStream, ChangeStream, Definition, Discovered, DraftChange, Error, Health,
-    Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode, Sealed,
-    SeenTable, Segment, TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction, View,
-    Violation, sqlstate,
+    Adapter, BackendKind, BatchStream, ChangeStream, Combined, Definition, Discovered, DraftChange, Error,
+    Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode,
+    Sealed, SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats,
+    Transaction, View, Violation, sqlstate,
 };
 use tokio::sync::OnceCell;
 
@@ -219,6 +223,17 @@ impl Adapter for PostgresAdapter {
         let tx = self.installing().await?;
         let done = draft::define(&tx, table, layer, change).await;
         tx.finish(done).await
+    }
+
+    async fn combine(&self, table: &TableDef, siblings: &Siblings) -> Result<Combined> {
+        let tx = self.installing().await?;
+        match combine::combine(&tx, table, siblings).await {
+            Ok(Combined::Differs(parts)) => {
+                tx.rollback().await?;
+                Ok(Combined::Differs(parts))
+            }
+            done => tx.finish(done).await,
+        }
     }
 
     async fn clear(&self, table: &TableDef, layer: Layer) -> Result<()> {

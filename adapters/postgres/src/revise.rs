@@ -20,6 +20,12 @@ use crate::{catalog, draft, fk_check, install, layer, of_main, partitions, relat
 
 const COLUMNS_SQL: &str = include_str!("../../../sql/postgres/revised_columns.sql");
 
+/// What ALTER TABLE has to say to give another table the options of one, and its columns their statistics targets.
+const OPTIONS_SQL: &str = "SELECT format('SET (%I = %L)', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)) \
+    FROM pg_class c, unnest(c.reloptions) o WHERE c.oid = {{table}}::regclass \
+    UNION ALL SELECT format('ALTER COLUMN %I SET STATISTICS %s', a.attname, a.attstattarget) \
+    FROM pg_attribute a WHERE a.attrelid = {{table}}::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attstattarget >= 0";
+
 /// The rows of a table that is written anew.
 const ROWS: &str = "pg_temp.epoch_rows";
 
@@ -44,14 +50,14 @@ pub(crate) async fn revise(
     let known = known(tx, table).await?;
     tx.batch_execute("SAVEPOINT epoch_empty").await.map_err(pg)?;
     run(tx, table, statement, &stand_ins).await?;
-    let mut columns = columns(tx, table, of, statement).await?;
+    let mut columns = columns(tx, table, of, converts(statement)).await?;
     let mut whole = columns.iter().any(|c| c.origin.is_none()) || known.new_exclusion(tx, table).await?;
     if whole {
         tx.batch_execute("ROLLBACK TO epoch_empty").await.map_err(pg)?;
         stand_in::fill(tx, &stand_ins, layer, &relation::scanning(of, view)).await?;
         fill(tx, of, view, table).await?;
         run(tx, table, statement, &stand_ins).await?;
-        columns = self::columns(tx, table, of, statement).await?;
+        columns = self::columns(tx, table, of, converts(statement)).await?;
         let save = format!(
             "CREATE TEMPORARY TABLE epoch_rows ON COMMIT DROP AS TABLE {0}; TRUNCATE {0}",
             base(table)
@@ -89,6 +95,7 @@ pub(crate) async fn revise(
         own_values,
         statements: vec![replay],
         made: Vec::new(),
+        also: None,
     };
     Ok(Definition { schema: table.schema, text, revision: Some(revision), view: None })
 }
@@ -123,7 +130,7 @@ async fn entry(tx: &Tx, of: &TableDef, table: &TableDef, columns: &[Found]) -> R
 }
 
 /// 0A000 for tables that can't be revised.
-async fn check(tx: &Tx, of: &TableDef) -> Result<()> {
+pub(crate) async fn check(tx: &Tx, of: &TableDef) -> Result<()> {
     let refused = |what: &str| {
         Err(Error::unsupported(format!("changing a table {what} on a branch"))
             .with_detail(format!("Table \"{}\" is one.", of.name)))
@@ -150,6 +157,11 @@ pub(crate) async fn clone(tx: &Tx, of: &TableDef, table: &TableDef) -> Result<()
     );
     for index in install::indexes(tx, of).await? {
         script += &like(&index, &to);
+    }
+    // What LIKE leaves out.
+    let options = OPTIONS_SQL.replace("{{table}}", &literal(&base(of)));
+    for option in texts(tx, &options).await?.into_iter().flatten().flatten() {
+        script += &format!("ALTER TABLE {to} {option};\n");
     }
     let comment = format!("SELECT obj_description({}::regclass, 'pg_class')", literal(&base(of)));
     if let Some(comment) = texts(tx, &comment).await?.into_iter().flatten().flatten().next() {
@@ -194,13 +206,21 @@ async fn fill(tx: &Tx, of: &TableDef, view: &View, table: &TableDef) -> Result<(
     draft::settle(tx, table).await
 }
 
+/// Whether a statement may say what makes values of a new type.
+fn converts(statement: &Statement) -> bool {
+    statement.pieces.iter().any(|p| match p {
+        epoch_adapter::Piece::Text(text) => text.to_ascii_lowercase().contains("using"),
+        _ => false,
+    })
+}
+
 /// A column of the clone after the statement.
-struct Found {
-    name: String,
+pub(crate) struct Found {
+    pub name: String,
     type_name: String,
     not_null: bool,
     /// `None`: its values are worked out for each row.
-    origin: Option<Origin>,
+    pub origin: Option<Origin>,
     /// The column of the version before that it is.
     before: Option<usize>,
     /// Of that column, whether it is the same type still.
@@ -218,15 +238,13 @@ impl Found {
 
 /// The columns of the clone. Their numbers say which column of the version before they are: the clone began
 /// with the same ones in the same order.
-async fn columns(tx: &Tx, table: &TableDef, of: &TableDef, statement: &Statement) -> Result<Vec<Found>> {
+///
+/// `converts`: a type may have been given with what makes values of it.
+pub(crate) async fn columns(tx: &Tx, table: &TableDef, of: &TableDef, converts: bool) -> Result<Vec<Found>> {
     // So that texts of values mean the same whatever the session's settings are.
     const FORMS: &str = "SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL IntervalStyle = 'iso_8601'; SET LOCAL extra_float_digits = 1; \
         SET LOCAL bytea_output = 'hex'; SET LOCAL TimeZone = 'UTC'";
     tx.batch_execute(FORMS).await.map_err(pg)?;
-    let converts = statement.pieces.iter().any(|p| match p {
-        epoch_adapter::Piece::Text(text) => text.to_ascii_lowercase().contains("using"),
-        _ => false,
-    });
     let (new, old) = (literal(&base(table)), literal(&base(of)));
     let sql = COLUMNS_SQL.replace("{{new}}", &new).replace("{{old}}", &old);
     let mut out = Vec::new();
@@ -254,7 +272,12 @@ async fn columns(tx: &Tx, table: &TableDef, of: &TableDef, statement: &Statement
 }
 
 /// The revision as the server has it now. 0A000 if its key isn't the one of the version before.
-async fn described(tx: &Tx, table: &TableDef, of: &TableDef, origins: &[Origin]) -> Result<TableDef> {
+pub(crate) async fn described(
+    tx: &Tx,
+    table: &TableDef,
+    of: &TableDef,
+    origins: &[Origin],
+) -> Result<TableDef> {
     let schema = table.location.schema.as_deref().unwrap_or_default();
     let now = catalog::columns(tx, schema, &table.location.table).await?;
     let renamed = |key: &epoch_adapter::Column| {
