@@ -192,6 +192,7 @@ fn statement(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
         return Err(Error::new(sqlstate::STATEMENT_TOO_COMPLEX, "statement is nested too deeply")
             .with_detail(format!("At most {MAX_OPERATORS} operators one in another are possible on tables that are not in PostgreSQL.")));
     }
+    check_tokens(&tokens)?;
     let mut parser = Parser::new(&PostgreSqlDialect {})
         .with_recursion_limit(RECURSION_LIMIT)
         .with_tokens_with_locations(tokens);
@@ -207,25 +208,73 @@ fn statement(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
     }
 }
 
-/// EXCEPT ALL and INTERSECT ALL count rows, which DataFusion doesn't.
-fn check_set_operations(statement: &Statement) -> Result<()> {
-    match statement.visit(&mut SetOperations) {
-        ControlFlow::Break(()) => {
-            Err(Error::unsupported("EXCEPT ALL and INTERSECT ALL on tables that are not in PostgreSQL"))
+/// EXCEPT ALL and INTERSECT ALL count rows, which DataFusion doesn't; the right side of IS DISTINCT FROM is read
+/// otherwise than by PostgreSQL.
+fn check_forms(statement: &Statement) -> Result<()> {
+    match statement.visit(&mut Forms) {
+        ControlFlow::Break(what) => {
+            Err(Error::unsupported(format!("{what} on tables that are not in PostgreSQL")))
         }
         ControlFlow::Continue(()) => Ok(()),
     }
 }
 
-/// Finds what [`check_set_operations`] refuses.
-struct SetOperations;
+/// Finds what [`check_forms`] refuses.
+struct Forms;
 
-impl ast::Visitor for SetOperations {
-    type Break = ();
+impl ast::Visitor for Forms {
+    type Break = &'static str;
 
-    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<()> {
-        if counts(&query.body) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Self::Break> {
+        match counts(&query.body) {
+            true => ControlFlow::Break("EXCEPT ALL and INTERSECT ALL"),
+            false => ControlFlow::Continue(()),
+        }
     }
+
+    /// `a IS DISTINCT FROM b AND c` becomes `a IS DISTINCT FROM (b AND c)`.
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<Self::Break> {
+        use ast::BinaryOperator::{And, Or};
+        let (ast::Expr::IsDistinctFrom(_, right) | ast::Expr::IsNotDistinctFrom(_, right)) = expr else {
+            return ControlFlow::Continue(());
+        };
+        match &**right {
+            ast::Expr::BinaryOp { op: And | Or, .. } => {
+                ControlFlow::Break("IS DISTINCT FROM without parentheses around it before AND or OR")
+            }
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// What the parser reads otherwise than PostgreSQL, without an error.
+fn check_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
+    let refused =
+        |what: &str| Err(Error::unsupported(format!("{what} on tables that are not in PostgreSQL")));
+    let is = |token: Option<&TokenWithSpan>, word: &str| {
+        token.is_some_and(|t| match &t.token {
+            Token::Word(w) => w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word),
+            _ => false,
+        })
+    };
+    for (at, token) in tokens.iter().enumerate() {
+        let (before, after) = (at.checked_sub(1).and_then(|i| tokens.get(i)), tokens.get(at + 1));
+        match &token.token {
+            Token::SingleQuotedString(_)
+                if after.is_some_and(|t| matches!(t.token, Token::SingleQuotedString(_))) =>
+            {
+                return refused("a string constant that goes on after a line break");
+            }
+            Token::HexStringLiteral(_) => return refused("a bit string or a hexadecimal number"),
+            Token::Word(_) if is(Some(token), "tablesample") => return refused("TABLESAMPLE"),
+            Token::Word(_) if is(Some(token), "isnull") && !is(before, "as") => {
+                return refused("ISNULL")
+                    .map_err(|error: Error| error.with_hint("Write IS NULL, or AS before an alias."));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn counts(body: &ast::SetExpr) -> bool {
@@ -239,7 +288,7 @@ fn counts(body: &ast::SetExpr) -> bool {
 }
 
 fn classify(statement: Statement) -> Result<Command> {
-    check_set_operations(&statement)?;
+    check_forms(&statement)?;
     match statement {
         Statement::Query(query) => match *query.body {
             ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_) => {

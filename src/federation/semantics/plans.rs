@@ -1,10 +1,11 @@
 //! What plans do with whole rows: sorting, grouping, joining, uniting.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::{
@@ -130,7 +131,36 @@ fn groups(aggregate: &Aggregate, schema: &DFSchema) -> Result<()> {
     Ok(())
 }
 
+/// A condition on the one side of an outer join is asked of a UNION on the other side, if that has a column of the same
+/// name: its columns bear no table's name.
+fn check_union_beside(join: &Join) -> Result<()> {
+    if !matches!(join.join_type, JoinType::Right | JoinType::Full) {
+        return Ok(());
+    }
+    fn is_union(plan: &LogicalPlan) -> bool {
+        match plan {
+            LogicalPlan::Union(_) => true,
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => {
+                plan.inputs().into_iter().any(is_union)
+            }
+            _ => false,
+        }
+    }
+    let names = |plan: &LogicalPlan| -> HashSet<String> {
+        plan.schema().fields().iter().map(|f| f.name().clone()).collect()
+    };
+    let united = is_union(&join.left) || is_union(&join.right);
+    if united && !names(&join.left).is_disjoint(&names(&join.right)) {
+        return Err(refused(
+            "a RIGHT or FULL JOIN of a UNION that has a column of the same name as the other side,",
+        )
+        .with_hint("Give the columns of the UNION other names."));
+    }
+    Ok(())
+}
+
 fn joined(mut join: Join, zone: &str) -> Result<Join> {
+    check_union_beside(&join)?;
     let (left, right) = (join.left.schema().clone(), join.right.schema().clone());
     let pair = |(l, r): (Expr, Expr)| operators::comparable((l, &left), Operator::Eq, (r, &right), zone);
     join.on = std::mem::take(&mut join.on).into_iter().map(pair).collect::<Result<_>>()?;

@@ -4,10 +4,12 @@
 //! whatever stood above such a condition then works on the rows of all outer rows at once, or has no row
 //! where it had one. Where that changes the result, the sub-select is refused.
 
-use datafusion::common::{JoinType, ScalarValue};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column, JoinType, ScalarValue};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, Join, Limit, LogicalPlan, Subquery};
 use epoch_adapter::Result;
 
+use super::super::errors;
 use super::operators::refused;
 
 /// `x [NOT] IN (SELECT …)`. A null-aware anti join looks for NULL in all of the sub-select's rows, not in
@@ -17,21 +19,54 @@ pub(crate) fn check_in(subquery: &Subquery, negated: bool) -> Result<()> {
         return Err(refused("NOT IN (SELECT …) that reads columns of the query around it")
             .with_hint("Use NOT EXISTS (SELECT … WHERE …)."));
     }
+    check_names(&subquery.subquery)?;
     check(&subquery.subquery, At { scalar: false, aggregated: false, top: true })
 }
 
 /// `EXISTS (SELECT …)`
 pub(crate) fn check_exists(subquery: &Subquery) -> Result<()> {
+    check_names(&subquery.subquery)?;
     check(&subquery.subquery, At { scalar: false, aggregated: false, top: true })
 }
 
 /// A sub-select in the place of a value, which is an aggregate always (`epoch_single_value`).
 pub(crate) fn check_scalar(subquery: &Subquery) -> Result<()> {
+    check_names(&subquery.subquery)?;
     check(&subquery.subquery, At { scalar: true, aggregated: false, top: true })
 }
 
 fn is_correlated(plan: &LogicalPlan) -> bool {
     !plan.all_out_ref_exprs().is_empty()
+}
+
+/// The columns of a sub-select lose the names of their tables when it becomes a side of a join. Those that the outer row
+/// is compared with, and those of its list, must be told apart by their own names.
+fn check_names(plan: &LogicalPlan) -> Result<()> {
+    if !is_correlated(plan) {
+        return Ok(());
+    }
+    let mut used: Vec<Column> = plan.schema().columns();
+    compared(plan, &mut used)?;
+    let twice = used.iter().find(|a| used.iter().any(|b| a.name == b.name && a.relation != b.relation));
+    match twice {
+        None => Ok(()),
+        Some(column) => Err(refused(format!(
+            "a sub-select that reads columns of the query around it and two columns of its own with the name \"{}\"",
+            column.name
+        ))
+        .with_hint("Give one of them another name in a sub-select of its own, or select another list.")),
+    }
+}
+
+/// The sub-select's own columns in expressions with columns of the query around it.
+fn compared(plan: &LogicalPlan, used: &mut Vec<Column>) -> Result<()> {
+    let outer = |expr: &Expr| expr.exists(|e| Ok(matches!(e, Expr::OuterReferenceColumn(..))));
+    for expr in plan.expressions() {
+        if outer(&expr).map_err(|e| errors::datafusion(&e))? {
+            used.extend(expr.column_refs().into_iter().cloned());
+        }
+    }
+    plan.inputs().into_iter().try_for_each(|input| compared(input, used))
 }
 
 /// Where in a sub-select a node is.

@@ -1,0 +1,170 @@
+//! What views of a branch do to main and to other refs, found by a hostile reading: each test is named after what went
+//! wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use common::Fixture;
+use common::conn::Conn;
+use common::psql::tool;
+
+const BASE: &str = "CREATE TABLE t (id int PRIMARY KEY, v text, x int); INSERT INTO t VALUES (1, 'one', 1), (2, 'two', 2); \
+    CREATE VIEW mv AS SELECT id, v FROM t; CREATE VIEW mw AS SELECT id, v FROM mv";
+
+fn commit(conn: &mut Conn, message: &str) -> String {
+    conn.one(&format!("SELECT hash FROM epoch_commit('--allow-empty', '-m', '{message}')"))
+}
+
+fn merge(into: &mut Conn, source: &str) {
+    into.exec(&format!("SELECT * FROM epoch_merge('{source}')"));
+}
+
+#[test]
+fn a_view_that_reads_itself_ended_the_proxy() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let mut b = f.branch("b");
+    for sql in
+        ["CREATE OR REPLACE VIEW mv AS SELECT * FROM mv", "CREATE OR REPLACE VIEW mv AS SELECT id, v FROM mw"]
+    {
+        assert_eq!(b.err(sql).code(), "42P17", "{sql}");
+    }
+    b.exec("CREATE VIEW a AS SELECT 1 AS id; CREATE VIEW c AS SELECT id FROM a; CREATE VIEW d AS SELECT id FROM c");
+    assert_eq!(b.err("CREATE OR REPLACE VIEW a AS SELECT id FROM d").code(), "42P17");
+    b.exec("BEGIN");
+    assert_eq!(b.err("CREATE OR REPLACE VIEW a AS SELECT id FROM c").code(), "42P17");
+    b.exec("ROLLBACK");
+    assert_eq!(b.one("SELECT id FROM d"), "1");
+    // By a merge.
+    commit(&mut b, "views");
+    b.exec("SELECT * FROM epoch_branch('e')");
+    let mut e = f.on("e");
+    b.exec("CREATE OR REPLACE VIEW a AS SELECT 1 AS id FROM t; CREATE VIEW p AS SELECT 1 AS id; CREATE VIEW q AS SELECT id FROM p");
+    commit(&mut b, "q reads p");
+    e.exec("CREATE VIEW q AS SELECT 1 AS id; CREATE VIEW p AS SELECT id FROM q");
+    commit(&mut e, "p reads q");
+    let refused = e.simple("SELECT * FROM epoch_merge('b')");
+    if refused.error().is_none() {
+        assert_eq!(e.err("SELECT * FROM p").code(), "42P17");
+    }
+    assert_eq!(e.one("SELECT 1"), "1", "the proxy goes on");
+}
+
+#[test]
+fn a_view_of_a_branch_broke_dumps_of_main() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let mut b = f.branch("b");
+    b.exec("CREATE VIEW o1 AS SELECT id, v FROM t");
+    let mut c = f.branch("c");
+    for (name, conn) in [("main", &mut f.main()), ("c", &mut c)] {
+        let target = f.proxy.target(name);
+        let dump = std::process::Command::new(tool("pg_dump")).arg("-s").arg(target.url()).output().unwrap();
+        let text = String::from_utf8_lossy(&dump.stdout);
+        assert!(dump.status.success(), "{name}: {}", String::from_utf8_lossy(&dump.stderr));
+        assert!(text.contains("VIEW public.mv") && !text.contains("o1"), "{name}: {text}");
+        assert_eq!(conn.one("SELECT count(*) FROM pg_views WHERE viewname = 'o1'"), "0", "{name}");
+        let rules = "SELECT count(*) FROM pg_rewrite r WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = r.ev_class)";
+        assert_eq!(conn.one(rules), "0", "{name}");
+    }
+    assert_eq!(b.one("SELECT count(*) FROM pg_views WHERE viewname = 'o1'"), "1");
+}
+
+#[test]
+fn a_commit_showed_what_main_made_of_a_view_later() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let (mut main, mut h) = (f.main(), f.branch("h"));
+    h.exec("CREATE VIEW hv AS SELECT 1 AS first");
+    let hash = commit(&mut h, "hv");
+    h.exec("SELECT * FROM epoch_tag('t1')");
+    merge(&mut main, "h");
+    main.exec("CREATE OR REPLACE VIEW hv AS SELECT 2 AS first");
+    for reference in ["t1", &hash] {
+        assert_eq!(f.proxy.connect(reference).one("SELECT * FROM hv"), "1", "{reference}");
+    }
+    main.exec("DROP VIEW hv");
+    assert_eq!(f.proxy.connect("t1").one("SELECT * FROM hv"), "1");
+    assert_eq!(main.err("SELECT * FROM hv").code(), "42P01");
+}
+
+#[test]
+fn a_merge_dropped_what_belonged_to_mains_view() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let mut direct = f.direct();
+    direct.exec(
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+         CREATE VIEW a AS SELECT id, v FROM t; CREATE TRIGGER tr INSTEAD OF INSERT ON a FOR EACH ROW EXECUTE FUNCTION nothing(); \
+         ALTER VIEW a ALTER COLUMN v SET DEFAULT 'x'; GRANT SELECT ON a TO PUBLIC; \
+         CREATE VIEW r AS SELECT id, v FROM t; CREATE RULE ru AS ON INSERT TO r DO INSTEAD NOTHING; GRANT SELECT ON r TO PUBLIC; \
+         CREATE VIEW s AS SELECT id, v FROM t; GRANT SELECT ON s TO PUBLIC",
+    );
+    let (mut main, mut b) = (f.main(), f.branch("b"));
+    b.exec("ALTER VIEW a RENAME TO a2; ALTER VIEW r RENAME COLUMN v TO w");
+    commit(&mut b, "renamed");
+    merge(&mut main, "b");
+    let kept = "SELECT c.relname, c.relacl IS NOT NULL, (SELECT count(*) FROM pg_trigger t WHERE t.tgrelid = c.oid), \
+        (SELECT count(*) FROM pg_attrdef d WHERE d.adrelid = c.oid), (SELECT count(*) FROM pg_rewrite r WHERE r.ev_class = c.oid) \
+        FROM pg_class c WHERE c.relname IN ('a', 'a2', 'r') AND c.relkind = 'v' ORDER BY 1";
+    assert_eq!(direct.lines(kept), ["a2|t|1|1|1", "r|t|0|0|2"]);
+    assert_eq!(direct.lines("SELECT w FROM r ORDER BY 1"), ["one", "two"]);
+    // What can't be kept is said.
+    b.exec("DROP VIEW s; CREATE VIEW s AS SELECT id FROM t");
+    commit(&mut b, "narrower");
+    let error = main.err("SELECT * FROM epoch_merge('b')");
+    assert_eq!((error.code(), error.message()), ("55000", "view \"s\" cannot be replaced on main"));
+    assert!(error.detail().contains("privileges"), "{error:?}");
+    direct.exec("REVOKE ALL ON s FROM PUBLIC; DROP VIEW s; CREATE VIEW s AS SELECT id, v FROM t");
+    merge(&mut main, "b");
+    assert_eq!(direct.lines("SELECT * FROM s ORDER BY 1"), ["1", "2"]);
+}
+
+#[test]
+fn mains_views_were_not_asked_when_a_column_went() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let mut b = f.branch("b");
+    assert_eq!(b.err("ALTER TABLE t RENAME COLUMN v TO val").code(), "0A000");
+    assert_eq!(b.err("ALTER TABLE t DROP COLUMN v").code(), "2BP01");
+    assert_eq!(b.err("ALTER TABLE t ALTER COLUMN v TYPE varchar(9)").code(), "0A000");
+    b.exec("ALTER TABLE t DROP COLUMN x");
+    assert_eq!(b.lines("SELECT * FROM mw ORDER BY 1"), ["1|one", "2|two"]);
+}
+
+#[test]
+fn a_view_in_the_way_of_a_table_of_main_could_not_leave() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let (mut main, mut b) = (f.main(), f.branch("b"));
+    b.exec("CREATE VIEW nn AS SELECT 1 AS a");
+    commit(&mut b, "nn");
+    main.exec("CREATE TABLE nn (id int PRIMARY KEY)");
+    main.exec("SELECT * FROM epoch_register('nn')");
+    main.exec("INSERT INTO nn VALUES (1)");
+    commit(&mut main, "nn");
+    assert_eq!(b.err("SELECT * FROM epoch_merge('main')").code(), "55000");
+    b.exec("DROP VIEW nn");
+    commit(&mut b, "no nn");
+    merge(&mut b, "main");
+    assert_eq!(b.lines("SELECT * FROM nn"), ["1"]);
+}
+
+#[test]
+fn a_view_that_is_made_again_after_an_alter_was_in_the_merges_way() {
+    need_postgres!();
+    let f = Fixture::registered(&format!(
+        "{BASE}; CREATE VIEW k1 AS SELECT id, v, x FROM t; CREATE VIEW k2 AS SELECT * FROM k1"
+    ));
+    let (mut main, mut b) = (f.main(), f.branch("b"));
+    b.exec("DROP VIEW k2; DROP VIEW k1; ALTER TABLE t ALTER COLUMN x TYPE text; CREATE VIEW k1 AS SELECT id, v, x FROM t; CREATE VIEW k2 AS SELECT * FROM k1");
+    commit(&mut b, "wider");
+    merge(&mut main, "b");
+    let mut direct = f.direct();
+    assert_eq!(direct.lines("SELECT x, pg_typeof(x) FROM k2 ORDER BY 1"), ["1|text", "2|text"]);
+    b.exec("DROP VIEW k2; DROP VIEW k1; ALTER TABLE t DROP COLUMN x; CREATE VIEW k1 AS SELECT id, v FROM t");
+    commit(&mut b, "narrower");
+    merge(&mut main, "b");
+    assert_eq!(direct.lines("SELECT * FROM k1 ORDER BY 1"), ["1|one", "2|two"]);
+}
