@@ -371,7 +371,7 @@ const UNFIT: &[(&[&str], &[&str], &str)] = &[
 fn what_does_not_fit_is_named_and_changes_nothing() {
     need_postgres!();
     let f = Fixture::registered(ITEMS);
-    let (mut direct, mut main) = (f.direct(), f.main());
+    let mut direct = f.direct();
     let before = catalog(&mut direct);
     for (n, (ours, theirs, detail)) in UNFIT.iter().enumerate() {
         let (mut a, mut b) = (f.branch(&format!("a{n}")), f.branch(&format!("b{n}")));
@@ -412,7 +412,11 @@ fn conflicts_of_rows_wait_in_the_columns_of_both() {
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'epoch\\_b%'";
     let (mut direct, made) = (f.direct(), f.direct().one(schemas));
     assert_eq!(a.call("epoch_merge('b', '--dry-run')", "conflicts"), ["1"]);
-    assert_eq!(direct.one(schemas), made, "a dry run leaves nothing");
+    assert_eq!(
+        a.lines("SELECT our_id, our_color, our_name, their_name, conflict FROM epoch_preview_merge('b', 'a', 'items')"),
+        ["1|blue|a|b|modify/modify"]
+    );
+    assert_eq!(direct.one(schemas), made, "a dry run and a preview leave nothing");
     assert_eq!(a.call("epoch_merge('b')", "conflicts"), ["1"]);
     // What sweeps, and a new process.
     b.exec("ALTER TABLE items ADD gone int");
@@ -433,10 +437,16 @@ fn conflicts_of_rows_wait_in_the_columns_of_both() {
     // Aborted, it leaves nothing.
     let mut c = f.branch("c");
     c.exec("ALTER TABLE items ADD other int");
-    c.exec("UPDATE items SET name = 'c' WHERE id = 1");
+    c.exec("UPDATE items SET name = 'c', other = 5 WHERE id = 1");
     commit(&mut c, "c");
+    merge(&mut f.main(), "b");
     let made = direct.one(schemas);
-    assert_eq!(c.call("epoch_merge('b')", "conflicts"), ["1"]);
+    // Here main's columns come first.
+    assert_eq!(c.call("epoch_merge('main')", "conflicts"), ["1"]);
+    assert_eq!(
+        c.lines("SELECT our_name, our_other, their_name, their_other FROM epoch_conflicts('items')"),
+        ["c|5|b|"]
+    );
     assert_ne!(direct.one(schemas), made);
     c.exec("SELECT * FROM epoch_merge('--abort')");
     c.exec("ALTER TABLE items ADD gone int");
@@ -490,7 +500,7 @@ fn a_crash_of_a_merge_of_two_versions() {
 fn other_verbs_take_two_versions_together() {
     need_postgres!();
     let f = Fixture::registered(ITEMS);
-    let (mut main, mut direct) = (f.main(), f.direct());
+    let mut direct = f.direct();
     let (mut a, mut b) = (f.branch("a"), f.branch("b"));
     a.exec("ALTER TABLE items ADD color text DEFAULT 'red'");
     commit(&mut a, "color");
@@ -505,6 +515,10 @@ fn other_verbs_take_two_versions_together() {
     assert_eq!(
         picked.lines("SELECT id, colour, size FROM items WHERE id < 3 ORDER BY id"),
         ["1|red|3", "2|blue|3"]
+    );
+    assert_eq!(
+        picked.one("SELECT string_agg(column_name, ',' ORDER BY ordinal_position) FROM information_schema.columns WHERE table_name = 'items'"),
+        "id,name,qty,price,code,colour,size"
     );
     assert_eq!(
         picked.one("SELECT alter_statements FROM epoch_schema_diff('a', 'picked', 'items')"),

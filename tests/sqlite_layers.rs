@@ -40,6 +40,7 @@ impl Shop {
             metadata_url: Secret::new(format!("sqlite://{}", folder.path().join("meta.db").display())),
             postgres: BTreeMap::new(),
             sqlite: BTreeMap::from([("shop".to_owned(), SqliteBackend { path })]),
+            mysql: BTreeMap::new(),
             routing: vec![],
             default_backend: None,
             author: Some("Tester".to_owned()),

@@ -243,6 +243,7 @@ pub fn config_with_store(folder: &Path, store: &str) -> Config {
         metadata_url: Secret::new(store),
         postgres: BTreeMap::new(),
         sqlite: BTreeMap::from([backend("one"), backend("two")]),
+        mysql: BTreeMap::new(),
         routing: vec![],
         default_backend: Some("one".to_owned()),
         author: Some("Tester".to_owned()),
@@ -271,7 +272,7 @@ fn table(repository: &Repository, name: &str) -> Arc<TableDef> {
 fn number(table: &TableDef, n: i64) -> Value {
     match table.location.kind {
         BackendKind::PostgreSql => Value::Text(n.to_string()),
-        BackendKind::Sqlite => Value::Int(n),
+        BackendKind::Sqlite | BackendKind::MySql => Value::Int(n),
     }
 }
 

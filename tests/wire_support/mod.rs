@@ -128,6 +128,7 @@ fn config(direct: &str, directory: &std::path::Path, options: Options) -> Config
         metadata_url: Secret::new(format!("sqlite://{}", directory.join("epoch.db").display())),
         postgres: BTreeMap::from([("pg".to_owned(), backend)]),
         sqlite: BTreeMap::new(),
+        mysql: BTreeMap::new(),
         routing: Vec::new(),
         default_backend: Some("pg".to_owned()),
         author: Some("tester".to_owned()),
