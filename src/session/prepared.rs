@@ -339,7 +339,7 @@ impl Native {
             ours(fields);
             if let Some(constant) = constant {
                 fields.set(b'P', Some((constant + before).to_string()));
-                fields.set(b'W', None);
+                leave_out_parameter(fields);
             }
         })
     }
@@ -355,9 +355,7 @@ impl Native {
             let there = position.zip(lifted).map(|(p, l)| l.position(&text, p));
             // The parameters are ours, and constants of the client's.
             let constant = parameter(fields);
-            if constant.is_some() {
-                fields.set(b'W', None);
-            }
+            leave_out_parameter(fields);
             let constant = constant.zip(lifted).and_then(|(number, l)| l.constant(&text, number));
             fields.set(b'P', there.or(constant).map(|p| (p + before).to_string()));
             if let Some(errors) = &errors {
@@ -373,6 +371,15 @@ fn parameter(fields: &Fields) -> Option<usize> {
     let (_, number) = context.split_once("portal")?.1.split_once("parameter $")?;
     let digits = number.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// Leaves the line about the parameter out of an error's context.
+fn leave_out_parameter(fields: &mut Fields) {
+    let Some(context) = fields.get(b'W') else { return };
+    let of_parameter = |line: &str| line.contains("portal") && line.contains("parameter $");
+    let left: Vec<&str> = context.lines().filter(|line| !of_parameter(line)).collect();
+    let left = (!left.is_empty()).then(|| left.join("\n"));
+    fields.set(b'W', left);
 }
 
 /// Notes that the server refused to run a statement, because it returns something else by now.
