@@ -30,7 +30,7 @@ async fn a_branch_shows_main_as_of_its_fork_whatever_clients_do() {
         assert_eq!(db.rows(&t, dev).await, before, "{sql}");
         assert_eq!(db.rows(&t, main_at(0)).await, before, "{sql}");
     }
-    let sealed = db.seal(&[t.clone()], Layer::MAIN, 1).await;
+    let sealed = db.seal(std::slice::from_ref(&t), Layer::MAIN, 1).await;
     assert_eq!(sealed.tables[0].1, TableStats { added: 0, modified: 1, removed: 1, cells: 0 });
     assert_eq!(db.rows(&t, main_at(1)).await, db.rows(&t, View::MAIN).await);
     assert_eq!(db.rows(&t, main_at(0)).await, before);
@@ -44,13 +44,13 @@ async fn an_old_snapshot_that_writes_after_a_seal_is_in_the_next_one() {
     let mut old = db.client().await;
     old.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.unwrap();
     db.run("UPDATE t SET v = 10 WHERE id = 1").await;
-    db.seal(&[t.clone()], Layer::MAIN, 1).await;
+    db.seal(std::slice::from_ref(&t), Layer::MAIN, 1).await;
     let at_1 = db.rows(&t, main_at(1)).await;
     // It believes that the image of ordinal 1 is still pending.
     old.query_drop("UPDATE t SET v = v + 1 WHERE id = 1").await.unwrap();
     old.query_drop("COMMIT").await.unwrap();
     assert_eq!(db.rows(&t, main_at(1)).await, at_1);
-    let sealed = db.seal(&[t.clone()], Layer::MAIN, 2).await;
+    let sealed = db.seal(std::slice::from_ref(&t), Layer::MAIN, 2).await;
     assert_eq!(sealed.tables[0].1.modified, 1);
     assert_eq!(db.rows(&t, main_at(1)).await, at_1);
     let row = |v| vec![int(1), text("a"), int(v)];
@@ -91,7 +91,7 @@ async fn seals_never_have_half_of_a_transaction() {
         }));
     }
     for ordinal in 1..=25 {
-        db.seal(&[t.clone()], Layer::MAIN, ordinal).await;
+        db.seal(std::slice::from_ref(&t), Layer::MAIN, ordinal).await;
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut done = 0;
@@ -120,7 +120,7 @@ async fn a_seal_waits_for_a_writer_and_then_has_its_work() {
     assert_eq!(db.rows(&t, View::MAIN).await[0][2], int(1));
     writer.query_drop("UPDATE t SET v = 60 WHERE id = 2; COMMIT").await.unwrap();
     let sealed = seal.await.unwrap();
-    let rest = db.adapter.pending(&[t.clone()], Layer::MAIN).await.unwrap();
+    let rest = db.adapter.pending(std::slice::from_ref(&t), Layer::MAIN).await.unwrap();
     let modified =
         sealed.tables.first().map_or(0, |t| t.1.modified) + rest.first().map_or(0, |t| t.1.modified);
     assert_eq!(modified, 2);
@@ -183,7 +183,7 @@ async fn a_row_that_was_written_to_can_be_changed_by_an_old_client_with_a_lax_mo
     let mut lax = db.client().await;
     lax.query_drop("SET sql_mode = 'ALLOW_INVALID_DATES'").await.unwrap();
     lax.query_drop("INSERT INTO t VALUES (1, '2020-02-31', '0000-00-00 00:00:00')").await.unwrap();
-    db.seal(&[t.clone()], Layer::MAIN, 1).await;
+    db.seal(std::slice::from_ref(&t), Layer::MAIN, 1).await;
     lax.query_drop("UPDATE t SET d = NULL; DELETE FROM t").await.unwrap();
     // The image has it as it was; what PostgreSQL has no date for is an error that names the row.
     let e = error(db.scan(&t, main_at(1), &Default::default()).await);
@@ -201,7 +201,7 @@ async fn merges_compare_rows_and_swap_unique_values() {
     db.adapter.ensure_layer(&t, dev, None).await.unwrap();
     let set = |key: i64, u: &str| RowWrite::Update { key: vec![int(key)], set: vec![(1, text(u))] };
     db.write(&t, dev, &[set(1, "tmp"), set(2, "a"), set(1, "b"), delete(3)]).await.unwrap();
-    db.seal(&[t.clone()], dev, 1).await;
+    db.seal(std::slice::from_ref(&t), dev, 1).await;
     let segments = [segment(2, 0, At::Ordinal(1))];
     let changes = db.diff(&t, main_at(0), at(dev, 1), &segments).await;
     assert_eq!(changes.len(), 3);

@@ -140,7 +140,7 @@ async fn every_type_goes_round() {
     for (row, copy) in seen[3..].iter().zip(&main) {
         assert_eq!(row[1..], copy[1..]);
     }
-    let sealed = db.seal(&[t.clone()], dev, 1).await;
+    let sealed = db.seal(std::slice::from_ref(&t), dev, 1).await;
     assert_eq!(
         (sealed.tables[0].1.added, sealed.tables[0].1.modified),
         (3, 0),
@@ -314,15 +314,17 @@ async fn what_happens_past_us_is_drift() {
     for (sql, expected) in cases {
         let db = database!(setup);
         let t = db.register(1, "t").await;
-        assert_eq!(db.adapter.drift(&[t.clone()]).await.unwrap(), []);
+        assert_eq!(db.adapter.drift(std::slice::from_ref(&t)).await.unwrap(), []);
         db.run(sql).await;
-        let drift = db.adapter.drift(&[t.clone()]).await.unwrap();
+        let drift = db.adapter.drift(std::slice::from_ref(&t)).await.unwrap();
         assert!(drift.first().is_some_and(|(_, why)| why.contains(expected)), "{sql}: {drift:?}");
         let dev = working(branch(2, 0));
         let code = error(db.scan(&t, dev, &Scan::default()).await).code().to_owned();
         assert!(["55000", "42P01"].contains(&code.as_str()), "{sql}: {code}");
-        let seal =
-            db.adapter.seal("x", &[t.clone()], Layer::MAIN, 1, &[], epoch_adapter::SealMode::All).await;
+        let seal = db
+            .adapter
+            .seal("x", std::slice::from_ref(&t), Layer::MAIN, 1, &[], epoch_adapter::SealMode::All)
+            .await;
         assert!(["55000", "42P01"].contains(&error(seal).code()), "{sql}");
         // It can be unregistered all the same.
         db.adapter.uninstall(&t).await.unwrap();
@@ -334,7 +336,7 @@ async fn what_happens_past_us_is_drift() {
     db.run("OPTIMIZE TABLE t").await;
     db.run("ALTER TABLE t ADD INDEX vv (v), ENGINE = InnoDB").await;
     db.run("CREATE TRIGGER own BEFORE UPDATE ON t FOR EACH ROW SET NEW.v = NEW.v + 1").await;
-    assert_eq!(db.adapter.drift(&[t.clone()]).await.unwrap(), []);
+    assert_eq!(db.adapter.drift(std::slice::from_ref(&t)).await.unwrap(), []);
     db.run("UPDATE t SET v = 10").await;
     assert_eq!(db.rows(&t, working(branch(2, 0))).await, before);
     assert_eq!(db.rows(&t, View::MAIN).await, [[int(1), int(11)], [int(2), int(11)]]);
@@ -346,7 +348,7 @@ async fn garbage_goes_and_what_is_seen_stays() {
     let t = db.register(1, "t").await;
     for ordinal in 1..=4 {
         db.run(&format!("UPDATE t SET v = {ordinal}")).await;
-        db.seal(&[t.clone()], Layer::MAIN, ordinal).await;
+        db.seal(std::slice::from_ref(&t), Layer::MAIN, ordinal).await;
     }
     let dev = branch(2, 2);
     db.adapter.ensure_layer(&t, dev, None).await.unwrap();

@@ -90,7 +90,7 @@ async fn made(
         }
     }
     let table = revise::described(tx, table, first, &origins).await?;
-    let Some(columns) = names.from_second(&table.schema, siblings) else {
+    let Some(columns) = names.second_origins(&table.schema, siblings) else {
         return Ok(Combined::Differs(vec!["types of columns".to_owned()]));
     };
     let entry = entry(tx, siblings, &table, (&origins, &columns)).await?;

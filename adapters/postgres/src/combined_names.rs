@@ -156,7 +156,7 @@ impl Names {
     }
 
     /// Where the columns of what both became come from, in terms of the second version; `None` if that can't be told.
-    pub(crate) fn from_second(&self, made: &TableSchema, siblings: &Siblings) -> Option<Vec<Origin>> {
+    pub(crate) fn second_origins(&self, made: &TableSchema, siblings: &Siblings) -> Option<Vec<Origin>> {
         let type_of = |table: &TableDef, name: &str| {
             table.schema.columns.iter().find(|c| c.name == name).map(|c| c.type_name.clone())
         };
