@@ -168,6 +168,6 @@ fn versions_with_other_values_are_not_alike() {
     let error = a.err("SELECT * FROM epoch_merge('b')");
     assert_eq!(
         (error.code(), error.detail()),
-        ("55000", "table \"t\": altered alike on both sides, with other values in rows")
+        ("55000", "table \"t\": altered differently on both sides (column \"c\")")
     );
 }
