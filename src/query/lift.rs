@@ -89,8 +89,11 @@ pub(super) fn constants(sql: &str, parsed: &Parsed, statement: &Statement) -> Op
         let operand = before.is_name() || before.is_symbol(b')');
         if operator.kind == TokenKind::Operator {
             let compared = operand && COMPARISONS.contains(&operator.text(sql));
-            if (compared || set.contains(&at)) && !found.lift(sql, constant) && compared {
-                found.lift_string(sql, constant, inside.get(at + 3));
+            if compared || set.contains(&at) {
+                let number = found.lift(sql, constant);
+                if compared && !number {
+                    found.lift_string(sql, constant, inside.get(at + 3));
+                }
             }
         } else if operator.is_word(sql, "between") || operator.is_word(sql, "in") {
             let after = inside.get(at + 2..).unwrap_or_default();
