@@ -17,7 +17,9 @@ pub(super) async fn conflicts(session: &Session<'_>, args: &Parsed) -> Result<Ro
     let table = columns::table(session, &table)?;
     let found = session.repository.conflicts(session.checkout, Some(&table.name.to_string())).await?;
     let row = |conflict: &Conflict| {
-        let places = session.repository.columns_in(&table, &conflict.table).unwrap_or_default();
+        // Of an unrelated version nothing is known, but a row has all its cells.
+        let places = session.repository.columns_in(&table, &conflict.table);
+        let places = places.unwrap_or_else(|| vec![None; table.schema.columns.len()]);
         row(&table, &places, conflict)
     };
     Ok(found.iter().map(row).collect())
