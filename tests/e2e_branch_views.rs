@@ -5,10 +5,8 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::Fixture;
-use common::conn::{self, Conn, Target};
+use common::conn::{Conn, Target};
 use common::database::catalog;
 use common::psql::psql;
 
@@ -666,23 +664,13 @@ fn what_is_refused_of_views() {
     assert_eq!(places(&mut direct).len(), 2);
 }
 
-/// Runs `sql` on `reference` so that the proxy dies at `point`, and starts it again.
-fn dies(f: &mut Fixture, point: &str, reference: &str, sql: &str) {
-    f.proxy.restart(&[("EPOCH_FAILPOINT", point)]);
-    let mut conn = f.on(reference);
-    conn.send(&[conn::query(sql)]);
-    assert!(conn.try_reply().is_err(), "it dies at {point}");
-    assert!(f.proxy.await_end(Duration::from_secs(20)).is_some());
-    f.proxy.restart(&[]);
-}
-
 /// Killed at any step, a definition of views or a merge of them has happened or hasn't.
 #[test]
 fn a_crash_leaves_views_as_they_were_or_as_they_are() {
     need_postgres!();
     let mut f = Fixture::registered(BASE);
     f.branch("x").terminate();
-    dies(&mut f, "table-defined", "x", "ALTER VIEW named RENAME TO called");
+    f.dies("table-defined", "x", "ALTER VIEW named RENAME TO called");
     let mut x = f.on("x");
     assert_eq!(x.lines("SELECT * FROM named"), ["ann"]);
     assert_eq!(x.err("SELECT * FROM called").code(), "42P01");
@@ -691,10 +679,10 @@ fn a_crash_leaves_views_as_they_were_or_as_they_are() {
     commit(&mut x, "v");
     x.terminate();
     let views = "SELECT viewname FROM pg_views WHERE schemaname = 'public' ORDER BY 1";
-    dies(&mut f, "journal-written", "main", "SELECT * FROM epoch_merge('x')");
+    f.dies("journal-written", "main", "SELECT * FROM epoch_merge('x')");
     assert_eq!(f.main().one("SELECT count(*) FROM epoch_log()"), "1");
     assert_eq!(f.direct().lines(views), ["grown", "named"]);
-    dies(&mut f, "all-sealed", "main", "SELECT * FROM epoch_merge('x')");
+    f.dies("all-sealed", "main", "SELECT * FROM epoch_merge('x')");
     assert_eq!(f.main().call("epoch_merge('x')", "message"), ["already up to date"]);
     assert_eq!(f.direct().lines(views), ["grown", "named", "v"]);
     assert_eq!(f.main().lines("SELECT * FROM v ORDER BY 1"), ["ann", "bob"]);
@@ -703,7 +691,7 @@ fn a_crash_leaves_views_as_they_were_or_as_they_are() {
     // A transaction that is committed, of which nobody was told.
     let mut x = f.on("x");
     x.terminate();
-    dies(&mut f, "block-committed", "x", "BEGIN; CREATE VIEW one AS SELECT 1 AS n; DROP VIEW named; COMMIT");
+    f.dies("block-committed", "x", "BEGIN; CREATE VIEW one AS SELECT 1 AS n; DROP VIEW named; COMMIT");
     x = f.on("x");
     x.exec("SELECT * FROM epoch_branch('recovered')");
     assert_eq!(x.lines("SELECT n FROM one"), ["1"]);

@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::Fixture;
 use common::conn::{self, Conn};
 use common::database::catalog;
@@ -675,16 +673,6 @@ fn two_sessions_and_two_proxies() {
     assert_eq!(one.err("SELECT * FROM t").code(), "42P01");
 }
 
-/// Runs `sql` on `reference` so that the proxy dies at `point`, and starts it again.
-fn dies(f: &mut Fixture, point: &str, reference: &str, sql: &str) {
-    f.proxy.restart(&[("EPOCH_FAILPOINT", point)]);
-    let mut conn = f.on(reference);
-    conn.send(&[conn::query(sql)]);
-    assert!(conn.try_reply().is_err(), "it dies at {point}");
-    assert!(f.proxy.await_end(Duration::from_secs(20)).is_some());
-    f.proxy.restart(&[]);
-}
-
 /// Killed at any step, a definition or a merge that makes a table has happened or hasn't.
 #[test]
 fn a_crash_leaves_all_or_nothing() {
@@ -692,20 +680,20 @@ fn a_crash_leaves_all_or_nothing() {
     let mut f = Fixture::registered(BASE);
     drop(f.branch("x"));
     let make = "CREATE TABLE t (id int PRIMARY KEY, v text)";
-    dies(&mut f, "table-defined", "x", make);
+    f.dies("table-defined", "x", make);
     assert_eq!(f.on("x").err("SELECT * FROM t").code(), "42P01");
     f.on("x").exec(make);
     f.on("x").exec("INSERT INTO t VALUES (1, 'one')");
-    dies(&mut f, "table-defined", "x", "ALTER TABLE t ADD n int DEFAULT 5");
+    f.dies("table-defined", "x", "ALTER TABLE t ADD n int DEFAULT 5");
     assert_eq!(f.on("x").lines("SELECT * FROM t"), ["1|one|5"]);
-    dies(&mut f, "journal-written", "x", "SELECT epoch_commit('t')");
+    f.dies("journal-written", "x", "SELECT epoch_commit('t')");
     assert_eq!(status(&mut f.on("x")), ["t|added|1|0|0"]);
-    dies(&mut f, "all-sealed", "x", "SELECT epoch_commit('t')");
+    f.dies("all-sealed", "x", "SELECT epoch_commit('t')");
     assert_eq!(status(&mut f.on("x")), Vec::<String>::new());
-    dies(&mut f, "journal-written", "main", "SELECT epoch_merge('x')");
+    f.dies("journal-written", "main", "SELECT epoch_merge('x')");
     assert_eq!(f.direct().err("SELECT * FROM t").code(), "42P01");
     assert_eq!(f.on("x").lines("SELECT * FROM t"), ["1|one|5"]);
-    dies(&mut f, "all-sealed", "main", "SELECT epoch_merge('x')");
+    f.dies("all-sealed", "main", "SELECT epoch_merge('x')");
     assert_eq!(f.direct().lines("SELECT * FROM t"), ["1|one|5"]);
     assert_eq!(f.main().lines("SELECT * FROM t"), ["1|one|5"]);
     assert_eq!(f.on("x").lines("SELECT * FROM t"), ["1|one|5"]);

@@ -5,8 +5,6 @@
 
 mod common;
 
-use std::time::Duration;
-
 use common::Fixture;
 use common::conn::{self, Conn};
 use common::database::{Database, base_rows, catalog};
@@ -420,16 +418,6 @@ fn reads_of_versions_use_mains_indexes() {
     check(&mut f.branch("new"), shapes("note", "since"));
 }
 
-/// Runs `sql` on `reference` so that the proxy dies at `point`, and starts it again.
-fn dies(f: &mut Fixture, point: &str, reference: &str, sql: &str) {
-    f.proxy.restart(&[("EPOCH_FAILPOINT", point)]);
-    let mut conn = f.on(reference);
-    conn.send(&[conn::query(sql)]);
-    assert!(conn.try_reply().is_err(), "it dies at {point}");
-    assert!(f.proxy.await_end(Duration::from_secs(20)).is_some());
-    f.proxy.restart(&[]);
-}
-
 /// Killed at any step, an ALTER TABLE or its commit has happened or hasn't.
 #[test]
 fn a_crash_leaves_the_old_version_or_the_new_one() {
@@ -438,18 +426,18 @@ fn a_crash_leaves_the_old_version_or_the_new_one() {
     f.direct().exec(&rows(20));
     commit(&mut f.main(), "rows");
     f.branch("x").exec("UPDATE items SET qty = 50 WHERE id = 5");
-    dies(&mut f, "table-defined", "x", "ALTER TABLE items ADD n int DEFAULT 5");
+    f.dies("table-defined", "x", "ALTER TABLE items ADD n int DEFAULT 5");
     assert_eq!(f.on("x").err("SELECT n FROM items").code(), "42703");
     assert_eq!(f.direct().one("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'epoch\\_b%'"), "0");
     f.on("x").exec("ALTER TABLE items ADD n int DEFAULT 5");
     f.on("x").exec("UPDATE items SET n = 6 WHERE id = 6");
-    dies(&mut f, "table-defined", "x", "ALTER TABLE items RENAME n TO m");
+    f.dies("table-defined", "x", "ALTER TABLE items RENAME n TO m");
     let shown = "SELECT id, qty, n FROM items WHERE id IN (5, 6, 7) ORDER BY id";
     let rows = ["5|50|5", "6|6|6", "7||5"];
     assert_eq!(f.on("x").lines(shown), rows);
     for point in ["journal-written", "all-sealed"] {
         assert_eq!(status(&mut f.on("x")), ["items|altered|0|2|0"]);
-        dies(&mut f, point, "x", "SELECT epoch_commit('n')");
+        f.dies(point, "x", "SELECT epoch_commit('n')");
     }
     assert_eq!(status(&mut f.on("x")), Vec::<String>::new());
     assert_eq!(f.on("x").lines(shown), rows);
@@ -898,9 +886,9 @@ fn a_crash_of_a_merge_that_alters_main() {
     commit(&mut x, "n");
     x.terminate();
     let before = catalog(&mut f.direct());
-    dies(&mut f, "journal-written", "main", "SELECT epoch_merge('x')");
+    f.dies("journal-written", "main", "SELECT epoch_merge('x')");
     assert_eq!(catalog(&mut f.direct()), before);
-    dies(&mut f, "all-sealed", "main", "SELECT epoch_merge('x')");
+    f.dies("all-sealed", "main", "SELECT epoch_merge('x')");
     assert_eq!(f.direct().lines("SELECT id, n FROM items WHERE id IN (6, 7) ORDER BY id"), ["6|6", "7|5"]);
     assert_eq!(f.on("x").lines("SELECT id, n FROM items WHERE id IN (6, 7) ORDER BY id"), ["6|6", "7|5"]);
     assert_eq!(f.on(&first).one("SELECT made FROM items WHERE id = 6"), "2026-01-07");

@@ -6,10 +6,9 @@ mod common;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use common::Fixture;
-use common::conn::{self, Conn};
+use common::conn::Conn;
 use common::database::{base_rows, catalog};
 
 const ITEMS: &str = "CREATE TABLE items (id int PRIMARY KEY, name text NOT NULL, qty int DEFAULT 1, \
@@ -454,16 +453,6 @@ fn conflicts_of_rows_wait_in_the_columns_of_both() {
     assert_eq!(direct.one(schemas), made);
 }
 
-/// Runs `sql` on `reference` so that the proxy dies at `point`, and starts it again.
-fn dies(f: &mut Fixture, point: &str, reference: &str, sql: &str) {
-    f.proxy.restart(&[("EPOCH_FAILPOINT", point)]);
-    let mut conn = f.on(reference);
-    conn.send(&[conn::query(sql)]);
-    assert!(conn.try_reply().is_err(), "it dies at {point}");
-    assert!(f.proxy.await_end(Duration::from_secs(20)).is_some());
-    f.proxy.restart(&[]);
-}
-
 /// Killed at any step, the merge of two versions has happened or hasn't, and can be made again.
 #[test]
 fn a_crash_of_a_merge_of_two_versions() {
@@ -476,17 +465,17 @@ fn a_crash_of_a_merge_of_two_versions() {
         commit(&mut conn, branch);
         conn.terminate();
     }
-    dies(&mut f, "table-defined", "a", "SELECT epoch_merge('b')");
-    dies(&mut f, "journal-written", "a", "SELECT epoch_merge('b')");
+    f.dies("table-defined", "a", "SELECT epoch_merge('b')");
+    f.dies("journal-written", "a", "SELECT epoch_merge('b')");
     assert_eq!(f.on("a").err("SELECT size FROM items").code(), "42703");
     let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'epoch\\_b%'";
     assert_eq!(f.direct().one(schemas), "3");
-    dies(&mut f, "all-sealed", "a", "SELECT epoch_merge('b')");
+    f.dies("all-sealed", "a", "SELECT epoch_merge('b')");
     let shown = "SELECT id, color, size FROM items WHERE id < 3 ORDER BY id";
     assert_eq!(f.on("a").lines(shown), ["1|4|4", "2|3|3"]);
     merge(&mut f.main(), "a");
     for point in ["journal-written", "all-sealed"] {
-        dies(&mut f, point, "main", "SELECT epoch_merge('c')");
+        f.dies(point, "main", "SELECT epoch_merge('c')");
     }
     assert_eq!(
         f.direct().lines("SELECT id, color, size, weight FROM items WHERE id < 3 ORDER BY id"),

@@ -122,11 +122,10 @@ async fn lifted(
     catalog: &mut dyn Catalog,
     plain: &Rewriter<'_>,
 ) -> Result<Option<Lifted>> {
-    let Some(mut constants) = lift::constants(plain.sql, plain.parsed, plain.statement) else {
-        return Ok(None);
-    };
+    let Some(constants) = lift::constants(plain.sql, plain.parsed, plain.statement) else { return Ok(None) };
+    let lift::Constants { edits, types, values, places, returns, .. } = constants;
     let mut rewriter = Rewriter::new(plain.sql, plain.parsed, plain.statement, plain.form);
-    rewriter.edits = std::mem::take(&mut constants.edits);
+    rewriter.edits = edits;
     if plain.prelude.is_empty() {
         rewriter.edits.append(plain.edits.clone());
     } else {
@@ -134,14 +133,14 @@ async fn lifted(
     }
     let (sql, kept) = rewriter.edits.render(rewriter.sql, &rewriter.statement.range);
     let prelude = rewriter.prelude.into_iter().map(numbered).collect::<Result<_>>()?;
-    let lift::Constants { types, values, places, returns, .. } = constants;
     Ok(Some(Lifted { prelude, sql, types, values, places, returns, kept }))
 }
 
 fn numbered(text: String) -> Result<Prelude> {
-    let (sql, params) = compact_parameters(&text)?;
-    let clients = |t: &lexer::Token| t.kind == TokenKind::Str && !relation::is_own_string(t.text(&sql));
-    let strings = lexer::tokens(&sql)?.list.iter().any(clients);
+    let tokens = lexer::tokens(&text)?;
+    let clients = |t: &lexer::Token| t.kind == TokenKind::Str && !relation::is_own_string(t.text(&text));
+    let strings = tokens.list.iter().any(clients);
+    let (sql, params) = compact_parameters(&text, &tokens);
     Ok(Prelude { sql, params, strings })
 }
 

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::lexer::{self, TokenKind};
-use crate::Result;
+use super::lexer::{TokenKind, Tokens};
 
 /// Replacements in a text.
 #[derive(Debug, Clone, Default)]
@@ -91,10 +90,9 @@ impl Kept {
     }
 }
 
-/// Numbers the parameters of `sql` from `$1` without holes: the text, and which of the client's
+/// Numbers the parameters of `sql`, which has these tokens, from `$1` without holes: the text, and which of the client's
 /// parameters (from 0) each is.
-pub fn compact_parameters(sql: &str) -> Result<(String, Vec<usize>)> {
-    let tokens = lexer::tokens(sql)?;
+pub fn compact_parameters(sql: &str, tokens: &Tokens) -> (String, Vec<usize>) {
     let number =
         |text: &str| text.get(1..).and_then(|t| t.parse::<usize>().ok()).and_then(|n| n.checked_sub(1));
     let found = || tokens.list.iter().filter(|t| t.kind == TokenKind::Param);
@@ -107,12 +105,13 @@ pub fn compact_parameters(sql: &str) -> Result<(String, Vec<usize>)> {
             edits.replace(token.start..token.end, format!("${}", new + 1));
         }
     }
-    Ok((edits.render(sql, &(0..sql.len())).0, used))
+    (edits.render(sql, &(0..sql.len())).0, used)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::string_slice)]
 mod tests {
+    use super::super::lexer;
     use super::*;
 
     #[test]
@@ -147,7 +146,8 @@ mod tests {
 
     #[test]
     fn parameters_are_numbered_without_holes() {
-        let (sql, used) = compact_parameters("a = $3 AND b = '$1' OR c = $2 + $3").unwrap();
+        let sql = "a = $3 AND b = '$1' OR c = $2 + $3";
+        let (sql, used) = compact_parameters(sql, &lexer::tokens(sql).unwrap());
         assert_eq!(sql, "a = $2 AND b = '$1' OR c = $1 + $2");
         assert_eq!(used, [1, 2]);
     }

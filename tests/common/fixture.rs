@@ -1,6 +1,8 @@
 //! A shop on a fresh PostgreSQL database behind a fresh proxy.
 
-use super::conn::Conn;
+use std::time::Duration;
+
+use super::conn::{self, Conn};
 use super::database::Database;
 use super::proxy::{Proxy, ProxyConfig};
 
@@ -74,6 +76,16 @@ impl Fixture {
 
     pub fn on(&self, reference: &str) -> Conn {
         self.proxy.connect(reference)
+    }
+
+    /// Runs `sql` on `reference` so that the proxy dies at `point`, and starts it again.
+    pub fn dies(&mut self, point: &str, reference: &str, sql: &str) {
+        self.proxy.restart(&[("EPOCH_FAILPOINT", point)]);
+        let mut conn = self.on(reference);
+        conn.send(&[conn::query(sql)]);
+        assert!(conn.try_reply().is_err(), "it dies at {point}");
+        assert!(self.proxy.await_end(Duration::from_secs(20)).is_some());
+        self.proxy.restart(&[]);
     }
 
     /// Makes a branch off main and connects to it.

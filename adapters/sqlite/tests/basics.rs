@@ -207,7 +207,7 @@ async fn merges_apply_exactly_or_not_at_all() {
         change(1, Some(user(1, "b@x", 10)), Some(user(1, "b@x", 77))),
         change(2, Some(user(2, "a@x", 99)), Some(user(2, "a@x", 77))),
     ];
-    let error = ok(db.apply(&users, Layer::MAIN, 2, stale, SealMode::Own).await);
+    let error = error(db.apply(&users, Layer::MAIN, 2, stale, SealMode::Own).await);
     assert_eq!(
         (error.code(), error.detail()),
         ("40001", Some("Key (id)=(2) has changed since the changes were computed."))
@@ -250,15 +250,15 @@ async fn savepoints_and_failed_transactions() {
     tx.savepoint("S").await.unwrap();
     tx.savepoint("s").await.unwrap();
     tx.write(&users, dev, &[delete(2)]).await.unwrap();
-    let error = ok(tx.write(&users, dev, &[insert(user(3, "q@x", 1))]).await);
-    assert_eq!(error.code(), "23505");
-    assert_eq!(ok(tx.write(&users, dev, &[delete(3)]).await).code(), "25P02");
+    let refused = error(tx.write(&users, dev, &[insert(user(3, "q@x", 1))]).await);
+    assert_eq!(refused.code(), "23505");
+    assert_eq!(error(tx.write(&users, dev, &[delete(3)]).await).code(), "25P02");
     tx.rollback_to("s").await.unwrap();
     tx.write(&users, dev, &[insert(user(30, "q@x", 1))]).await.unwrap();
     let own = tx.scan(&users, &working(dev), &Scan::default()).await.unwrap();
     assert_eq!(collect(own).await.unwrap(), [user(2, "b@x", 20), user(3, "c@x", 30), user(30, "q@x", 1)]);
     tx.rollback_to("S").await.unwrap();
-    assert_eq!(ok(tx.release("s").await).code(), "3B001");
+    assert_eq!(error(tx.release("s").await).code(), "3B001");
     tx.release("S").await.unwrap();
     // A stream that isn't read to its end gives the connection back.
     drop(tx.scan(&users, &working(dev), &Scan::default()).await.unwrap());

@@ -36,7 +36,7 @@ const DEV: Layer = Layer { lineage: epoch_adapter::LineageId(2), base: 0 };
 
 impl Users {
     async fn fail(&self, layer: Layer, writes: &[RowWrite]) -> Error {
-        ok(self.db.write(&self.users, layer, writes).await)
+        error(self.db.write(&self.users, layer, writes).await)
     }
 }
 
@@ -233,31 +233,31 @@ impl Shop {
 async fn foreign_keys_from_the_child_and_from_the_parent() {
     let s = Shop::new().await;
     for layer in [Layer::MAIN, DEV] {
-        let e = ok(s.db.write(&s.orders, layer, &[insert(vec![int(12), int(9)])]).await);
+        let e = error(s.db.write(&s.orders, layer, &[insert(vec![int(12), int(9)])]).await);
         assert_eq!(e.code(), "23503");
         assert_eq!(
             e.message(),
             "insert or update on table \"orders\" violates foreign key constraint \"by_customer\""
         );
         assert_eq!(e.detail(), Some("Key (customer_id)=(9) is not present in table \"customers\"."));
-        let e = ok(s.db.write(&s.orders, layer, &[update(10, 1, int(9))]).await);
+        let e = error(s.db.write(&s.orders, layer, &[update(10, 1, int(9))]).await);
         assert_eq!((e.code(), e.constraint()), ("23503", Some("by_customer")));
 
-        let e = ok(s.db.write(&s.customers, layer, &[delete(2)]).await);
+        let e = error(s.db.write(&s.customers, layer, &[delete(2)]).await);
         assert_eq!(e.code(), "23503");
         assert_eq!(
             e.message(),
             "update or delete on table \"customers\" violates foreign key constraint \"by_customer\" on table \"orders\""
         );
         assert_eq!(e.detail(), Some("Key (id)=(2) is still referenced from table \"orders\"."));
-        let e = ok(s.db.write(&s.customers, layer, &[update(2, 0, int(20))]).await);
+        let e = error(s.db.write(&s.customers, layer, &[update(2, 0, int(20))]).await);
         assert_eq!((e.code(), e.constraint()), ("23503", Some("by_customer")));
 
         // One statement may take parent and child of the same table away, in any order.
         s.db.write(&s.orders, layer, &[delete(11), delete(10)]).await.unwrap();
         assert_eq!(s.db.rows(&s.items, working(layer)).await.len(), 0);
         s.db.write(&s.customers, layer, &[delete(1), delete(2)]).await.unwrap();
-        let e = ok(s.db.write(&s.customers, layer, &[insert(vec![int(7), Value::Null, int(8)])]).await);
+        let e = error(s.db.write(&s.customers, layer, &[insert(vec![int(7), Value::Null, int(8)])]).await);
         assert_eq!((e.code(), e.constraint()), ("23503", Some("customers_boss_fkey")));
         s.db.write(
             &s.customers,
@@ -297,7 +297,7 @@ async fn deferred_keys_are_checked_at_commit() {
     for layer in [Layer::MAIN, DEV] {
         let mut tx = s.db.adapter.begin().await.unwrap();
         tx.write(&s.items, layer, &[item(200, 6)]).await.unwrap();
-        let e = ok(tx.commit().await);
+        let e = error(tx.commit().await);
         assert_eq!((e.code(), e.constraint()), ("23503", Some("items_note_fkey")));
         let mut tx = s.db.adapter.begin().await.unwrap();
         tx.savepoint("a").await.unwrap();
@@ -315,10 +315,10 @@ async fn a_merge_is_checked_and_does_not_cascade() {
         |before: Vec<Value>| RowChange { key: vec![before[0].clone()], before: Some(before), after: None };
     for layer in [Layer::MAIN, DEV] {
         let order = vec![int(10), int(1)];
-        let e = ok(s.db.apply(&s.orders, layer, 1, vec![gone(order.clone())], SealMode::All).await);
+        let e = error(s.db.apply(&s.orders, layer, 1, vec![gone(order.clone())], SealMode::All).await);
         assert_eq!((e.code(), e.constraint()), ("23503", Some("items_order_id_fkey")));
         let new = RowChange { key: vec![int(40)], before: None, after: Some(vec![int(40), int(99)]) };
-        let e = ok(s.db.apply(&s.orders, layer, 1, vec![new], SealMode::All).await);
+        let e = error(s.db.apply(&s.orders, layer, 1, vec![new], SealMode::All).await);
         assert_eq!((e.code(), e.constraint()), ("23503", Some("by_customer")));
         let items: Vec<_> = s.db.rows(&s.items, working(layer)).await.into_iter().take(2).map(gone).collect();
         let changes = [
@@ -338,7 +338,7 @@ async fn a_merge_is_checked_and_does_not_cascade() {
         assert_eq!(done.tables.iter().map(|t| t.1.removed).collect::<Vec<_>>(), [1, 2]);
     }
     // The connection's own checks are on again.
-    let e = ok(s.db.write(&s.customers, Layer::MAIN, &[delete(2)]).await);
+    let e = error(s.db.write(&s.customers, Layer::MAIN, &[delete(2)]).await);
     assert_eq!(e.code(), "23503");
 }
 
@@ -359,5 +359,5 @@ async fn a_nested_branch_sees_its_parents_rows_in_keys() {
         s.db.adapter.ensure_layer(table, nested, Some(&at(DEV, 1))).await.unwrap();
     }
     s.db.write(&s.orders, nested, &[insert(vec![int(61), int(50)])]).await.unwrap();
-    assert_eq!(ok(s.db.write(&s.orders, nested, &[insert(vec![int(62), int(51)])]).await).code(), "23503");
+    assert_eq!(error(s.db.write(&s.orders, nested, &[insert(vec![int(62), int(51)])]).await).code(), "23503");
 }

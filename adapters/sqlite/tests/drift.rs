@@ -44,14 +44,14 @@ async fn drift(script: &str) -> Option<String> {
         assert_eq!((error.code(), error.detail()), ("55000", Some(detail.as_str())), "{script}: {error}");
     };
     for view in [working(dev), at(dev, 0), working(new), main_at(0)] {
-        refused(ok(db.scan(&t, view, &Scan::default()).await));
+        refused(error(db.scan(&t, view, &Scan::default()).await));
     }
-    refused(ok(db.write(&t, dev, &[update(1, 1, text("q"))]).await));
-    refused(ok(db.write(&t, new, &[update(1, 1, text("q"))]).await));
-    refused(ok(db.adapter.pending(&[t.clone()], dev).await));
+    refused(error(db.write(&t, dev, &[update(1, 1, text("q"))]).await));
+    refused(error(db.write(&t, new, &[update(1, 1, text("q"))]).await));
+    refused(error(db.adapter.pending(&[t.clone()], dev).await));
     let seal = async |layer: Layer| db.adapter.seal("s", &[t.clone()], layer, 1, &[], SealMode::All).await;
-    refused(ok(seal(Layer::MAIN).await));
-    refused(ok(seal(dev).await));
+    refused(error(seal(Layer::MAIN).await));
+    refused(error(seal(dev).await));
     // A branch that holds nothing of it may be committed.
     assert_eq!(seal(new).await.unwrap(), Sealed::default());
     assert_eq!(db.adapter.pending(&[t.clone()], new).await.unwrap(), []);
@@ -96,7 +96,7 @@ async fn a_table_made_anew_with_its_triggers() {
     ));
     let found = db.adapter.drift(&[t.clone()]).await.unwrap();
     assert!(found[0].1.ends_with(" was made anew"), "{found:?}");
-    assert_eq!(ok(db.scan(&t, main_at(0), &Scan::default()).await).code(), "55000");
+    assert_eq!(error(db.scan(&t, main_at(0), &Scan::default()).await).code(), "55000");
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn other_tables_are_not_concerned() {
     assert_eq!(db.rows(&u, working(dev)).await, [[int(1), int(1)]]);
     db.write(&u, dev, &[update(1, 1, int(3))]).await.unwrap();
     let both = db.adapter.seal("a", &[t, u.clone()], Layer::MAIN, 1, &[], SealMode::All).await;
-    assert_eq!(ok(both).message(), "table \"rc\" was changed in a way that branches cannot follow");
+    assert_eq!(error(both).message(), "table \"rc\" was changed in a way that branches cannot follow");
     assert_eq!(db.seal(&[u.clone()], Layer::MAIN, 1).await.tables.len(), 1);
     assert_eq!(db.seal(&[u], dev, 1).await.tables.len(), 1);
 }
@@ -206,7 +206,7 @@ async fn cascades_do_not_go_by_it() {
     let (parent, _child) = (db.register(1, "parent").await, db.register(2, "child").await);
     let dev = branch(2, 0);
     db.run("DROP TRIGGER epoch_capture_2_update");
-    let e = ok(db.write(&parent, dev, &[delete(1)]).await);
+    let e = error(db.write(&parent, dev, &[delete(1)]).await);
     assert_eq!(
         (e.code(), e.message()),
         ("55000", "table \"child\" was changed in a way that branches cannot follow")

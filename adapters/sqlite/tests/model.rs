@@ -3,44 +3,8 @@
 
 mod common;
 
-use async_trait::async_trait;
+use common::model::{Parts, Shape, run, seed, unique_value};
 use common::{Db, int, text};
-use epoch_adapter::{Adapter, BackendKind, Location, Row, Value};
-use epoch_conformance::Database;
-use epoch_conformance::model::{Parts, Shape, run, seed, unique_value};
-
-#[async_trait]
-impl Database for Db {
-    fn adapter(&self) -> &dyn Adapter {
-        &self.adapter
-    }
-
-    fn location(&self, table: &str) -> Location {
-        Location { kind: BackendKind::Sqlite, backend: "shop".into(), schema: None, table: table.into() }
-    }
-
-    async fn direct(&self, sql: &str) -> Result<(), String> {
-        Db::direct(self).execute_batch(sql).map_err(|e| e.to_string())
-    }
-
-    async fn base(&self, table: &str) -> Vec<Row> {
-        let conn = Db::direct(self);
-        let mut stmt = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
-        let n = stmt.column_count();
-        let mut rows = stmt.query([]).unwrap();
-        let mut out = Vec::new();
-        while let Some(row) = rows.next().unwrap() {
-            let cell = |i| match row.get_ref(i).unwrap() {
-                rusqlite::types::ValueRef::Null => Value::Null,
-                rusqlite::types::ValueRef::Integer(v) => int(v),
-                rusqlite::types::ValueRef::Text(v) => text(std::str::from_utf8(v).unwrap()),
-                other => panic!("{other:?}"),
-            };
-            out.push((0..n).map(cell).collect());
-        }
-        out
-    }
-}
 
 fn foreign(kind: usize, p: &Parts) -> String {
     let Parts { values, keys, matches, sets, unique, unique_value, value } = p;

@@ -84,14 +84,14 @@ async fn text_key_that_may_be_null_and_ignores_case() {
     .await;
     let db = Db::new(sql);
     let t = db.register(1, "odd \"name").await;
-    let error = db.direct().execute("INSERT INTO \"odd \"\"name\" VALUES (NULL, 1, 1)", []).unwrap_err();
-    assert!(error.to_string().starts_with("null value in column \"the {key}\""), "{error}");
+    let direct = db.direct().execute("INSERT INTO \"odd \"\"name\" VALUES (NULL, 1, 1)", []).unwrap_err();
+    assert!(direct.to_string().starts_with("null value in column \"the {key}\""), "{direct}");
     let dev = branch(2, 0);
     db.adapter.ensure_layer(&t, dev, None).await.unwrap();
     for layer in [dev, Layer::MAIN] {
-        let e = ok(db.write(&t, layer, &[insert(vec![text("AB"), int(1), Value::Null])]).await);
+        let e = error(db.write(&t, layer, &[insert(vec![text("AB"), int(1), Value::Null])]).await);
         assert_eq!((e.code(), e.detail()), ("23505", Some("Key (the {key})=(AB) already exists.")));
-        let e = ok(db.write(&t, layer, &[insert(vec![Value::Null, int(1), Value::Null])]).await);
+        let e = error(db.write(&t, layer, &[insert(vec![Value::Null, int(1), Value::Null])]).await);
         assert_eq!((e.code(), e.column()), ("23502", Some("the {key}")));
     }
 }
@@ -128,9 +128,9 @@ async fn unique_not_null_column_as_key() {
     .await;
     let db = Db::new(&format!("{sql}; CREATE UNIQUE INDEX u2 ON t (b)"));
     assert_eq!(db.define(1, "t", Some(&["b"])).await.unwrap().schema.key, [2]);
-    assert_eq!(ok(db.define(1, "t", Some(&["a"])).await).code(), "42830");
-    assert_eq!(ok(db.define(1, "t", Some(&["nope"])).await).code(), "42703");
-    assert_eq!(ok(db.define(1, "nope", None).await).code(), "42P01");
+    assert_eq!(error(db.define(1, "t", Some(&["a"])).await).code(), "42830");
+    assert_eq!(error(db.define(1, "t", Some(&["nope"])).await).code(), "42703");
+    assert_eq!(error(db.define(1, "nope", None).await).code(), "42P01");
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn two_repositories_on_one_file() {
     db.register(1, "t").await;
     for (id, table) in [(1, "u"), (2, "t")] {
         let def = db.define(id, table, None).await.unwrap();
-        assert_eq!(ok(db.adapter.install(&def).await).code(), "55006");
+        assert_eq!(error(db.adapter.install(&def).await).code(), "55006");
         // Cleaning up after that leaves the other one's table alone.
         db.adapter.uninstall(&def).await.unwrap();
     }
@@ -160,10 +160,13 @@ async fn a_conflict_clause_is_no_upsert() {
     db.adapter.ensure_layer(&t, dev, None).await.unwrap();
     for layer in [Layer::MAIN, dev] {
         let row = |id, u: &str, n| insert(vec![int(id), text(u), n]);
-        assert_eq!(ok(db.write(&t, layer, &[row(1, "z", int(1))]).await).constraint(), Some("t_pkey"));
-        assert_eq!(ok(db.write(&t, layer, &[row(9, "a", int(1))]).await).constraint(), Some("t_u_key"));
-        assert_eq!(ok(db.write(&t, layer, &[update(1, 1, text("b"))]).await).constraint(), Some("t_u_key"));
-        assert_eq!(ok(db.write(&t, layer, &[row(9, "z", Value::Null)]).await).code(), "23502");
+        assert_eq!(error(db.write(&t, layer, &[row(1, "z", int(1))]).await).constraint(), Some("t_pkey"));
+        assert_eq!(error(db.write(&t, layer, &[row(9, "a", int(1))]).await).constraint(), Some("t_u_key"));
+        assert_eq!(
+            error(db.write(&t, layer, &[update(1, 1, text("b"))]).await).constraint(),
+            Some("t_u_key")
+        );
+        assert_eq!(error(db.write(&t, layer, &[row(9, "z", Value::Null)]).await).code(), "23502");
     }
     // A direct client gets what it asked for, and it is captured.
     db.run("INSERT INTO t VALUES (1, 'c', NULL), (5, 'b', 5)");
@@ -282,7 +285,7 @@ async fn types_are_mapped_and_cast_without_loss() {
         ("s", "x'ff'", "character varying(5)"),
     ] {
         db.run(&format!("UPDATE v SET {column} = {value} WHERE id = 3"));
-        let e = ok(db.scan(&v, View::MAIN, &Scan::default()).await);
+        let e = error(db.scan(&v, View::MAIN, &Scan::default()).await);
         assert_eq!(e.code(), "22P02", "{column}");
         assert!(e.message().starts_with(&format!("invalid input syntax for type {pg}: ")), "{e}");
         assert_eq!(e.detail(), Some(format!("Table \"v\", column \"{column}\", row (id)=(3).").as_str()));
@@ -318,9 +321,9 @@ async fn discover_says_what_can_be_registered() {
     assert_eq!((named("us*").await, named("public.users").await, named("x").await), (2, 1, 0));
     let logs =
         Location { kind: BackendKind::Sqlite, backend: "shop".into(), schema: None, table: "logs".into() };
-    assert_eq!(ok(db.adapter.describe(&logs, None).await).code(), "42830");
+    assert_eq!(error(db.adapter.describe(&logs, None).await).code(), "42830");
     let bad = db.define(5, "bad", None).await.unwrap();
-    assert_eq!(ok(db.adapter.install(&bad).await).code(), "0A000");
+    assert_eq!(error(db.adapter.install(&bad).await).code(), "0A000");
 }
 
 #[tokio::test]
@@ -328,14 +331,14 @@ async fn a_changed_table_is_refused() {
     let db = Db::new("CREATE TABLE t (id INTEGER PRIMARY KEY, x)");
     let t = db.register(1, "t").await;
     db.run("ALTER TABLE t ADD COLUMN y; INSERT INTO t VALUES (1, 2, 3)");
-    let e = ok(db.scan(&t, main_at(0), &Scan::default()).await);
+    let e = error(db.scan(&t, main_at(0), &Scan::default()).await);
     assert_eq!((e.code(), e.detail()), ("55000", Some("Column \"y\" was added.")));
     assert_eq!(db.rows(&t, View::MAIN).await, [[int(1), int(2).to_text().map_or(Value::Null, Value::Text)]]);
     db.run("ALTER TABLE t DROP COLUMN y");
     assert_eq!(db.rows(&t, main_at(0)).await.len(), 0);
     db.run("DROP TABLE t");
-    assert_eq!(ok(db.scan(&t, View::MAIN, &Scan::default()).await).code(), "42P01");
-    assert_eq!(ok(db.scan(&t, main_at(0), &Scan::default()).await).hint(), Some("Unregister it."));
+    assert_eq!(error(db.scan(&t, View::MAIN, &Scan::default()).await).code(), "42P01");
+    assert_eq!(error(db.scan(&t, main_at(0), &Scan::default()).await).hint(), Some("Unregister it."));
     db.adapter.uninstall(&t).await.unwrap();
     assert_eq!(db.dump_schema().len(), 0);
 }
@@ -350,13 +353,13 @@ async fn writers_wait_and_conflicts_are_told() {
     db.run("UPDATE t SET x = 2");
     let rows = collect(tx.scan(&t, &View::MAIN, &Scan::default()).await.unwrap()).await.unwrap();
     assert_eq!(rows, [[int(1), int(1)]]);
-    assert_eq!(ok(tx.write(&t, Layer::MAIN, &[update(1, 1, int(3))]).await).code(), "40001");
+    assert_eq!(error(tx.write(&t, Layer::MAIN, &[update(1, 1, int(3))]).await).code(), "40001");
     tx.rollback().await.unwrap();
     // Another writer holds the file: waits for the timeout, then says so.
     let other = db.direct();
     other.execute_batch("BEGIN IMMEDIATE; UPDATE t SET x = 9").unwrap();
     let mut tx = db.adapter.begin().await.unwrap();
-    assert_eq!(ok(tx.write(&t, Layer::MAIN, &[update(1, 1, int(3))]).await).code(), "55P03");
+    assert_eq!(error(tx.write(&t, Layer::MAIN, &[update(1, 1, int(3))]).await).code(), "55P03");
     drop(tx);
     // A reader that wants to write waits, too; when the other one gives up, it goes on.
     let mut tx = db.adapter.begin().await.unwrap();
@@ -374,7 +377,7 @@ async fn writers_wait_and_conflicts_are_told() {
     tx.savepoint("s").await.unwrap();
     collect(tx.scan(&t, &View::MAIN, &Scan::default()).await.unwrap()).await.unwrap();
     db.run("UPDATE t SET x = 4");
-    assert_eq!(ok(tx.prepare_write(&t, Layer::MAIN, true).await).code(), "40001");
+    assert_eq!(error(tx.prepare_write(&t, Layer::MAIN, true).await).code(), "40001");
     tx.prepare_write(&t, Layer::MAIN, false).await.unwrap();
     let rows = collect(tx.scan(&t, &View::MAIN, &Scan::default()).await.unwrap()).await.unwrap();
     assert_eq!(rows, [[int(1), int(4)]]);
@@ -444,9 +447,14 @@ async fn two_rows_of_one_typed_key() {
     let t = db.register(1, "d").await;
     let key = vec![text("2024-01-01 00:00:00")];
     for layer in [Layer::MAIN, branch(2, 0)] {
-        let e = ok(db
-            .write(&t, layer, &[RowWrite::Delete { key: key.clone() }, RowWrite::Delete { key: key.clone() }])
-            .await);
+        let e = error(
+            db.write(
+                &t,
+                layer,
+                &[RowWrite::Delete { key: key.clone() }, RowWrite::Delete { key: key.clone() }],
+            )
+            .await,
+        );
         assert_eq!((e.code(), e.detail()), ("22P02", Some("Key (k)=(2024-01-01 00:00:00) is there twice.")));
     }
 }

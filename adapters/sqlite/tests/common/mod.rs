@@ -1,6 +1,8 @@
-//! What the integration tests share: a file with a schema, its adapter, and short ways to use both.
+//! What the integration tests share: a file with a schema, its adapter, and short ways to use both (those that tests of
+//! every adapter have are in `epoch_conformance`).
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -9,46 +11,15 @@
 )]
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use epoch_adapter::{
-    Adapter, At, BackendKind, Error, Layer, LineageId, Location, Ordinal, Row, RowChange, RowWrite, Scan,
-    SealMode, Sealed, Segment, TableChanges, TableDef, TableId, TableName, Value, View,
-};
-use epoch_adapter_sqlite::{SqliteAdapter, value_at};
-use futures::{StreamExt, TryStreamExt};
+use async_trait::async_trait;
+use epoch_adapter::{Adapter, BackendKind, Location, Row, Value};
+use epoch_adapter_sqlite::SqliteAdapter;
+pub use epoch_conformance::*;
 
 pub struct Db {
     pub dir: tempfile::TempDir,
     pub adapter: SqliteAdapter,
-}
-
-pub fn int(v: i64) -> Value {
-    Value::Int(v)
-}
-
-pub fn text(v: &str) -> Value {
-    Value::Text(v.to_owned())
-}
-
-pub fn branch(lineage: i64, base: Ordinal) -> Layer {
-    Layer { lineage: LineageId(lineage), base }
-}
-
-pub fn working(layer: Layer) -> View {
-    View { layer, at: At::Working }
-}
-
-pub fn at(layer: Layer, ordinal: Ordinal) -> View {
-    View { layer, at: At::Ordinal(ordinal) }
-}
-
-pub fn main_at(ordinal: Ordinal) -> View {
-    at(Layer::MAIN, ordinal)
-}
-
-pub fn segment(lineage: i64, after: Ordinal, upto: At) -> Segment {
-    Segment { lineage: LineageId(lineage), after, upto }
 }
 
 impl Db {
@@ -76,68 +47,6 @@ impl Db {
         self.direct().execute_batch(sql).unwrap();
     }
 
-    pub async fn define(&self, id: i64, table: &str, key: Option<&[&str]>) -> Result<TableDef, Error> {
-        let location =
-            Location { kind: BackendKind::Sqlite, backend: "shop".into(), schema: None, table: table.into() };
-        let key: Option<Vec<String>> = key.map(|k| k.iter().map(|c| (*c).to_owned()).collect());
-        let schema = self.adapter.describe(&location, key.as_deref()).await?;
-        Ok(TableDef {
-            id: TableId(id),
-            name: TableName::public(table),
-            location,
-            schema,
-            revision: None,
-            retired: None,
-            view: None,
-            source: None,
-        })
-    }
-
-    pub async fn register(&self, id: i64, table: &str) -> Arc<TableDef> {
-        let def = self.define(id, table, None).await.unwrap();
-        self.adapter.install(&def).await.unwrap();
-        Arc::new(def)
-    }
-
-    pub async fn rows(&self, table: &TableDef, view: View) -> Vec<Row> {
-        self.scan(table, view, &Scan::default()).await.unwrap()
-    }
-
-    /// Rows sorted, so that they can be compared.
-    pub async fn scan(&self, table: &TableDef, view: View, scan: &Scan) -> Result<Vec<Row>, Error> {
-        let stream = self.adapter.scan(table, &view, scan).await?;
-        collect(stream).await
-    }
-
-    pub async fn write(&self, table: &TableDef, layer: Layer, writes: &[RowWrite]) -> Result<u64, Error> {
-        let mut tx = self.adapter.begin().await?;
-        let n = tx.write(table, layer, writes).await?;
-        tx.commit().await?;
-        Ok(n)
-    }
-
-    pub async fn seal(&self, tables: &[Arc<TableDef>], layer: Layer, ordinal: Ordinal) -> Sealed {
-        let operation = format!("{}-{ordinal}", layer.lineage.0);
-        self.adapter.seal(&operation, tables, layer, ordinal, &[], SealMode::All).await.unwrap()
-    }
-
-    pub async fn apply(
-        &self,
-        table: &Arc<TableDef>,
-        layer: Layer,
-        ordinal: Ordinal,
-        changes: Vec<RowChange>,
-        mode: SealMode,
-    ) -> Result<Sealed, Error> {
-        let operation = format!("apply-{}-{ordinal}", layer.lineage.0);
-        let changes = [TableChanges { table: Arc::clone(table), changes, arrival: None }];
-        self.adapter.seal(&operation, &[Arc::clone(table)], layer, ordinal, &changes, mode).await
-    }
-
-    pub async fn diff(&self, table: &TableDef, from: View, to: View, segments: &[Segment]) -> Vec<RowChange> {
-        self.adapter.diff(table, &from, &to, segments, None).await.unwrap().try_collect().await.unwrap()
-    }
-
     /// Everything that the file's schema says.
     pub fn dump_schema(&self) -> Vec<(String, String, String, Option<String>)> {
         let conn = self.direct();
@@ -150,33 +59,35 @@ impl Db {
     }
 }
 
-pub async fn collect(stream: epoch_adapter::BatchStream) -> Result<Vec<Row>, Error> {
-    let mut stream = stream;
-    let mut out = Vec::new();
-    while let Some(batch) = stream.next().await {
-        let batch = batch?;
-        for r in 0..batch.num_rows() {
-            out.push(batch.columns().iter().map(|c| value_at(c.as_ref(), r).unwrap()).collect::<Row>());
-        }
+#[async_trait]
+impl Database for Db {
+    fn adapter(&self) -> &dyn Adapter {
+        &self.adapter
     }
-    out.sort();
-    Ok(out)
-}
 
-pub fn insert(cells: Vec<Value>) -> RowWrite {
-    RowWrite::Insert(cells.into_iter().map(Some).collect())
-}
+    fn location(&self, table: &str) -> Location {
+        Location { kind: BackendKind::Sqlite, backend: "shop".into(), schema: None, table: table.into() }
+    }
 
-pub fn update(key: i64, column: usize, value: Value) -> RowWrite {
-    RowWrite::Update { key: vec![int(key)], set: vec![(column, value)] }
-}
+    async fn direct(&self, sql: &str) -> Result<(), String> {
+        Db::direct(self).execute_batch(sql).map_err(|e| e.to_string())
+    }
 
-pub fn delete(key: i64) -> RowWrite {
-    RowWrite::Delete { key: vec![int(key)] }
+    async fn base(&self, table: &str) -> Vec<Row> {
+        let conn = Db::direct(self);
+        let mut stmt = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
+        let n = stmt.column_count();
+        let mut rows = stmt.query([]).unwrap();
+        let mut out = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            let cell = |i| match row.get_ref(i).unwrap() {
+                rusqlite::types::ValueRef::Null => Value::Null,
+                rusqlite::types::ValueRef::Integer(v) => int(v),
+                rusqlite::types::ValueRef::Text(v) => text(std::str::from_utf8(v).unwrap()),
+                other => panic!("{other:?}"),
+            };
+            out.push((0..n).map(cell).collect());
+        }
+        out
+    }
 }
-
-pub fn ok<T: std::fmt::Debug>(result: Result<T, Error>) -> Error {
-    result.expect_err("this must fail")
-}
-
-pub use epoch_adapter;
