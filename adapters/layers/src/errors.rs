@@ -126,3 +126,16 @@ pub fn aborted() -> Error {
 pub fn no_savepoint(name: &str) -> Error {
     Error::new(sqlstate::INVALID_SAVEPOINT, format!("savepoint \"{name}\" does not exist"))
 }
+
+/// 42P01: a registered table that isn't there any more.
+pub fn dropped(table: &str) -> Error {
+    Error::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{table}\" does not exist"))
+        .with_detail("The table was dropped since it was registered.")
+        .with_hint("Unregister it.")
+}
+
+/// 55000: a table that its database (`place`) has no registration of.
+pub fn not_registered(table: &str, place: &str) -> Error {
+    let message = format!("table \"{table}\" is not registered in its {place}");
+    Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+}

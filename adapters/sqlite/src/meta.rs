@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{Error, Result, TableDef, TableId, sqlstate};
+use epoch_layers::errors;
 use epoch_layers::view::{Dialect, Places};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -215,18 +216,11 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// 55000 if the table was never installed here.
     pub(crate) fn get(&self, table: &TableDef) -> Result<Arc<Meta>> {
+        let name = &table.location.table;
         if self.dropped.contains(&table.id) {
-            let message = format!("relation \"{}\" does not exist", table.location.table);
-            return Err(Error::new(sqlstate::UNDEFINED_TABLE, message)
-                .with_detail("The table was dropped since it was registered.")
-                .with_hint("Unregister it."));
+            return Err(errors::dropped(name));
         }
-        let meta = self.by_id.get(&table.id).ok_or_else(|| {
-            Error::new(
-                sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
-                format!("table \"{}\" is not registered in its SQLite file", table.location.table),
-            )
-        })?;
+        let meta = self.by_id.get(&table.id).ok_or_else(|| errors::not_registered(name, "SQLite file"))?;
         self.check(meta)?;
         Ok(Arc::clone(meta))
     }
