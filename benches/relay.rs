@@ -82,7 +82,7 @@ pub enum Script {
 /// Runs pgbench for some seconds.
 pub fn pgbench(target: &Target, script: Script, mode: &str, clients: u32, options: &Options) -> Run {
     let dir = tempfile::tempdir().unwrap();
-    let seconds = options.size(4, 2).to_string();
+    let seconds = options.size(3, 2).to_string();
     let clients = clients.to_string();
     let threads = if clients == "1" { "1" } else { "2" };
     let flags = match script {

@@ -157,12 +157,14 @@ fn by_pgbench(
     );
     for (name, full, quick) in SCRIPTS {
         let script = Script::Own(if options.quick { quick } else { full });
-        for (mode, clients) in [("prepared", 1), ("extended", 1), ("simple", 1), ("prepared", 16)] {
+        let aimed = ["point read", "selective join"].contains(&name);
+        let all = [("prepared", 1), ("simple", 1), ("extended", 1), ("prepared", 16)];
+        for (mode, clients) in all.into_iter().take(if aimed { 4 } else { 2 }) {
             let p50 = |target: &Target| pgbench(target, script, mode, clients, options).latency.p50();
             let plain = p50(&servers.postgres);
             let branches = overlays.iter().map(|o| ratio(p50(&proxy.target(&format!("o{o}"))), plain));
             let branches: Vec<f64> = branches.collect();
-            if clients == 1 && ["point read", "selective join"].contains(&name) {
+            if clients == 1 && aimed {
                 let most = branches.iter().copied().fold(0.0, f64::max);
                 let text = format!(
                     "{name} within 2x by pgbench ({mode}, main moved {drift}, any overlay): {}",
