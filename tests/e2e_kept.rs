@@ -174,3 +174,70 @@ fn the_copy_up_of_a_prepared_update_is_kept_beside_strings() {
     };
     assert_eq!((failed.code(), failed.message()), ("22P02", "invalid input syntax for type integer: \"x\""));
 }
+
+/// What runs before a write had a name that it kept on the server if it failed: each write after it was told that the
+/// statement exists already.
+#[test]
+fn after_a_write_that_fails_others_go_on() {
+    need_postgres!();
+    let (_proxy, mut branch, mut direct, _dbs) = both();
+    let statements = [
+        "UPDATE k SET n = 1 WHERE 10 / (id - 7) > 1",
+        "UPDATE k SET n = 2 WHERE id = 3",
+        "DELETE FROM k WHERE id = 5 AND 1 / (id - 5) > 0",
+        "DELETE FROM k WHERE id = 6",
+        "INSERT INTO k (id, name) VALUES (8, 'x') ON CONFLICT (id) DO UPDATE SET n = 1 / (k.id - 8)",
+        "INSERT INTO k (id, name) VALUES (8, 'x') ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+        "UPDATE k SET n = 3 WHERE id = 7",
+    ];
+    for round in 0..3 {
+        for sql in statements {
+            let [got, expected] = [&mut branch, &mut direct].map(|conn| {
+                let reply = conn.extended(sql, &[], false);
+                format!("{:?} {:?}", reply.tags(), reply.error().map(|e| e.code().to_owned()))
+            });
+            assert_eq!(got, expected, "{sql} (round {round})");
+        }
+    }
+}
+
+/// Texts that differ in constants share a plan.
+#[test]
+fn a_text_is_not_taken_for_one_of_another_shape() {
+    need_postgres!();
+    let (_proxy, mut branch, mut direct, _dbs) = both();
+    let statements = [
+        "SELECT id FROM k WHERE id = 5",
+        "SELECT id FROM k WHERE id = 5000000000",
+        "SELECT id FROM k WHERE id = \u{1}4",
+        "UPDATE k SET n = 77 WHERE id = 9",
+        "UPDATE k SET n = \u{1}4 WHERE id = \u{1}4",
+        "UPDATE k SET n = n + 1 WHERE id = 8",
+        "UPDATE k SET n = n - 1 WHERE id = 8",
+        "UPDATE k SET n = -5 WHERE id = 10",
+        "UPDATE k SET n = -15 WHERE id = 11",
+        "UPDATE k SET n = id::numeric(10, -1) WHERE id = 15",
+        "UPDATE k SET n = id::numeric(10, -1) WHERE id = 16",
+        "UPDATE k SET n = (SELECT id FROM k ORDER BY -1 LIMIT 1) WHERE id = 17",
+        "SELECT id FROM k WHERE id = 1 OR n = 1",
+        "SELECT id FROM k WHERE id = 2 OR n = 3",
+        "SELECT id FROM k WHERE id > 3 ORDER BY id LIMIT 2",
+        "SELECT id FROM k WHERE id > 3 ORDER BY id LIMIT 4",
+        "SELECT id FROM k WHERE name = 'it''s 1'",
+        "SELECT id FROM k WHERE name = E'it\\'s 1'",
+        "SELECT id FROM k /* 5 */ WHERE id = 5 -- 6",
+        "SELECT id FROM k /* 6 */ WHERE id = 5 -- 6",
+        "SELECT id, 1 / (id - 4) FROM k WHERE id = 4",
+        "SELECT id, 1 / (id - 4) FROM k WHERE id = 40",
+        "SELECT id, id < 'x1' FROM k WHERE id = 4",
+        "SELECT id, id < 'xyz' FROM k WHERE id = 4000",
+    ];
+    for round in 0..4 {
+        for sql in statements {
+            let (got, expected) = (outcome(&mut branch, sql, true), outcome(&mut direct, sql, true));
+            assert_eq!(got, expected, "{sql} (round {round})");
+        }
+    }
+    let all = "SELECT id, n FROM k ORDER BY id";
+    assert_eq!(outcome(&mut branch, all, false), outcome(&mut direct, all, false));
+}

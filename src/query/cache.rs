@@ -10,7 +10,8 @@ use epoch_adapter::{Layer, TableDef, View};
 
 use super::names::{Catalog, Meaning};
 use super::parse::{Kind, Role, Statement, TableRef, Wrap};
-use super::plan::{Context, Plan};
+use super::plan::{Context, Plan, Rewritten};
+use super::shape::{Shape, Template};
 use super::{catalogs, check, parse, relations, serializable, snapshot, views};
 use crate::Result;
 use crate::operations::Target;
@@ -30,20 +31,48 @@ struct Entry {
     targets: Arc<Vec<(Arc<TableDef>, Layer)>>,
     /// It is another one on a branch that has other tables than the server's catalogs.
     catalogs: bool,
-    plan: Plan,
+    plan: Arc<Rewritten>,
+    /// For texts of the same shape.
+    template: Option<Arc<Template>>,
 }
 
-type Key = (String, String, String, String);
-
-static PLANS: LazyLock<DashMap<Key, Entry>> = LazyLock::new(DashMap::new);
+/// By [`key`].
+static PLANS: LazyLock<DashMap<String, Entry>> = LazyLock::new(DashMap::new);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 
-fn key(ctx: &Context<'_>, sql: &str) -> Key {
-    let target = match &ctx.checkout.target {
-        Target::Branch { layer } => format!("b{}", layer.lineage.0),
-        Target::Commit { hash, .. } => hash.clone(),
+/// What a plan is kept by.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    /// The client's text.
+    Text(&'a str),
+    /// Its shape, which may look like the text of another.
+    Shape(&'a Shape),
+}
+
+fn key(ctx: &Context<'_>, by: By<'_>) -> String {
+    let (backend, repository) = (ctx.backend, ctx.repository.name());
+    let (kind, text) = match by {
+        By::Text(text) => ('t', text),
+        By::Shape(shape) => ('s', shape.text.as_str()),
     };
-    (sql.to_owned(), target, ctx.backend.to_owned(), ctx.repository.name().to_owned())
+    match &ctx.checkout.target {
+        Target::Branch { layer } => format!("{kind}{}\0{backend}\0{repository}\0{text}", layer.lineage.0),
+        Target::Commit { hash, .. } => format!("{kind}{hash}\0{backend}\0{repository}\0{text}"),
+    }
+}
+
+/// What was planned of a text, or of one of its shape.
+fn known(ctx: &Context<'_>, sql: &str) -> Option<(Entry, Option<Shape>)> {
+    let find = |by: By<'_>| {
+        let entry = PLANS.get(&key(ctx, by)).map(|e| e.clone())?;
+        let holds = entry.made.elapsed() <= HOLDS && !(entry.catalogs && catalogs::differs(ctx));
+        holds.then_some(entry)
+    };
+    if let Some(entry) = find(By::Text(sql)) {
+        return Some((entry, None));
+    }
+    let shape = Shape::of(sql)?;
+    Some((find(By::Shape(&shape))?, Some(shape)))
 }
 
 /// A plan that still holds for this session.
@@ -55,10 +84,15 @@ pub(super) async fn find(
     if ctx.checkout.is_main() || sql.len() > LONGEST {
         return Ok(None);
     }
-    let Some(entry) = PLANS.get(&key(ctx, sql)).map(|e| e.clone()) else { return Ok(None) };
-    if entry.made.elapsed() > HOLDS || (entry.catalogs && catalogs::differs(ctx)) {
-        return Ok(None);
-    }
+    let Some((entry, shape)) = known(ctx, sql) else { return Ok(None) };
+    let plan = match (&shape, &entry.template) {
+        (None, _) => entry.plan.clone(),
+        (Some(shape), Some(template)) => match template.fill(sql, shape) {
+            Some(rewritten) => Arc::new(rewritten),
+            None => return Ok(None),
+        },
+        (Some(_), None) => return Ok(None),
+    };
     let tables = ctx.repository.tables(ctx.checkout);
     ctx.names.learn(&[&entry.statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
     serializable::prepare(ctx, catalog, &entry.statement).await?;
@@ -72,7 +106,7 @@ pub(super) async fn find(
         }
     }
     snapshot::check(ctx, catalog, &entry.statement).await?;
-    Ok(Some(entry.plan))
+    Ok(Some(Plan::Rewritten(plan)))
 }
 
 /// Keeps a plan that doesn't depend on anything else.
@@ -98,9 +132,14 @@ pub(super) fn keep(ctx: &Context<'_>, sql: &str, statement: &Statement, plan: &P
     let written = statement.tables.iter().filter(|t| t.role == Role::Target);
     let targets: Option<Vec<_>> = written.map(|t| target(ctx, t)).collect();
     let Some(targets) = targets.filter(|_| known) else { return };
-    let bytes = 2 * sql.len()
+    let shape = rewritten.lifted.as_ref().and_then(|_| Shape::of(sql)).filter(|s| !is_taken(ctx, sql, s));
+    let template = shape.as_ref().and_then(|shape| Template::new(shape, rewritten)).map(Arc::new);
+    let by = shape.as_ref().filter(|_| template.is_some()).map_or(By::Text(sql), By::Shape);
+    let key = key(ctx, by);
+    let bytes = key.len()
         + rewritten.sql.len()
         + rewritten.prelude.iter().map(|p| p.sql.len()).sum::<usize>()
+        + template.as_ref().map_or(0, |t| t.size())
         + 2048;
     if BYTES.fetch_add(bytes, Ordering::Relaxed) > MOST_BYTES {
         PLANS.clear();
@@ -112,9 +151,19 @@ pub(super) fn keep(ctx: &Context<'_>, sql: &str, statement: &Statement, plan: &P
         tables: Arc::new(shown(ctx, statement)),
         targets: Arc::new(targets),
         catalogs,
-        plan: plan.clone(),
+        plan: rewritten.clone(),
+        template,
     };
-    PLANS.insert(key(ctx, sql), entry);
+    PLANS.insert(key, entry);
+}
+
+/// Whether a plan of this shape is known that differs in other constants than parameters. The text gets an entry of its
+/// own then, so that two of them don't drive each other out.
+fn is_taken(ctx: &Context<'_>, sql: &str, shape: &Shape) -> bool {
+    PLANS.get(&key(ctx, By::Shape(shape))).is_some_and(|entry| {
+        let fits = entry.template.as_ref().is_some_and(|t| t.fill(sql, shape).is_some());
+        entry.made.elapsed() <= HOLDS && !fits
+    })
 }
 
 /// A table that a branch's statement writes to, and its layer.

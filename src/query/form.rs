@@ -20,6 +20,8 @@ use crate::{Error, Result};
 pub(super) enum Form {
     /// For statements that read few rows by index.
     Selective,
+    /// For statements that read more than a few rows by index.
+    Ranging,
     /// For statements that read most of a table.
     Scanning,
 }
@@ -28,6 +30,9 @@ pub(super) enum Form {
 const MOST_COST: f64 = 10_000.0;
 /// A sequential scan of a registered table that costs more than this (some thousand rows) reads much.
 const MOST_SCAN: f64 = 60.0;
+/// A node of a plain plan with more rows than this reads more than a few. Up to there, asking first whether there is anything
+/// to look for costs as much as looking for it.
+const MOST_FEW: f64 = 5.0;
 /// How long a choice holds, as statistics change.
 const HOLDS: Duration = Duration::from_secs(60);
 /// How many shapes of statements are remembered.
@@ -39,8 +44,7 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 /// What the planner is told for a form.
 pub(super) fn settings(form: Form) -> Vec<(&'static str, &'static str)> {
     match form {
-        Form::Selective => Vec::new(),
-        Form::Scanning => Vec::new(),
+        Form::Selective | Form::Ranging | Form::Scanning => Vec::new(),
     }
 }
 
@@ -204,7 +208,11 @@ fn judge(plan: &serde_json::Value, tables: &[Arc<TableDef>], partitioned: bool) 
         return Form::Scanning;
     }
     let mut open = vec![root];
+    let mut form = Form::Selective;
     while let Some(node) = open.pop() {
+        if node.get("Plan Rows").and_then(serde_json::Value::as_f64).is_some_and(|rows| rows > MOST_FEW) {
+            form = Form::Ranging;
+        }
         let text = |key: &str| node.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
         let ours = partitioned || tables.iter().any(|t| t.location.table == text("Relation Name"));
         if text("Node Type").contains("Seq Scan") && ours && cost(node) > MOST_SCAN {
@@ -212,5 +220,5 @@ fn judge(plan: &serde_json::Value, tables: &[Arc<TableDef>], partitioned: bool) 
         }
         open.extend(node.get("Plans").and_then(serde_json::Value::as_array).into_iter().flatten());
     }
-    Form::Selective
+    form
 }

@@ -6,8 +6,8 @@ use super::parse::{Kind, Modify, Parsed, Statement, Wrap};
 use super::plan::Prelude;
 use super::text::{Edits, Kept};
 
-const INT8: u32 = 20;
-const INT4: u32 = 23;
+pub(super) const INT8: u32 = 20;
+pub(super) const INT4: u32 = 23;
 
 /// A rewritten statement with parameters in the place of constants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub struct Lifted {
     pub types: Vec<u32>,
     /// Their values, in text form.
     pub values: Vec<String>,
-    /// Where the constants stood in the client's text, in bytes.
-    pub places: Vec<usize>,
+    /// Where constants stood in the client's text, in bytes, and which parameter (from 0) each is.
+    pub places: Vec<(usize, usize)>,
     /// Whether it has a result.
     pub returns: bool,
     pub(super) kept: Kept,
@@ -35,7 +35,8 @@ impl Lifted {
 
     /// The position in the client's text of the constant that is parameter `number` (from 0).
     pub fn constant(&self, client: &str, number: usize) -> Option<usize> {
-        let text = client.get(..*self.places.get(number)?)?;
+        let (at, _) = self.places.iter().find(|(_, parameter)| *parameter == number)?;
+        let text = client.get(..*at)?;
         Some(text.chars().count() + 1)
     }
 }
@@ -49,8 +50,8 @@ pub(super) struct Constants {
     pub types: Vec<u32>,
     /// Their values, in text form.
     pub values: Vec<String>,
-    /// Where they stood, in bytes.
-    pub places: Vec<usize>,
+    /// As [`Lifted::places`].
+    pub places: Vec<(usize, usize)>,
     /// Whether the statement has a result.
     pub returns: bool,
     /// How many of them are strings.
@@ -89,7 +90,10 @@ pub(super) fn constants(sql: &str, parsed: &Parsed, statement: &Statement) -> Op
         let operand = before.is_name() || before.is_symbol(b')');
         if operator.kind == TokenKind::Operator {
             let compared = operand && COMPARISONS.contains(&operator.text(sql));
-            if compared || set.contains(&at) {
+            // Not behind a sign: PostgreSQL wants constants in some places, and takes a sign for a part of them.
+            if compared
+                || operand && set.contains(&at) && !BEFORE_SIGNS.iter().any(|w| before.is_word(sql, w))
+            {
                 let number = found.lift(sql, constant);
                 if compared && !number {
                     found.lift_string(sql, constant, inside.get(at + 3));
@@ -107,6 +111,37 @@ pub(super) fn constants(sql: &str, parsed: &Parsed, statement: &Statement) -> Op
     }
     (found.strings == strings).then_some(found)
 }
+
+/// Words behind which `-` is a sign.
+const BEFORE_SIGNS: [&str; 27] = [
+    "all",
+    "and",
+    "any",
+    "array",
+    "between",
+    "by",
+    "case",
+    "distinct",
+    "else",
+    "except",
+    "from",
+    "having",
+    "in",
+    "intersect",
+    "like",
+    "limit",
+    "not",
+    "offset",
+    "on",
+    "or",
+    "select",
+    "some",
+    "then",
+    "union",
+    "using",
+    "when",
+    "where",
+];
 
 const COMPARISONS: [&str; 7] = ["=", "<", ">", "<=", ">=", "<>", "!="];
 
@@ -165,8 +200,8 @@ impl Constants {
         if known.is_none() {
             self.types.push(oid);
             self.values.push(value);
-            self.places.push(constant.start);
         }
+        self.places.push((constant.start, number));
         // The blank keeps it apart from what follows.
         self.edits.replace(constant.start..constant.end, format!("${} ", number + 1));
         true
@@ -178,9 +213,9 @@ impl Constants {
         if after.is_some_and(|after| !ends_operand(sql, after)) {
             return;
         }
+        self.places.push((constant.start, self.values.len()));
         self.types.push(0);
         self.values.push(value);
-        self.places.push(constant.start);
         self.strings += 1;
         self.edits.replace(constant.start..constant.end, format!("${} ", self.values.len()));
     }
@@ -196,14 +231,14 @@ fn ends_operand(sql: &str, token: &Token) -> bool {
 }
 
 /// The value of a string constant in the plain form, on one line.
-fn string(sql: &str, token: &Token) -> Option<String> {
+pub(super) fn string(sql: &str, token: &Token) -> Option<String> {
     let text = token.text(sql).strip_prefix('\'')?.strip_suffix('\'')?;
     let plain = token.kind == TokenKind::Str && !text.replace("''", "").contains('\'');
     plain.then(|| text.replace("''", "'"))
 }
 
 /// A whole number, with the type that PostgreSQL gives it.
-fn number(sql: &str, token: &Token) -> Option<(u32, String)> {
+pub(super) fn number(sql: &str, token: &Token) -> Option<(u32, String)> {
     let digits = token.text(sql);
     if token.kind != TokenKind::Number || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
@@ -253,7 +288,7 @@ mod tests {
             ),
             (
                 "UPDATE t SET a = a + 5, b = -3, c = 7 WHERE id = 7 AND d < 2",
-                Some("UPDATEtSETa=a+$1,b=-$2,c=$3WHEREid=$3ANDd<$4|5,3,7,2|false"),
+                Some("UPDATEtSETa=a+$1,b=-3,c=$2WHEREid=$2ANDd<$3|5,7,2|false"),
             ),
             (
                 "UPDATE t SET a = x::numeric(10, 2) * 3.5, b = (c)[1] WHERE id = 1",
@@ -262,6 +297,12 @@ mod tests {
             (
                 "UPDATE t SET a = a + 1 FROM u WHERE u.id + 1 = t.id RETURNING t.a + 2",
                 Some("UPDATEtSETa=a+$1FROMuWHEREu.id+1=t.idRETURNINGt.a+2|1|true"),
+            ),
+            (
+                "UPDATE t SET a = x::numeric(10, -2), b = f(-2147483648), c = (SELECT d FROM u ORDER BY -1 LIMIT 1), e = g - 1",
+                Some(
+                    "UPDATEtSETa=x::numeric(10,-2),b=f(-2147483648),c=(SELECTdFROMuORDERBY-1LIMIT1),e=g-$1|1|false",
+                ),
             ),
             ("UPDATE t SET a = a + 9999999999", Some("UPDATEtSETa=a+$1|9999999999|false")),
             ("DELETE FROM t WHERE id = 8", Some("DELETEFROMtWHEREid=$1|8|false")),

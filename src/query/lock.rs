@@ -105,7 +105,7 @@ impl Query<'_, '_> {
         let reference = self.rewriter.statement.tables.get(locked.index)?;
         let (table, layer) = (&locked.table, locked.layer);
         let below = match self.rewriter.form {
-            Form::Selective => relation::base_part(table, layer),
+            Form::Selective | Form::Ranging => relation::base_part(table, layer),
             Form::Scanning => relation::base_part_scanning(table, layer),
         };
         let alias = quote(reference.called());

@@ -34,6 +34,7 @@ mod relations;
 mod rewrite;
 mod rights;
 mod serializable;
+mod shape;
 mod snapshot;
 mod write;
 

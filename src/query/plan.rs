@@ -287,6 +287,11 @@ pub async fn plan(ctx: &mut Context<'_>, catalog: &mut dyn Catalog, sql: &str) -
     if let Some(plan) = cache::find(ctx, catalog, sql).await? {
         return Ok(vec![plan]);
     }
+    anew(ctx, catalog, sql).await
+}
+
+/// As [`plan`], whatever is known from before.
+pub(super) async fn anew(ctx: &mut Context<'_>, catalog: &mut dyn Catalog, sql: &str) -> Result<Vec<Plan>> {
     // What is to be looked at there is planned as on a branch.
     let main = ctx.checkout.is_main() && ctx.repository.watch(ctx.checkout) == Watch::Nothing;
     let parsed = match parse::parse(sql) {

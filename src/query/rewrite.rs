@@ -191,6 +191,7 @@ impl Rewriter<'_> {
         let view = ctx.repository.view(ctx.checkout, table)?;
         Ok(match self.form {
             Form::Selective => relation::selective(table, &view),
+            Form::Ranging => relation::ranging(table, &view),
             Form::Scanning => relation::scanning(table, &view),
         })
     }

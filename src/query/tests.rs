@@ -3,6 +3,7 @@
 
 mod rewrites;
 mod server;
+mod shapes;
 mod statements;
 
 use std::collections::HashMap;

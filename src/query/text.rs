@@ -62,7 +62,7 @@ impl Edits {
 
 /// Where the client's text stands in a rewritten one: (offset there, offset in the client's, length).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Kept(Vec<(usize, usize, usize)>);
+pub struct Kept(pub(super) Vec<(usize, usize, usize)>);
 
 impl Kept {
     /// Where the client's text stands in one that was rewritten twice: `self` is about the second time.

@@ -290,7 +290,7 @@ impl Write<'_> {
     /// What of main the branch still shows, in the statement's form.
     pub fn below(&self, form: Form) -> String {
         match form {
-            Form::Selective => relation::base_part(&self.table, self.layer),
+            Form::Selective | Form::Ranging => relation::base_part(&self.table, self.layer),
             Form::Scanning => relation::base_part_scanning(&self.table, self.layer),
         }
     }

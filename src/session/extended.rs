@@ -319,12 +319,14 @@ impl Native {
     /// Runs a statement of ours in the client's batch.
     fn inject(&mut self, sql: &str, command: &'static str, types: &[u32], values: &[(i16, Option<&[u8]>)]) {
         let out = self.pipe.server.output.tail();
+        // After an error the server passed over the Close behind it. (Closing what isn't there is no error.)
+        encode::named(out, b'C', b'S', PRELUDE);
         encode::parse(out, PRELUDE, sql.as_bytes(), types);
         encode::bind(out, PRELUDE, PRELUDE, values);
         encode::execute(out, PRELUDE);
         encode::named(out, b'C', b'P', PRELUDE);
         encode::named(out, b'C', b'S', PRELUDE);
-        for kind in [Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close] {
+        for kind in [Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close] {
             self.pipe.expect(kind, To::Ours(self.planner.restore_ours(command)));
         }
     }

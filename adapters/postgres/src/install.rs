@@ -9,13 +9,14 @@ use crate::error::pg;
 use crate::layout::{
     LAYOUT, SCHEMA, base, claim_function, history, literal, mask, overlay, overlay_schema, quote,
 };
-use crate::text::{fill, join, key};
+use crate::text::{fill, join, key, writable};
 use crate::tx::{Tx, is_true};
 use crate::versions::{self, Entry};
 use crate::{capture, partitions};
 
 const SCHEMA_SQL: &str = include_str!("../../../sql/postgres/schema.sql");
 const TABLES_SQL: &str = include_str!("../../../sql/postgres/tables_of_ours.sql");
+const OVERLAY_ROWS_SQL: &str = include_str!("../../../sql/postgres/overlay_rows.sql");
 const PAGES_SQL: &str = include_str!("../../../sql/postgres/pages.sql");
 const CLAIM_SQL: &str = include_str!("../../../sql/postgres/claim.sql");
 const INDEXES_SQL: &str = include_str!("../../../sql/postgres/indexes.sql");
@@ -74,6 +75,7 @@ pub(crate) async fn install_in(client: &Object, table: &TableDef, entry: &Entry)
     client.batch_execute(&lock).await.map_err(pg)?;
     client.batch_execute(&tables(table)).await.map_err(pg)?;
     client.batch_execute(&defaults(client, table).await?).await.map_err(pg)?;
+    client.batch_execute(&overlay_rows(table)).await.map_err(pg)?;
     for statement in index_statements(table, &indexes(client, table).await?)? {
         client.batch_execute(&statement).await.map_err(pg)?;
     }
@@ -239,6 +241,18 @@ fn tables(table: &TableDef) -> String {
     )
 }
 
+fn overlay_rows(table: &TableDef) -> String {
+    fill(
+        OVERLAY_ROWS_SQL,
+        &[
+            ("base", &base(table)),
+            ("overlay", &overlay(table)),
+            ("columns", &writable(table, "")),
+            ("columns_b", &writable(table, "epoch_b.")),
+        ],
+    )
+}
+
 /// Identity columns of the base draw from the same sequence on branches.
 async fn defaults(client: &Object, table: &TableDef) -> Result<String> {
     let schema = table.location.schema.as_deref().unwrap_or("public");
@@ -337,7 +351,10 @@ fn takes_lineage(method: &str) -> bool {
 
 fn index_statements(table: &TableDef, indexes: &[Index]) -> Result<Vec<String>> {
     let mut out = Vec::new();
-    for index in indexes {
+    // The key's last: of indexes that look alike the planner takes the youngest (see overlay_rows.sql).
+    let is_key = |index: &&Index| index.names == table.schema.key_names() && index.predicate.is_none();
+    let (keys, others): (Vec<_>, Vec<_>) = indexes.iter().partition(is_key);
+    for index in others.into_iter().chain(keys.iter().copied()) {
         if let (Some(constraint), Some(rest)) = (&index.constraint, &index.exclusion) {
             out.push(format!(
                 "ALTER TABLE {} ADD CONSTRAINT {} EXCLUDE USING {} (epoch_lineage WITH =, {rest}",
@@ -376,7 +393,7 @@ fn index_statements(table: &TableDef, indexes: &[Index]) -> Result<Vec<String>> 
         }
     }
     // The key must be found by lineage, whatever the indexes of the base are.
-    if !indexes.iter().any(|i| i.names == table.schema.key_names() && i.predicate.is_none()) {
+    if keys.is_empty() {
         out.push(format!("CREATE INDEX ON {} (epoch_lineage, {})", overlay(table), key(table, "")));
     }
     Ok(out)

@@ -26,6 +26,15 @@ pub fn selective(table: &TableDef, view: &View) -> String {
     Parts::of(view).selective(table, &columns(table))
 }
 
+/// As [`selective`], for statements that read more than a few rows: whether the layer masks anything and main changed
+/// anything is asked once, and only if so for each row.
+pub fn ranging(table: &TableDef, view: &View) -> String {
+    if view.is_plain() {
+        return of_main::rows(table);
+    }
+    Parts { guarded: true, ..Parts::of(view) }.selective(table, &columns(table))
+}
+
 /// The relation of `view` for statements that read much of the table.
 pub fn scanning(table: &TableDef, view: &View) -> String {
     if view.is_plain() {
@@ -37,12 +46,12 @@ pub fn scanning(table: &TableDef, view: &View) -> String {
 /// What `layer` shows of main (its base part): main at `layer.base` without the masked keys, in the
 /// selective form. Rows of it are what a write on the branch copies up.
 pub fn base_part(table: &TableDef, layer: Layer) -> String {
-    Parts { own: None, main: layer.base, mask: Some(layer.lineage.0) }.selective(table, &columns(table))
+    Parts::below(layer).selective(table, &columns(table))
 }
 
 /// [`base_part`] in the scanning form.
 pub fn base_part_scanning(table: &TableDef, layer: Layer) -> String {
-    Parts { own: None, main: layer.base, mask: Some(layer.lineage.0) }.scanning(table, &columns(table))
+    Parts::below(layer).scanning(table, &columns(table))
 }
 
 /// The statement that copies rows up: `source` is a query that yields the table's columns, named as
@@ -135,19 +144,31 @@ struct Parts {
     main: i64,
     /// The lineage whose mask hides keys of main.
     mask: Option<i64>,
+    /// Whether the selective form asks once if there is anything to look for.
+    guarded: bool,
 }
 
 impl Parts {
+    /// What a layer shows of main.
+    fn below(layer: Layer) -> Self {
+        Self { own: None, main: layer.base, mask: Some(layer.lineage.0), guarded: false }
+    }
+
     fn of(view: &View) -> Self {
         let at = match view.at {
             At::Working => None,
             At::Ordinal(ordinal) => Some(ordinal),
         };
         if view.layer.is_main() {
-            return Self { own: None, main: at.unwrap_or(PENDING - 1), mask: None };
+            return Self { own: None, main: at.unwrap_or(PENDING - 1), mask: None, guarded: false };
         }
         let lineage = view.layer.lineage.0;
-        Self { own: Some((lineage, at)), main: view.layer.base, mask: Some(lineage) }
+        Self { own: Some((lineage, at)), ..Self::below(view.layer) }
+    }
+
+    /// That `any` isn't so, with `OR` behind it; nothing without guards.
+    fn unless(&self, any: &str) -> String {
+        if self.guarded { format!("({any}) IS NOT TRUE OR ") } else { String::new() }
     }
 
     fn selective(&self, table: &TableDef, columns: &[String]) -> String {
@@ -219,8 +240,9 @@ impl Parts {
             all.push(format!("epoch_x.epoch_ol = {lineage}"));
             if let Some(at) = at {
                 all.push(visible_image(table, lineage, at, "epoch_of", "epoch_ot"));
-                let image = image_exists(table, lineage, at);
-                all.push(format!("(epoch_x.epoch_o = 0 OR NOT EXISTS ({image}))"));
+                let (none, image) =
+                    (self.unless(&any_image(table, lineage, at)), image_exists(table, lineage, at));
+                all.push(format!("(epoch_x.epoch_o = 0 OR {none}NOT EXISTS ({image}))"));
             }
         }
         all.push(visible_image(table, MAIN, self.main, "epoch_hf", "epoch_ht"));
@@ -230,10 +252,12 @@ impl Parts {
                 "SELECT 1 FROM {} epoch_h WHERE epoch_h.epoch_lineage = {lineage} AND {key} OFFSET 0",
                 mask(table)
             );
-            all.push(format!("(epoch_x.epoch_m = 0 OR NOT EXISTS ({masked}))"));
+            let none = self.unless(&any_masked(table, lineage));
+            all.push(format!("(epoch_x.epoch_m = 0 OR {none}NOT EXISTS ({masked}))"));
         }
-        let image = image_exists(table, MAIN, self.main);
-        all.push(format!("(epoch_x.epoch_b = 0 OR NOT EXISTS ({image}))"));
+        let (none, image) =
+            (self.unless(&any_image(table, MAIN, self.main)), image_exists(table, MAIN, self.main));
+        all.push(format!("(epoch_x.epoch_b = 0 OR {none}NOT EXISTS ({image}))"));
         all
     }
 
@@ -307,6 +331,26 @@ fn images(table: &TableDef, lineage: i64, at: i64) -> String {
     format!(
         "(SELECT DISTINCT ON ({key}) * FROM {} epoch_h WHERE epoch_lineage = {lineage} AND epoch_to > {at} AND epoch_seq >= '0/0' \
          ORDER BY {key}, epoch_to, epoch_seq)",
+        history_of(table, lineage)
+    )
+}
+
+/// Whether the lineage masks any key. Asked in an order that one index has: what the planner thinks how many rows there are
+/// doesn't matter then, and the answer costs one descent.
+fn any_masked(table: &TableDef, lineage: i64) -> String {
+    let key = names(table.schema.key_columns().map(|c| &c.name), "epoch_h.");
+    format!(
+        "(SELECT true FROM {} epoch_h WHERE epoch_h.epoch_lineage = {lineage} ORDER BY {key} LIMIT 1)",
+        mask(table)
+    )
+}
+
+/// Whether the lineage holds any image that is visible at `at`, as [`any_masked`]. (The index by ordinals has a condition that
+/// holds always.)
+fn any_image(table: &TableDef, lineage: i64, at: i64) -> String {
+    format!(
+        "(SELECT epoch_h.epoch_to FROM {} epoch_h WHERE epoch_h.epoch_lineage = {lineage} AND epoch_h.epoch_seq >= '0/0' \
+         ORDER BY epoch_h.epoch_to DESC LIMIT 1) > {at}",
         history_of(table, lineage)
     )
 }
