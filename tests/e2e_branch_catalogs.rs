@@ -249,8 +249,17 @@ fn a_branch_lists_its_own_tables() {
     main.exec("SELECT * FROM epoch_branch('nested', 'b')");
     same(&expected, &listed(&s.proxy.target("nested")), "a nested branch");
     assert_eq!(main.call("epoch_merge('b')", "conflicts"), ["0"]);
-    same(&[dump], &[schema_of(&s.proxy.target("main"))], "pg_dump -s of main after the merge");
-    same(&expected, &listed(&s.proxy.target("main")), "main after the merge");
+    main.exec("SELECT * FROM epoch_branch('later')");
+    // The altered tables are main's by then: they were in no branch's catalogs any more.
+    for place in ["main", "b", "later", "nested", head.as_str()] {
+        let target = s.proxy.target(place);
+        same(
+            std::slice::from_ref(&dump),
+            &[schema_of(&target)],
+            &format!("pg_dump -s of {place} after the merge"),
+        );
+        same(&expected, &listed(&target), &format!("{place} after the merge"));
+    }
 }
 
 /// A table that is dropped on a branch isn't there, nor anything of it.

@@ -1,7 +1,7 @@
 -- Rows of lineages that nobody has, copies of some of the base's. Of a table with fewer rows than the two hundred lineages that the planner
 -- assumes, it takes every lineage for one row; then any index that begins with the lineage looks as good as the key's, and an UPDATE by key on
 -- a new branch walked over all rows of the branch (16 times as long as on the plain table after 5,000 of them). With these there are some rows to
--- each. Only the base's rows are sure to keep to the constraints, and not all of them are (NOT VALID); without any there is the order of the indexes.
+-- each. Only the base's rows are sure to keep to the constraints, and not all of them are (NOT VALID); a table without rows gets none.
 DO $epoch$
 BEGIN
     WITH epoch_b AS (SELECT * FROM {{base}} LIMIT 20)

@@ -396,6 +396,8 @@ impl State {
         for (view, _) in views.iter().filter(|(_, own)| *own) {
             by_id.retain(|id, t| t.name != view.name || self.made.contains_key(id));
         }
+        // Of a table that was altered, the version that is shown may be the one at its place.
+        absent.retain(|place| !by_id.values().any(|t| t.location == *place));
         let mut tables = Tables { absent, ..Tables::new(by_id) };
         views.into_iter().for_each(|(view, own)| tables.show_view(view, own));
         let tables = Arc::new(tables);

@@ -351,10 +351,8 @@ fn takes_lineage(method: &str) -> bool {
 
 fn index_statements(table: &TableDef, indexes: &[Index]) -> Result<Vec<String>> {
     let mut out = Vec::new();
-    // The key's last: of indexes that look alike the planner takes the youngest (see overlay_rows.sql).
-    let is_key = |index: &&Index| index.names == table.schema.key_names() && index.predicate.is_none();
-    let (keys, others): (Vec<_>, Vec<_>) = indexes.iter().partition(is_key);
-    for index in others.into_iter().chain(keys.iter().copied()) {
+    // In their order: of several that a row violates, PostgreSQL names the first.
+    for index in indexes {
         if let (Some(constraint), Some(rest)) = (&index.constraint, &index.exclusion) {
             out.push(format!(
                 "ALTER TABLE {} ADD CONSTRAINT {} EXCLUDE USING {} (epoch_lineage WITH =, {rest}",
@@ -393,7 +391,7 @@ fn index_statements(table: &TableDef, indexes: &[Index]) -> Result<Vec<String>> 
         }
     }
     // The key must be found by lineage, whatever the indexes of the base are.
-    if keys.is_empty() {
+    if !indexes.iter().any(|i| i.names == table.schema.key_names() && i.predicate.is_none()) {
         out.push(format!("CREATE INDEX ON {} (epoch_lineage, {})", overlay(table), key(table, "")));
     }
     Ok(out)
