@@ -48,5 +48,9 @@ SELECT t.id,
             LEFT JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.attnum AND a.attnotnull AND a.attname = ANY (t.key)
             WHERE k.ord <= i.indnkeyatts AND a.attnum IS NULL)),
     -- Its rows would be seen as the table's.
-    NOT t.partitioned AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = t.oid)
+    NOT t.partitioned AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = t.oid),
+    -- Of the same names and types, but not where they were (guard.sql).
+    EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t.oid AND g.tgname = 'zz_epoch_guard' AND g.tgnargs = 1
+        AND encode(g.tgargs, 'escape') <> (SELECT string_agg(a.attnum::text, ',' ORDER BY a.attname COLLATE "C") FROM pg_attribute a
+            WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped) || '\000')
 FROM t

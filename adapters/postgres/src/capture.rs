@@ -2,7 +2,7 @@
 
 use epoch_adapter::TableDef;
 
-use crate::layout::{base, copying_setting, history, overlay};
+use crate::layout::{base, copying_setting, history, literal, overlay};
 use crate::text::{columns, fill, key, same_key};
 
 const FUNCTIONS_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
@@ -171,8 +171,12 @@ pub(crate) fn base_triggers(table: &TableDef, relation: &str, marks: &str, parti
         true => format!(" OR set_config('epoch.b{id}s{event}_' || pg_trigger_depth(), 'on', true) IS NULL"),
         false => String::new(),
     };
-    let guard = fill(GUARD_SQL, &[("base", relation)]);
-    guard + &triggers(relation, &format!("epoch.capture_{id}"), marks, [&also("i"), &also("d")], "")
+    guard(relation) + &triggers(relation, &format!("epoch.capture_{id}"), marks, [&also("i"), &also("d")], "")
+}
+
+/// The guard of the base, or of one of its partitions; replaces the one that is there.
+pub(crate) fn guard(relation: &str) -> String {
+    fill(GUARD_SQL, &[("base", relation), ("base_text", &literal(relation))])
 }
 
 /// Captures TRUNCATE of a relation that holds rows itself.

@@ -79,6 +79,9 @@ fn changed(table: &TableDef, row: &tokio_postgres::Row) -> Result<Option<String>
     if row.try_get(10).map_err(pg)? {
         return Ok(Some("a table inherits from it".to_owned()));
     }
+    if row.try_get(11).map_err(pg)? {
+        return Ok(Some("a column was dropped and made again, or has the name of another".to_owned()));
+    }
     row.try_get(4).map_err(pg)
 }
 

@@ -38,6 +38,11 @@ async fn settle_in(tx: &Tx) -> Result<()> {
     for history in tx::texts(tx, histories).await?.into_iter().flatten().flatten() {
         tx.affected(&fill(MOVED_SQL, &[("history", &history)])).await?;
     }
+    // Columns that were dropped aren't in a dump, so the others are elsewhere.
+    let guarded = "SELECT g.tgrelid::regclass::text FROM pg_trigger g WHERE g.tgname = 'zz_epoch_guard' AND g.tgnargs = 1 ORDER BY 1";
+    for relation in tx::texts(tx, guarded).await?.into_iter().flatten().flatten() {
+        tx.affected(&crate::capture::guard(&relation)).await?;
+    }
     tx.affected(
         "UPDATE epoch.partition p SET relation = to_regclass(p.name) WHERE to_regclass(p.name) IS NOT NULL; \
          UPDATE epoch.written_by w SET system_identifier = c.system_identifier, database = d.oid \

@@ -59,6 +59,9 @@ reported! {
     a_key_of_two_odd_columns: "CREATE TABLE t (\"a \"\"\\{,}\" int, b int, UNIQUE (b, \"a \"\"\\{,}\"), PRIMARY KEY (\"a \"\"\\{,}\", b))", "ALTER TABLE t ADD c int" => "column \"c\" was added";
     another_versions_layout: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout 0'" => "history has layout 0, this version works with layout 4";
     a_layout_from_before_they_had_numbers: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables'; DROP TABLE epoch.partition" => "history has an older layout, this version works with layout 4";
+    // Branches and commits showed what the columns were made.
+    a_column_dropped_and_made_again: PLAIN, "ALTER TABLE t DROP n; ALTER TABLE t ADD n int" => "a column was dropped and made again, or has the name of another";
+    columns_that_swapped_names: "CREATE TABLE t (id int PRIMARY KEY, x int, y int)", "ALTER TABLE t RENAME x TO z; ALTER TABLE t RENAME y TO x; ALTER TABLE t RENAME z TO y" => "a column was dropped and made again, or has the name of another";
     a_table_that_inherits_from_it: PLAIN, "CREATE TABLE child () INHERITS (t); INSERT INTO child VALUES (9, 'x', 9)" => "a table inherits from it";
     the_table_dropped: PLAIN, "DROP TABLE t" => "the table was dropped or renamed";
     the_table_renamed: PLAIN, "ALTER TABLE t RENAME TO u" => "the table was dropped or renamed";
@@ -70,6 +73,30 @@ reported! {
     partitions_of_a_partition_gone: PARTS, "DROP TABLE t2" => "partition public.t2 was detached or dropped";
     triggers_of_a_partition_disabled: PARTS, "ALTER TABLE t1 DISABLE TRIGGER ALL" => "trigger zz_epoch_delete of public.t1 is disabled";
     a_trigger_of_a_partition_dropped: PARTS, "DROP TRIGGER zz_epoch_insert ON t2a" => "trigger zz_epoch_insert of public.t2a is missing";
+}
+
+/// What leaves the columns where they are is no change.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_come_back_to_their_names() {
+    for script in [
+        "ALTER TABLE t ADD q int; ALTER TABLE t DROP q",
+        "ALTER TABLE t RENAME v TO w; ALTER TABLE t RENAME w TO v",
+        "ALTER TABLE t ALTER n SET DEFAULT 5; VACUUM FULL t",
+    ] {
+        let statements = script.split("; ").collect::<Vec<_>>();
+        let Some(db) = database().await else { return };
+        let client = db.client().await;
+        client
+            .batch_execute(&format!("{PLAIN}; ALTER TABLE t ADD gone int; ALTER TABLE t DROP gone"))
+            .await
+            .unwrap();
+        let table = db.register("t", 1).await;
+        for statement in statements {
+            client.batch_execute(statement).await.unwrap();
+        }
+        assert_eq!(db.adapter.drift(std::slice::from_ref(&table)).await.unwrap(), vec![], "{script}");
+        db.drop().await;
+    }
 }
 
 /// A partition's writes after it left are its own.
