@@ -28,7 +28,7 @@ impl Shop {
     /// `None` if there is no server.
     fn new(others: ProxyConfig) -> Option<Self> {
         let mysql = Mysql::create(SCHEMA)?;
-        let extra = format!("[storage.mysql.web]\nurl = \"{}\"\n", mysql.url);
+        let extra = format!("[storage.mysql.web]\nurl = \"{}\"\nallow_unsafe_source = true\n", mysql.url);
         Some(Self { proxy: Proxy::start(ProxyConfig { extra, ..others }), mysql })
     }
 

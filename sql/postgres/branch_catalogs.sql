@@ -43,10 +43,16 @@ x AS MATERIALIZED (
     JOIN v ON c.relname = 'parent_' || v.id
   WHERE v.shown IS NOT NULL
 ),
+-- What stands for relations that views read.
+y AS MATERIALIZED (
+  SELECT c.oid, pg_catalog.to_regclass(y.shown)::pg_catalog.oid AS shown
+  FROM {{reads}} JOIN pg_catalog.pg_namespace s ON s.nspname = y.overlays JOIN pg_catalog.pg_class c ON c.relnamespace = s.oid AND c.relname = y.name
+),
 p(a, b) AS MATERIALIZED (
   SELECT g.oid, r.oid FROM g JOIN r ON r.home = g.relnamespace AND r.relname = g.relname AND r.relkind IN ('r', 'p')
   UNION SELECT v.main, v.shown FROM v WHERE v.main <> v.shown
   UNION SELECT x.oid, x.shown FROM x
+  UNION SELECT y.oid, y.shown FROM y
 ),
 -- Unique indexes over columns of the same names.
 k AS (

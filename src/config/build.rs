@@ -35,9 +35,11 @@ struct Draft {
     metadata: Option<Secret>,
     urls: BTreeMap<String, Secret>,
     pools: BTreeMap<String, usize>,
+    unsafe_postgres: BTreeMap<String, bool>,
     sqlite: BTreeMap<String, SqliteBackend>,
     mysql_urls: BTreeMap<String, Secret>,
     mysql_pools: BTreeMap<String, usize>,
+    unsafe_mysql: BTreeMap<String, bool>,
     routing: Vec<(String, String, String)>,
     backend: Option<(String, String)>,
     author: Option<String>,
@@ -86,6 +88,9 @@ impl Draft {
             "storage.postgres.NAME.pool_size" => {
                 self.pools.insert(setting.backend_name()?, setting.count(1, 1000)?);
             }
+            "storage.postgres.NAME.allow_unsafe_source" => {
+                self.unsafe_postgres.insert(setting.backend_name()?, setting.flag()?);
+            }
             "storage.sqlite.NAME.path" => {
                 self.sqlite.insert(setting.backend_name()?, SqliteBackend { path: setting.path()? });
             }
@@ -94,6 +99,9 @@ impl Draft {
             }
             "storage.mysql.NAME.pool_size" => {
                 self.mysql_pools.insert(setting.backend_name()?, setting.count(1, 1000)?);
+            }
+            "storage.mysql.NAME.allow_unsafe_source" => {
+                self.unsafe_mysql.insert(setting.backend_name()?, setting.flag()?);
             }
             "routing.NAME" => {
                 let pattern = setting.path.get(1).cloned().unwrap_or_default();
@@ -211,25 +219,41 @@ impl Draft {
     }
 
     fn mysql(&self) -> Result<BTreeMap<String, MysqlBackend>> {
-        if let Some(name) = self.mysql_pools.keys().find(|name| !self.mysql_urls.contains_key(*name)) {
-            return Err(error(format!("storage.mysql.{name} has a pool_size, but no url")));
-        }
+        without_url("mysql", "pool_size", &self.mysql_pools, &self.mysql_urls)?;
+        without_url("mysql", "allow_unsafe_source", &self.unsafe_mysql, &self.mysql_urls)?;
         let backend = |(name, url): (&String, &Secret)| {
             let pool_size = self.mysql_pools.get(name).copied().unwrap_or(DEFAULT_POOL);
-            (name.clone(), MysqlBackend { url: url.clone(), pool_size })
+            let allow_unsafe_source = self.unsafe_mysql.get(name).copied().unwrap_or_default();
+            (name.clone(), MysqlBackend { url: url.clone(), pool_size, allow_unsafe_source })
         };
         Ok(self.mysql_urls.iter().map(backend).collect())
     }
 
     fn postgres(&self) -> Result<BTreeMap<String, PostgresBackend>> {
-        if let Some(name) = self.pools.keys().find(|name| !self.urls.contains_key(*name)) {
-            return Err(error(format!("storage.postgres.{name} has a pool_size, but no url")));
-        }
+        without_url("postgres", "pool_size", &self.pools, &self.urls)?;
+        without_url("postgres", "allow_unsafe_source", &self.unsafe_postgres, &self.urls)?;
         let backend = |(name, url): (&String, &Secret)| {
             let pool_size = self.pools.get(name).copied().unwrap_or(DEFAULT_POOL);
-            (name.clone(), PostgresBackend { url: url.clone(), pool_size })
+            let allow_unsafe_source = self.unsafe_postgres.get(name).copied().unwrap_or_default();
+            (name.clone(), PostgresBackend { url: url.clone(), pool_size, allow_unsafe_source })
         };
         Ok(self.urls.iter().map(backend).collect())
+    }
+}
+
+/// A backend's other options mean nothing without its place.
+fn without_url<T>(
+    kind: &str,
+    option: &str,
+    given: &BTreeMap<String, T>,
+    urls: &BTreeMap<String, Secret>,
+) -> Result<()> {
+    match given.keys().find(|name| !urls.contains_key(*name)) {
+        Some(name) => {
+            let article = if option.starts_with('a') { "an" } else { "a" };
+            Err(error(format!("storage.{kind}.{name} has {article} {option}, but no url")))
+        }
+        None => Ok(()),
     }
 }
 
@@ -347,6 +371,15 @@ impl Setting {
             _ => None,
         };
         number.filter(|n| (least..=most).contains(n)).ok_or_else(|| self.bad())
+    }
+
+    /// From the environment and from flags it is a text, too.
+    fn flag(&self) -> Result<bool> {
+        match &self.value {
+            toml::Value::Boolean(flag) => Ok(*flag),
+            toml::Value::String(text) => text.parse().map_err(|_| self.bad()),
+            _ => Err(self.bad()),
+        }
     }
 
     /// How long; `None`: for ever.

@@ -97,6 +97,8 @@ pub struct PostgresBackend {
     pub url: Secret,
     /// Most connections of our own (sessions have one each beside these).
     pub pool_size: usize,
+    /// Merge into main even if the server may lose what it has committed.
+    pub allow_unsafe_source: bool,
 }
 
 /// A SQLite database file.
@@ -113,6 +115,8 @@ pub struct MysqlBackend {
     pub url: Secret,
     /// Idle connections that are kept.
     pub pool_size: usize,
+    /// Merge into main even if the server may lose what it has committed.
+    pub allow_unsafe_source: bool,
 }
 
 /// Text that must not be printed.

@@ -81,6 +81,21 @@ fn the_environment_reaches_named_backends_as_the_file_spells_them() {
 }
 
 #[test]
+fn merging_into_a_server_that_may_lose_commits_is_off_by_default() {
+    let text = "[storage.postgres.a]\nurl = \"postgresql://h/d\"\n[storage.postgres.b]\nurl = \"postgresql://h/e\"\n\
+        allow_unsafe_source = true\n[storage.mysql.m]\nurl = \"mysql://h/d\"\n";
+    let place = Place::with("epoch.toml", text);
+    let config = place.load([("EPOCH_STORAGE_MYSQL_M_ALLOW_UNSAFE_SOURCE", "true")], &[]).unwrap().config;
+    let allowed = ["a", "b"].map(|name| config.postgres[name].allow_unsafe_source);
+    assert_eq!((allowed, config.mysql["m"].allow_unsafe_source), ([false, true], true));
+    let set =
+        |value: &str| format!("[storage.mysql.m]\nurl = \"mysql://h/d\"\nallow_unsafe_source = {value}\n");
+    refused(&set("1"), &["storage.mysql.m.allow_unsafe_source: bad value 1", "true or false"]);
+    refused(&set("\"yes\""), &["allow_unsafe_source: bad value"]);
+    refused("[storage.mysql.m]\nallow_unsafe_source = true\n", &["storage.mysql.m", "but no url"]);
+}
+
+#[test]
 fn unknown_keys_are_named_with_what_is_allowed() {
     refused(
         "[proxy]\nlissten = \"x\"\n",

@@ -1,11 +1,15 @@
 //! `epoch_bisect`: the first commit at which an assertion doesn't hold any more.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::args::Parsed;
 use super::{Explain, Rows, Session, text};
 use crate::operations::{CommitInfo, LogQuery};
 use crate::{Error, Result, sqlstate};
+
+/// How long an assertion may take at one commit.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// `epoch_bisect(good, bad, sql)`.
 pub(super) async fn bisect(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
@@ -20,8 +24,7 @@ pub(super) async fn bisect(session: &Session<'_>, args: &Parsed) -> Result<Rows>
     for (hash, expected) in [(&good, true), (&bad, false)] {
         if holds(session, runner, hash, &sql).await? != expected {
             let (name, what) = if expected { ("good", "does not hold") } else { ("bad", "holds") };
-            let message =
-                format!("the assertion {what} at the {name} commit {}", hash.get(..10).unwrap_or(hash));
+            let message = format!("the assertion {what} at the {name} commit {}", short(hash));
             return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
         }
     }
@@ -49,9 +52,19 @@ pub(super) async fn bisect(session: &Session<'_>, args: &Parsed) -> Result<Rows>
     Ok(open.into_iter().map(row).collect())
 }
 
+/// Whether the assertion holds at a commit. It may be any query, and its client may be gone.
 async fn holds(session: &Session<'_>, runner: &dyn Explain, hash: &str, sql: &str) -> Result<bool> {
     let checkout = session.repository.checkout(hash, Some(session.checkout)).await?;
-    runner.holds(&checkout, sql).await
+    let asked = tokio::time::timeout(LIMIT, runner.holds(&checkout, sql)).await;
+    asked.unwrap_or_else(|_| {
+        let message =
+            format!("the assertion took longer than {} s at commit {}", LIMIT.as_secs(), short(hash));
+        Err(Error::new(sqlstate::QUERY_CANCELED, message))
+    })
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..10).unwrap_or(hash)
 }
 
 /// A commit and those of the list that are before it.

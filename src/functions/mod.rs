@@ -166,6 +166,11 @@ pub async fn relation(session: &Session<'_>, name: &str, args: &Args) -> Result<
     call(session, name, args).await
 }
 
+/// Whether a call may be left in the middle: it only reads, and nothing but our own answers depend on it.
+pub fn is_cancellable(name: &str) -> bool {
+    find(name).is_some_and(|function| function.kind != Kind::Mutating && function.name != "epoch_explain")
+}
+
 fn known(name: &str) -> Result<&'static Function> {
     find(name).ok_or_else(|| {
         let error = match name.strip_prefix("epoch.") {

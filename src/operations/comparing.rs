@@ -278,7 +278,35 @@ impl Repository {
         let mut merge = merge;
         let text = |id| self.state().made(id).map(|made| made.text.clone()).unwrap_or_default();
         merge_views([&base, &ours, &theirs], &text, branch.lineage, &mut merge.change)?;
+        if branch.lineage == LineageId::MAIN {
+            self.check_views_are_back(&merge.change).await?;
+        }
         Ok(merge)
+    }
+
+    /// 0A000 if main's history would say of a view what its server doesn't: a view that a merge brought isn't taken away
+    /// again, nor one brought back that a merge dropped.
+    async fn check_views_are_back(&self, change: &SchemaChange) -> Result<()> {
+        for id in &change.removed {
+            let view = self.table_by_id(*id)?;
+            let Some(def) = &view.view else { continue };
+            let another = |id: &TableId| {
+                self.table_by_id(*id)
+                    .is_ok_and(|t| t.view.is_some() && t.location.home() == view.location.home())
+            };
+            if change.added.iter().any(another) {
+                continue;
+            }
+            let backend = self.inner.backends.require(&view.location.backend)?;
+            if backend.live_view(&view).await? != def.of {
+                return Err(Error::unsupported(format!(
+                    "taking back on main what a merge did to view \"{}\"",
+                    view.name
+                ))
+                .with_hint("Change the view on main, or go back on a branch and merge that."));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -319,6 +319,9 @@ impl Repository {
             let message = format!("would merge: {}, conflicts: {conflicts}", counts(&plan.into_changes()));
             return Ok(merged(&branch.head, false, conflicts, &message));
         }
+        // Rather now than when all conflicts are resolved.
+        self.check_durable(branch.lineage, plan.tables.iter().map(|(t, _)| t.location.backend.as_str()))
+            .await?;
         if conflicts > 0 || options.no_commit {
             self.stop_at(&merge, &plan).await?;
             let message = match conflicts {

@@ -1,7 +1,7 @@
 //! The one way in which a lineage gets a new ordinal: journal, seal on each backend, then one
 //! transaction on the metadata store that moves the head. `recover` does the same after a crash.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -135,6 +135,8 @@ impl Repository {
         publication: Publication,
     ) -> Result<Option<Published>> {
         let publication = self.with_parts(lineage, publication)?;
+        let written = publication.parts.iter().filter(|part| !part.changes.is_empty());
+        self.check_durable(lineage, written.map(|part| part.backend.as_str())).await?;
         for (table, _) in publication.parts.iter().flat_map(|p| &p.changes) {
             let (layer, table) = (self.state().layer(lineage)?, self.table_by_id(*table)?);
             if table.view.is_none() {
@@ -160,6 +162,23 @@ impl Repository {
         }
         hit("all-sealed");
         self.finish(&run, sealed).await
+    }
+
+    /// 55000 if a lineage is main and a backend whose tables are written to may lose commits: then main's tables were
+    /// older than the commit that says what they are.
+    pub(super) async fn check_durable<'a>(
+        &self,
+        lineage: LineageId,
+        backends: impl Iterator<Item = &'a str> + Send,
+    ) -> Result<()> {
+        if lineage != LineageId::MAIN {
+            return Ok(());
+        }
+        let backends: BTreeSet<&str> = backends.collect();
+        for backend in backends {
+            self.inner.backends.check_durable(backend).await?;
+        }
+        Ok(())
     }
 
     async fn begin(&self, lineage: LineageId, mut publication: Publication) -> Result<Run> {

@@ -110,6 +110,8 @@ pub struct NameCache {
     cursors: HashMap<String, Vec<TableId>>,
     /// What is different from the server's catalogs, in a state of the repository.
     catalogs: Option<(String, Instant, Arc<catalogs::Map>)>,
+    /// Whether names of PostgreSQL's own may mean others: another schema is searched first.
+    overlaid: bool,
     /// The queries of the server's own views, by schema and name.
     system_views: HashMap<(String, String), Arc<str>>,
 }
@@ -166,6 +168,11 @@ impl NameCache {
     /// planned holds for no later execution.
     pub fn is_fragile(&self) -> bool {
         self.fragile
+    }
+
+    /// Whether a schema is searched before PostgreSQL's own, as far as that was asked.
+    pub(super) fn is_overlaid(&self) -> bool {
+        self.overlaid
     }
 
     /// Changes when names may mean something else.
@@ -406,6 +413,9 @@ impl NameCache {
     ) -> Result<()> {
         let rows = catalog.query(&asked.sql(ours.has_drafts())).await?;
         let path = search_path(&rows)?;
+        if let Some(first) = path.iter().find(|schema| !schema.starts_with("pg_temp")) {
+            self.overlaid = first != "pg_catalog";
+        }
         for key in &asked.functions {
             self.functions.insert(key.clone(), (now, Function::default()));
         }

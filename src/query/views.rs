@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::form::Form;
+use super::lexer::{Token, TokenKind};
 use super::names::{Catalog, Meaning, Place, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
@@ -72,11 +73,26 @@ async fn splice_within(
         if lock::is_locked(&statement.locking, index) {
             return Err(Error::unsupported("FOR UPDATE or FOR SHARE of a view on a branch"));
         }
+        check_path(ctx, table)?;
         let path = within(ctx, table, path)?;
         let query = inline(ctx, catalog, &definition, (&outer, &path), rewriter.form).await?;
         rewriter.put(table, &format!("({query}\n)"));
     }
     Ok(())
+}
+
+/// A view of a branch was printed where PostgreSQL's own names have no schema, as they are found first nearly always.
+fn check_path(ctx: &Context<'_>, view: &TableRef) -> Result<()> {
+    let Meaning::Other { place, .. } = ctx.names.table(view) else { return Ok(()) };
+    if !ctx.names.is_overlaid() || registered(ctx).view(&place).is_none() {
+        return Ok(());
+    }
+    let message = "reading a view of a branch where pg_catalog is not first in search_path";
+    Err(Error::unsupported(message)
+        .with_detail(format!("View \"{}\" is the branch's own.", place.1))
+        .with_hint(
+            "Leave pg_catalog out of search_path, which makes it the first, or name it before all others.",
+        ))
 }
 
 /// The path to what a view reads.
@@ -117,10 +133,33 @@ fn inline<'a>(
         splice_within(ctx, catalog, &mut rewriter, (outer, path)).await?;
         rewriter.reads(ctx)?;
         rewriter.columns(ctx)?;
+        rows_of_versions(ctx, &mut rewriter);
         grouped::columns(ctx, &mut rewriter)?;
         Ok(rewriter.edits.render(definition, &statement.range).0)
     }
     .boxed()
+}
+
+/// `t.*::public.t`, as PostgreSQL writes the row of a table as a whole, has the row type of main's table: on a branch
+/// with another version it is the row of that one.
+fn rows_of_versions(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) {
+    let ours = registered(ctx);
+    let (sql, parsed) = (rewriter.sql, rewriter.parsed);
+    let is_star = |dot: &Token, star: &Token, cast: &Token| {
+        dot.is_symbol(b'.') && star.text(sql) == "*" && cast.text(sql) == "::"
+    };
+    for window in parsed.tokens.list.windows(6) {
+        let [dot, star, cast, schema, between, name] = window else { continue };
+        let named = schema.is_name() && between.is_symbol(b'.') && name.is_name();
+        if star.kind != TokenKind::Operator || !is_star(dot, star, cast) || !named {
+            continue;
+        }
+        let of = sql.get(schema.start..name.end).and_then(epoch_adapter::TableName::from_sql);
+        let version = of.and_then(|of| ours.get(&(of.schema, of.name)).cloned());
+        if version.is_some_and(|table| table.location.is_draft()) {
+            rewriter.edits.replace(dot.start..name.end, "");
+        }
+    }
 }
 
 /// A name in a view's query means a table; in the place of the view's name it could mean a CTE.

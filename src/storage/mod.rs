@@ -4,10 +4,10 @@ mod pattern;
 
 pub use pattern::{glob, matches};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use epoch_adapter::{Adapter, Error, Location, Result, TableName, sqlstate};
+use epoch_adapter::{Adapter, BackendKind, Error, Location, Result, TableName, sqlstate};
 
 use crate::config::Config;
 
@@ -17,6 +17,8 @@ pub struct Backends {
     adapters: BTreeMap<String, Arc<dyn Adapter>>,
     routing: Vec<(String, String)>,
     default: Option<String>,
+    /// Those that are merged into although they may lose commits.
+    unsafe_allowed: BTreeSet<String>,
 }
 
 impl Backends {
@@ -33,7 +35,11 @@ impl Backends {
             let (url, pool_size) = (backend.url.expose(), backend.pool_size);
             adapters.push(Arc::new(epoch_adapter_mysql::MysqlAdapter::new(name, url, pool_size)?));
         }
-        Ok(Self::new(adapters, config.routing.clone(), config.default_backend.clone()))
+        let mut backends = Self::new(adapters, config.routing.clone(), config.default_backend.clone());
+        let postgres = config.postgres.iter().map(|(name, b)| (name, b.allow_unsafe_source));
+        let all = postgres.chain(config.mysql.iter().map(|(name, b)| (name, b.allow_unsafe_source)));
+        backends.unsafe_allowed = all.filter(|(_, allowed)| *allowed).map(|(name, _)| name.clone()).collect();
+        Ok(backends)
     }
 
     /// From adapters that are open already.
@@ -45,7 +51,7 @@ impl Backends {
         let adapters: BTreeMap<_, _> = adapters.into_iter().map(|a| (a.name().to_owned(), a)).collect();
         let only = || if adapters.len() == 1 { adapters.keys().next().cloned() } else { None };
         let default = default.or_else(only);
-        Self { adapters, routing, default }
+        Self { adapters, routing, default, unsafe_allowed: BTreeSet::new() }
     }
 
     /// All of them, by name.
@@ -65,6 +71,29 @@ impl Backends {
             Error::new(sqlstate::INVALID_CATALOG_NAME, format!("backend \"{name}\" is not configured"))
                 .with_hint(format!("Configured backends: {}.", known.join(", ")))
         })
+    }
+
+    /// 55000 if a backend may lose what it says it has committed, unless the configuration allows that.
+    pub async fn check_durable(&self, name: &str) -> Result<()> {
+        if self.unsafe_allowed.contains(name) {
+            return Ok(());
+        }
+        let backend = self.require(name)?;
+        let risks = backend.risks().await?;
+        if risks.is_empty() {
+            return Ok(());
+        }
+        let kind = match backend.kind() {
+            BackendKind::PostgreSql => "postgres",
+            BackendKind::Sqlite => "sqlite",
+            BackendKind::MySql => "mysql",
+        };
+        let message = format!("backend \"{name}\" may lose commits, so main's tables are not written to");
+        Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_detail(format!("On its server {}.", risks.join(", ")))
+            .with_hint(format!(
+                "Change the server's settings, or set allow_unsafe_source = true in [storage.{kind}.{name}]."
+            )))
     }
 
     /// The backend of tables that no rule routes.

@@ -20,6 +20,8 @@ pub struct ProxyConfig {
     pub name: String,
     /// PostgreSQL backends: name and URL.
     pub postgres: Vec<(String, String)>,
+    /// Whether the server's own durability is left out of it (the tests' servers have none).
+    pub unsafe_source: bool,
     /// SQLite backends by name; the files are made in the proxy's folder.
     pub sqlite: Vec<String>,
     /// Instead of a SQLite file in the proxy's folder.
@@ -42,6 +44,7 @@ impl ProxyConfig {
         Self {
             name: "shop".to_owned(),
             postgres: vec![],
+            unsafe_source: true,
             sqlite: vec![],
             metadata_url: None,
             extra: String::new(),
@@ -59,7 +62,8 @@ impl ProxyConfig {
             self.name
         );
         for (name, url) in &self.postgres {
-            write!(text, "[storage.postgres.{name}]\nurl = \"{url}\"\n\n").unwrap();
+            let risk = if self.unsafe_source { "allow_unsafe_source = true\n" } else { "" };
+            write!(text, "[storage.postgres.{name}]\nurl = \"{url}\"\n{risk}\n").unwrap();
         }
         for name in &self.sqlite {
             let path = dir.join(format!("{name}.db"));

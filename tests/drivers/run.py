@@ -41,6 +41,7 @@ class Own:
         config.write_text(
             f'[repository]\nname = "shop"\n[proxy]\nlisten = "127.0.0.1:0"\n'
             f'[metadata]\nurl = "sqlite://{self.dir}/meta.db"\n[storage.postgres.main]\nurl = "{backend}"\n'
+            "allow_unsafe_source = true\n"
         )
         binary = os.environ.get("EPOCH_BIN", str(ROOT / "target/debug/epoch"))
         self.proxy = subprocess.Popen(

@@ -41,7 +41,9 @@ impl Databases {
         config.sqlite.clear();
         for backend in ["one", "two"] {
             let url = Secret::new(self.url(backend));
-            config.postgres.insert(backend.to_owned(), PostgresBackend { url, pool_size: 4 });
+            config
+                .postgres
+                .insert(backend.to_owned(), PostgresBackend { url, pool_size: 4, allow_unsafe_source: true });
         }
         config
     }

@@ -137,7 +137,7 @@ class Proxy:
         config.write_text(
             f'[repository]\nname = "{database}"\n[proxy]\nlisten = "127.0.0.1:0"\n'
             f'[metadata]\nurl = "sqlite://{self.folder}/meta.db"\n[storage.postgres.main]\n'
-            f'url = "postgresql://postgres@127.0.0.1:{cluster.port}/{database}"\n'
+            f'url = "postgresql://postgres@127.0.0.1:{cluster.port}/{database}"\nallow_unsafe_source = true\n'
         )
         environment = {k: v for k, v in os.environ.items() if k not in ("EPOCH_CONFIG_FILE", "EPOCH_FAILPOINT")}
         self.log = open(self.folder / "log", "w+")

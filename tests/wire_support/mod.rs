@@ -116,7 +116,7 @@ impl Proxy {
 }
 
 fn config(direct: &str, directory: &std::path::Path, options: Options) -> Config {
-    let backend = PostgresBackend { url: Secret::new(direct), pool_size: 4 };
+    let backend = PostgresBackend { url: Secret::new(direct), pool_size: 4, allow_unsafe_source: true };
     Config {
         name: "shop".to_owned(),
         listen: "127.0.0.1:0".parse().unwrap(),

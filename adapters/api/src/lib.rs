@@ -114,6 +114,10 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// Connects if need be and reports version and pool use.
     async fn health(&self) -> Result<Health>;
 
+    /// Settings with which the backend may lose what it says it has committed, each as a clause (`fsync is off`).
+    /// What every connection of an adapter sets for itself is none.
+    async fn risks(&self) -> Result<Vec<String>>;
+
     /// Tables whose name matches `pattern` (`users`, `public.*`, `*`), whether they can be
     /// registered or not; [`Discovered::reason`] says why not. Reads only.
     async fn discover(&self, pattern: &str) -> Result<Vec<Discovered>>;
@@ -189,6 +193,13 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// The foreign keys of drafts: which table refers to which. The default has none.
     async fn references(&self) -> Result<Vec<(TableId, TableId)>> {
         Ok(Vec::new())
+    }
+
+    /// What main has where a view of a branch comes to, as [`ViewDef::text`]; `None` if there is no view. The default
+    /// has no views.
+    async fn live_view(&self, view: &TableDef) -> Result<Option<String>> {
+        let _ = view;
+        Ok(None)
     }
 
     /// What a draft is now; `None` if it isn't there. The default has no drafts.

@@ -18,7 +18,7 @@ use crate::pool::{Pool, Session};
 use crate::scan::{Query, Sight, channel, stream};
 use crate::seal::Seal;
 use crate::tx::Tx;
-use crate::{connect, describe, diff, drift, garbage, install, layer, seal, view, violations};
+use crate::{connect, describe, diff, drift, durability, garbage, install, layer, seal, view, violations};
 
 /// How long what is known of the tables counts: so long may a branch be read after its table was changed past us. Seals
 /// and merges always look.
@@ -124,6 +124,10 @@ impl Adapter for MysqlAdapter {
         let version: String = session.one("SELECT version()", &[]).await?.unwrap_or_default();
         let server = if version.to_ascii_lowercase().contains("mariadb") { "" } else { "MySQL " };
         Ok(Health { version: format!("{server}{version}"), connections: self.shared.pool.usage() })
+    }
+
+    async fn risks(&self) -> Result<Vec<String>> {
+        durability::risks(&mut self.shared.pool.get().await?).await
     }
 
     async fn discover(&self, pattern: &str) -> Result<Vec<Discovered>> {

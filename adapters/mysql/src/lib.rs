@@ -11,6 +11,7 @@ mod constraint;
 mod describe;
 mod diff;
 mod drift;
+mod durability;
 mod error;
 mod foreign;
 mod garbage;

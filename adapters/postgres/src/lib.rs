@@ -187,6 +187,14 @@ impl Adapter for PostgresAdapter {
         Ok(Health { version: format!("PostgreSQL {version}"), connections: (status.size, status.max_size) })
     }
 
+    async fn risks(&self) -> Result<Vec<String>> {
+        // As our own connections have them: a role and a database may have settings of their own.
+        let sql = "SELECT name || ' is off' FROM pg_settings WHERE setting = 'off' \
+                   AND name IN ('fsync', 'full_page_writes', 'synchronous_commit') ORDER BY name";
+        let rows = tx::texts(&self.client().await?, sql).await?;
+        Ok(rows.into_iter().flatten().flatten().collect())
+    }
+
     async fn discover(&self, pattern: &str) -> Result<Vec<Discovered>> {
         catalog::discover(&self.client().await?, &self.name, pattern).await
     }
@@ -277,6 +285,10 @@ impl Adapter for PostgresAdapter {
 
     async fn references(&self) -> Result<Vec<(TableId, TableId)>> {
         stand_in::references(&self.client().await?).await
+    }
+
+    async fn live_view(&self, view: &TableDef) -> Result<Option<String>> {
+        views::live_text(&self.client().await?, view).await
     }
 
     async fn definition(&self, table: &TableDef) -> Result<Option<Definition>> {

@@ -192,6 +192,13 @@ impl Live {
     }
 }
 
+/// The text of the view that main has where another one comes to.
+pub(crate) async fn live_text(client: &Object, view: &TableDef) -> Result<Option<String>> {
+    let home = view.location.home();
+    let live = Live::find(client, home.schema.as_deref().unwrap_or("public"), &home.table).await?;
+    Ok(live.and_then(|live| live.text))
+}
+
 /// A view on its way to main.
 struct Coming<'a> {
     table: &'a TableDef,

@@ -148,6 +148,11 @@ impl Adapter for SqliteAdapter {
         .await
     }
 
+    /// The pool sets what durability needs on every connection.
+    async fn risks(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     async fn discover(&self, pattern: &str) -> Result<Vec<Discovered>> {
         let (name, pattern) = (self.name.clone(), pattern.to_owned());
         self.read(move |_, conn| describe::discover(conn, &name, &pattern)).await

@@ -128,3 +128,22 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Err(e) => Err(Error::internal(format!("sqlite: a worker stopped: {e}"))),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// Without a look at the server's settings as on others: nobody but us sets these.
+    #[test]
+    fn every_connection_syncs_what_it_commits() {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = Pool::open(&folder.path().join("a.db")).unwrap();
+        let both = [pool.get().unwrap(), pool.get().unwrap()];
+        for conn in &both {
+            let synchronous: i64 = conn.query_row("PRAGMA synchronous", [], |r| r.get(0)).unwrap();
+            let journal: String = conn.query_row("PRAGMA journal_mode", [], |r| r.get(0)).unwrap();
+            assert_eq!((synchronous, journal.as_str()), (2, "wal"));
+        }
+    }
+}

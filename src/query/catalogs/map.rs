@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use epoch_adapter::{TableDef, TableId};
-use epoch_adapter_postgres::layout::{base, literal, overlay_schema};
+use epoch_adapter::{TableDef, TableId, TableName};
+use epoch_adapter_postgres::layout::{base, literal, overlay_schema, quote};
 
 use crate::operations::Tables;
 use crate::query::names::{Catalog, location};
@@ -203,6 +203,27 @@ fn versions(ctx: &Context<'_>, shown: &[Arc<TableDef>]) -> Vec<String> {
     rows
 }
 
+/// What stands for each relation that a view reads, and the relation that the branch has of it.
+fn reads(ctx: &Context<'_>, tables: &Tables, views: &[Arc<TableDef>]) -> Vec<String> {
+    let mut rows = Vec::new();
+    for view in views {
+        for read in view.view.iter().flat_map(|def| &def.reads) {
+            let name = TableName { schema: read.schema.clone(), name: read.name.clone() };
+            let here = |t: &&Arc<TableDef>| t.location.backend == ctx.backend;
+            let own = tables.by_name.get(&name).filter(here).or_else(|| tables.own_view(ctx.backend, &name));
+            let shown =
+                own.map_or_else(|| format!("{}.{}", quote(&name.schema), quote(&name.name)), |t| base(t));
+            rows.push(format!(
+                "({}, {}, {})",
+                literal(&overlay_schema(view)),
+                literal(&read.name),
+                literal(&shown)
+            ));
+        }
+    }
+    rows
+}
+
 /// One statement for all that is different.
 fn sql(ctx: &Context<'_>) -> String {
     let tables = ctx.repository.tables(ctx.checkout);
@@ -217,6 +238,7 @@ fn sql(ctx: &Context<'_>) -> String {
     };
     let views = views(ctx, &tables);
     let places: Vec<String> = shown.iter().chain(&views).filter_map(place).collect();
+    let reads = reads(ctx, &tables, &views);
     let absent = tables.absent.iter().filter(|l| l.backend == ctx.backend);
     let absent: Vec<String> = absent
         .map(|l| format!("({}, {})", literal(l.schema.as_deref().unwrap_or("public")), literal(&l.table)))
@@ -235,6 +257,7 @@ fn sql(ctx: &Context<'_>) -> String {
             "v(id, shown, main, home, name)",
         ),
     )
+    .replace("{{reads}}", &values(&reads, "NULL::text, NULL::text, NULL::text", "y(overlays, name, shown)"))
     .replace("{{catalogs}}", &catalogs.join(", "))
 }
 
