@@ -7,6 +7,7 @@
 //! in the backend's own transaction ([`dml`], [`transaction`]).
 
 mod ahead;
+mod asked;
 mod assertion;
 mod block;
 mod catalog;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
-use datafusion::catalog::streaming::StreamingTable;
 use datafusion::catalog::{Session as DfSession, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::error::Result as DfResult;
@@ -15,13 +14,14 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use epoch_adapter::{Error, Result, TableDef, View};
+use futures::{StreamExt, TryStreamExt};
 
 use super::planner::{Planner, backend_of};
 use super::table::FederatedTable;
-use super::{convert, errors, types};
-use crate::functions::{self, Arg, Args, Kind, SqlType};
+use super::{asked, convert, errors, types};
+use crate::functions::{self, Arg, Args, Asked, Kind, SqlType};
 use crate::operations::{Author, Checkout, Repository, Strategy};
 
 /// Marks the name of a named argument; its value is the next argument.
@@ -128,9 +128,54 @@ fn provider(planner: &Planner, name: &'static str, args: Args) -> Result<Arc<dyn
         }
     }
     let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-    let stream = CallStream { call: Arc::new(call), schema: schema.clone() };
-    let table = StreamingTable::try_new(schema, vec![Arc::new(stream)]);
-    Ok(Arc::new(table.map_err(|e| errors::datafusion(&e))?))
+    Ok(Arc::new(Called { call: Arc::new(call), schema }))
+}
+
+/// A call of a reading function as a table.
+struct Called {
+    call: Arc<Call>,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.call.name)
+    }
+}
+
+#[async_trait]
+impl TableProvider for Called {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    /// What is understood is asked for; DataFusion filters what comes.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> DfResult<Vec<TableProviderFilterPushDown>> {
+        let supported = |filter: &&Expr| match asked::conditions(filter) {
+            Some(_) => TableProviderFilterPushDown::Inexact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(supported).collect())
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn DfSession,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let conditions = filters.iter().filter_map(asked::conditions).flatten().collect();
+        let asked = Asked { conditions, limit, ..Asked::default() };
+        let stream = CallStream { call: self.call.clone(), schema: self.schema.clone(), asked };
+        let schema = self.schema.clone();
+        let plan = StreamingTableExec::try_new(schema, vec![Arc::new(stream)], projection, [], false, limit)?;
+        Ok(Arc::new(plan))
+    }
 }
 
 fn field(column: &functions::Column) -> Field {
@@ -189,21 +234,29 @@ impl Call {
         }
     }
 
-    async fn rows(&self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let outcome = functions::relation(&self.session(), self.name, &self.args).await?;
-        let column = |(index, field): (usize, &Arc<Field>)| {
-            let texts: Vec<_> = outcome.rows.iter().map(|row| row.get(index).cloned().flatten()).collect();
-            convert::array_of(&texts, field.data_type())
-        };
-        let columns = schema.fields().iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new(schema.clone(), columns).map_err(|e| errors::arrow(&e))
+    async fn batches(&self, schema: SchemaRef, asked: &Asked) -> Result<epoch_adapter::BatchStream> {
+        /// Rows of a batch.
+        const ROWS: usize = 1024;
+        let opened = functions::open(&self.session(), self.name, &self.args, asked).await?;
+        let chunks = opened.rows.try_chunks(ROWS).map_err(|e| e.1);
+        Ok(chunks.and_then(move |rows| std::future::ready(batch(&schema, &rows))).boxed())
     }
+}
+
+fn batch(schema: &SchemaRef, rows: &[Vec<Option<String>>]) -> Result<RecordBatch> {
+    let column = |(index, field): (usize, &Arc<Field>)| {
+        let texts: Vec<_> = rows.iter().map(|row| row.get(index).cloned().flatten()).collect();
+        convert::array_of(&texts, field.data_type())
+    };
+    let columns = schema.fields().iter().enumerate().map(column).collect::<Result<Vec<_>>>()?;
+    RecordBatch::try_new(schema.clone(), columns).map_err(|e| errors::arrow(&e))
 }
 
 /// The rows of a call, made when they are asked for.
 struct CallStream {
     call: Arc<Call>,
     schema: SchemaRef,
+    asked: Asked,
 }
 
 impl fmt::Debug for CallStream {
@@ -218,9 +271,11 @@ impl PartitionStream for CallStream {
     }
 
     fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (call, schema) = (self.call.clone(), self.schema.clone());
-        let rows = async move { call.rows(&schema).await.map_err(errors::wrap) };
-        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), futures::stream::once(rows)))
+        let (call, schema, asked) = (self.call.clone(), self.schema.clone(), self.asked.clone());
+        let batches = futures::stream::once(async move { call.batches(schema, &asked).await })
+            .try_flatten()
+            .map_err(errors::wrap);
+        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), batches))
     }
 }
 

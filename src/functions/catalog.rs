@@ -438,8 +438,12 @@ static CATALOG: &[Function] = &[
     Function {
         name: "epoch_all_branches",
         summary: "A table on every branch, with uncommitted changes",
-        usage: "epoch_all_branches(table)",
+        usage: "epoch_all_branches(table [, '--count' [, '--total']])",
         parameters: &[need("table", "Table")],
+        flags: &[
+            switch(None, "count", "How many rows each branch shows, instead of the rows"),
+            switch(None, "total", "With --count: of all branches together"),
+        ],
         ..BLANK
     },
     Function {

@@ -33,6 +33,8 @@ fn of_tables(session: &Session<'_>, function: &Function, args: &Parsed) -> Resul
         },
         "epoch_history" => Ok(history(&*table(session, &args.required("table")?)?)),
         "epoch_blame" => Ok(blame(&*table(session, &args.required("table")?)?)),
+        "epoch_all_branches" if args.flag("total") => Ok(fixed(&[("count", Int8)])),
+        "epoch_all_branches" if args.flag("count") => Ok(fixed(&[("_branch", Text), ("count", Int8)])),
         "epoch_all_branches" => {
             let table = table(session, &args.required("table")?)?;
             Ok(std::iter::once(column("_branch", SqlType::Text)).chain(own(&table, "")).collect())

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{RowChange, TableDef};
-use futures::TryStreamExt;
+use epoch_adapter::{RowChange, TableDef, Wanted};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::args::Parsed;
+use super::asked::{Push, Term};
 use super::conflicts::cells;
-use super::{Rows, Session, columns, text};
-use crate::operations::{Defined, DiffStat};
+use super::{Args, Asked, Condition, RowStream, Rows, Session, columns, rows, text};
+use crate::operations::{Defined, DiffStat, DiffViews};
 use crate::{Error, Result, sqlstate};
 
 /// What is compared with what.
@@ -68,35 +69,98 @@ pub(super) async fn range(session: &Session<'_>, args: &Parsed) -> Result<Range>
 }
 
 /// `epoch_diff`.
-pub(super) async fn diff(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
+pub(super) async fn diff(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<RowStream> {
     let range = range(session, args).await?;
-    match table_of(args) {
-        Some(name) => {
-            let table = version(session, args, &name)?;
-            changes(session, &range, &table, of_one).await
+    if let Some(name) = table_of(args) {
+        let table = version(session, args, &name)?;
+        let wanted = wanted(session, &table, asked)?;
+        let changes =
+            session.repository.diff_wanted(session.checkout, &range.from, &range.to, &table, &wanted).await?;
+        return Ok(changes.map_ok(move |change| of_one(&table, &change)).boxed());
+    }
+    let tables = session.repository.changed_tables(session.checkout, &range.from, &range.to).await?;
+    let (repository, checkout) = (session.repository.clone(), session.checkout.clone());
+    let range = Arc::new(range);
+    let of_table = move |table: Arc<TableDef>| {
+        let (repository, checkout, range) = (repository.clone(), checkout.clone(), Arc::clone(&range));
+        async move {
+            let changes = repository.diff(&checkout, &range.from, &range.to, &table).await?;
+            Ok::<_, Error>(changes.map_ok(move |change| of_all(&table, &change)))
         }
-        None => {
-            let mut rows = Rows::new();
-            for table in changed(session, &range).await? {
-                rows.extend(changes(session, &range, &table, of_all).await?);
-            }
-            Ok(rows)
-        }
+    };
+    Ok(stream::iter(tables.into_iter().map(Ok)).and_then(of_table).try_flatten().boxed())
+}
+
+/// A diff of one table, for who reads it himself.
+pub struct DiffOf {
+    /// The table.
+    pub table: Arc<TableDef>,
+    /// What is compared.
+    pub views: DiffViews,
+    /// What of it is enough.
+    pub wanted: Wanted,
+}
+
+impl DiffOf {
+    /// Whether nothing can differ.
+    pub fn is_empty(&self) -> bool {
+        self.views.is_same()
     }
 }
 
-async fn changed(session: &Session<'_>, range: &Range) -> Result<Vec<Arc<TableDef>>> {
-    session.repository.changed_tables(session.checkout, &range.from, &range.to).await
+/// What a call of `epoch_diff` compares; `None` if it is about all tables.
+pub async fn diff_of(session: &Session<'_>, args: &Args, asked: &Asked) -> Result<Option<DiffOf>> {
+    let function = super::known("epoch_diff")?;
+    let args = super::args::parse(function, args)?;
+    let range = range(session, &args).await?;
+    let Some(name) = table_of(&args) else { return Ok(None) };
+    let table = version(session, &args, &name)?;
+    let wanted = wanted(session, &table, asked)?;
+    let views = session.repository.diff_views(session.checkout, &range.from, &range.to, &table).await?;
+    if !views.is_same() {
+        session.repository.sound(&table).await?;
+    }
+    Ok(Some(DiffOf { table, views, wanted }))
 }
 
-async fn changes(
-    session: &Session<'_>,
-    range: &Range,
-    table: &TableDef,
-    print: fn(&TableDef, &RowChange) -> Vec<Option<String>>,
-) -> Result<Rows> {
-    let stream = session.repository.diff(session.checkout, &range.from, &range.to, table).await?;
-    stream.map_ok(|change| print(table, &change)).try_collect().await
+/// The column of the key that a term is. A row that is on one side only has no key on the other.
+fn key_column(table: &TableDef, term: &Term) -> Option<usize> {
+    let side = |name: &String| {
+        let name = name.strip_prefix("to_").or_else(|| name.strip_prefix("from_"))?;
+        table.schema.index_of(name)
+    };
+    let columns: Vec<usize> = term.iter().map(side).collect::<Option<_>>()?;
+    let (first, rest) = columns.split_first()?;
+    (rest.iter().all(|column| column == first) && table.schema.key.contains(first)).then_some(*first)
+}
+
+/// What the backend is asked for. A condition on one side's column of the key is one on the key: the row has no other
+/// there.
+fn wanted(session: &Session<'_>, table: &TableDef, asked: &Asked) -> Result<Wanted> {
+    let column = |term: &Term| key_column(table, term);
+    let backend = rows::backend(session.repository, table)?;
+    let pushed = asked.push(&Push { table, backend: &*backend, column: &column });
+    // A row that is on the other side only meets the condition on the key, but not on this side's column.
+    let both = |term: &Term| term.len() == 2;
+    let of_both = asked.conditions.iter().all(|condition| match condition {
+        Condition::Compare(terms, ..) => terms.iter().all(both),
+        Condition::In(term, _) => both(term),
+    });
+    let limit = asked.limit.filter(|_| pushed.whole && of_both && in_order(table, asked));
+    Ok(Wanted { keys: pushed.predicates, limit, ..Wanted::default() })
+}
+
+/// Whether the order that is asked for is that of the key.
+fn in_order(table: &TableDef, asked: &Asked) -> bool {
+    // Of texts the backend's order is the query's only if the backend sorts there, too.
+    let server = asked.server.as_deref() == Some(table.location.backend.as_str());
+    let natural = server || table.schema.key_columns().all(|c| c.data_type.is_integer());
+    let mut keys = table.schema.key.iter();
+    asked.order.is_empty()
+        || (natural
+            && asked.order.iter().all(|(term, falling)| {
+                !falling && term.len() == 2 && key_column(table, term).as_ref() == keys.next()
+            }))
 }
 
 /// A row of the diff of one table, with its own columns.

@@ -1,18 +1,25 @@
 //! The rows of a table over time and over branches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 
-use epoch_adapter::{Error, Row, TableDef};
+use epoch_adapter::{Error, Predicate, Row, Scan, TableDef, Value, Wanted};
+use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
 use super::args::Parsed;
+use super::asked::{Push, Pushed, Term, term};
 use super::conflicts::{cells, cells_at};
-use super::{Rows, Session, columns, rows, text};
+use super::{Asked, RowStream, Rows, Session, columns, rows, text};
 use crate::Result;
 use crate::operations::{PreviewedRow, RowVersion};
 
+/// The columns of `epoch_history` that aren't the table's.
+const OF_COMMIT: [&str; 4] = ["commit_hash", "author", "date", "diff_type"];
+
 /// `epoch_history`.
-pub(super) async fn history(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
+pub(super) async fn history(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<RowStream> {
     let table = columns::table(session, &args.required("table")?)?;
     let key = (!args.rest.is_empty()).then_some(args.rest.as_slice());
     if let Some(key) = key.filter(|key| key.len() != table.schema.key.len()) {
@@ -25,9 +32,25 @@ pub(super) async fn history(session: &Session<'_>, args: &Parsed) -> Result<Rows
     }
     let key = key.map(|texts| key_of(&table, texts)).transpose()?;
     let spec = args.text("ref");
-    let repository = session.repository;
-    let found = repository.row_history(session.checkout, &table, key.as_ref(), spec.as_deref()).await?;
-    Ok(found.iter().map(|version| version_row(&table, version)).collect())
+    let pushed = of_key(session, &table, asked, &OF_COMMIT)?;
+    // Of versions of a table more rows may come than meet the conditions.
+    let whole = pushed.whole && (asked.conditions.is_empty() || !session.repository.has_versions());
+    let limit = asked.limit_in(&[]).filter(|_| whole);
+    let wanted = Wanted { key, keys: pushed.predicates, limit };
+    let found = session.repository.row_history(session.checkout, &table, wanted, spec.as_deref()).await?;
+    Ok(found.map_ok(move |version| version_row(&table, &version)).boxed())
+}
+
+/// Conditions on key columns. `others`: names that aren't the table's in the result.
+fn of_key(session: &Session<'_>, table: &TableDef, asked: &Asked, others: &[&str]) -> Result<Pushed> {
+    let column = |term: &Term| match term.as_slice() {
+        [name] if !others.contains(&name.as_str()) => {
+            table.schema.index_of(name).filter(|index| table.schema.key.contains(index))
+        }
+        _ => None,
+    };
+    let backend = rows::backend(session.repository, table)?;
+    Ok(asked.push(&Push { table, backend: &*backend, column: &column }))
 }
 
 /// A key in the form in which the table's backend keeps it.
@@ -50,23 +73,27 @@ fn version_row(table: &TableDef, version: &RowVersion) -> Vec<Option<String>> {
 }
 
 /// `epoch_blame`.
-pub(super) async fn blame(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
+pub(super) async fn blame(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<Rows> {
     let table = columns::table(session, &args.required("table")?)?;
     let spec = args.text("ref").unwrap_or_else(|| "HEAD".to_owned());
-    let blamed = session.repository.blame(session.checkout, &table, Some(&spec)).await?;
-    let by_text: HashMap<Vec<Option<String>>, _> = blamed
-        .into_iter()
-        .map(|(key, commit)| {
-            let texts = table.schema.key_columns().zip(&key).map(|(c, v)| text::value(c, v));
-            (texts.collect(), commit)
-        })
-        .collect();
-    // A commit, not the branch with what is uncommitted.
-    let hash = session.repository.hash_of(session.checkout, &spec).await?;
-    let mut keys = rows::of_ref(session, &table, &hash, Some(table.schema.key.clone())).await?;
-    keys.sort_unstable();
+    let keys = keys_of(session, &table, &spec, asked).await?;
+    let mut wanted =
+        Wanted { keys: of_key(session, &table, asked, &OF_COMMIT)?.predicates, ..Wanted::default() };
+    wanted.keys.extend(one_of(session, &table, &keys)?);
+    let mut open: HashSet<&Vec<Option<String>>> = keys.iter().collect();
+    let mut blamed = HashMap::new();
+    let mut each = |key: &Row, commit: &std::sync::Arc<crate::operations::CommitSummary>| {
+        let texts: Vec<_> = table.schema.key_columns().zip(key).map(|(c, v)| text::value(c, v)).collect();
+        if open.remove(&texts) {
+            blamed.insert(texts, std::sync::Arc::clone(commit));
+        }
+        if open.is_empty() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    if !keys.is_empty() {
+        session.repository.blame(session.checkout, &table, wanted, Some(&spec), &mut each).await?;
+    }
     let row = |key: Vec<Option<String>>| {
-        let commit = by_text.get(&key);
+        let commit = blamed.get(&key);
         let mut row = key;
         row.extend([
             commit.map(|c| c.hash.clone()),
@@ -76,7 +103,69 @@ pub(super) async fn blame(session: &Session<'_>, args: &Parsed) -> Result<Rows> 
         ]);
         row
     };
-    Ok(keys.into_iter().map(row).collect())
+    Ok(keys.clone().into_iter().map(row).collect())
+}
+
+/// The keys of a table at a ref that are asked for, in order.
+async fn keys_of(
+    session: &Session<'_>,
+    table: &TableDef,
+    spec: &str,
+    asked: &Asked,
+) -> Result<Vec<Vec<Option<String>>>> {
+    let natural: Vec<(Term, bool)> = match table.schema.key_columns().all(|c| c.data_type.is_integer()) {
+        true => table.schema.key_columns().map(|c| (term(&c.name), false)).collect(),
+        false => Vec::new(),
+    };
+    let pushed = of_key(session, table, asked, &OF_COMMIT)?;
+    let limit = asked.limit_in(&natural).filter(|_| pushed.whole).unwrap_or(usize::MAX);
+    let scan = Scan { projection: Some(table.schema.key.clone()), filters: pushed.predicates, limit: None };
+    // A commit, not the branch with what is uncommitted.
+    let hash = session.repository.hash_of(session.checkout, spec).await?;
+    let mut found = rows::of_ref(session, table, &hash, scan).await?;
+    let mut keys = Vec::new();
+    let order = |a: &Vec<Option<String>>, b: &Vec<Option<String>>| by_key(table, a, b);
+    while let Some(key) = found.try_next().await? {
+        keys.push(key);
+        // No more than the first ones are held.
+        if keys.len() >= limit.saturating_mul(2).saturating_add(1_000) {
+            keys.sort_unstable_by(order);
+            keys.truncate(limit);
+        }
+    }
+    keys.sort_unstable_by(order);
+    keys.truncate(limit);
+    Ok(keys)
+}
+
+/// Keys by their numbers, then by their texts.
+fn by_key(table: &TableDef, a: &[Option<String>], b: &[Option<String>]) -> Ordering {
+    let numbers = table.schema.key_columns().map(|c| c.data_type.is_integer());
+    let cells = numbers.zip(a.iter().zip(b)).map(|(number, (a, b))| {
+        let parse = |cell: &Option<String>| cell.as_deref().and_then(|text| text.parse::<i64>().ok());
+        if number { parse(a).cmp(&parse(b)) } else { a.cmp(b) }
+    });
+    cells.fold(Ordering::Equal, Ordering::then)
+}
+
+/// That a key is one of a few, if the backend can be asked for these.
+fn one_of(
+    session: &Session<'_>,
+    table: &TableDef,
+    keys: &[Vec<Option<String>>],
+) -> Result<Option<Predicate>> {
+    const FEW: usize = 500;
+    let ([index], true) = (table.schema.key.as_slice(), keys.len() <= FEW) else { return Ok(None) };
+    let Some(column) = table.schema.columns.get(*index) else { return Ok(None) };
+    if !column.data_type.is_integer() {
+        return Ok(None);
+    }
+    let value =
+        |key: &Vec<Option<String>>| text::typed(table.location.kind, column, key.first()?.as_deref()?).ok();
+    let Some(values) = keys.iter().map(value).collect::<Option<Vec<Value>>>() else { return Ok(None) };
+    let predicate = Predicate::In(*index, values);
+    let supported = rows::backend(session.repository, table)?.supports(table, &predicate);
+    Ok(supported.then_some(predicate))
 }
 
 /// `epoch_hashof_table`: the sum of the rows' hashes, so that their order doesn't matter.
@@ -88,15 +177,14 @@ pub(super) async fn hash_of_table(session: &Session<'_>, args: &Parsed) -> Resul
         _ => "WORKING".to_owned(),
     };
     let mut sum = [0_u64; 4];
-    rows::each_of_ref(session, &table, &spec, None, &mut |row| {
+    let mut shown = rows::of_ref(session, &table, &spec, Scan::default()).await?;
+    while let Some(row) = shown.try_next().await? {
         let hash = Sha256::digest(printed(&row)?);
         for (lane, bytes) in sum.iter_mut().zip(hash.chunks_exact(8)) {
             let bytes = <[u8; 8]>::try_from(bytes).map_err(|e| Error::internal(e.to_string()))?;
             *lane = lane.wrapping_add(u64::from_be_bytes(bytes));
         }
-        Ok(())
-    })
-    .await?;
+    }
     let names: Vec<_> = table.schema.columns.iter().map(|c| Some(c.name.clone())).collect();
     let mut whole = Sha256::new();
     whole.update(printed(&names)?);
@@ -106,45 +194,6 @@ pub(super) async fn hash_of_table(session: &Session<'_>, args: &Parsed) -> Resul
 
 fn printed(cells: &[Option<String>]) -> Result<Vec<u8>> {
     serde_json::to_vec(cells).map_err(|e| Error::internal(e.to_string()))
-}
-
-/// `epoch_all_branches`: main's rows are read once; of the others, what differs from them.
-pub(super) async fn all_branches(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
-    let table = columns::table(session, &args.required("table")?)?;
-    let repository = session.repository;
-    let main = repository.checkout("main", None).await?;
-    let mut base = BTreeMap::new();
-    if repository.tables_on(&main).by_id.contains_key(&table.id) {
-        let key = &table.schema.key;
-        rows::each_of_view(session, &table, &main, None, &mut |row| {
-            let texts: Vec<_> = key.iter().map(|&i| row.get(i).cloned().flatten()).collect();
-            base.insert(texts, row);
-            Ok(())
-        })
-        .await?;
-    }
-    let mut all = Rows::new();
-    for branch in repository.branches().await? {
-        let there = repository.checkout(&branch.name, None).await?;
-        if !repository.tables_on(&there).by_id.contains_key(&table.id) {
-            continue;
-        }
-        let mut differ = BTreeMap::new();
-        for change in repository.changes_from_main(&there, &table).await? {
-            let texts: Vec<_> =
-                table.schema.key_columns().zip(&change.key).map(|(c, v)| text::value(c, v)).collect();
-            let row = change.after.as_ref().map(|row| cells(&table, Some(row)).collect::<Vec<_>>());
-            differ.insert(texts, row);
-        }
-        let mut push = |row: &Vec<Option<String>>| {
-            let mut named = vec![Some(branch.name.clone())];
-            named.extend(row.iter().cloned());
-            all.push(named);
-        };
-        base.iter().filter(|(key, _)| !differ.contains_key(*key)).for_each(|(_, row)| push(row));
-        differ.values().flatten().for_each(&mut push);
-    }
-    Ok(all)
 }
 
 /// `epoch_preview_merge`.

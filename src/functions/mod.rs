@@ -6,8 +6,10 @@
 //! anything runs, [`call`] runs any function, [`relation`] only the reading ones.
 
 mod args;
+mod asked;
 mod audited;
 mod bisect;
+mod branches;
 mod catalog;
 mod columns;
 mod commit;
@@ -29,13 +31,18 @@ mod text;
 mod upkeep;
 
 use async_trait::async_trait;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
 
 use crate::operations::{Author, Checkout, Repository, Strategy};
 use crate::{Error, Result, sqlstate};
 
 pub use args::{Arg, Args};
+pub use asked::{Asked, Condition, Term};
+pub use branches::{BranchesOf, branches_of};
 pub use catalog::{Flag, Function, Kind, Parameter, Takes, catalog, find, relations};
 pub use columns::columns;
+pub use diff::{DiffOf, diff_of};
 
 /// The PostgreSQL type of a result column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,14 +163,66 @@ async fn run(session: &Session<'_>, function: &Function, parsed: &args::Parsed) 
     dispatch(session, function, parsed).await
 }
 
-/// Runs a reading function or scalar: what may stand in FROM, be joined and filtered.
-pub async fn relation(session: &Session<'_>, name: &str, args: &Args) -> Result<Outcome> {
+/// Rows in PostgreSQL's text form, `None` for NULL, as they are read.
+pub type RowStream = BoxStream<'static, Result<Vec<Option<String>>>>;
+
+/// A reading function that runs.
+pub struct Opened {
+    /// The columns, as [`columns`] describes them.
+    pub columns: Vec<Column>,
+    /// The rows.
+    pub rows: RowStream,
+}
+
+/// Runs a reading function or scalar: what may stand in FROM, be joined and filtered. What `asked` lets it leave out it may
+/// leave out.
+pub async fn open(session: &Session<'_>, name: &str, args: &Args, asked: &Asked) -> Result<Opened> {
     let function = known(name)?;
     if function.kind == Kind::Mutating {
         return Err(Error::unsupported(format!("{} as a part of a larger query", function.name))
             .with_hint(format!("Write SELECT {0}(…), SELECT * FROM {0}(…) or CALL {0}(…).", function.name)));
     }
-    call(session, name, args).await
+    let columns = columns(session, name, args)?;
+    let parsed = args::parse(function, args)?;
+    let rows = match streamed(session, function, &parsed, asked).await? {
+        Some(rows) => rows,
+        None => ready(call(session, name, args).await?.rows),
+    };
+    Ok(Opened { columns, rows })
+}
+
+/// As [`open`], with all rows.
+pub async fn relation(session: &Session<'_>, name: &str, args: &Args) -> Result<Outcome> {
+    let Opened { columns, rows } = open(session, name, args, &Asked::default()).await?;
+    Ok(Outcome { columns, rows: rows.try_collect().await?, ..Outcome::default() })
+}
+
+/// What a lone call of a reading function returns, if it returns rows as they are read.
+pub async fn stream(session: &Session<'_>, name: &str, args: &Args) -> Result<Option<RowStream>> {
+    let function = known(name)?;
+    streamed(session, function, &args::parse(function, args)?, &Asked::default()).await
+}
+
+/// Of functions that may return any number of rows, or work the less the less is asked for.
+async fn streamed(
+    session: &Session<'_>,
+    function: &Function,
+    args: &args::Parsed,
+    asked: &Asked,
+) -> Result<Option<RowStream>> {
+    Ok(Some(match function.name {
+        "epoch_diff" => diff::diff(session, args, asked).await?,
+        "epoch_history" => history::history(session, args, asked).await?,
+        "epoch_blame" => ready(history::blame(session, args, asked).await?),
+        "epoch_all_branches" => branches::all_branches(session, args, asked).await?,
+        "epoch_log" => ready(read::log(session, args, asked).await?),
+        "epoch_at" => rows::at(session, args, asked).await?,
+        _ => return Ok(None),
+    }))
+}
+
+fn ready(rows: Rows) -> RowStream {
+    futures::stream::iter(rows.into_iter().map(Ok)).boxed()
 }
 
 /// Whether a call may be left in the middle: it only reads, and nothing but our own answers depend on it.
@@ -208,6 +267,9 @@ fn only_moves(function: &Function, parsed: &args::Parsed) -> bool {
 }
 
 async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parsed) -> Result<Outcome> {
+    if let Some(rows) = streamed(session, function, args, &Asked::default()).await? {
+        return Ok(Outcome { rows: rows.try_collect().await?, ..Outcome::default() });
+    }
     let rows = match function.name {
         "epoch_branch" => return refs::branch(session, args).await,
         "epoch_checkout" => return refs::checkout(session, args).await,
@@ -237,9 +299,6 @@ async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parse
         "epoch_merge_rule" => kept::merge_rule(session, args).await,
         "epoch_merge_rules" => kept::merge_rules(session).await,
         "epoch_preview_merge" => history::preview(session, args).await,
-        "epoch_history" => history::history(session, args).await,
-        "epoch_blame" => history::blame(session, args).await,
-        "epoch_all_branches" => history::all_branches(session, args).await,
         "epoch_hashof_table" => history::hash_of_table(session, args).await,
         "epoch_bisect" => bisect::bisect(session, args).await,
         "epoch_patch" => patch::patch(session, args).await,
@@ -253,12 +312,9 @@ async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parse
         "epoch_protections" => rights::protections(session).await,
         "epoch_audit" => rights::audit(session, args).await,
         "epoch_hook_runs" => rights::hook_runs(session, args).await,
-        "epoch_log" => read::log(session, args).await,
         "epoch_branches" => read::branches(session).await,
         "epoch_tags" => read::tags(session).await,
         "epoch_status" => read::status(session).await,
-        "epoch_at" => rows::at(session, args).await,
-        "epoch_diff" => diff::diff(session, args).await,
         "epoch_diff_stat" => diff::stat(session, args).await,
         "epoch_diff_summary" => diff::summary(session, args).await,
         "epoch_merge_base" => info::merge_base(session, args).await,

@@ -1,17 +1,24 @@
 //! Lists of commits, branches, tags and working changes.
 
+use epoch_adapter::Comparison;
+
 use super::args::Parsed;
-use super::{Rows, Session, text};
+use super::asked::term;
+use super::{Asked, Condition, Rows, Session, text};
 use crate::Result;
 use crate::operations::{BranchInfo, CommitInfo, LogQuery, StatusEntry, TagInfo};
 
 /// `epoch_log` and `epoch.log`.
-pub(super) async fn log(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
+pub(super) async fn log(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<Rows> {
+    let (before, whole) = before(asked);
+    let first = asked.limit_in(&[(term("commit_order"), true)]).filter(|_| whole);
+    let limit = [args.count("limit")?, first].into_iter().flatten().min();
     let query = LogQuery {
         revisions: args.rest.clone(),
         all: args.flag("all"),
         tables: args.list("tables"),
-        limit: args.count("limit")?,
+        limit,
+        before,
     };
     let commits = session.repository.log(session.checkout, &query).await?;
     let row = |c: CommitInfo| {
@@ -27,6 +34,18 @@ pub(super) async fn log(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
         ]
     };
     Ok(commits.into_iter().map(row).collect())
+}
+
+/// The `commit_order` that a page begins below, and whether that is all that is asked.
+fn before(asked: &Asked) -> (Option<i64>, bool) {
+    let one = |condition: &Condition| match condition {
+        Condition::Compare(terms, Comparison::Lt, values) if *terms == [term("commit_order")] => {
+            values.first()?.parse().ok()
+        }
+        _ => None,
+    };
+    let found: Vec<Option<i64>> = asked.conditions.iter().map(one).collect();
+    (found.iter().flatten().min().copied(), found.iter().all(Option::is_some))
 }
 
 /// `epoch.branches`.

@@ -1,45 +1,54 @@
 //! `epoch_at`: a table's rows at a ref.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, DurationFormat, FormatOptions};
-use epoch_adapter::{Scan, TableDef};
-use futures::StreamExt;
+use epoch_adapter::{Adapter, Scan, TableDef};
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::args::Parsed;
-use super::{Rows, Session, columns};
-use crate::operations::Checkout;
+use super::asked::{Push, Term};
+use super::{Asked, RowStream, Rows, Session, columns};
+use crate::operations::{Checkout, Repository};
 use crate::{Error, Result, sqlstate};
 
 /// `epoch_at(table, ref)`.
-pub(super) async fn at(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
+pub(super) async fn at(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<RowStream> {
     let table = columns::table(session, &args.required("table")?)?;
-    of_ref(session, &table, &args.required("ref")?, None).await
+    let scan = scan(session.repository, &table, asked)?;
+    of_ref(session, &table, &args.required("ref")?, scan).await
 }
 
-/// All rows of a table at a ref, or some columns of them.
+/// What a scan of a table leaves out because of what is asked for.
+pub(super) fn scan(repository: &Repository, table: &TableDef, asked: &Asked) -> Result<Scan> {
+    let column = |term: &Term| match term.as_slice() {
+        [name] => table.schema.index_of(name),
+        _ => None,
+    };
+    let backend = backend(repository, table)?;
+    let pushed = asked.push(&Push { table, backend: &*backend, column: &column });
+    let limit = asked.limit_in(&[]).filter(|_| pushed.whole);
+    Ok(Scan { projection: None, filters: pushed.predicates, limit })
+}
+
+/// The backend of a table; an internal error if the configuration lost it.
+pub(super) fn backend(repository: &Repository, table: &TableDef) -> Result<Arc<dyn Adapter>> {
+    repository.backend(&table.location.backend).ok_or_else(|| {
+        Error::internal(format!(
+            "backend \"{}\" of table \"{}\" is not configured",
+            table.location.backend, table.name
+        ))
+    })
+}
+
+/// Rows of a table at a ref.
 pub(super) async fn of_ref(
     session: &Session<'_>,
     table: &TableDef,
     spec: &str,
-    projection: Option<Vec<usize>>,
-) -> Result<Rows> {
-    let mut rows = Rows::new();
-    let mut push = |row| {
-        rows.push(row);
-        Ok(())
-    };
-    each_of_ref(session, table, spec, projection, &mut push).await?;
-    Ok(rows)
-}
-
-/// Gives each row of a table at a ref to `each`.
-pub(super) async fn each_of_ref(
-    session: &Session<'_>,
-    table: &TableDef,
-    spec: &str,
-    projection: Option<Vec<usize>>,
-    each: &mut (dyn FnMut(Vec<Option<String>>) -> Result<()> + Send),
-) -> Result<()> {
+    scan: Scan,
+) -> Result<RowStream> {
     let there = match spec {
         "WORKING" => session.checkout.clone(),
         spec => session.repository.checkout(spec, Some(session.checkout)).await?,
@@ -50,35 +59,27 @@ pub(super) async fn each_of_ref(
         return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
             .with_hint("Check out the ref first."));
     }
-    each_of_view(session, table, &there, projection, each).await
+    of_view(session.repository, table, &there, scan).await
 }
 
-/// Gives each row of a table that a checkout shows to `each`.
-pub(super) async fn each_of_view(
-    session: &Session<'_>,
+/// Rows of a table that a checkout shows.
+pub(super) async fn of_view(
+    repository: &Repository,
     table: &TableDef,
     there: &Checkout,
-    projection: Option<Vec<usize>>,
-    each: &mut (dyn FnMut(Vec<Option<String>>) -> Result<()> + Send),
-) -> Result<()> {
-    let repository = session.repository;
+    scan: Scan,
+) -> Result<RowStream> {
     let view = repository.view(there, table)?;
     if !view.is_plain() {
         repository.sound(table).await?;
     }
-    let backend = repository.backend(&table.location.backend).ok_or_else(|| {
-        Error::internal(format!(
-            "backend \"{}\" of table \"{}\" is not configured",
-            table.location.backend, table.name
-        ))
-    })?;
-    let mut batches = backend.scan(table, &view, &Scan { projection, ..Scan::default() }).await?;
-    while let Some(batch) = batches.next().await {
+    let batches = backend(repository, table)?.scan(table, &view, &scan).await?;
+    let texts = |batch: RecordBatch| {
         let mut rows = Rows::new();
-        append(&batch?, &mut rows)?;
-        rows.into_iter().try_for_each(&mut *each)?;
-    }
-    Ok(())
+        append(&batch, &mut rows)?;
+        Ok(stream::iter(rows.into_iter().map(Ok)))
+    };
+    Ok(batches.and_then(move |batch| std::future::ready(texts(batch))).try_flatten().boxed())
 }
 
 /// A batch's rows in PostgreSQL's text forms.

@@ -1,14 +1,21 @@
 //! Which commits changed the rows of a table.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use epoch_adapter::{At, Error, LineageId, Ordinal, Result, Row, RowChange, Segment, TableDef, Value};
-use futures::TryStreamExt;
+use epoch_adapter::{
+    At, ChangeStream, Error, LineageId, Ordinal, Result, Row, RowChange, Segment, TableDef, Value, Wanted,
+};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::resolve::Named;
-use super::{Checkout, CommitSummary, Repository, Right, RowVersion, Scope};
+use super::{Checkout, CommitSummary, Repository, RowVersion, Scope};
 use crate::metadata::commits;
+
+/// Changes of a table's rows with their commits, as they are read.
+pub type VersionStream = BoxStream<'static, Result<RowVersion>>;
 
 /// A commit that may have changed a table, with its parents.
 struct Candidate {
@@ -24,14 +31,14 @@ struct Ancestor {
     changed: bool,
 }
 
-/// A key that history is asked of.
-struct OneKey<'a> {
-    key: &'a Row,
-    /// Where it was changed, if that is known.
+/// The keys that history is asked of.
+struct Keyed {
+    wanted: Wanted,
+    /// Where they were changed, if that is known.
     changed: Option<HashSet<(LineageId, Ordinal)>>,
 }
 
-impl OneKey<'_> {
+impl Keyed {
     fn may_be_in(&self, segments: &[Segment]) -> bool {
         let Some(changed) = &self.changed else { return true };
         segments.iter().any(|s| {
@@ -84,78 +91,85 @@ impl Keys {
 }
 
 impl Repository {
-    /// Every change of a table's rows (of one key if given), newest first, as of a ref (HEAD for none). Of a
-    /// merge only what differs from all its parents is its own.
+    /// Whether a branch has made, altered or dropped tables.
+    pub fn has_versions(&self) -> bool {
+        self.state().has_made()
+    }
+
+    /// Every change of a table's rows (of wanted keys), newest first, as of a ref (HEAD for none), each commit's by
+    /// key. Of a merge only what differs from all its parents is its own. Of versions of a table it is all of them,
+    /// unless one key is wanted.
     pub async fn row_history(
         &self,
         checkout: &Checkout,
-        table: &TableDef,
-        key: Option<&Row>,
+        table: &Arc<TableDef>,
+        wanted: Wanted,
         spec: Option<&str>,
-    ) -> Result<Vec<RowVersion>> {
+    ) -> Result<VersionStream> {
         self.refresh().await?;
         let named = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?;
         self.may_read(&named, Scope::Table(&table.name)).await?;
-        let head = named.hash().to_owned();
-        let only = match key {
-            Some(key) => Some(self.key_of(table, key).await?),
-            None => None,
+        let commits = self.changers(named.hash(), table).await?;
+        let limit = wanted.limit.unwrap_or(usize::MAX);
+        let keyed = Arc::new(self.keyed(table, wanted).await?);
+        let (repository, table) = (self.clone(), Arc::clone(table));
+        let of_commit = move |commit: Candidate| {
+            let (repository, table, keyed) = (repository.clone(), Arc::clone(&table), Arc::clone(&keyed));
+            async move { repository.versions_of(commit, &table, &keyed).await }
         };
-        let mut history = Vec::new();
-        for candidate in self.changers(&head, table).await? {
-            let mut changes = self.own_changes(&candidate, table, only.as_ref()).await?;
-            if changes.is_empty() {
-                continue;
-            }
-            changes.sort_by(|a, b| a.key.cmp(&b.key));
-            let commit = self.summary(&candidate.hash).await?;
-            history.extend(changes.into_iter().map(|change| RowVersion { commit: commit.clone(), change }));
-        }
-        Ok(history)
+        let versions = stream::iter(commits.into_iter().map(Ok)).and_then(of_commit).try_flatten();
+        Ok(versions.take(limit).boxed())
     }
 
-    /// The commit that changed each row last, by key, as of a ref (HEAD for none). Rows that no commit changed
-    /// were there before the first one.
+    /// Tells which commit changed each row last, newest first, as of a ref (HEAD for none), until nobody wants to know
+    /// more. Rows that no commit changed were there before the first one. Of versions of a table it may be more rows
+    /// than are wanted.
     pub async fn blame(
         &self,
         checkout: &Checkout,
         table: &TableDef,
+        wanted: Wanted,
         spec: Option<&str>,
-    ) -> Result<BTreeMap<Row, Arc<CommitSummary>>> {
+        each: &mut (dyn FnMut(&Row, &Arc<CommitSummary>) -> ControlFlow<()> + Send),
+    ) -> Result<()> {
         self.refresh().await?;
         let named = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?;
         self.may_read(&named, Scope::Table(&table.name)).await?;
         let head = named.hash().to_owned();
-        let mut blamed = BTreeMap::new();
+        let keyed = self.keyed(table, wanted).await?;
         let mut open = HashMap::from([(head.clone(), Keys::default())]);
         for commit in self.ancestry(&head, table).await? {
             let Some(mut keys) = open.remove(&commit.hash) else { continue };
             let Some(first) = commit.parents.first() else { continue };
+            let to = Named::Commit(commit.hash.clone());
             let mut own = Vec::new();
             if commit.changed {
-                let (from, to) = (Named::Commit(first.clone()), Named::Commit(commit.hash.clone()));
-                let changes = self.changes_between(table, &from, &to).await?;
-                own.extend(changes.into_iter().map(|c| c.key).filter(|key| keys.take(key)));
+                let changes = self.changed_keys(table, &keyed, &Named::Commit(first.clone()), &to).await?;
+                own.extend(changes.into_iter().filter(|key| keys.take(key)));
             }
             open.entry(first.clone()).or_insert_with(Keys::none).join(keys);
             for other in commit.parents.iter().skip(1) {
                 if own.is_empty() {
                     break;
                 }
-                let (from, to) = (Named::Commit(other.clone()), Named::Commit(commit.hash.clone()));
-                let changes = self.changes_between(table, &from, &to).await?;
-                let differ: HashSet<_> = changes.into_iter().map(|c| c.key).collect();
+                let changes = self.changed_keys(table, &keyed, &Named::Commit(other.clone()), &to).await?;
+                let differ: HashSet<_> = changes.into_iter().collect();
                 let (mine, theirs): (Vec<_>, Vec<_>) = own.into_iter().partition(|key| differ.contains(key));
                 own = mine;
                 let theirs = Keys::Only(theirs.into_iter().collect());
                 open.entry(other.clone()).or_insert_with(Keys::none).join(theirs);
             }
-            if !own.is_empty() {
-                let summary = self.summary(&commit.hash).await?;
-                blamed.extend(own.into_iter().map(|key| (key, Arc::clone(&summary))));
+            if own.is_empty() {
+                continue;
+            }
+            let summary = self.summary(&commit.hash).await?;
+            for key in own {
+                if each(&key, &summary).is_break() {
+                    return Ok(());
+                }
             }
         }
-        Ok(blamed)
+        Ok(())
     }
 
     /// A commit and all before it, newest first.
@@ -188,26 +202,39 @@ impl Repository {
         .await
     }
 
+    /// A commit's own changes, as they are read.
+    async fn versions_of(&self, commit: Candidate, table: &TableDef, keyed: &Keyed) -> Result<VersionStream> {
+        let to = Named::Commit(commit.hash.clone());
+        let changes = match commit.parents.as_slice() {
+            [] => return Ok(stream::empty().boxed()),
+            [parent] => self.changes_of_keys(table, keyed, &Named::Commit(parent.clone()), &to).await?,
+            parents => {
+                let own = self.own_changes(parents, &to, table, keyed).await?;
+                stream::iter(own.into_iter().map(Ok)).boxed()
+            }
+        };
+        let Some(changes) = not_empty(changes).await? else { return Ok(stream::empty().boxed()) };
+        let summary = self.summary(&commit.hash).await?;
+        Ok(changes.map_ok(move |change| RowVersion { commit: Arc::clone(&summary), change }).boxed())
+    }
+
     /// What differs from all parents.
     async fn own_changes(
         &self,
-        commit: &Candidate,
+        parents: &[String],
+        to: &Named,
         table: &TableDef,
-        only: Option<&OneKey<'_>>,
+        keyed: &Keyed,
     ) -> Result<Vec<RowChange>> {
-        let to = Named::Commit(commit.hash.clone());
         let mut own: Option<Vec<RowChange>> = None;
-        for parent in &commit.parents {
+        for parent in parents {
             let from = Named::Commit(parent.clone());
-            let changes = match only {
-                Some(only) => self.change_of_key(table, only, &from, &to).await?,
-                None => self.changes_between(table, &from, &to).await?,
-            };
             own = Some(match own {
-                None => changes,
+                None => self.changes_of_keys(table, keyed, &from, to).await?.try_collect().await?,
                 Some(known) => {
-                    let keys: HashSet<_> = changes.into_iter().map(|c| c.key).collect();
-                    known.into_iter().filter(|c| keys.contains(&c.key)).collect()
+                    let differ = self.changed_keys(table, keyed, &from, to).await?;
+                    let differ: HashSet<_> = differ.into_iter().collect();
+                    known.into_iter().filter(|c| differ.contains(&c.key)).collect()
                 }
             });
             if own.as_ref().is_some_and(Vec::is_empty) {
@@ -217,50 +244,54 @@ impl Repository {
         Ok(own.unwrap_or_default())
     }
 
-    async fn key_of<'a>(&self, table: &TableDef, key: &'a Row) -> Result<OneKey<'a>> {
+    async fn keyed(&self, table: &TableDef, wanted: Wanted) -> Result<Keyed> {
         let lineages = {
             let state = self.state();
             // Of versions of a table each has a history of its own.
-            (!state.has_made()).then(|| state.holders(table.id))
+            (wanted.selects() && !state.has_made()).then(|| state.holders(table.id))
         };
         let changed = match lineages {
             Some(lineages) => {
                 let backend = self.inner.backends.require(&table.location.backend)?;
-                Some(backend.changes_of_key(table, key, &lineages).await?.into_iter().collect())
+                Some(backend.changes_of_keys(table, &wanted, &lineages).await?.into_iter().collect())
             }
             None => None,
         };
-        Ok(OneKey { key, changed })
+        // The first rows of each commit are others than those of all.
+        Ok(Keyed { wanted: Wanted { limit: None, ..wanted }, changed })
     }
 
-    /// What differs between two commits, of one key.
-    async fn change_of_key(
+    /// What differs between two commits, of wanted keys.
+    async fn changes_of_keys(
         &self,
         table: &TableDef,
-        only: &OneKey<'_>,
+        keyed: &Keyed,
         from: &Named,
         to: &Named,
-    ) -> Result<Vec<RowChange>> {
+    ) -> Result<ChangeStream> {
         let views = self.views_between(from, to, table).await?;
-        if !only.may_be_in(&views.segments) {
-            return Ok(Vec::new());
+        if !keyed.may_be_in(&views.segments) {
+            return Ok(stream::empty().boxed());
         }
-        let changes = self.diff_of(table, &views, Some(only.key)).await?;
-        let mut changes: Vec<_> = changes.try_collect().await?;
-        if views.versions.is_some() {
-            changes.retain(|c| same_texts(&c.key, only.key));
+        let changes = self.diff_of(table, &views, &keyed.wanted).await?;
+        match &keyed.wanted.key {
+            Some(key) if views.versions.is_some() => {
+                let key = key.clone();
+                Ok(changes.try_filter(move |c| std::future::ready(same_texts(&c.key, &key))).boxed())
+            }
+            _ => Ok(changes),
         }
-        Ok(changes)
     }
 
-    /// What differs between main, with what is uncommitted there, and a checkout.
-    pub async fn changes_from_main(&self, there: &Checkout, table: &TableDef) -> Result<Vec<RowChange>> {
-        let main = self.live_branch(epoch_adapter::LineageId::MAIN, "main")?;
-        let there = self.head_branch(Some(there))?;
-        for branch in [&main, &there] {
-            self.may_branch(branch, Right::Read, Scope::Table(&table.name))?;
-        }
-        self.changes_between(table, &Named::Working(main), &Named::Working(there)).await
+    /// The wanted keys whose rows differ between two commits.
+    async fn changed_keys(
+        &self,
+        table: &TableDef,
+        keyed: &Keyed,
+        from: &Named,
+        to: &Named,
+    ) -> Result<Vec<Row>> {
+        self.changes_of_keys(table, keyed, from, to).await?.map_ok(|change| change.key).try_collect().await
     }
 
     async fn summary(&self, hash: &str) -> Result<Arc<CommitSummary>> {
@@ -274,6 +305,14 @@ impl Repository {
             date: commit.date,
             message: commit.message,
         }))
+    }
+}
+
+/// The stream, if there is anything in it.
+async fn not_empty(mut changes: ChangeStream) -> Result<Option<ChangeStream>> {
+    match changes.try_next().await? {
+        Some(first) => Ok(Some(stream::iter([Ok(first)]).chain(changes).boxed())),
+        None => Ok(None),
     }
 }
 

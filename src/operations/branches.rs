@@ -22,6 +22,15 @@ impl Repository {
         self.describe(branches).await
     }
 
+    /// The names of all branches.
+    pub async fn branch_names(&self) -> Result<Vec<String>> {
+        self.refresh().await?;
+        let mut names: Vec<String> = self.state().branches().map(|b| b.name.clone()).collect();
+        names.retain(|name| self.sees(name));
+        names.sort();
+        Ok(names)
+    }
+
     async fn describe(&self, branches: Vec<Branch>) -> Result<Vec<BranchInfo>> {
         let distances = self.distances(&branches).await?;
         let mut tx = self.store().read().await?;

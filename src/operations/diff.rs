@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, ChangeStream, Error, Layer, LineageId, Result, Row, RowChange, TableDef, TableId, TableStats,
+    At, ChangeStream, Error, Layer, LineageId, Result, RowChange, TableDef, TableId, TableStats, Wanted,
     sqlstate,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::resolve::Named;
 use super::state::Spot;
-use super::{Checkout, Defined, DiffStat, DiffViews, Repository, Scope, Tables};
+use super::{Checkout, Defined, DiffStat, DiffViews, Repository, Right, Scope, Tables};
 use crate::metadata::commits;
 use crate::metadata::refs::Branch;
 
@@ -78,8 +78,20 @@ impl Repository {
         to: &str,
         table: &TableDef,
     ) -> Result<ChangeStream> {
+        self.diff_wanted(checkout, from, to, table, &Wanted::default()).await
+    }
+
+    /// As [`Repository::diff`], of some keys or the first rows. Of versions of a table it may be more than is wanted.
+    pub async fn diff_wanted(
+        &self,
+        checkout: &Checkout,
+        from: &str,
+        to: &str,
+        table: &TableDef,
+        wanted: &Wanted,
+    ) -> Result<ChangeStream> {
         let views = self.diff_views(checkout, from, to, table).await?;
-        self.diff_between(table, &views).await
+        self.diff_of(table, &views, wanted).await
     }
 
     /// Counts per table of what differs between two refs.
@@ -252,15 +264,15 @@ impl Repository {
     }
 
     pub(super) async fn diff_between(&self, table: &TableDef, views: &DiffViews) -> Result<ChangeStream> {
-        self.diff_of(table, views, None).await
+        self.diff_of(table, views, &Wanted::default()).await
     }
 
-    /// As [`Repository::diff_between`]; of tables that have no versions, only whether the row of a key differs.
+    /// As [`Repository::diff_between`]; of tables that have no versions, only what is wanted.
     pub(super) async fn diff_of(
         &self,
         table: &TableDef,
         views: &DiffViews,
-        only: Option<&Row>,
+        wanted: &Wanted,
     ) -> Result<ChangeStream> {
         if views.is_same() {
             return Ok(stream::empty().boxed());
@@ -270,7 +282,17 @@ impl Repository {
         if let Some(pair) = &views.versions {
             return backend.diff_versions(pair).await;
         }
-        backend.diff(table, &views.from, &views.to, &views.segments, only).await
+        backend.diff(table, &views.from, &views.to, &views.segments, wanted).await
+    }
+
+    /// Counts of what differs between main, with what is uncommitted there, and a checkout.
+    pub async fn stats_from_main(&self, there: &Checkout, table: &TableDef) -> Result<TableStats> {
+        let main = self.live_branch(LineageId::MAIN, "main")?;
+        let there = self.head_branch(Some(there))?;
+        for branch in [&main, &there] {
+            self.may_branch(branch, Right::Read, Scope::Table(&table.name))?;
+        }
+        self.stats_between(table, &Named::Working(main), &Named::Working(there)).await
     }
 
     pub(super) async fn stats_between(

@@ -46,6 +46,11 @@ impl Graph {
         self.by_hash.get(hash).copied()
     }
 
+    /// The commit's number, which stays its own whatever is collected.
+    pub(super) fn seq(&self, index: usize) -> i64 {
+        self.nodes.get(index).map_or(0, |n| n.seq)
+    }
+
     pub(super) fn hash(&self, index: usize) -> &str {
         self.nodes.get(index).map_or("", |n| n.hash.as_str())
     }

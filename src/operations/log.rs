@@ -32,7 +32,7 @@ impl Repository {
             include.push(self.named("HEAD", Some(checkout)).await?.hash().to_owned());
         }
         let wanted = wanted_tables(&query.tables, &names)?;
-        let listed = self.walk(&include, &exclude, wanted.as_ref(), query.limit).await?;
+        let listed = self.walk(&include, &exclude, wanted.as_ref(), query).await?;
         let decorations = self.decorations(checkout, &tags);
         let mut tx = self.store().read().await?;
         let mut log = Vec::with_capacity(listed.len());
@@ -74,19 +74,21 @@ impl Repository {
         include: &[String],
         exclude: &[String],
         wanted: Option<&HashSet<TableId>>,
-        limit: Option<usize>,
+        query: &LogQuery,
     ) -> Result<Vec<Listed>> {
         self.with_graph(|graph| {
             let indexes =
                 |hashes: &[String]| hashes.iter().filter_map(|h| graph.index(h)).collect::<Vec<_>>();
             let concerns = |i: &usize| wanted.is_none_or(|w| graph.tables(*i).iter().any(|t| w.contains(t)));
+            let in_page = |i: &usize| query.before.is_none_or(|before| graph.seq(*i) < before);
             let list = |i: usize| Listed {
-                order: i as i64 + 1,
+                order: graph.seq(i),
                 hash: graph.hash(i).to_owned(),
                 parents: graph.parents(i).iter().map(|&p| graph.hash(p).to_owned()).collect(),
             };
             let range = graph.range(&indexes(include), &indexes(exclude));
-            Ok(range.filter(concerns).take(limit.unwrap_or(usize::MAX)).map(list).collect())
+            let listed = range.filter(in_page).filter(concerns).take(query.limit.unwrap_or(usize::MAX));
+            Ok(listed.map(list).collect())
         })
         .await
     }

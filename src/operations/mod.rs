@@ -56,6 +56,7 @@ pub use crate::metadata::hook_runs::HookRun;
 pub use crate::metadata::rights::{Protection, StoredGrant};
 pub use crate::metadata::rules::ColumnRule;
 pub use audit::without_passwords;
+pub use blame::VersionStream;
 pub use block::{Block, Planned, Step};
 pub use branch_views::{ShownView, ViewStep};
 pub use failpoint::{FAIL_POINTS, GC_FAIL_POINTS};
@@ -301,7 +302,8 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &
     is_send(r.stash_push(c, None, &Author::default()));
     is_send(r.stash_pop(c, None, Strategy::Field, &Author::default()));
     is_send(r.preview_merge(c, "", None, None));
-    is_send(r.blame(c, table, None));
+    let mut each = |_: &epoch_adapter::Row, _: &Arc<CommitSummary>| std::ops::ControlFlow::Continue(());
+    is_send(r.blame(c, table, epoch_adapter::Wanted::default(), None, &mut each));
     is_send(r.grant("", Right::Read, "", &[]));
     is_send(r.settle(None));
     is_send(r.gc(&GcOptions::default()));

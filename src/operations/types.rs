@@ -194,6 +194,8 @@ pub struct LogQuery {
     pub tables: Vec<String>,
     /// At most this many.
     pub limit: Option<usize>,
+    /// Only commits with a smaller `commit_order`: the page after the commit that has it.
+    pub before: Option<i64>,
 }
 
 /// A row of `epoch_log`.

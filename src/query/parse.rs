@@ -4,6 +4,7 @@
 //! sees a text (54001); parsing and walking run on a stack that is large enough for what is let in.
 
 mod altered;
+mod asking;
 mod call;
 mod grouped;
 mod listed;
@@ -18,7 +19,8 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use altered::{Altered, altered};
-pub use call::{Argument, Constant};
+pub use asking::{AskedFor, Asking};
+pub use call::{Argument, Constant, array_literal};
 pub use grouped::{GroupKey, Grouped};
 pub use listed::{Listed, ListedItem};
 pub use locking::{Locking, Output, Wait};
@@ -80,6 +82,8 @@ pub struct Statement {
     pub nested: Vec<Nested>,
     /// Those of its queries that have GROUP BY of plain items.
     pub grouped: Vec<Grouped>,
+    /// What is asked of functions and relations of ours.
+    pub asking: Vec<Asking>,
     /// What it returns.
     pub listed: Option<Listed>,
 }

@@ -3,12 +3,13 @@
 use std::ops::Range;
 
 use epoch_adapter_postgres::layout::{literal, quote};
-use epoch_adapter_postgres::relation;
+use epoch_adapter_postgres::{diff_sql, diff_versions_sql, relation};
+use futures::TryStreamExt;
 
-use super::parse::{self, FunctionRef, Kind, Role, Site, TableRef, Wrap};
+use super::parse::{self, AskedFor, FunctionRef, Kind, Role, Site, TableRef, Wrap};
 use super::plan::{Context, args};
 use super::rewrite::Rewriter;
-use crate::functions::{self, Args, Column, Function};
+use crate::functions::{self, Args, Asked, Column, Condition, Function};
 use crate::query::parse::Constant;
 use crate::{Error, Result, sqlstate};
 
@@ -26,7 +27,8 @@ pub(super) async fn splice(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>) -
     let mut any = false;
     for table in statement.tables.iter().filter(|t| t.role == Role::Read) {
         if let Some(function) = find(table) {
-            let shown = result(ctx, function.name, &[]).await?;
+            let wish = Wish::of(ctx, rewriter, table.range.start);
+            let shown = result(ctx, function.name, &[], &wish).await?;
             rewriter.put(table, &shown);
             any = true;
         }
@@ -67,9 +69,13 @@ async fn one(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>, function: &Func
         return Err(Error::unsupported(format!("an expression as an argument of {name}()"))
             .with_hint("Give a constant or a parameter."));
     }
+    let wish = Wish::of(ctx, rewriter, function.range.start);
     let shown = match at(ctx, function).await? {
         Some(relation) => relation,
-        None => result(ctx, name, &function.arguments).await?,
+        None => match read(ctx, function, &wish).await? {
+            Some(relation) => with_types(relation, function),
+            None => result(ctx, name, &function.arguments, &wish).await?,
+        },
     };
     match &function.site {
         Site::From { special: true, .. } => {
@@ -119,6 +125,103 @@ async fn at(ctx: &Context<'_>, function: &FunctionRef) -> Result<Option<String>>
     Ok(Some(with_types(shown, function)))
 }
 
+/// What the statement asks of one of them.
+#[derive(Debug, Default)]
+struct Wish {
+    asked: Asked,
+    /// It depends on parameters that aren't bound yet.
+    open: bool,
+}
+
+impl Wish {
+    /// What is asked of the item of FROM that starts there.
+    fn of(ctx: &Context<'_>, rewriter: &Rewriter<'_>, start: usize) -> Self {
+        let Some(asking) = rewriter.statement.asking.iter().find(|asking| asking.at == start) else {
+            return Self::default();
+        };
+        let Some(parameters) = ctx.parameters else {
+            if asking.parameters().next().is_some() {
+                return Self { open: true, ..Self::default() };
+            }
+            return Self { asked: asked(ctx, asking, &[]), open: false };
+        };
+        Self { asked: asked(ctx, asking, parameters), open: false }
+    }
+}
+
+/// With the values of parameters. What isn't known isn't asked; then more rows are needed than the query returns.
+fn asked(ctx: &Context<'_>, asking: &parse::Asking, parameters: &[Option<String>]) -> Asked {
+    let text = |value: &Constant| match value {
+        Constant::Text(text) => Some(text.clone()),
+        Constant::Int(number) => Some(number.to_string()),
+        Constant::Bool(truth) => Some(if *truth { "t" } else { "f" }.to_owned()),
+        Constant::Param(n) => parameters.get(*n).cloned().flatten(),
+        Constant::Array(_) | Constant::Null | Constant::Expression => None,
+    };
+    let texts = |values: &[Constant]| values.iter().map(text).collect::<Option<Vec<String>>>();
+    let one = |condition: &AskedFor| match condition {
+        AskedFor::Compare(terms, op, values) => Some(Condition::Compare(terms.clone(), *op, texts(values)?)),
+        AskedFor::In(term, values) => Some(Condition::In(term.clone(), texts(values)?)),
+        AskedFor::Any(term, Constant::Array(items)) => Some(Condition::In(term.clone(), items.clone())),
+        AskedFor::Any(term, value) => Some(Condition::In(term.clone(), parse::array_literal(&text(value)?)?)),
+    };
+    let conditions: Vec<Condition> = asking.conditions.iter().filter_map(one).collect();
+    let number = |value: &Constant| text(value)?.parse::<usize>().ok();
+    let limit = asking.limit.as_ref().and_then(|(count, offset)| {
+        let skipped = offset.as_ref().map_or(Some(0), number)?;
+        number(count)?.checked_add(skipped)
+    });
+    let limit = limit.filter(|_| conditions.len() == asking.conditions.len());
+    Asked { conditions, limit, order: asking.order.clone(), server: Some(ctx.backend.to_owned()) }
+}
+
+/// The rows of a function as a relation that the server of the session's backend reads by itself.
+async fn read(ctx: &Context<'_>, function: &FunctionRef, wish: &Wish) -> Result<Option<String>> {
+    let Some(session) = ctx.functions else { return Ok(None) };
+    let unbound = function.arguments.iter().any(|a| matches!(a.value, Constant::Param(_)));
+    if wish.open || (unbound && ctx.parameters.is_none()) {
+        return Ok(None);
+    }
+    let values = args(&function.arguments, ctx.parameters.unwrap_or_default());
+    match function.name.as_str() {
+        "epoch_diff" => {
+            let Some(found) = functions::diff_of(session, &values, &wish.asked).await? else {
+                return Ok(None);
+            };
+            if found.table.location.backend != ctx.backend || found.is_empty() {
+                return Ok(None);
+            }
+            let ordered = !wish.asked.order.is_empty();
+            let (table, views) = (&found.table, &found.views);
+            Ok(Some(match &views.versions {
+                Some(pair) => diff_versions_sql(pair, ordered),
+                None => diff_sql(table, &views.from, &views.to, &views.segments, &found.wanted, ordered)?,
+            }))
+        }
+        "epoch_all_branches" => {
+            let Some(found) = functions::branches_of(session, &values, &wish.asked).await? else {
+                return Ok(None);
+            };
+            if found.table.location.backend != ctx.backend || found.shown.is_empty() {
+                return Ok(None);
+            }
+            let columns: Vec<String> =
+                found.table.schema.columns.iter().map(|c| format!("epoch_b.{}", quote(&c.name))).collect();
+            let arm = |(name, view): &(String, epoch_adapter::View)| {
+                format!(
+                    "SELECT {}::pg_catalog.text AS _branch, {} FROM {} AS epoch_b",
+                    literal(name),
+                    columns.join(", "),
+                    relation::selective(&found.table, view)
+                )
+            };
+            let arms: Vec<String> = found.shown.iter().map(arm).collect();
+            Ok(Some(format!("({})", arms.join(" UNION ALL "))))
+        }
+        _ => Ok(None),
+    }
+}
+
 /// Keeps the parameters of a call in the text, so that the server can tell their type.
 fn with_types(shown: String, function: &FunctionRef) -> String {
     let number = |a: &parse::Argument| if let Constant::Param(n) = a.value { Some(n + 1) } else { None };
@@ -135,17 +238,20 @@ fn with_types(shown: String, function: &FunctionRef) -> String {
 }
 
 /// What a function returns, as a query over constants; without rows while parameters are unknown.
-async fn result(ctx: &Context<'_>, name: &str, arguments: &[parse::Argument]) -> Result<String> {
+async fn result(ctx: &Context<'_>, name: &str, arguments: &[parse::Argument], wish: &Wish) -> Result<String> {
     let Some(session) = ctx.functions else {
         return Err(Error::unsupported(format!("{name}() in this place")));
     };
-    let open = arguments.iter().any(|a| matches!(a.value, Constant::Param(_))) && ctx.parameters.is_none();
+    let unbound = arguments.iter().any(|a| matches!(a.value, Constant::Param(_)));
+    let open = wish.open || (unbound && ctx.parameters.is_none());
     let values: Args = args(arguments, ctx.parameters.unwrap_or_default());
     let (columns, rows) = if open {
         (functions::columns(session, name, &values)?, Vec::new())
     } else {
-        let outcome = functions::relation(session, name, &values).await?;
-        (outcome.columns, outcome.rows)
+        // These rows come from us: texts are ordered as the engine orders them.
+        let asked = Asked { server: None, ..wish.asked.clone() };
+        let opened = functions::open(session, name, &values, &asked).await?;
+        (opened.columns, opened.rows.try_collect().await?)
     };
     let shown = constant_rows(&columns, &rows);
     let number = |a: &parse::Argument| if let Constant::Param(n) = a.value { Some(n + 1) } else { None };

@@ -72,6 +72,8 @@ impl Field {
 
 enum Rows {
     Text(std::vec::IntoIter<Vec<Option<String>>>),
+    /// As they are read.
+    Read(crate::functions::RowStream),
     Encoded(RowStream),
 }
 
@@ -112,6 +114,11 @@ impl Done {
             sent: 0,
             empty: false,
         }
+    }
+
+    /// Rows in text form that are still to be read.
+    pub fn read(columns: Vec<Field>, rows: crate::functions::RowStream) -> Self {
+        Self { rows: Rows::Read(rows), ..Self::rows(columns, Vec::new()) }
     }
 
     /// With another tag.
@@ -178,6 +185,10 @@ impl Done {
             Rows::Text(rows) => {
                 let Some(row) = rows.next() else { return Ok(false) };
                 data_row(out, self.columns.as_deref().unwrap_or_default(), &row, formats)?;
+            }
+            Rows::Read(rows) => {
+                let Some(row) = uncancelled(live, rows.next()).await? else { return Ok(false) };
+                data_row(out, self.columns.as_deref().unwrap_or_default(), &row?, formats)?;
             }
             Rows::Encoded(rows) => {
                 let Some(row) = uncancelled(live, rows.next()).await? else { return Ok(false) };

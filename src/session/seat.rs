@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use epoch_adapter::{Error, Result, sqlstate};
+use futures::{StreamExt, TryStreamExt};
 
-use super::local::{Done, Field};
+use super::local::{Done, Field, uncancelled};
 use super::login::{Start, branch_of};
 use super::registry::Live;
 use super::server::Shared;
@@ -141,7 +142,22 @@ impl Seat {
         let session = self.functions(in_transaction, explain, &in_use);
         // What can't be answered must not run.
         chosen(call, fields(call, &functions::columns(&session, &call.name, &call.args(parameters))?))?;
-        let outcome = functions::call(&session, &call.name, &call.args(parameters)).await?;
+        let args = call.args(parameters);
+        let streaming = functions::stream(&session, &call.name, &args);
+        if let Some(rows) = uncancelled(&self.live, streaming).await?? {
+            let columns = functions::columns(&session, &call.name, &args)?;
+            let chosen = chosen(call, fields(call, &columns))?;
+            let fields = chosen.iter().map(|(_, field)| field.clone()).collect();
+            let pick = move |row: Vec<Option<String>>| {
+                chosen.iter().map(|(i, _)| row.get(*i).cloned().flatten()).collect()
+            };
+            return Ok((Done::read(fields, rows.map_ok(pick).boxed()), Effect::None));
+        }
+        let running = functions::call(&session, &call.name, &args);
+        let outcome = match functions::is_cancellable(&call.name) {
+            true => uncancelled(&self.live, running).await??,
+            false => running.await?,
+        };
         let chosen = chosen(call, fields(call, &outcome.columns))?;
         let pick =
             |row: Vec<Option<String>>| chosen.iter().map(|(i, _)| row.get(*i).cloned().flatten()).collect();

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use epoch::operations::RowVersion;
 use epoch::operations::{
     Author, Checkout, CommitOptions, GcOptions, LogQuery, MergeOptions, PickOptions, Picked, RebaseOptions,
     ResetOptions, Resolution, Side, Strategy, Verb,
 };
+use epoch_adapter::Wanted;
 use futures::TryStreamExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -535,10 +537,14 @@ impl World {
         let (table, _) = *TABLES.choose(&mut self.random).unwrap();
         let repository = &self.f.repository;
         let (on, def) = (&self.branches[name].checkout, repository.tables().find(table).unwrap().clone());
-        let all = repository.row_history(on, &def, None, Some(&commit)).await.unwrap();
+        let versions = async |wanted| -> Vec<RowVersion> {
+            let found = repository.row_history(on, &def, wanted, Some(&commit)).await.unwrap();
+            found.try_collect().await.unwrap()
+        };
+        let all = versions(Wanted::default()).await;
         let keys: BTreeSet<_> = all.iter().map(|v| v.change.key.clone()).collect();
         for key in keys.into_iter().take(3) {
-            let of_key = repository.row_history(on, &def, Some(&key), Some(&commit)).await.unwrap();
+            let of_key = versions(Wanted::of_key(key.clone())).await;
             let expected: Vec<_> = all.iter().filter(|v| v.change.key == key).collect();
             let said: Vec<_> = of_key.iter().map(|v| (&v.commit.hash, &v.change)).collect();
             let expected: Vec<_> = expected.iter().map(|v| (&v.commit.hash, &v.change)).collect();

@@ -26,6 +26,7 @@ mod value;
 mod view;
 mod view_def;
 mod violation;
+mod wanted;
 
 pub mod sqlstate;
 
@@ -44,6 +45,7 @@ pub use value::{Row, Value};
 pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
 pub use view_def::{ViewChange, ViewDef, ViewRead};
 pub use violation::{Rule, SeenTable, Violation};
+pub use wanted::Wanted;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -259,24 +261,24 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// The result of the seal of `operation`, if it took place.
     async fn sealed(&self, operation: &str) -> Result<Option<Sealed>>;
 
-    /// The rows that differ between two views, or whether the row of `only` does. `segments` cover the
-    /// history between the two: every key that may differ is touched in one of them. Work is proportional
-    /// to them; with `only`, to what they hold of this key.
+    /// The rows that differ between two views, those that are `wanted`. `segments` cover the history
+    /// between the two: every key that may differ is touched in one of them. Work is proportional to
+    /// them; where keys are wanted, to what they hold of these.
     async fn diff(
         &self,
         table: &TableDef,
         from: &View,
         to: &View,
         segments: &[Segment],
-        only: Option<&Row>,
+        wanted: &Wanted,
     ) -> Result<ChangeStream>;
 
-    /// Where a key was changed, as far as these lineages' history says: each lineage and the ordinal that the
-    /// change was published under. Pending changes aren't told.
-    async fn changes_of_key(
+    /// Where the wanted keys were changed, as far as these lineages' history says: each lineage and an
+    /// ordinal that a change was published under, once. Pending changes aren't told.
+    async fn changes_of_keys(
         &self,
         table: &TableDef,
-        key: &Row,
+        wanted: &Wanted,
         lineages: &[LineageId],
     ) -> Result<Vec<(LineageId, Ordinal)>>;
 

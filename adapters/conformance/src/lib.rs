@@ -17,7 +17,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use epoch_adapter::{
     Adapter, At, BatchStream, Error, Layer, LineageId, Location, Ordinal, Row, RowChange, RowWrite, Scan,
-    SealMode, Sealed, Segment, TableChanges, TableDef, TableId, TableName, Value, View,
+    SealMode, Sealed, Segment, TableChanges, TableDef, TableId, TableName, Value, View, Wanted,
 };
 use epoch_layers::cells::value_at;
 use futures::{StreamExt, TryStreamExt};
@@ -96,7 +96,13 @@ pub trait Database: Send + Sync {
     }
 
     async fn diff(&self, table: &TableDef, from: View, to: View, segments: &[Segment]) -> Vec<RowChange> {
-        self.adapter().diff(table, &from, &to, segments, None).await.unwrap().try_collect().await.unwrap()
+        self.adapter()
+            .diff(table, &from, &to, segments, &Wanted::default())
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap()
     }
 }
 

@@ -3,10 +3,10 @@
 //! One SELECT: the keys, LEFT JOINed with every place where a row of either side may be. Which place
 //! wins is decided here, key by key, so the work is a few index lookups per key that changed.
 
-use epoch_adapter::{At, LineageId, Ordinal, Row, Segment, Value, View};
+use epoch_adapter::{At, LineageId, Ordinal, Segment, Value, View};
 
 use crate::names::{LINEAGE, equal, list, quote};
-use crate::view::{Dialect, Places};
+use crate::view::{Dialect, Filter, Places};
 
 /// A place where one side's row may be, in order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,14 +68,22 @@ pub struct Plan {
     pub params: Vec<Value>,
     /// How many columns a row of the table has.
     pub width: usize,
+    /// No more differences than these are wanted.
+    pub limit: Option<usize>,
     key: usize,
     joined: Vec<Place>,
     sides: [Vec<(Place, usize)>; 2],
 }
 
 impl Plan {
-    /// See [`epoch_adapter::Adapter::diff`].
-    pub fn new(tables: &Places, from: &View, to: &View, segments: &[Segment], only: Option<&Row>) -> Self {
+    /// See [`epoch_adapter::Adapter::diff`]; `wanted` is a condition on keys.
+    pub fn new(
+        tables: &Places,
+        (from, to): (&View, &View),
+        segments: &[Segment],
+        wanted: &Filter,
+        limit: Option<usize>,
+    ) -> Self {
         let sides = [places(from), places(to)];
         let mut joined: Vec<Place> = Vec::new();
         for place in sides.iter().flatten() {
@@ -84,7 +92,7 @@ impl Plan {
             }
         }
         let mut params = Vec::new();
-        let keys = keys_sql(tables, segments, only, &mut params);
+        let keys = keys_sql(tables, segments, wanted, &mut params);
         let mut what = vec![list("k", tables.key.iter().map(String::as_str))];
         let mut joins = String::new();
         for (n, place) in joined.iter().enumerate() {
@@ -112,6 +120,7 @@ impl Plan {
             key: tables.key.len(),
             sides: Default::default(),
             width: tables.columns.len(),
+            limit,
         };
         plan.sides = sides.map(|side| side.into_iter().map(|p| (p, plan.offset(p))).collect());
         plan
@@ -159,13 +168,15 @@ impl Plan {
 }
 
 /// The keys of all segments; of SQLite in order, which the LIMIT keeps it from dropping.
-fn keys_sql(tables: &Places, segments: &[Segment], only: Option<&Row>, params: &mut Vec<Value>) -> String {
-    let is_key = if only.is_some() { format!(" AND {}", tables.is_key("")) } else { String::new() };
+fn keys_sql(tables: &Places, segments: &[Segment], wanted: &Filter, params: &mut Vec<Value>) -> String {
+    let filter = wanted.and();
+    // A plus sign keeps SQLite's planner from the index on ordinals.
+    let plus = if wanted.keyed && tables.dialect == Dialect::Sqlite { "+" } else { "" };
     let keys = list("", tables.key.iter().map(String::as_str));
     let mut parts = Vec::new();
     for segment in segments {
         parts.push(format!(
-            "SELECT {keys} FROM {} WHERE {LINEAGE} = ? AND epoch_to > ? AND epoch_to <= ?{is_key}",
+            "SELECT {keys} FROM {} AS x WHERE x.{LINEAGE} = ? AND {plus}x.epoch_to > ? AND {plus}x.epoch_to <= ?{filter}",
             tables.history
         ));
         let upto = match segment.upto {
@@ -173,7 +184,7 @@ fn keys_sql(tables: &Places, segments: &[Segment], only: Option<&Row>, params: &
             At::Ordinal(s) => s,
         };
         params.extend([segment.lineage.0, segment.after, upto].map(Value::Int));
-        params.extend(only.into_iter().flatten().cloned());
+        params.extend(wanted.params.iter().cloned());
     }
     let nothing = format!("SELECT {keys} FROM {} WHERE 1 = 0", tables.history);
     if parts.is_empty() {

@@ -224,6 +224,20 @@ impl Filter {
     pub fn key(places: &Places, key: &[Value]) -> Self {
         Self { sql: vec![places.is_key("x")], params: key.to_vec(), keyed: true }
     }
+
+    /// Both.
+    #[must_use]
+    pub fn with(mut self, other: Self) -> Self {
+        self.sql.extend(other.sql);
+        self.params.extend(other.params);
+        self.keyed |= other.keyed;
+        self
+    }
+
+    /// Behind other conditions.
+    pub fn and(&self) -> String {
+        self.sql.iter().map(|sql| format!(" AND {sql}")).collect()
+    }
 }
 
 impl Arm {

@@ -7,10 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Leftover, LineageId,
-    Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
-    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation,
+    Location, Ordinal, Predicate, Result, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges, TableDef,
+    TableId, TableSchema, TableStats, Transaction, View, Violation, Wanted,
 };
-use epoch_layers::diff::Plan;
 use futures::StreamExt;
 
 use crate::meta::{Catalog, Meta};
@@ -244,10 +243,10 @@ impl Adapter for MysqlAdapter {
         from: &View,
         to: &View,
         segments: &[Segment],
-        only: Option<&Row>,
+        wanted: &Wanted,
     ) -> Result<ChangeStream> {
         let (mut session, meta) = self.read(table).await?;
-        let plan = Plan::new(&meta, from, to, segments, only);
+        let plan = diff::plan(&meta, (from, to), segments, wanted)?;
         let (sink, receiver) = channel();
         tokio::spawn(async move {
             if let Err(error) = diff::run(&mut session, &meta, &plan, &sink).await {
@@ -265,14 +264,14 @@ impl Adapter for MysqlAdapter {
             .boxed())
     }
 
-    async fn changes_of_key(
+    async fn changes_of_keys(
         &self,
         table: &TableDef,
-        key: &Row,
+        wanted: &Wanted,
         lineages: &[LineageId],
     ) -> Result<Vec<(LineageId, Ordinal)>> {
         let (mut session, meta) = self.read(table).await?;
-        diff::changes_of_key(&mut session, &meta, key, lineages).await
+        diff::changes_of_keys(&mut session, &meta, wanted, lineages).await
     }
 
     async fn diff_stat(
@@ -283,7 +282,7 @@ impl Adapter for MysqlAdapter {
         segments: &[Segment],
     ) -> Result<TableStats> {
         let (mut session, meta) = self.read(table).await?;
-        diff::stat(&mut session, &Plan::new(&meta, from, to, segments, None)).await
+        diff::stat(&mut session, &diff::plan(&meta, (from, to), segments, &Wanted::default())?).await
     }
 
     async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {

@@ -1,7 +1,8 @@
 //! Runs the statement of [`epoch_layers::diff`].
 
-use epoch_adapter::{LineageId, Ordinal, Result, Row, RowChange, TableStats, Value};
+use epoch_adapter::{LineageId, Ordinal, Result, Row, RowChange, Segment, TableStats, Value, View, Wanted};
 use epoch_layers::diff::{Cells, Difference, Plan};
+use epoch_layers::view::Filter;
 use mysql_async::prelude::Queryable;
 
 use crate::error::map;
@@ -10,6 +11,7 @@ use crate::meta::Meta;
 use crate::pool::Session;
 use crate::scan::Sink;
 use crate::types::{Kind, bind_all, read};
+use crate::view::keys;
 
 /// Changes that are sent at once.
 const CHUNK: usize = 512;
@@ -39,6 +41,25 @@ impl Found {
     }
 }
 
+/// The statement, with what is wanted of it.
+pub(crate) fn plan(
+    meta: &Meta,
+    sides: (&View, &View),
+    segments: &[Segment],
+    wanted: &Wanted,
+) -> Result<Plan> {
+    Ok(Plan::new(meta, sides, segments, &filter(meta, wanted)?, wanted.limit))
+}
+
+/// That an image is of a wanted key.
+fn filter(meta: &Meta, wanted: &Wanted) -> Result<Filter> {
+    let filter = keys(&meta.def, &wanted.keys)?;
+    Ok(match &wanted.key {
+        Some(key) => Filter::key(meta, key).with(filter),
+        None => filter,
+    })
+}
+
 fn compared(plan: &Plan, found: &Found) -> Option<Difference> {
     plan.compare(found).unwrap_or_else(|never| match never {})
 }
@@ -54,9 +75,15 @@ pub(crate) async fn run(
     let mut result =
         session.conn()?.exec_iter(plan.sql.as_str(), bind_all(&plan.params)).await.map_err(map)?;
     let mut chunk = Vec::new();
+    let mut left = plan.limit.unwrap_or(usize::MAX);
     while let Some(row) = result.next().await.map_err(map)? {
         let found = Found(row);
         let Some(difference) = compared(plan, &found) else { continue };
+        if left == 0 {
+            pool.kill(id).await;
+            break;
+        }
+        left -= 1;
         let before = found.cells(&meta.kinds, difference.before)?;
         let after = found.cells(&meta.kinds, difference.after)?;
         let key = after.as_ref().or(before.as_ref()).map(|r| meta.def.schema.key_of(r)).unwrap_or_default();
@@ -67,7 +94,11 @@ pub(crate) async fn run(
             return Ok(());
         }
     }
-    result.drop_result().await.map_err(map)?;
+    match result.drop_result().await {
+        // What was killed ends with an error.
+        Err(_) if left == 0 => {}
+        ended => ended.map_err(map)?,
+    }
     if !chunk.is_empty() {
         // A reader that has gone doesn't want it.
         let _ = sink.send(Ok(chunk)).await;
@@ -95,21 +126,23 @@ pub(crate) async fn stat(session: &mut Session, plan: &Plan) -> Result<TableStat
     Ok(stats)
 }
 
-/// The lineages and ordinals at which a key was changed.
-pub(crate) async fn changes_of_key(
+/// The lineages and ordinals at which wanted keys were changed.
+pub(crate) async fn changes_of_keys(
     session: &mut Session,
     meta: &Meta,
-    key: &Row,
+    wanted: &Wanted,
     lineages: &[LineageId],
 ) -> Result<Vec<(LineageId, Ordinal)>> {
+    let filter = filter(meta, wanted)?;
     let sql = format!(
-        "SELECT epoch_to FROM {} WHERE {LINEAGE} = ? AND {} AND epoch_to < {PENDING} ORDER BY epoch_to",
+        "SELECT DISTINCT x.epoch_to FROM {} AS x WHERE x.{LINEAGE} = ?{} AND x.epoch_to < {PENDING} ORDER BY x.epoch_to",
         meta.history,
-        meta.is_key("")
+        filter.and()
     );
     let mut found = Vec::new();
     for lineage in lineages {
-        let params: Vec<_> = std::iter::once(Value::Int(lineage.0)).chain(key.iter().cloned()).collect();
+        let params: Vec<_> =
+            std::iter::once(Value::Int(lineage.0)).chain(filter.params.iter().cloned()).collect();
         for row in session.rows(&sql, &params).await? {
             if let Ok((ordinal,)) = mysql_async::from_row_opt::<(i64,)>(row) {
                 found.push((*lineage, ordinal));

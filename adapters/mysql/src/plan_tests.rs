@@ -3,9 +3,8 @@
 
 use epoch_adapter::{
     Adapter, At, BackendKind, Comparison, Layer, LineageId, Location, Predicate, Segment, TableDef, TableId,
-    TableName, Value, View,
+    TableName, Value, View, Wanted,
 };
-use epoch_layers::diff::Plan;
 use epoch_layers::view::{Facts, union};
 
 use crate::MysqlAdapter;
@@ -95,8 +94,16 @@ async fn lookups_and_diffs_scan_nothing() {
         }
     }
     let segments = [Segment { lineage: LineageId(2), after: 0, upto: At::Ordinal(1) }];
-    let plan = Plan::new(meta, &views[1], &views[2], &segments, Some(&vec![Value::Int(17)]));
-    assert_eq!(scanned(&mut session, &plan.sql, &plan.params).await, Vec::<String>::new(), "{}", plan.sql);
+    let some = Predicate::In(0, vec![Value::Int(17), Value::Int(18)]);
+    for wanted in [Wanted::of_key(vec![Value::Int(17)]), Wanted { keys: vec![some], ..Wanted::default() }] {
+        let plan = crate::diff::plan(meta, (&views[1], &views[2]), &segments, &wanted).unwrap();
+        assert_eq!(
+            scanned(&mut session, &plan.sql, &plan.params).await,
+            Vec::<String>::new(),
+            "{}",
+            plan.sql
+        );
+    }
     drop(session);
     server.get().await.unwrap().run(&format!("DROP DATABASE {name}")).await.unwrap();
 }

@@ -24,9 +24,18 @@ pub(crate) async fn facts(session: &mut Session, meta: &Meta, view: &View) -> Re
 
 /// The conjunction of predicates that [`supports`] accepted.
 pub(crate) fn predicates(table: &TableDef, predicates: &[Predicate]) -> Result<Filter> {
+    conjunction(table, predicates, true)
+}
+
+/// The conjunction of predicates on keys, compared as keys are.
+pub(crate) fn keys(table: &TableDef, predicates: &[Predicate]) -> Result<Filter> {
+    conjunction(table, predicates, false)
+}
+
+fn conjunction(table: &TableDef, predicates: &[Predicate], bytes: bool) -> Result<Filter> {
     let mut out = Filter::default();
     for p in predicates {
-        let sql = predicate(table, p, &mut out.params)?;
+        let sql = predicate(table, p, bytes, &mut out.params)?;
         out.sql.push(sql);
     }
     Ok(out)
@@ -37,7 +46,8 @@ fn as_bytes(column: &str) -> String {
     format!("CAST(CONVERT({column} USING utf8mb4) AS BINARY)")
 }
 
-fn predicate(table: &TableDef, p: &Predicate, params: &mut Vec<Value>) -> Result<String> {
+/// `bytes`: texts are compared by bytes, whatever their column's collation.
+fn predicate(table: &TableDef, p: &Predicate, bytes: bool, params: &mut Vec<Value>) -> Result<String> {
     let column = |i: usize| {
         let column = table.schema.columns.get(i);
         column
@@ -45,14 +55,14 @@ fn predicate(table: &TableDef, p: &Predicate, params: &mut Vec<Value>) -> Result
             .ok_or_else(|| Error::internal("a predicate's column is out of range"))
     };
     let nested = |list: &[Predicate], word: &str, empty: &str, params: &mut Vec<Value>| {
-        let parts: Result<Vec<_>> = list.iter().map(|p| predicate(table, p, params)).collect();
+        let parts: Result<Vec<_>> = list.iter().map(|p| predicate(table, p, bytes, params)).collect();
         let parts = parts?;
         Ok(if parts.is_empty() { empty.to_owned() } else { format!("({})", parts.join(word)) })
     };
     match p {
         Predicate::Compare(i, op, v) => {
             let (c, kind) = column(*i)?;
-            if !matches!(kind, Kind::Text | Kind::Enum) {
+            if !bytes || !matches!(kind, Kind::Text | Kind::Enum) {
                 params.push(v.clone());
                 return Ok(format!("{c} {} {}", op.as_sql(), mark(kind)));
             }
@@ -70,7 +80,7 @@ fn predicate(table: &TableDef, p: &Predicate, params: &mut Vec<Value>) -> Result
             let (c, kind) = column(*i)?;
             let marks = |mark: &str| vec![mark; values.len()].join(", ");
             params.extend(values.iter().cloned());
-            if !matches!(kind, Kind::Text | Kind::Enum) {
+            if !bytes || !matches!(kind, Kind::Text | Kind::Enum) {
                 return Ok(format!("{c} IN ({})", marks(&mark(kind))));
             }
             params.extend(values.iter().cloned());

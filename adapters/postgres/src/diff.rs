@@ -2,12 +2,13 @@
 
 use deadpool_postgres::Object;
 use epoch_adapter::{
-    At, ChangeStream, Column, LineageId, Ordinal, Pair, Result, Row, RowChange, Segment, Side, TableDef,
-    TableStats, Value, View,
+    At, ChangeStream, Column, Comparison, LineageId, Ordinal, Pair, Predicate, Result, Row, RowChange,
+    Segment, Side, TableDef, TableStats, Value, View, Wanted,
 };
 use futures::StreamExt;
 
 use crate::layout::{PENDING, history, literal, quote};
+use crate::predicate;
 use crate::rows::Lookup;
 use crate::stream::{self, Source};
 use crate::text::{join, key};
@@ -23,15 +24,30 @@ struct Sides<'a> {
 }
 
 impl<'a> Sides<'a> {
-    fn new(table: &'a TableDef, from: &View, to: &View, segments: &[Segment], only: Option<&Row>) -> Self {
-        let key: Vec<String> = table.schema.key_names();
-        let only = only.map_or_else(String::new, |row| is_key(table, row));
-        Self {
+    fn new(
+        table: &'a TableDef,
+        from: &View,
+        to: &View,
+        segments: &[Segment],
+        wanted: &Wanted,
+    ) -> Result<Self> {
+        let names: Vec<String> = table.schema.key_names();
+        let mut touched = touched(table, &[(table, names.as_slice(), segments)], &of_keys(table, wanted)?);
+        if wanted.limit.is_some() {
+            // The first keys are looked up first, and no others once there are enough rows.
+            touched = format!("SELECT * FROM ({touched}) k ORDER BY {}", key(table, "k."));
+        }
+        Ok(Self {
             shape: table,
             from: Lookup::new(table, *from, "f_"),
             to: Lookup::new(table, *to, "t_"),
-            touched: touched(table, &[(table, key.as_slice(), segments)], &only),
-        }
+            touched,
+        })
+    }
+
+    /// All of them.
+    fn all(table: &'a TableDef, from: &View, to: &View, segments: &[Segment]) -> Result<Self> {
+        Self::new(table, from, to, segments, &Wanted::default())
     }
 
     fn of(pair: &'a Pair) -> Self {
@@ -50,13 +66,30 @@ impl<'a> Sides<'a> {
     }
 }
 
-/// A sub-select (without alias) of the rows that differ, in no particular order: `diff_type text`,
-/// `"from_<column>"…`, `"to_<column>"…`, `changed_columns text[]` (NULL unless modified).
-pub fn diff_sql(table: &TableDef, from: &View, to: &View, segments: &[Segment]) -> String {
-    relation(&Sides::new(table, from, to, segments, None))
+/// A sub-select (without alias) of the rows that differ, by key if `ordered`: `diff_type text`,
+/// `"from_<column>"…`, `"to_<column>"…`, `changed_columns text[]` (empty unless modified).
+pub fn diff_sql(
+    table: &TableDef,
+    from: &View,
+    to: &View,
+    segments: &[Segment],
+    wanted: &Wanted,
+    ordered: bool,
+) -> Result<String> {
+    Ok(relation(&Sides::new(table, from, to, segments, wanted)?, ordered, wanted.limit))
 }
 
-fn relation(sides: &Sides<'_>) -> String {
+/// As [`diff_sql`], of two versions of a table.
+pub fn diff_versions_sql(pair: &Pair, ordered: bool) -> String {
+    relation(&Sides::of(pair), ordered, None)
+}
+
+fn relation(sides: &Sides<'_>, ordered: bool, limit: Option<usize>) -> String {
+    let order = if ordered || limit.is_some() {
+        format!(" ORDER BY {}{}", key(sides.shape, "d."), limited(limit))
+    } else {
+        String::new()
+    };
     let columns = &sides.shape.schema.columns;
     let both = join(columns.iter().enumerate(), ", ", |(i, c)| {
         format!("d.epoch_f{i} AS {}", quote(&format!("from_{}", c.name)))
@@ -69,39 +102,45 @@ fn relation(sides: &Sides<'_>) -> String {
     });
     format!(
         "(SELECT CASE WHEN NOT d.epoch_f THEN 'added' WHEN NOT d.epoch_t THEN 'removed' ELSE 'modified' END::pg_catalog.text AS diff_type, {both}, \
-         CASE WHEN d.epoch_f AND d.epoch_t THEN pg_catalog.array_remove(ARRAY[{changed}]::pg_catalog.text[], NULL) END AS changed_columns \
-         FROM {} d WHERE {})",
+         CASE WHEN d.epoch_f AND d.epoch_t THEN pg_catalog.array_remove(ARRAY[{changed}]::pg_catalog.text[], NULL) \
+         ELSE '{{}}'::pg_catalog.text[] END AS changed_columns \
+         FROM {} d WHERE {}{order})",
         both_sides(sides),
-        differs(sides.shape)
+        differs(sides.shape),
     )
 }
 
-/// The rows that differ, or the one of a key, ordered by key.
+fn limited(limit: Option<usize>) -> String {
+    limit.map_or_else(String::new, |n| format!(" LIMIT {n}"))
+}
+
+/// The rows that differ and are wanted, ordered by key.
 pub(crate) async fn diff(
     source: Source<'_>,
     table: &TableDef,
     from: &View,
     to: &View,
     segments: &[Segment],
-    only: Option<&Row>,
+    wanted: &Wanted,
 ) -> Result<ChangeStream> {
-    changes(source, &Sides::new(table, from, to, segments, only)).await
+    changes(source, &Sides::new(table, from, to, segments, wanted)?, wanted.limit).await
 }
 
 /// As [`diff`], of two versions of a table.
 pub(crate) async fn diff_versions(source: Source<'_>, pair: &Pair) -> Result<ChangeStream> {
-    changes(source, &Sides::of(pair)).await
+    changes(source, &Sides::of(pair), None).await
 }
 
-async fn changes(source: Source<'_>, sides: &Sides<'_>) -> Result<ChangeStream> {
+async fn changes(source: Source<'_>, sides: &Sides<'_>, limit: Option<usize>) -> Result<ChangeStream> {
     let width = sides.shape.schema.columns.len();
     let sql = format!(
-        "SELECT d.epoch_f, d.epoch_t, {}, {} FROM {} d WHERE {} ORDER BY {}",
+        "SELECT d.epoch_f, d.epoch_t, {}, {} FROM {} d WHERE {} ORDER BY {}{}",
         join(0..width, ", ", |i| format!("d.epoch_f{i}")),
         join(0..width, ", ", |i| format!("d.epoch_t{i}")),
         both_sides(sides),
         differs(sides.shape),
-        key(sides.shape, "d.")
+        key(sides.shape, "d."),
+        limited(limit)
     );
     let schema = sides.shape.schema.clone();
     let rows = stream::rows(source, &sql).await?;
@@ -118,18 +157,18 @@ async fn changes(source: Source<'_>, sides: &Sides<'_>) -> Result<ChangeStream> 
     Ok(rows.map(move |row| row.map(&change)).boxed())
 }
 
-/// The lineages and ordinals at which a key was changed.
-pub(crate) async fn changes_of_key(
+/// The lineages and ordinals at which wanted keys were changed.
+pub(crate) async fn changes_of_keys(
     client: &Object,
     table: &TableDef,
-    row: &Row,
+    wanted: &Wanted,
     lineages: &[LineageId],
 ) -> Result<Vec<(LineageId, Ordinal)>> {
     let sql = format!(
-        "SELECT h.epoch_lineage, h.epoch_to FROM {} h WHERE h.epoch_lineage = ANY ('{{{}}}'::int8[]){} AND h.epoch_to < {PENDING}",
+        "SELECT DISTINCT h.epoch_lineage, h.epoch_to FROM {} h WHERE h.epoch_lineage = ANY ('{{{}}}'::int8[]){} AND h.epoch_to < {PENDING}",
         history(table),
         join(lineages, ",", |l| l.0.to_string()),
-        is_key(table, row)
+        of_keys(table, wanted)?
     );
     let number = |cell: Option<&Option<String>>| cell?.as_deref()?.parse().ok();
     let place = |row: &Vec<Option<String>>| Some((LineageId(number(row.first())?), number(row.get(1))?));
@@ -144,7 +183,7 @@ pub(crate) async fn stat(
     to: &View,
     segments: &[Segment],
 ) -> Result<TableStats> {
-    count(client, &Sides::new(table, from, to, segments, None)).await
+    count(client, &Sides::all(table, from, to, segments)?).await
 }
 
 /// Counts of what [`diff_versions`] gives.
@@ -202,6 +241,24 @@ fn is_key(table: &TableDef, row: &Row) -> String {
         }
     };
     table.schema.key_columns().zip(row).map(part).collect()
+}
+
+/// Conditions on history: that an image is of a wanted key.
+fn of_keys(table: &TableDef, wanted: &Wanted) -> Result<String> {
+    let mut conditions = wanted.key.as_ref().map_or_else(String::new, |row| is_key(table, row));
+    for predicate in &wanted.keys {
+        conditions += &format!(" AND {}", predicate::sql_of(table, predicate, "h", true)?);
+    }
+    let first = |i: &usize| table.schema.key.first() == Some(i);
+    let few = |p: &Predicate| match p {
+        Predicate::Compare(i, Comparison::Eq, _) | Predicate::In(i, _) => first(i),
+        _ => false,
+    };
+    if !wanted.keys.is_empty() && wanted.key.is_none() && !wanted.keys.iter().any(few) {
+        // There may be many such keys: either index may be the better one.
+        conditions += " AND h.epoch_seq >= '0/0'";
+    }
+    Ok(conditions)
 }
 
 /// The keys that the segments of tables touch, under the names that `shape` has for them. With each table come

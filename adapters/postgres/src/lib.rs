@@ -47,7 +47,7 @@ mod views;
 mod violations;
 
 pub use borrowed::define_within;
-pub use diff::diff_sql;
+pub use diff::{diff_sql, diff_versions_sql};
 pub use error::{present, present_detail};
 pub use stand_in::FOREIGN_KEYS;
 
@@ -59,9 +59,9 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Combined, Definition, Discovered, DraftChange, Error,
-    Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode,
-    Sealed, SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats,
-    Transaction, View, Violation, sqlstate,
+    Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode, Sealed,
+    SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction,
+    View, Violation, Wanted, sqlstate,
 };
 use tokio::sync::OnceCell;
 
@@ -388,18 +388,18 @@ impl Adapter for PostgresAdapter {
         from: &View,
         to: &View,
         segments: &[Segment],
-        only: Option<&Row>,
+        wanted: &Wanted,
     ) -> Result<ChangeStream> {
-        diff::diff(Source::Own(Box::new(self.client().await?)), table, from, to, segments, only).await
+        diff::diff(Source::Own(Box::new(self.client().await?)), table, from, to, segments, wanted).await
     }
 
-    async fn changes_of_key(
+    async fn changes_of_keys(
         &self,
         table: &TableDef,
-        key: &Row,
+        wanted: &Wanted,
         lineages: &[LineageId],
     ) -> Result<Vec<(LineageId, Ordinal)>> {
-        diff::changes_of_key(&self.client().await?, table, key, lineages).await
+        diff::changes_of_keys(&self.client().await?, table, wanted, lineages).await
     }
 
     async fn diff_stat(

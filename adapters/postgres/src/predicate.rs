@@ -62,19 +62,29 @@ fn is_canonical_uuid(text: &str) -> bool {
 
 /// The condition over the relation `epoch_x`.
 pub(crate) fn sql(table: &TableDef, predicate: &Predicate) -> Result<String> {
+    sql_of(table, predicate, "epoch_x", false)
+}
+
+/// The condition over a relation. `own_order`: texts are ordered as their column says.
+pub(crate) fn sql_of(
+    table: &TableDef,
+    predicate: &Predicate,
+    alias: &str,
+    own_order: bool,
+) -> Result<String> {
     let column = |i: usize| {
         let column = table.schema.columns.get(i);
         column.ok_or_else(|| Error::internal(format!("no column {i} in {}", table.name)))
     };
-    let name = |c: &Column| format!("epoch_x.{}", quote(&c.name));
+    let name = |c: &Column| format!("{alias}.{}", quote(&c.name));
     let nested = |all: &[Predicate], word: &str, empty: &str| -> Result<String> {
-        let parts = all.iter().map(|p| sql(table, p)).collect::<Result<Vec<_>>>()?;
+        let parts = all.iter().map(|p| sql_of(table, p, alias, own_order)).collect::<Result<Vec<_>>>()?;
         Ok(if parts.is_empty() { empty.to_owned() } else { format!("({})", parts.join(word)) })
     };
     Ok(match predicate {
         Predicate::Compare(i, comparison, value) => {
             let column = column(*i)?;
-            let collation = collation(column, *comparison);
+            let collation = if own_order { "" } else { collation(column, *comparison) };
             format!("{}{collation} {} {}", name(column), comparison.as_sql(), operand(column, value))
         }
         Predicate::In(_, values) if values.is_empty() => "false".to_owned(),

@@ -99,7 +99,13 @@ impl Db {
     }
 
     pub async fn diff(&self, table: &TableDef, from: View, to: View, segments: &[Segment]) -> Vec<RowChange> {
-        self.adapter.diff(table, &from, &to, segments, None).await.unwrap().try_collect().await.unwrap()
+        self.adapter
+            .diff(table, &from, &to, segments, &Wanted::default())
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap()
     }
 
     pub async fn drop(self) {

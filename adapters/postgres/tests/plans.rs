@@ -1,7 +1,7 @@
 //! Plans that must not depend on when ANALYZE ran.
 
-use epoch_adapter::Adapter;
-use epoch_adapter_postgres::relation;
+use epoch_adapter::{Adapter, At, Comparison, Predicate, View, Wanted};
+use epoch_adapter_postgres::{diff_sql, relation};
 use tokio_postgres::Client;
 
 use crate::harness::*;
@@ -213,5 +213,71 @@ async fn rows_of_a_new_branch_are_found_by_the_index_of_what_is_asked_for() {
         let expected = text(&client, &format!("SELECT count(*) FROM {name}")).await;
         assert_eq!(text(&client, &format!("SELECT count(*) FROM {shown} t")).await, expected);
     }
+
+/// How many rows the nodes of a plan read from a relation, all loops together, as the server counted them.
+fn read(plan: &serde_json::Value, relation: &str) -> f64 {
+    let number = |name: &str| plan[name].as_f64().unwrap_or(0.0);
+    let own = match plan["Relation Name"].as_str() {
+        Some(name) if name == relation => {
+            (number("Actual Rows") + number("Rows Removed by Filter")) * number("Actual Loops")
+        }
+        _ => 0.0,
+    };
+    let below = plan["Plans"].as_array().map_or(0.0, |all| all.iter().map(|p| read(p, relation)).sum());
+    own + below
+}
+
+/// A diff of one key, of some, or of the first rows reads what these have of history, not what changed besides.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_diff_of_some_keys_reads_the_history_of_these_alone() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    let fill = "CREATE TABLE t (id bigint PRIMARY KEY, n int); INSERT INTO t SELECT g, g FROM generate_series(1, 20000) g";
+    client.batch_execute(fill).await.unwrap();
+    let table = db.register("t", 1).await;
+    client.batch_execute("UPDATE t SET n = n + 1").await.unwrap();
+    db.seal(std::slice::from_ref(&table), epoch_adapter::Layer::MAIN, 1).await;
+    client.batch_execute("UPDATE t SET n = n + 1 WHERE id <= 10").await.unwrap();
+    db.seal(std::slice::from_ref(&table), epoch_adapter::Layer::MAIN, 2).await;
+    client.batch_execute("VACUUM ANALYZE").await.unwrap();
+    let keys = |keys: Vec<Predicate>| Wanted { keys, ..Wanted::default() };
+    let is = |op, value: &str| Predicate::Compare(0, op, text(value));
+    let some = ["5", "17000", "17001", "99999"].map(text).to_vec();
+    let range = vec![is(Comparison::Gt, "15000"), is(Comparison::LtEq, "15020")];
+    for (wanted, rows, most) in [
+        (Wanted::of_key(row(&["5"])), 1, 10.0),
+        (keys(vec![is(Comparison::Eq, "5")]), 1, 10.0),
+        (keys(vec![Predicate::In(0, some)]), 3, 30.0),
+        (keys(range.clone()), 20, 120.0),
+        (Wanted { limit: Some(7), ..keys(range) }, 7, 120.0),
+        (Wanted::default(), 20000, 1e6),
+    ] {
+        let segments = [segment(1, 0, At::Ordinal(2))];
+        let sql = diff_sql(&table, &main_at(0), &View::MAIN, &segments, &wanted, true).unwrap();
+        let explained = one(&client, &format!("EXPLAIN (ANALYZE, FORMAT JSON) SELECT * FROM {sql} d")).await;
+        let explained: serde_json::Value = serde_json::from_str(&explained).unwrap();
+        let plan = &explained[0]["Plan"];
+        assert_eq!(plan["Actual Rows"].as_f64().unwrap() as i64, rows, "{wanted:?}: {plan:#}");
+        let history = read(plan, "history_1");
+        assert!(history <= most, "{wanted:?}: {history} rows of history: {plan:#}");
+        let base = read(plan, "t");
+        assert!(base <= rows as f64 * 2.0, "{wanted:?}: {base} rows of the table: {plan:#}");
+        let changes = db.adapter.diff(&table, &main_at(0), &View::MAIN, &segments, &wanted).await.unwrap();
+        let changes: Vec<_> = futures::TryStreamExt::try_collect(changes).await.unwrap();
+        assert_eq!(changes.len() as i64, rows, "{wanted:?}");
+        let main = epoch_adapter::LineageId::MAIN;
+        let mut places = db.adapter.changes_of_keys(&table, &wanted, &[main]).await.unwrap();
+        places.sort();
+        let both = rows <= 3 || rows == 20000;
+        assert_eq!(places, if both { vec![(main, 1), (main, 2)] } else { vec![(main, 1)] }, "{wanted:?}");
+    }
+    // Of a long history, the first rows of a diff are looked up and no others.
+    let few = Wanted { limit: Some(5), ..Wanted::default() };
+    let sql =
+        diff_sql(&table, &main_at(0), &View::MAIN, &[segment(1, 0, At::Ordinal(2))], &few, true).unwrap();
+    let explained = one(&client, &format!("EXPLAIN (ANALYZE, FORMAT JSON) SELECT * FROM {sql} d")).await;
+    let explained: serde_json::Value = serde_json::from_str(&explained).unwrap();
+    let base = read(&explained[0]["Plan"], "t");
+    assert!(base <= 10.0, "{base} rows of the table: {explained:#}");
     db.drop().await;
 }

@@ -7,10 +7,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Leftover, LineageId,
-    Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
-    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation,
+    Location, Ordinal, Predicate, Result, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges, TableDef,
+    TableId, TableSchema, TableStats, Transaction, View, Violation, Wanted,
 };
-use epoch_layers::diff::Plan;
 use futures::StreamExt;
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -280,16 +279,16 @@ impl Adapter for SqliteAdapter {
         from: &View,
         to: &View,
         segments: &[Segment],
-        only: Option<&Row>,
+        wanted: &Wanted,
     ) -> Result<ChangeStream> {
         let shared = Arc::clone(&self.shared);
         let (table, from, to, segments) = (table.clone(), *from, *to, segments.to_vec());
-        let only = only.cloned();
+        let wanted = wanted.clone();
         let chunks = scan::stream(move |sink| {
             let mut conn = shared.reader()?;
             sink.guard(&mut conn, |conn| {
                 let meta = shared.catalog(conn)?.get(&table)?;
-                let plan = Plan::new(&meta, &from, &to, &segments, only.as_ref());
+                let plan = diff::plan(&meta, (&from, &to), &segments, &wanted)?;
                 diff::run(conn, &meta, &plan, |chunk| sink.send(chunk))
             })
         });
@@ -304,14 +303,14 @@ impl Adapter for SqliteAdapter {
             .boxed())
     }
 
-    async fn changes_of_key(
+    async fn changes_of_keys(
         &self,
         table: &TableDef,
-        key: &Row,
+        wanted: &Wanted,
         lineages: &[LineageId],
     ) -> Result<Vec<(LineageId, Ordinal)>> {
-        let (key, lineages) = (key.clone(), lineages.to_vec());
-        self.with_meta(table, move |conn, meta| diff::changes_of_key(conn, meta, &key, &lineages)).await
+        let (wanted, lineages) = (wanted.clone(), lineages.to_vec());
+        self.with_meta(table, move |conn, meta| diff::changes_of_keys(conn, meta, &wanted, &lineages)).await
     }
 
     async fn diff_stat(
@@ -323,7 +322,7 @@ impl Adapter for SqliteAdapter {
     ) -> Result<TableStats> {
         let (from, to, segments) = (*from, *to, segments.to_vec());
         self.with_meta(table, move |conn, meta| {
-            diff::stat(conn, &Plan::new(meta, &from, &to, &segments, None))
+            diff::stat(conn, &diff::plan(meta, (&from, &to), &segments, &Wanted::default())?)
         })
         .await
     }

@@ -1,13 +1,14 @@
 //! Runs the statement of [`epoch_layers::diff`].
 
-use epoch_adapter::{LineageId, Ordinal, Result, Row, RowChange, TableStats, Value};
+use epoch_adapter::{LineageId, Ordinal, Result, Row, RowChange, Segment, TableStats, Value, View, Wanted};
 use epoch_layers::diff::{Cells, Difference, Plan};
+use epoch_layers::view::Filter;
 use rusqlite::Connection;
 
 use crate::error::map;
 use crate::layout::LINEAGE;
 use crate::meta::Meta;
-use crate::view::{bind, value};
+use crate::view::{bind, keys, value};
 
 struct Found<'a>(&'a rusqlite::Row<'a>);
 
@@ -23,6 +24,25 @@ impl Cells for Found<'_> {
     }
 }
 
+/// The statement, with what is wanted of it.
+pub(crate) fn plan(
+    meta: &Meta,
+    sides: (&View, &View),
+    segments: &[Segment],
+    wanted: &Wanted,
+) -> Result<Plan> {
+    Ok(Plan::new(meta, sides, segments, &filter(meta, wanted)?, wanted.limit))
+}
+
+/// That an image is of a wanted key.
+fn filter(meta: &Meta, wanted: &Wanted) -> Result<Filter> {
+    let filter = keys(&meta.def, &wanted.keys)?;
+    Ok(match &wanted.key {
+        Some(key) => Filter::key(meta, key).with(filter),
+        None => filter,
+    })
+}
+
 /// Calls `visit` with each row of the result whose sides differ, until it says no.
 fn each(
     conn: &Connection,
@@ -31,11 +51,15 @@ fn each(
 ) -> Result<()> {
     let mut stmt = conn.prepare_cached(&plan.sql).map_err(map)?;
     let mut rows = stmt.query(bind(&plan.params)).map_err(map)?;
-    while let Some(row) = rows.next().map_err(map)? {
-        if let Some(difference) = plan.compare(&Found(row)).map_err(map)?
-            && !visit(row, difference)?
-        {
-            return Ok(());
+    let mut left = plan.limit.unwrap_or(usize::MAX);
+    while left > 0
+        && let Some(row) = rows.next().map_err(map)?
+    {
+        if let Some(difference) = plan.compare(&Found(row)).map_err(map)? {
+            left -= 1;
+            if !visit(row, difference)? {
+                return Ok(());
+            }
         }
     }
     Ok(())
@@ -73,23 +97,25 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// The lineages and ordinals at which a key was changed.
-pub(crate) fn changes_of_key(
+/// The lineages and ordinals at which wanted keys were changed.
+pub(crate) fn changes_of_keys(
     conn: &Connection,
     meta: &Meta,
-    key: &Row,
+    wanted: &Wanted,
     lineages: &[LineageId],
 ) -> Result<Vec<(LineageId, Ordinal)>> {
+    let filter = filter(meta, wanted)?;
     let sql = format!(
-        "SELECT epoch_to FROM {} WHERE {LINEAGE} = ? AND {} AND epoch_to < {}",
+        "SELECT DISTINCT x.epoch_to FROM {} AS x WHERE x.{LINEAGE} = ?{} AND +x.epoch_to < {}",
         meta.history,
-        meta.is_key(""),
+        filter.and(),
         i64::MAX
     );
     let mut stmt = conn.prepare_cached(&sql).map_err(map)?;
     let mut found = Vec::new();
     for lineage in lineages {
-        let params: Vec<_> = std::iter::once(Value::Int(lineage.0)).chain(key.iter().cloned()).collect();
+        let params: Vec<_> =
+            std::iter::once(Value::Int(lineage.0)).chain(filter.params.iter().cloned()).collect();
         let ordinals = stmt.query_map(bind(&params), |row| row.get(0)).map_err(map)?;
         for ordinal in ordinals {
             found.push((*lineage, ordinal.map_err(map)?));

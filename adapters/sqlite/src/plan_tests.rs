@@ -3,14 +3,13 @@
 
 use epoch_adapter::{
     At, BackendKind, Comparison, Layer, LineageId, Location, Predicate, Segment, TableDef, TableId,
-    TableName, Value, View,
+    TableName, Value, View, Wanted,
 };
-use epoch_layers::diff::Plan;
 use rusqlite::Connection;
 
 use crate::meta::{Catalog, Meta};
 use crate::view::{arms, bind, predicates};
-use crate::{describe, install};
+use crate::{describe, diff, install};
 
 struct Fixture {
     conn: Connection,
@@ -140,8 +139,30 @@ fn diffs_look_keys_up() {
             Segment { lineage: LineageId(1), after: 0, upto: At::Ordinal(5) },
         ];
         for (from, to) in [(views()[0], views()[2]), (views()[1], views()[0]), (views()[2], View::MAIN)] {
-            let plan = Plan::new(&f.meta(), &from, &to, &segments, None);
+            let plan = diff::plan(&f.meta(), (&from, &to), &segments, &Wanted::default()).unwrap();
             f.assert_no_scan(&plan.sql, &plan.params);
+        }
+    }
+}
+
+#[test]
+fn diffs_of_some_keys_look_the_history_of_these_up() {
+    for f in fixtures() {
+        let segments = [Segment { lineage: LineageId(1), after: 0, upto: At::Ordinal(5) }];
+        let k = f.table.schema.index_of("k").unwrap();
+        let text = f.table.schema.columns[k].pg_type == "text";
+        let key = if text { Value::Text("1".into()) } else { Value::Int(1) };
+        let of = |keys: Predicate| Wanted { keys: vec![keys], ..Wanted::default() };
+        for wanted in [
+            Wanted::of_key(vec![key.clone()]),
+            of(Predicate::Compare(k, Comparison::Eq, key.clone())),
+            of(Predicate::In(k, vec![key.clone(), key])),
+        ] {
+            let plan = diff::plan(&f.meta(), (&views()[2], &View::MAIN), &segments, &wanted).unwrap();
+            f.assert_no_scan(&plan.sql, &plan.params);
+            let lines = f.plan(&plan.sql, &plan.params);
+            let by_key = |l: &String| l.starts_with("SEARCH x ") && l.contains("epoch_lineage=? AND k=?");
+            assert!(lines.iter().any(by_key), "{}\n{lines:#?}", plan.sql);
         }
     }
 }

@@ -56,9 +56,18 @@ pub(crate) fn equal(columns: &[String], values: &[Value]) -> Filter {
 
 /// The conjunction of predicates that [`supports`] accepted.
 pub(crate) fn predicates(table: &TableDef, predicates: &[Predicate]) -> Result<Filter> {
+    conjunction(table, predicates, true)
+}
+
+/// The conjunction of predicates on keys, compared as keys are.
+pub(crate) fn keys(table: &TableDef, predicates: &[Predicate]) -> Result<Filter> {
+    conjunction(table, predicates, false)
+}
+
+fn conjunction(table: &TableDef, predicates: &[Predicate], bytes: bool) -> Result<Filter> {
     let mut out = Filter::default();
     for p in predicates {
-        let sql = predicate(table, p, &mut out.params)?;
+        let sql = predicate(table, p, bytes, &mut out.params)?;
         out.sql.push(sql);
         out.keyed |= match p {
             Predicate::Compare(i, Comparison::Eq, _) | Predicate::In(i, _) => {
@@ -70,17 +79,18 @@ pub(crate) fn predicates(table: &TableDef, predicates: &[Predicate]) -> Result<F
     Ok(out)
 }
 
-fn predicate(table: &TableDef, p: &Predicate, params: &mut Vec<Value>) -> Result<String> {
+/// `bytes`: texts are compared by bytes, whatever their column's collation.
+fn predicate(table: &TableDef, p: &Predicate, bytes: bool, params: &mut Vec<Value>) -> Result<String> {
     let column = |i: usize| {
         let column = table.schema.columns.get(i);
         column
             .map(|c| format!("x.{}", quote(&c.name)))
             .ok_or_else(|| Error::internal("a predicate's column is out of range"))
     };
-    // Text compares by bytes, whatever the column's collation; the first half may use an index.
-    let by_bytes = |v: &Value| matches!(v, Value::Text(_));
+    // The first half of a comparison by bytes may use an index.
+    let by_bytes = |v: &Value| bytes && matches!(v, Value::Text(_));
     let nested = |list: &[Predicate], word: &str, empty: &str, params: &mut Vec<Value>| {
-        let parts: Result<Vec<_>> = list.iter().map(|p| predicate(table, p, params)).collect();
+        let parts: Result<Vec<_>> = list.iter().map(|p| predicate(table, p, bytes, params)).collect();
         let parts = parts?;
         Ok(if parts.is_empty() { empty.to_owned() } else { format!("({})", parts.join(word)) })
     };

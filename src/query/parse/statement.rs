@@ -368,6 +368,7 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
         with: walker.outer,
         nested: walker.nested,
         grouped: walker.grouped,
+        asking: walker.asking,
         listed: walker.listed,
     })
 }

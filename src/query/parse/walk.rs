@@ -5,6 +5,7 @@ use std::ops::{ControlFlow, Range};
 use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, nodes};
 
+use super::asking::{self, Asking};
 use super::call::{Argument, arguments};
 use super::grouped::{self, Grouped, Marks};
 use super::listed::Listed;
@@ -162,6 +163,7 @@ pub(super) struct Walker<'s> {
     pub relaxed_uses: Vec<usize>,
     pub nested: Vec<Nested>,
     pub grouped: Vec<Grouped>,
+    pub asking: Vec<Asking>,
     /// What the statement returns.
     pub listed: Option<Listed>,
     pub outer: With,
@@ -202,6 +204,7 @@ impl<'s> Walker<'s> {
             relaxed_uses: Vec::new(),
             nested: Vec::new(),
             grouped: Vec::new(),
+            asking: Vec::new(),
             listed: None,
             outer: With::default(),
             scopes: Vec::new(),
@@ -372,6 +375,7 @@ impl<'s> Walker<'s> {
         select.sort_clause().iter().for_each(|s| self.node(Node::SortBy(s)));
         locking::note(self, select);
         grouped::note(self, select, Marks { from, list, condition });
+        asking::note(self, select);
         self.exit(around);
         self.leave(select.with_clause());
     }

@@ -1,0 +1,167 @@
+//! `epoch_all_branches`: a table on every branch.
+
+use std::sync::Arc;
+
+use epoch_adapter::{Comparison, Scan, TableDef, View};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::args::Parsed;
+use super::asked::term;
+use super::{Args, Asked, Condition, RowStream, Session, columns, rows};
+use crate::operations::{Checkout, Repository};
+use crate::{Error, Result};
+
+/// Branches that are counted at the same time.
+const CONCURRENT: usize = 8;
+
+/// `epoch_all_branches`: the rows of one branch after the other, as they are read.
+pub(super) async fn all_branches(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<RowStream> {
+    let table = columns::table(session, &args.required("table")?)?;
+    if args.flag("total") && !args.flag("count") {
+        return Err(args.invalid("--total is of --count"));
+    }
+    let (conditions, names) = of_branches(asked);
+    let there = showing(session.repository, &table, names.as_deref()).await?;
+    if args.flag("count") {
+        return counts(session.repository, &table, there, args.flag("total")).await;
+    }
+    let asked = Asked { conditions, ..asked.clone() };
+    let scan = rows::scan(session.repository, &table, &asked)?;
+    let limit = scan.limit.unwrap_or(usize::MAX);
+    let repository = session.repository.clone();
+    let of_branch = move |branch: Checkout| {
+        let (repository, table, scan) = (repository.clone(), Arc::clone(&table), scan.clone());
+        async move {
+            let rows = rows::of_view(&repository, &table, &branch, scan).await?;
+            let named = move |row: Vec<Option<String>>| {
+                std::iter::once(Some(branch.name.clone())).chain(row).collect::<Vec<_>>()
+            };
+            Ok::<_, Error>(rows.map_ok(named))
+        }
+    };
+    let rows = stream::iter(there.into_iter().map(Ok)).and_then(of_branch).try_flatten();
+    Ok(rows.take(limit).boxed())
+}
+
+/// A table on all branches, for who reads it himself.
+pub struct BranchesOf {
+    /// The table.
+    pub table: Arc<TableDef>,
+    /// The branches that show it, and what each shows.
+    pub shown: Vec<(String, View)>,
+}
+
+/// What a call of `epoch_all_branches` reads; `None` if it only counts.
+pub async fn branches_of(session: &Session<'_>, args: &Args, asked: &Asked) -> Result<Option<BranchesOf>> {
+    let args = super::args::parse(super::known("epoch_all_branches")?, args)?;
+    if args.flag("count") || args.flag("total") {
+        return Ok(None);
+    }
+    let table = columns::table(session, &args.required("table")?)?;
+    let (_, names) = of_branches(asked);
+    let mut shown = Vec::new();
+    for branch in showing(session.repository, &table, names.as_deref()).await? {
+        let view = session.repository.view(&branch, &table)?;
+        if !view.is_plain() {
+            session.repository.sound(&table).await?;
+        }
+        shown.push((branch.name, view));
+    }
+    Ok(Some(BranchesOf { table, shown }))
+}
+
+/// The conditions on the table's rows, and the names that others ask for.
+fn of_branches(asked: &Asked) -> (Vec<Condition>, Option<Vec<String>>) {
+    let mut names: Option<Vec<String>> = None;
+    let mut rest = Vec::new();
+    for condition in &asked.conditions {
+        let wanted = match condition {
+            Condition::Compare(terms, Comparison::Eq, values) if *terms == [term("_branch")] => values,
+            Condition::In(one, values) if *one == term("_branch") => values,
+            _ => {
+                rest.push(condition.clone());
+                continue;
+            }
+        };
+        names = Some(match names {
+            None => wanted.clone(),
+            Some(known) => known.into_iter().filter(|name| wanted.contains(name)).collect(),
+        });
+    }
+    (rest, names)
+}
+
+/// The branches that show this version of a table, by name.
+async fn showing(
+    repository: &Repository,
+    table: &TableDef,
+    names: Option<&[String]>,
+) -> Result<Vec<Checkout>> {
+    let mut there = Vec::new();
+    for name in repository.branch_names().await? {
+        if names.is_some_and(|names| !names.contains(&name)) {
+            continue;
+        }
+        let branch = repository.checkout(&name, None).await?;
+        if repository.tables_on(&branch).by_id.contains_key(&table.id) {
+            there.push(branch);
+        }
+    }
+    Ok(there)
+}
+
+/// How many rows branches show: main's are counted, of the others what differs from them.
+async fn counts(
+    repository: &Repository,
+    table: &Arc<TableDef>,
+    there: Vec<Checkout>,
+    total: bool,
+) -> Result<RowStream> {
+    let main = repository.checkout("main", None).await?;
+    if !repository.tables_on(&main).by_id.contains_key(&table.id) {
+        // No branch has anything in common with main.
+        let mut counts = Vec::new();
+        for branch in there {
+            counts.push((branch.name.clone(), count(repository, table, &branch).await?));
+        }
+        return Ok(shown(counts, total));
+    }
+    let base = count(repository, table, &main).await?;
+    let of_branch = |branch: Checkout| async move {
+        let differ = match branch.is_main() {
+            true => 0,
+            false => {
+                let stats = repository.stats_from_main(&branch, table).await?;
+                stats.added - stats.removed
+            }
+        };
+        Ok::<_, Error>((branch.name, base + differ))
+    };
+    let counts = stream::iter(there).map(of_branch).buffered(CONCURRENT).try_collect().await?;
+    Ok(shown(counts, total))
+}
+
+async fn count(repository: &Repository, table: &TableDef, there: &Checkout) -> Result<i64> {
+    let view = repository.view(there, table)?;
+    if !view.is_plain() {
+        repository.sound(table).await?;
+    }
+    let first = table.schema.key.iter().take(1).copied().collect();
+    let scan = Scan { projection: Some(first), ..Scan::default() };
+    let mut batches = rows::backend(repository, table)?.scan(table, &view, &scan).await?;
+    let mut count = 0;
+    while let Some(batch) = batches.try_next().await? {
+        count += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+    }
+    Ok(count)
+}
+
+fn shown(counts: Vec<(String, i64)>, total: bool) -> RowStream {
+    let rows: Vec<Vec<Option<String>>> = if total {
+        let sum: i128 = counts.iter().map(|(_, count)| i128::from(*count)).sum();
+        vec![vec![Some(sum.to_string())]]
+    } else {
+        counts.into_iter().map(|(name, count)| vec![Some(name), Some(count.to_string())]).collect()
+    };
+    stream::iter(rows.into_iter().map(Ok)).boxed()
+}
