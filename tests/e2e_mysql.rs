@@ -25,10 +25,13 @@ struct Shop {
 }
 
 impl Shop {
-    /// `None` if there is no server.
+    /// `None` if there is no server. (`make test`'s may lose commits.)
     fn new(others: ProxyConfig) -> Option<Self> {
         let mysql = Mysql::create(SCHEMA)?;
-        let extra = format!("[storage.mysql.web]\nurl = \"{}\"\nallow_unsafe_source = true\n", mysql.url);
+        let extra = format!(
+            "[storage.mysql.web]\nurl = \"{}\"\nallow_unsafe_source = {}\n",
+            mysql.url, others.unsafe_source
+        );
         Some(Self { proxy: Proxy::start(ProxyConfig { extra, ..others }), mysql })
     }
 
@@ -252,4 +255,25 @@ fn transactions_and_prepared_statements() {
         });
         assert_eq!(shop.on(reference).one("SELECT credit FROM customers WHERE id = 6"), "72.00");
     }
+}
+
+#[test]
+fn a_merge_into_main_is_refused_where_a_crash_could_lose_it() {
+    let others = ProxyConfig { sqlite: vec![], unsafe_source: false, ..ProxyConfig::embedded() };
+    let Some(shop) = Shop::new(others) else { return };
+    let log = shop.mysql.lines("SELECT CAST(@@innodb_flush_log_at_trx_commit AS CHAR)");
+    assert_eq!(log, ["0"], "the tests' server is one that may lose commits");
+    let mut main = shop.main();
+    main.exec("SELECT * FROM epoch_register('*', 'mysql://web/*')");
+    main.exec("SELECT * FROM epoch_branch('b')");
+    let mut b = shop.on("b");
+    b.exec("DELETE FROM orders WHERE id = 1");
+    b.exec("SELECT * FROM epoch_commit('one less')");
+    let before = main.one("SELECT count(*) FROM orders");
+    let error = main.err("SELECT * FROM epoch_merge('b')");
+    let message = "backend \"web\" may lose commits, so main's tables are not written to";
+    assert_eq!((error.code(), error.message()), ("55000", message));
+    assert!(error.detail().contains("innodb_flush_log_at_trx_commit is 0"), "{error:?}");
+    assert!(error.hint().contains("[storage.mysql.web]"), "{error:?}");
+    assert_eq!(main.one("SELECT count(*) FROM orders"), before);
 }

@@ -165,3 +165,53 @@ fn a_branch_ends_when_its_time_is_over_and_nobody_is_on_it() {
     until(&mut main, &["main"]);
     assert_eq!(main.lines("SELECT status FROM epoch_undrop('used')"), ["restored"]);
 }
+
+/// Asks again and again, because what isn't under way yet can't be cancelled.
+fn cancelled(proxy: &Proxy, conn: &mut Conn, sql: &str) -> String {
+    let (pid, secret) = conn.key.clone();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let length = 12 + u32::try_from(secret.len()).unwrap();
+            let parts =
+                [&length.to_be_bytes()[..], &80_877_102_u32.to_be_bytes(), &pid.to_be_bytes(), &secret];
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                Conn::raw("127.0.0.1", proxy.port).send_raw(&parts.concat()).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+        });
+        let code = conn.err(sql).code().to_owned();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        code
+    })
+}
+
+const ENDLESS: &str =
+    "SELECT * FROM epoch_bisect('HEAD~1', 'HEAD', 'SELECT count(*) > 0 FROM w a, w b, w c, w e, w f')";
+
+#[test]
+fn a_bisect_could_not_be_cancelled() {
+    let rows = "INSERT INTO w WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 400) SELECT i FROM s;";
+    let proxy = Proxy::start(ProxyConfig::embedded());
+    let file = rusqlite::Connection::open(proxy.sqlite_path("shop")).unwrap();
+    file.execute_batch(&format!("CREATE TABLE w (id INTEGER PRIMARY KEY); {rows}")).unwrap();
+    let mut main = proxy.connect("main");
+    main.exec("SELECT * FROM epoch_register('w', 'sqlite://shop/w')");
+    main.exec("SELECT * FROM epoch_commit('start', '--allow-empty')");
+    main.exec("SELECT * FROM epoch_commit('next', '--allow-empty')");
+    assert_eq!(cancelled(&proxy, &mut main, ENDLESS), "57014");
+    assert_eq!(main.one("SELECT count(*) FROM w"), "400", "the session goes on");
+}
+
+#[test]
+fn a_bisect_could_not_be_cancelled_in_a_native_session() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE w (id int PRIMARY KEY); INSERT INTO w SELECT generate_series(1, 400)",
+    );
+    let mut main = shop.main();
+    main.exec("SELECT * FROM epoch_commit('start', '--allow-empty')");
+    main.exec("SELECT * FROM epoch_commit('next', '--allow-empty')");
+    assert_eq!(cancelled(&shop.proxy, &mut main, ENDLESS), "57014");
+    assert_eq!(main.one("SELECT count(*) FROM w"), "400", "the session goes on");
+}

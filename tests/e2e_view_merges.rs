@@ -168,3 +168,97 @@ fn a_view_that_is_made_again_after_an_alter_was_in_the_merges_way() {
     merge(&mut main, "b");
     assert_eq!(direct.lines("SELECT * FROM k1 ORDER BY 1"), ["1|one", "2|two"]);
 }
+
+#[test]
+fn a_revert_on_main_said_that_a_view_was_gone_which_was_there() {
+    need_postgres!();
+    let f = Fixture::registered(&format!("{BASE}; CREATE VIEW gone AS SELECT 1 AS one"));
+    let (mut main, mut b) = (f.main(), f.branch("b"));
+    commit(&mut main, "start");
+    b.exec("CREATE VIEW nv AS SELECT id FROM t; INSERT INTO t VALUES (3, 'three', 3)");
+    commit(&mut b, "nv");
+    b.exec("CREATE OR REPLACE VIEW nv AS SELECT id, v FROM t");
+    commit(&mut b, "nv with v");
+    b.exec("DROP VIEW gone");
+    commit(&mut b, "no gone");
+    merge(&mut main, "b");
+    let head = main.one("SELECT epoch_hashof('HEAD')");
+    // What a merge dropped or made stays so, and nothing else is taken back either.
+    for (commit, view) in [("HEAD", "gone"), ("HEAD~2", "nv")] {
+        let error = main.err(&format!("SELECT * FROM epoch_revert('{commit}')"));
+        let message = format!("taking back on main what a merge did to view \"{view}\" is not supported");
+        assert_eq!((error.code(), error.message()), ("0A000", message.as_str()));
+        assert_eq!(main.one("SELECT epoch_hashof('HEAD')"), head);
+    }
+    assert_eq!(main.lines("SELECT * FROM nv ORDER BY 1"), ["1|one", "2|two", "3|three"]);
+    // A branch takes it back, and a merge brings that to main.
+    b.exec("SELECT * FROM epoch_revert('HEAD~2')");
+    assert_eq!(b.err("SELECT * FROM nv").code(), "42P01");
+    merge(&mut main, "b");
+    assert_eq!(main.err("SELECT * FROM nv").code(), "42P01");
+    assert_eq!(f.direct().one("SELECT to_regclass('nv') IS NULL AND (SELECT count(*) FROM t) = 2"), "t");
+}
+
+#[test]
+fn a_dump_of_a_branch_had_views_before_what_they_read() {
+    need_postgres!();
+    let f = Fixture::registered(
+        "CREATE SCHEMA \"A a\"; CREATE TABLE zt (id int PRIMARY KEY, v text); INSERT INTO zt VALUES (1, 'one'); \
+         CREATE TABLE \"A a\".\"T\" (id int PRIMARY KEY, \"a b\" text); INSERT INTO \"A a\".\"T\" VALUES (1, 'x')",
+    );
+    f.main().exec("SELECT * FROM epoch_register('\"A a\".*')");
+    let mut b = f.branch("b");
+    b.exec("ALTER TABLE zt ADD COLUMN n int DEFAULT 7");
+    b.exec("CREATE TABLE zz (id int PRIMARY KEY)");
+    b.exec("INSERT INTO zz VALUES (1)");
+    b.exec("CREATE VIEW \"A a\".\"V z\" AS SELECT y.\"a b\", t.v, t.n FROM \"A a\".\"T\" y JOIN zt t USING (id) JOIN zz USING (id)");
+    b.exec("CREATE VIEW \"A a\".a2 AS SELECT * FROM \"A a\".\"V z\"");
+    let usage = "SELECT table_name, column_name FROM information_schema.view_column_usage WHERE view_name = 'V z' ORDER BY 1, 2";
+    assert_eq!(b.lines(usage), ["T|a b", "T|id", "zt|id", "zt|n", "zt|v", "zz|id"]);
+    let target = f.proxy.target("b");
+    let dump = std::process::Command::new(tool("pg_dump")).arg(target.url()).output().unwrap();
+    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let restored = common::Database::create();
+    let into = common::conn::Target::parse(&restored.url());
+    common::psql::psql_ok(&into, &String::from_utf8_lossy(&dump.stdout));
+    assert_eq!(restored.connect().lines("SELECT * FROM \"A a\".a2"), ["x|one|7"]);
+}
+
+#[test]
+fn a_view_with_a_row_as_a_whole_failed_once_its_table_was_altered() {
+    need_postgres!();
+    let f = Fixture::registered(&format!("{BASE}; CREATE VIEW mr AS SELECT t, t.id AS i FROM t"));
+    let mut b = f.branch("b");
+    b.exec("CREATE VIEW early AS SELECT u, row_to_json(u)::text AS j FROM t u WHERE id = 1 AND v <> 'x.*::public.t'");
+    b.exec("ALTER TABLE t ADD COLUMN n int DEFAULT 7");
+    b.exec("CREATE VIEW late AS SELECT t FROM t WHERE id = 2");
+    assert_eq!(b.lines("SELECT * FROM early"), ["(1,one,1,7)|{\"id\":1,\"v\":\"one\",\"x\":1,\"n\":7}"]);
+    assert_eq!(b.lines("SELECT * FROM late"), ["(2,two,2,7)"]);
+    assert_eq!(b.lines("SELECT * FROM mr ORDER BY i"), ["(1,one,1,7)|1", "(2,two,2,7)|2"]);
+    commit(&mut b, "rows");
+    merge(&mut f.main(), "b");
+    assert_eq!(f.direct().lines("SELECT (t).n FROM late"), ["7"]);
+}
+
+#[test]
+fn a_view_of_a_branch_called_what_the_search_path_put_before_postgresqls_own() {
+    need_postgres!();
+    let f = Fixture::registered(&format!(
+        "{BASE}; CREATE SCHEMA evil; CREATE FUNCTION evil.lower(text) RETURNS text IMMUTABLE LANGUAGE sql AS $$ SELECT 'EVIL' $$; \
+         CREATE VIEW m1 AS SELECT id, lower(v) AS l FROM t"
+    ));
+    let mut b = f.branch("b");
+    b.exec("CREATE VIEW o1 AS SELECT id, lower(v) AS l FROM t");
+    let read = |b: &mut Conn, view: &str| b.lines(&format!("SELECT l FROM public.{view} ORDER BY id"));
+    assert_eq!(read(&mut b, "o1"), ["one", "two"]);
+    b.exec("SET search_path = evil, public, pg_catalog");
+    assert_eq!(read(&mut b, "m1"), ["one", "two"]);
+    let error = b.err("SELECT l FROM public.o1");
+    assert_eq!(error.code(), "0A000");
+    assert!(error.message().contains("search_path"), "{error:?}");
+    b.exec("CREATE VIEW public.o2 AS SELECT l FROM public.m1");
+    for path in ["evil, public", "pg_catalog, evil", "DEFAULT"] {
+        b.exec(&format!("SET search_path = {path}"));
+        assert_eq!(read(&mut b, "o1"), ["one", "two"], "{path}");
+    }
+}
