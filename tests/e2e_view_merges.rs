@@ -262,3 +262,37 @@ fn a_view_of_a_branch_called_what_the_search_path_put_before_postgresqls_own() {
         assert_eq!(read(&mut b, "o1"), ["one", "two"], "{path}");
     }
 }
+
+#[test]
+fn a_schema_diff_left_views_out() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    let (mut main, mut b) = (f.main(), f.branch("b"));
+    commit(&mut main, "start");
+    b.exec("CREATE VIEW n1 AS SELECT id FROM t; COMMENT ON VIEW n1 IS 'new'; CREATE OR REPLACE VIEW mw AS SELECT id, v FROM t");
+    commit(&mut b, "views");
+    b.exec("CREATE OR REPLACE VIEW n1 AS SELECT id, v FROM t WHERE id > 1");
+    let names = "SELECT table_name, from_create_statement IS NULL FROM epoch_schema_diff('main', 'HEAD')";
+    assert_eq!(b.lines(names), ["mw|f", "n1|t"]);
+    let made = "SELECT to_create_statement FROM epoch_schema_diff('main', 'WORKING', 'n1')";
+    assert!(b.one(made).starts_with("CREATE VIEW \"public\".\"n1\" AS\n SELECT"), "{}", b.one(made));
+    let statements = "SELECT unnest(alter_statements) FROM epoch_schema_diff('HEAD', 'WORKING')";
+    let replaced = b.lines(statements);
+    assert!(
+        replaced.len() == 1 && replaced[0].starts_with("CREATE OR REPLACE VIEW \"public\".\"n1\""),
+        "{replaced:?}"
+    );
+    // The statements make it elsewhere.
+    b.exec("SELECT * FROM epoch_branch('c', 'main')");
+    let mut c = f.on("c");
+    for statement in
+        b.lines("SELECT unnest(alter_statements) FROM epoch_schema_diff('main', 'WORKING') ORDER BY 1")
+    {
+        c.exec(&statement.replace('\n', " "));
+    }
+    for view in ["n1", "mw"] {
+        let rows = format!("SELECT * FROM {view} ORDER BY 1");
+        assert_eq!(c.lines(&rows), b.lines(&rows), "{view}");
+    }
+    assert_eq!(b.err("SELECT * FROM epoch_schema_diff('main', 'b', 'none')").code(), "42P01");
+}

@@ -73,7 +73,7 @@ pub(super) fn command() -> Command {
             command = command.subcommand(extended(of_function(verb, function)));
         }
     }
-    command.subcommand(table()).subcommand(query()).subcommand(completions())
+    command.subcommand(table()).subcommand(query()).subcommand(completions()).subcommand(man())
 }
 
 /// The function behind a verb.
@@ -204,6 +204,10 @@ fn completions() -> Command {
     )
 }
 
+fn man() -> Command {
+    Command::new("man").about("Print the manual page: epoch man | man -l -")
+}
+
 fn repeated(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).action(ArgAction::Append).help(help)
 }
@@ -215,7 +219,12 @@ fn extended(command: Command) -> Command {
         "log" => command.arg(switch("oneline", "One line per commit")),
         "diff" => command.arg(switch("stat", "Only how much differs, per table")),
         "conflicts" => {
-            let resolve = functions::find("epoch_conflicts_resolve").map(|f| of_function("resolve", f));
+            let interactive =
+                switch("interactive", "Show one after the other, and ask what to take").short('i');
+            let interactive =
+                interactive.conflicts_with_all(["ours", "theirs", "base", "key", "column", "value"]);
+            let resolve = functions::find("epoch_conflicts_resolve")
+                .map(|f| of_function("resolve", f).arg(interactive));
             command.args_conflicts_with_subcommands(true).subcommands(resolve)
         }
         _ => command,

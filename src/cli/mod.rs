@@ -9,7 +9,9 @@ mod demo;
 mod diff;
 mod history;
 mod init;
+mod interactive;
 mod json;
+mod man;
 mod output;
 mod place;
 mod query;
@@ -65,6 +67,9 @@ fn start(matches: &ArgMatches, output: &Output) -> Result<Done> {
     };
     if verb == "completions" {
         return completions::print(inner, output);
+    }
+    if verb == "man" {
+        return man::print(output);
     }
     // The parser of statements recurses; so does the planner.
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -4,7 +4,7 @@ use clap::ArgMatches;
 
 use super::output::{BOLD, CYAN, GREEN, Output, RED, YELLOW, cell, counted, grid, one_line, paint, short};
 use super::place::Place;
-use super::{Done, command, diff, history, table};
+use super::{Done, command, diff, history, interactive, table};
 use crate::functions::{Args, Function, Outcome};
 use crate::{Error, Result};
 
@@ -16,6 +16,9 @@ pub(super) async fn run(verb: &str, matches: &ArgMatches, output: &Output) -> Re
     };
     let function = function.ok_or_else(|| Error::internal(format!("no function for {verb}")))?;
     let place = Place::open(matches, function.name == "epoch_checkout").await?;
+    if function.name == "epoch_conflicts_resolve" && matches.get_flag("interactive") {
+        return interactive::resolve(&place, matches, output).await;
+    }
     let args = command::args_of(function, matches);
     if function.name == "epoch_diff" {
         return diff::diff(&place, &args, matches.get_flag("stat"), output).await;

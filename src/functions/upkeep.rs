@@ -42,12 +42,12 @@ pub(super) const VIOLATIONS: Function = Function {
 
 pub(super) const SCHEMA_DIFF: Function = Function {
     name: "epoch_schema_diff",
-    summary: "Tables that two refs define in different ways, and the statements between them",
+    summary: "Tables and views that two refs define in different ways, and the statements between them",
     usage: "epoch_schema_diff(from, to [, table]), epoch_schema_diff('a..b' [, table])",
     parameters: &[
         may("from", "Ref, a..b, or a...b (since the merge base); HEAD if not given"),
         may("to", "Ref; WORKING if not given"),
-        may("table", "Only this table"),
+        may("table", "Only this table or view"),
     ],
     columns: &[
         ("table_name", SqlType::Text),

@@ -48,6 +48,7 @@ mod status;
 mod tags;
 mod types;
 mod versions;
+mod view_diff;
 mod views;
 
 pub use crate::config::duration;

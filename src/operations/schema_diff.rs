@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use epoch_adapter::{Error, Part, Replay, Result, TableDef, TableId, TableName, sqlstate};
 
+use super::view_diff;
 use super::{Checkout, Repository, Scope, Tables};
 
-/// A table that is defined in another way on each side.
+/// A table or view that is defined in another way on each side.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaDiff {
     /// Its name, on the right side if it is there.
@@ -22,7 +23,7 @@ pub struct SchemaDiff {
 type Sides = (Option<Arc<TableDef>>, Option<Arc<TableDef>>);
 
 impl Repository {
-    /// The tables, or the one of this name, that two refs define in different ways.
+    /// The tables and views, or the one of this name, that two refs define in different ways.
     pub async fn schema_diff(
         &self,
         checkout: &Checkout,
@@ -33,9 +34,13 @@ impl Repository {
         let (from, to) = self.two(checkout, from, to).await?;
         let (left, right) = (self.tables_of_ref(&from).await?, self.tables_of_ref(&to).await?);
         let mut pairs = self.pairs(&left, &right);
+        let mut views = view_diff::between(&left, &right);
         if let Some(name) = name {
             let named = [left.find(name), right.find(name)].map(|found| found.map(|t| t.id));
-            if named == [None, None] {
+            let wanted = TableName::from_sql(name);
+            views.retain(|view| Some(&view.table) == wanted.as_ref());
+            let is_view = wanted.is_some_and(|name| [&left, &right].iter().any(|t| view_diff::has(t, &name)));
+            if named == [None, None] && !is_view {
                 let message = format!("table \"{name}\" is on neither side");
                 return Err(Error::new(sqlstate::UNDEFINED_TABLE, message));
             }
@@ -55,6 +60,11 @@ impl Repository {
             };
             found.push(SchemaDiff { table, from: before, to: after, statements });
         }
+        for view in &views {
+            self.may_compare(&from, &to, Scope::Table(&view.table)).await?;
+        }
+        // Behind the tables that they read.
+        found.extend(views);
         Ok(found)
     }
 
@@ -101,7 +111,7 @@ impl Repository {
     }
 }
 
-fn quote(name: &str) -> String {
+pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
