@@ -116,3 +116,44 @@ fn rebase_stash_and_the_rest_do_as_the_functions() {
     repo.ok(&["branch", "short", "--ttl", "1 hour"]);
     assert!(repo.json(&["branch"])[2]["expires_at"].is_string());
 }
+
+#[test]
+fn conflicts_are_resolved_one_after_the_other() {
+    use std::io::Write;
+    let repo = Repo::new();
+    repo.change("dev", "UPDATE users SET name = 'Benno', visits = 20 WHERE id = 2", "Ben on dev");
+    repo.change("main", "UPDATE users SET name = 'Benny', visits = 10 WHERE id = 2", "Ben on main");
+    repo.ends(3, &["merge", "dev"]);
+    let answers = |args: &[&str], text: &str| -> (Option<i32>, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_epoch"));
+        command.args(["conflicts", "resolve", "--interactive"]).args(args).current_dir(repo.0.path());
+        command.env("HOME", repo.0.path()).env("USER", "tester").env_remove("EPOCH_CONFIG_FILE");
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let out = child.wait_with_output().unwrap();
+        (out.status.code(), String::from_utf8(out.stdout).unwrap())
+    };
+    // The end of the input leaves the rest as it is.
+    let (code, said) = answers(&["users"], "what\ns\n");
+    assert_eq!(code, Some(3));
+    assert!(said.contains("1/2 users  id=1  modify/modify") && said.contains("theirs  name=Adele"), "{said}");
+    assert!(said.ends_with("0 conflicts resolved, 2 left\n"), "{said}");
+    let (code, said) = answers(&[], "t\nc\n=Benjamin\n=many\nt\n");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.ends_with("2 conflicts resolved, 0 left\n"), "{said}");
+    repo.ok(&["merge", "--continue"]);
+    let rows = repo.json(&["query", "SELECT name, visits FROM users WHERE id < 3 ORDER BY id"]);
+    assert_eq!(
+        rows,
+        serde_json::json!([{"name": "Adele", "visits": "1"}, {"name": "Benjamin", "visits": "20"}])
+    );
+    repo.ends(2, &["conflicts", "resolve", "--interactive", "--ours"]);
+}
+
+#[test]
+fn the_manual_page_is_made_from_the_commands() {
+    let repo = Repo(tempfile::tempdir().unwrap());
+    let page = repo.ok(&["man"]);
+    assert!(page.starts_with(".TH EPOCH 1 ") && page.contains(".SS epoch merge\n"), "{page}");
+}

@@ -64,7 +64,6 @@ pub use failpoint::{FAIL_POINTS, GC_FAIL_POINTS};
 pub use gc::{Collected, GcOptions};
 pub use hooking::Assertions;
 pub use rights::{Actor, Right, Scope, Watch};
-pub use schema_diff::SchemaDiff;
 pub use sequence::Verb;
 pub use soundness::Unsound;
 pub use types::*;

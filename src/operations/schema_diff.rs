@@ -5,20 +5,7 @@ use std::sync::Arc;
 use epoch_adapter::{Error, Part, Replay, Result, TableDef, TableId, TableName, sqlstate};
 
 use super::view_diff;
-use super::{Checkout, Repository, Scope, Tables};
-
-/// A table or view that is defined in another way on each side.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchemaDiff {
-    /// Its name, on the right side if it is there.
-    pub table: TableName,
-    /// The statements that make it as it is on the left side.
-    pub from: Option<String>,
-    /// The statements that make it as it is on the right side.
-    pub to: Option<String>,
-    /// What makes the left one the right one; `None` if the one wasn't made from the other.
-    pub statements: Option<Vec<String>>,
-}
+use super::{Checkout, Repository, SchemaDiff, Scope, Tables};
 
 type Sides = (Option<Arc<TableDef>>, Option<Arc<TableDef>>);
 
@@ -111,7 +98,7 @@ impl Repository {
     }
 }
 
-pub(super) fn quote(name: &str) -> String {
+fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

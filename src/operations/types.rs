@@ -582,3 +582,16 @@ pub struct ResetDone {
     /// For people.
     pub status: String,
 }
+
+/// A table or view that is defined in another way on each side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaDiff {
+    /// Its name, on the right side if it is there.
+    pub table: TableName,
+    /// The statements that make it as it is on the left side.
+    pub from: Option<String>,
+    /// The statements that make it as it is on the right side.
+    pub to: Option<String>,
+    /// What makes the left one the right one; `None` if the one wasn't made from the other.
+    pub statements: Option<Vec<String>>,
+}

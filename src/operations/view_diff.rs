@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use epoch_adapter::{TableName, ViewDef};
 
-use super::Tables;
-use super::schema_diff::{SchemaDiff, quote};
+use super::{SchemaDiff, Tables};
 
 /// A view's backend and name.
 type Key = (String, TableName);
@@ -43,7 +42,7 @@ pub(super) fn has(tables: &Tables, name: &TableName) -> bool {
 pub(super) fn between(left: &Tables, right: &Tables) -> Vec<SchemaDiff> {
     let (left, right) = (shown(left), shown(right));
     let mut names: Vec<&Key> = left.keys().chain(right.keys()).collect();
-    names.sort_by_key(|(backend, name)| (name, backend));
+    names.sort_by(|a, b| (&a.1, &a.0).cmp(&(&b.1, &b.0)));
     names.dedup();
     let one = |key: &Key| {
         let (a, b) = match (left.get(key), right.get(key)) {
@@ -95,6 +94,10 @@ fn create(named: &str, verb: &str, text: &str) -> String {
     let (options, query) = text.split_once('\n').unwrap_or(("", text));
     let options = if options.is_empty() { String::new() } else { format!(" WITH ({options})") };
     format!("{verb} {named}{options} AS\n{query};")
+}
+
+fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn literal(text: &str) -> String {

@@ -238,7 +238,7 @@ fn order(item: &Item<'_>, select: &nodes::SelectStmt) -> Option<Vec<(Term, bool)
             target.name().is_some_and(|name| term == [name.to_owned()])
                 && column(item, target.val()).is_none_or(|column| term != [column])
         };
-        if !sort.use_op().is_empty() || select.target_list().iter().any(|target| other(target)) {
+        if !sort.use_op().is_empty() || select.target_list().iter().any(other) {
             return None;
         }
         found.push((term, sort.sortby_dir == nodes::SortByDir::SORTBY_DESC));
