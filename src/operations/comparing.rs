@@ -303,7 +303,10 @@ impl Repository {
                     "taking back on main what a merge did to view \"{}\"",
                     view.name
                 ))
-                .with_hint("Change the view on main, or go back on a branch and merge that."));
+                .with_hint(match def.of {
+                    None => "Drop the view on main, and try again.",
+                    Some(_) => "Define the view on main as it was before that merge, and try again.",
+                }));
             }
         }
         Ok(())
