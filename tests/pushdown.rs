@@ -229,8 +229,17 @@ async fn a_condition_on_the_key_reads_the_changes_of_that_key_alone() {
     let (found, count) = f.asked("epoch_history", &["t"], &is(&["id"], "8")).await;
     assert_eq!((found.len(), count.diffs.len()), (2, 2), "{count:?}");
     // What the backend takes for equal is for who asks to judge.
-    let (found, count) = f.asked("epoch_diff", &["HEAD~3", "WORKING", "s"], &is(&["to_k"], "ANN")).await;
-    assert_eq!((found.len(), count.changes), (0, 0));
+    let s = f.table("s");
+    let mut tx = f.repository.backend("shop").unwrap().begin().await.unwrap();
+    let update = RowWrite::Update { key: vec![Value::Text("Ann".to_owned())], set: vec![(1, Value::Int(5))] };
+    tx.write(&s, Layer::MAIN, &[update]).await.unwrap();
+    tx.commit().await.unwrap();
+    let first = Asked { limit: Some(1), ..is(&["to_k"], "ANN") };
+    let (found, count) = f.asked("epoch_diff", &["HEAD~3", "WORKING", "s"], &first).await;
+    assert_eq!((found.len(), count.diffs[0].limit), (1, None), "{count:?}");
+    let both = "SELECT to_n FROM epoch_diff('HEAD~3', 'WORKING', 's') WHERE to_k = ";
+    assert_eq!(f.sql(&format!("{both}'ANN' LIMIT 1")).await.0, Vec::<String>::new());
+    assert_eq!(f.sql(&format!("{both}'Ann' LIMIT 1")).await.0, ["5"]);
     // A column that is no part of the key.
     let (found, _) = f.asked("epoch_diff", &["HEAD~3", "HEAD", "t"], &is(&["to_v"], "two")).await;
     assert_eq!(found.len(), ROWS, "not asked of the backend");
