@@ -1,6 +1,6 @@
 //! `epoch conflicts resolve --interactive`: one conflict after the other.
 
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 
 use clap::ArgMatches;
 
