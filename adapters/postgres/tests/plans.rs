@@ -213,6 +213,8 @@ async fn rows_of_a_new_branch_are_found_by_the_index_of_what_is_asked_for() {
         let expected = text(&client, &format!("SELECT count(*) FROM {name}")).await;
         assert_eq!(text(&client, &format!("SELECT count(*) FROM {shown} t")).await, expected);
     }
+    db.drop().await;
+}
 
 /// How many rows the nodes of a plan read from a relation, all loops together, as the server counted them.
 fn read(plan: &serde_json::Value, relation: &str) -> f64 {
@@ -241,8 +243,8 @@ async fn a_diff_of_some_keys_reads_the_history_of_these_alone() {
     db.seal(std::slice::from_ref(&table), epoch_adapter::Layer::MAIN, 2).await;
     client.batch_execute("VACUUM ANALYZE").await.unwrap();
     let keys = |keys: Vec<Predicate>| Wanted { keys, ..Wanted::default() };
-    let is = |op, value: &str| Predicate::Compare(0, op, text(value));
-    let some = ["5", "17000", "17001", "99999"].map(text).to_vec();
+    let is = |op, value: &str| Predicate::Compare(0, op, crate::harness::text(value));
+    let some = ["5", "17000", "17001", "99999"].map(crate::harness::text).to_vec();
     let range = vec![is(Comparison::Gt, "15000"), is(Comparison::LtEq, "15020")];
     for (wanted, rows, most) in [
         (Wanted::of_key(row(&["5"])), 1, 10.0),
