@@ -16,6 +16,8 @@ pub(super) fn conditions(filter: &Expr) -> Option<Vec<Condition>> {
             let found: Vec<Condition> = sides.into_iter().flatten().flatten().collect();
             (!found.is_empty()).then_some(found)
         }
+        // A short IN, as the optimizer writes it.
+        Expr::BinaryExpr(binary) if binary.op == Operator::Or => any_of(binary).map(|c| vec![c]),
         Expr::BinaryExpr(binary) => compare(binary).map(|c| vec![c]),
         Expr::InList(list) => in_list(list).map(|c| vec![c]),
         Expr::Between(between) => range(between),
@@ -37,6 +39,23 @@ fn compare(binary: &BinaryExpr) -> Option<Condition> {
         _ => (flipped(op), term(&binary.right)?, text(&binary.left)?),
     };
     Some(Condition::Compare(vec![column], op, vec![value]))
+}
+
+/// Both sides compare one term with values.
+fn any_of(binary: &BinaryExpr) -> Option<Condition> {
+    let side = |expr: &Expr| match conditions(expr)?.as_slice() {
+        [Condition::Compare(terms, Comparison::Eq, values)] => Some((terms.first()?.clone(), values.clone())),
+        [Condition::In(term, values)] => Some((term.clone(), values.clone())),
+        _ => None,
+    };
+    // A side with a part that isn't understood is wider than what is known of it.
+    let whole = |expr: &Expr| !matches!(expr, Expr::BinaryExpr(b) if b.op == Operator::And);
+    let ((left, mut values), (right, more)) = (side(&binary.left)?, side(&binary.right)?);
+    if left != right || !whole(&binary.left) || !whole(&binary.right) {
+        return None;
+    }
+    values.extend(more);
+    Some(Condition::In(left, values))
 }
 
 fn flipped(op: Comparison) -> Comparison {
@@ -138,6 +157,10 @@ mod tests {
             assert_eq!(conditions(&filter), None, "{filter}");
         }
         let either = col("id").eq(lit(1_i64)).or(col("id").eq(lit(2_i64)));
-        assert_eq!(conditions(&either), None);
+        let values = vec!["1".to_owned(), "2".to_owned()];
+        assert_eq!(conditions(&either), Some(vec![Condition::In(vec!["id".to_owned()], values)]));
+        for other in [col("n").eq(lit(2_i64)), col("id").gt(lit(2_i64)), col("id").is_null()] {
+            assert_eq!(conditions(&col("id").eq(lit(1_i64)).or(other)), None);
+        }
     }
 }

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::TableDef;
+use epoch_adapter::{TableDef, TableName};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::form::Form;
-use super::lexer::{Token, TokenKind};
 use super::names::{Catalog, Meaning, Place, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
@@ -143,23 +142,35 @@ fn inline<'a>(
 /// `t.*::public.t`, as PostgreSQL writes the row of a table as a whole, has the row type of main's table: on a branch
 /// with another version it is the row of that one.
 fn rows_of_versions(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) {
-    let ours = registered(ctx);
     let (sql, parsed) = (rewriter.sql, rewriter.parsed);
-    let is_star = |dot: &Token, star: &Token, cast: &Token| {
-        dot.is_symbol(b'.') && star.text(sql) == "*" && cast.text(sql) == "::"
-    };
-    for window in parsed.tokens.list.windows(6) {
-        let [dot, star, cast, schema, between, name] = window else { continue };
-        let named = schema.is_name() && between.is_symbol(b'.') && name.is_name();
-        if star.kind != TokenKind::Operator || !is_star(dot, star, cast) || !named {
+    let tokens = parsed.tokens.list.as_slice();
+    for (at, window) in tokens.windows(4).enumerate() {
+        let [dot, star, cast, first] = window else { continue };
+        let is_row =
+            dot.is_symbol(b'.') && star.text(sql) == "*" && cast.text(sql) == "::" && first.is_name();
+        if !is_row {
             continue;
         }
-        let of = sql.get(schema.start..name.end).and_then(epoch_adapter::TableName::from_sql);
-        let version = of.and_then(|of| ours.get(&(of.schema, of.name)).cloned());
-        if version.is_some_and(|table| table.location.is_draft()) {
-            rewriter.edits.replace(dot.start..name.end, "");
+        let end = match (tokens.get(at + 4), tokens.get(at + 5)) {
+            (Some(dot), Some(name)) if dot.is_symbol(b'.') && name.is_name() => name.end,
+            _ => first.end,
+        };
+        let named = sql.get(first.start..end).unwrap_or_default();
+        if is_version(ctx, rewriter.statement, named, end > first.end) {
+            rewriter.edits.replace(dot.start..end, "");
         }
     }
+}
+
+/// Whether the name of a row type is that of a table of which the session's ref has another version than main.
+fn is_version(ctx: &Context<'_>, statement: &Statement, named: &str, qualified: bool) -> bool {
+    let Some(name) = TableName::from_sql(named) else { return false };
+    let same = |t: &&TableRef| t.name == name.name && (!qualified || t.schema.as_ref() == Some(&name.schema));
+    statement
+        .tables
+        .iter()
+        .filter(same)
+        .any(|table| matches!(ctx.names.table(table), Meaning::Registered(def) if def.location.is_draft()))
 }
 
 /// A name in a view's query means a table; in the place of the view's name it could mean a CTE.
