@@ -15,8 +15,6 @@ pub struct Asked {
     pub limit: Option<usize>,
     /// The order that the rows are wanted in, each term falling or not. Empty is the function's own.
     pub order: Vec<(Term, bool)>,
-    /// The backend whose server sorts, if it does that itself.
-    pub server: Option<String>,
 }
 
 /// A condition on columns of a result, with values in PostgreSQL's text form.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{Comparison, Scan, TableDef, View};
+use epoch_adapter::{Comparison, Scan, TableDef};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::args::Parsed;
 use super::asked::term;
-use super::{Args, Asked, Condition, RowStream, Session, columns, rows};
+use super::{Asked, Condition, RowStream, Session, columns, rows};
 use crate::operations::{Checkout, Repository};
 use crate::{Error, Result};
 
@@ -41,33 +41,6 @@ pub(super) async fn all_branches(session: &Session<'_>, args: &Parsed, asked: &A
     };
     let rows = stream::iter(there.into_iter().map(Ok)).and_then(of_branch).try_flatten();
     Ok(rows.take(limit).boxed())
-}
-
-/// A table on all branches, for who reads it himself.
-pub struct BranchesOf {
-    /// The table.
-    pub table: Arc<TableDef>,
-    /// The branches that show it, and what each shows.
-    pub shown: Vec<(String, View)>,
-}
-
-/// What a call of `epoch_all_branches` reads; `None` if it only counts.
-pub async fn branches_of(session: &Session<'_>, args: &Args, asked: &Asked) -> Result<Option<BranchesOf>> {
-    let args = super::args::parse(super::known("epoch_all_branches")?, args)?;
-    if args.flag("count") || args.flag("total") {
-        return Ok(None);
-    }
-    let table = columns::table(session, &args.required("table")?)?;
-    let (_, names) = of_branches(asked);
-    let mut shown = Vec::new();
-    for branch in showing(session.repository, &table, names.as_deref()).await? {
-        let view = session.repository.view(&branch, &table)?;
-        if !view.is_plain() {
-            session.repository.sound(&table).await?;
-        }
-        shown.push((branch.name, view));
-    }
-    Ok(Some(BranchesOf { table, shown }))
 }
 
 /// The conditions on the table's rows, and the names that others ask for.

@@ -8,8 +8,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::args::Parsed;
 use super::asked::{Push, Term};
 use super::conflicts::cells;
-use super::{Args, Asked, Condition, RowStream, Rows, Session, columns, rows, text};
-use crate::operations::{Defined, DiffStat, DiffViews};
+use super::{Asked, Condition, RowStream, Rows, Session, columns, rows, text};
+use crate::operations::{Defined, DiffStat};
 use crate::{Error, Result, sqlstate};
 
 /// What is compared with what.
@@ -91,38 +91,6 @@ pub(super) async fn diff(session: &Session<'_>, args: &Parsed, asked: &Asked) ->
     Ok(stream::iter(tables.into_iter().map(Ok)).and_then(of_table).try_flatten().boxed())
 }
 
-/// A diff of one table, for who reads it himself.
-pub struct DiffOf {
-    /// The table.
-    pub table: Arc<TableDef>,
-    /// What is compared.
-    pub views: DiffViews,
-    /// What of it is enough.
-    pub wanted: Wanted,
-}
-
-impl DiffOf {
-    /// Whether nothing can differ.
-    pub fn is_empty(&self) -> bool {
-        self.views.is_same()
-    }
-}
-
-/// What a call of `epoch_diff` compares; `None` if it is about all tables.
-pub async fn diff_of(session: &Session<'_>, args: &Args, asked: &Asked) -> Result<Option<DiffOf>> {
-    let function = super::known("epoch_diff")?;
-    let args = super::args::parse(function, args)?;
-    let range = range(session, &args).await?;
-    let Some(name) = table_of(&args) else { return Ok(None) };
-    let table = version(session, &args, &name)?;
-    let wanted = wanted(session, &table, asked)?;
-    let views = session.repository.diff_views(session.checkout, &range.from, &range.to, &table).await?;
-    if !views.is_same() {
-        session.repository.sound(&table).await?;
-    }
-    Ok(Some(DiffOf { table, views, wanted }))
-}
-
 /// The column of the key that a term is. A row that is on one side only has no key on the other.
 fn key_column(table: &TableDef, term: &Term) -> Option<usize> {
     let side = |name: &String| {
@@ -152,9 +120,8 @@ fn wanted(session: &Session<'_>, table: &TableDef, asked: &Asked) -> Result<Want
 
 /// Whether the order that is asked for is that of the key.
 fn in_order(table: &TableDef, asked: &Asked) -> bool {
-    // Of texts the backend's order is the query's only if the backend sorts there, too.
-    let server = asked.server.as_deref() == Some(table.location.backend.as_str());
-    let natural = server || table.schema.key_columns().all(|c| c.data_type.is_integer());
+    // Texts the query may order otherwise than the backend.
+    let natural = table.schema.key_columns().all(|c| c.data_type.is_integer());
     let mut keys = table.schema.key.iter();
     asked.order.is_empty()
         || (natural

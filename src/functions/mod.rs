@@ -39,10 +39,8 @@ use crate::{Error, Result, sqlstate};
 
 pub use args::{Arg, Args};
 pub use asked::{Asked, Condition, Term};
-pub use branches::{BranchesOf, branches_of};
 pub use catalog::{Flag, Function, Kind, Parameter, Takes, catalog, find, relations};
 pub use columns::columns;
-pub use diff::{DiffOf, diff_of};
 
 /// The PostgreSQL type of a result column.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,9 +10,11 @@ use crate::operations::{BranchInfo, CommitInfo, LogQuery, StatusEntry, TagInfo};
 
 /// `epoch_log` and `epoch.log`.
 pub(super) async fn log(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<Rows> {
-    let (before, whole) = before(asked);
+    // What the call itself limits is limited before anything else is asked of it.
+    let own = args.count("limit")?;
+    let (before, whole) = if own.is_some() { (None, asked.conditions.is_empty()) } else { before(asked) };
     let first = asked.limit_in(&[(term("commit_order"), true)]).filter(|_| whole);
-    let limit = [args.count("limit")?, first].into_iter().flatten().min();
+    let limit = [own, first].into_iter().flatten().min();
     let query = LogQuery {
         revisions: args.rest.clone(),
         all: args.flag("all"),

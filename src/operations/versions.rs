@@ -218,7 +218,7 @@ fn key_in(shape: &TableDef, columns: Option<&[Origin]>) -> Vec<String> {
 
 impl DiffViews {
     /// Whether there is no history between the two.
-    pub fn is_same(&self) -> bool {
+    pub(super) fn is_same(&self) -> bool {
         match &self.versions {
             Some(pair) => pair.touched.is_empty(),
             None => self.segments.is_empty(),

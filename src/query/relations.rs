@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use epoch_adapter_postgres::layout::{literal, quote};
-use epoch_adapter_postgres::{diff_sql, diff_versions_sql, relation};
+use epoch_adapter_postgres::relation;
 use futures::TryStreamExt;
 
 use super::parse::{self, AskedFor, FunctionRef, Kind, Role, Site, TableRef, Wrap};
@@ -72,10 +72,7 @@ async fn one(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>, function: &Func
     let wish = Wish::of(ctx, rewriter, function.range.start);
     let shown = match at(ctx, function).await? {
         Some(relation) => relation,
-        None => match read(ctx, function, &wish).await? {
-            Some(relation) => with_types(relation, function),
-            None => result(ctx, name, &function.arguments, &wish).await?,
-        },
+        None => result(ctx, name, &function.arguments, &wish).await?,
     };
     match &function.site {
         Site::From { special: true, .. } => {
@@ -143,14 +140,14 @@ impl Wish {
             if asking.parameters().next().is_some() {
                 return Self { open: true, ..Self::default() };
             }
-            return Self { asked: asked(ctx, asking, &[]), open: false };
+            return Self { asked: asked(asking, &[]), open: false };
         };
-        Self { asked: asked(ctx, asking, parameters), open: false }
+        Self { asked: asked(asking, parameters), open: false }
     }
 }
 
 /// With the values of parameters. What isn't known isn't asked; then more rows are needed than the query returns.
-fn asked(ctx: &Context<'_>, asking: &parse::Asking, parameters: &[Option<String>]) -> Asked {
+fn asked(asking: &parse::Asking, parameters: &[Option<String>]) -> Asked {
     let text = |value: &Constant| match value {
         Constant::Text(text) => Some(text.clone()),
         Constant::Int(number) => Some(number.to_string()),
@@ -172,54 +169,7 @@ fn asked(ctx: &Context<'_>, asking: &parse::Asking, parameters: &[Option<String>
         number(count)?.checked_add(skipped)
     });
     let limit = limit.filter(|_| conditions.len() == asking.conditions.len());
-    Asked { conditions, limit, order: asking.order.clone(), server: Some(ctx.backend.to_owned()) }
-}
-
-/// The rows of a function as a relation that the server of the session's backend reads by itself.
-async fn read(ctx: &Context<'_>, function: &FunctionRef, wish: &Wish) -> Result<Option<String>> {
-    let Some(session) = ctx.functions else { return Ok(None) };
-    let unbound = function.arguments.iter().any(|a| matches!(a.value, Constant::Param(_)));
-    if wish.open || (unbound && ctx.parameters.is_none()) {
-        return Ok(None);
-    }
-    let values = args(&function.arguments, ctx.parameters.unwrap_or_default());
-    match function.name.as_str() {
-        "epoch_diff" => {
-            let Some(found) = functions::diff_of(session, &values, &wish.asked).await? else {
-                return Ok(None);
-            };
-            if found.table.location.backend != ctx.backend || found.is_empty() {
-                return Ok(None);
-            }
-            let ordered = !wish.asked.order.is_empty();
-            let (table, views) = (&found.table, &found.views);
-            Ok(Some(match &views.versions {
-                Some(pair) => diff_versions_sql(pair, ordered),
-                None => diff_sql(table, &views.from, &views.to, &views.segments, &found.wanted, ordered)?,
-            }))
-        }
-        "epoch_all_branches" => {
-            let Some(found) = functions::branches_of(session, &values, &wish.asked).await? else {
-                return Ok(None);
-            };
-            if found.table.location.backend != ctx.backend || found.shown.is_empty() {
-                return Ok(None);
-            }
-            let columns: Vec<String> =
-                found.table.schema.columns.iter().map(|c| format!("epoch_b.{}", quote(&c.name))).collect();
-            let arm = |(name, view): &(String, epoch_adapter::View)| {
-                format!(
-                    "SELECT {}::pg_catalog.text AS _branch, {} FROM {} AS epoch_b",
-                    literal(name),
-                    columns.join(", "),
-                    relation::selective(&found.table, view)
-                )
-            };
-            let arms: Vec<String> = found.shown.iter().map(arm).collect();
-            Ok(Some(format!("({})", arms.join(" UNION ALL "))))
-        }
-        _ => Ok(None),
-    }
+    Asked { conditions, limit, order: asking.order.clone() }
 }
 
 /// Keeps the parameters of a call in the text, so that the server can tell their type.
@@ -248,9 +198,7 @@ async fn result(ctx: &Context<'_>, name: &str, arguments: &[parse::Argument], wi
     let (columns, rows) = if open {
         (functions::columns(session, name, &values)?, Vec::new())
     } else {
-        // These rows come from us: texts are ordered as the engine orders them.
-        let asked = Asked { server: None, ..wish.asked.clone() };
-        let opened = functions::open(session, name, &values, &asked).await?;
+        let opened = functions::open(session, name, &values, &wish.asked).await?;
         (opened.columns, opened.rows.try_collect().await?)
     };
     let shown = constant_rows(&columns, &rows);

@@ -79,11 +79,6 @@ pub fn diff_sql(
     Ok(relation(&Sides::new(table, from, to, segments, wanted)?, ordered, wanted.limit))
 }
 
-/// As [`diff_sql`], of two versions of a table.
-pub fn diff_versions_sql(pair: &Pair, ordered: bool) -> String {
-    relation(&Sides::of(pair), ordered, None)
-}
-
 fn relation(sides: &Sides<'_>, ordered: bool, limit: Option<usize>) -> String {
     let order = if ordered || limit.is_some() {
         format!(" ORDER BY {}{}", key(sides.shape, "d."), limited(limit))

@@ -47,7 +47,7 @@ mod views;
 mod violations;
 
 pub use borrowed::define_within;
-pub use diff::{diff_sql, diff_versions_sql};
+pub use diff::diff_sql;
 pub use error::{present, present_detail};
 pub use stand_in::FOREIGN_KEYS;
 

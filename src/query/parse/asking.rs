@@ -123,7 +123,7 @@ fn condition(item: &Item<'_>, expr: &nodes::A_Expr) -> Option<Vec<AskedFor>> {
             let values = right.as_node_list()?.iter().map(value).collect::<Option<Vec<_>>>()?;
             Some(vec![AskedFor::In(term(item, left)?, values)])
         }
-        Kind::AEXPR_OP_ANY if operator == "=" => match constant(right) {
+        Kind::AEXPR_OP_ANY if operator == "=" && !is_cut(right) => match constant(right) {
             value @ (Constant::Array(_) | Constant::Param(_)) => {
                 Some(vec![AskedFor::Any(term(item, left)?, value)])
             }
@@ -172,6 +172,9 @@ fn compare(item: &Item<'_>, operator: &str, left: Node<'_>, right: Node<'_>) -> 
 /// otherwise.
 fn value(node: Node<'_>) -> Option<Constant> {
     const SAME: &[&str] = &["text", "varchar", "int2", "int4", "int8", "bool", "uuid", "date", "numeric"];
+    if is_cut(node) {
+        return None;
+    }
     if let Node::TypeCast(cast) = node {
         let target = cast.type_name()?;
         let name = target.names().iter().next_back().and_then(|n| n.sval())?;
@@ -182,6 +185,17 @@ fn value(node: Node<'_>) -> Option<Constant> {
     match constant(node) {
         Constant::Null | Constant::Array(_) | Constant::Expression => None,
         value => Some(value),
+    }
+}
+
+/// Whether a cast has a length, which may change the value.
+fn is_cut(node: Node<'_>) -> bool {
+    match node {
+        Node::TypeCast(cast) => {
+            cast.type_name().is_some_and(|t| !t.typmods().is_empty()) || is_cut(cast.arg())
+        }
+        Node::A_ArrayExpr(array) => array.elements().iter().any(is_cut),
+        _ => false,
     }
 }
 
@@ -233,12 +247,16 @@ fn order(item: &Item<'_>, select: &nodes::SelectStmt) -> Option<Vec<(Term, bool)
     let mut found = Vec::new();
     for sort in select.sort_clause().iter() {
         let term = term(item, sort.node())?;
-        // A name by itself may be that of something that the query returns.
-        let other = |target: &nodes::ResTarget| {
-            target.name().is_some_and(|name| term == [name.to_owned()])
-                && column(item, target.val()).is_none_or(|column| term != [column])
+        // A name by itself may be that of something that the query returns: `AS`, or what PostgreSQL calls an expression.
+        let lone = term.len() == 1;
+        let other = |target: &nodes::ResTarget| match (target.name(), target.val()) {
+            (None, Node::ColumnRef(_)) => false,
+            (None, _) => true,
+            (Some(name), value) => {
+                term == [name.to_owned()] && column(item, value).is_none_or(|column| term != [column])
+            }
         };
-        if !sort.use_op().is_empty() || select.target_list().iter().any(other) {
+        if !sort.use_op().is_empty() || (lone && select.target_list().iter().any(other)) {
             return None;
         }
         found.push((term, sort.sortby_dir == nodes::SortByDir::SORTBY_DESC));
