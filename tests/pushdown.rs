@@ -298,6 +298,9 @@ async fn pages_of_the_log_begin_where_the_last_one_ended() {
     let page = format!(
         "SELECT message FROM epoch.log WHERE commit_order < {order} ORDER BY commit_order DESC LIMIT 2"
     );
+    // The call's own limit comes before the condition of the query.
+    let own = format!("SELECT message FROM epoch_log('-n', '1') WHERE commit_order < {order}");
+    assert_eq!(f.sql(&own).await.0, Vec::<String>::new());
     assert_eq!(f.sql(&page).await.0, ["all", "start"], "a commit that came meanwhile moves nothing");
 }
 

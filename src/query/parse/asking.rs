@@ -278,3 +278,42 @@ fn limit(select: &nodes::SelectStmt) -> Option<(Constant, Option<Constant>)> {
         offset => Some((count, Some(number(offset)?))),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use super::*;
+
+    fn asking(sql: &str) -> Asking {
+        super::super::parse(sql).unwrap().statements[0].asking[0].clone()
+    }
+
+    #[test]
+    fn a_limit_went_past_an_order_by_the_name_of_a_cast() {
+        let limited = |sql: &str| asking(sql).limit.is_some();
+        assert!(limited("SELECT commit_order FROM epoch.log ORDER BY commit_order DESC LIMIT 3"));
+        assert!(limited("SELECT * FROM epoch_blame('t') b ORDER BY b.id LIMIT 3"));
+        for list in
+            ["commit_order::text", "-commit_order AS commit_order", "count(*)", "message AS commit_order"]
+        {
+            assert!(
+                !limited(&format!("SELECT {list} FROM epoch.log ORDER BY commit_order LIMIT 3")),
+                "{list}"
+            );
+        }
+        assert!(!limited("SELECT * FROM epoch.log, t LIMIT 3"));
+    }
+
+    #[test]
+    fn a_value_that_a_cast_cuts_was_asked_for_as_a_whole() {
+        let conditions = |condition: &str| {
+            asking(&format!("SELECT 1 FROM epoch_diff('a', 'b', 't') WHERE {condition}")).conditions.len()
+        };
+        assert_eq!(conditions("to_k = 'abc' AND to_n IN (1, 2) AND 5 > to_n AND to_v IS NULL"), 3);
+        for cut in
+            ["'abcdef'::varchar(3)", "12345::varchar(3)", "$1::varchar(3)", "ANY ('{abcdef}'::varchar(3)[])"]
+        {
+            assert_eq!(conditions(&format!("to_k = {cut}")), 0, "{cut}");
+        }
+    }
+}
