@@ -144,6 +144,30 @@ fn a_transaction_in_flight_is_not_in_the_fork() {
     assert!(main.err("SELECT * FROM epoch_commit('nothing')").message().starts_with("nothing to commit"));
 }
 
+/// A commit that is younger than the transaction's snapshot was shown as it never was.
+#[test]
+fn another_ref_is_not_read_with_an_older_snapshot() {
+    need_postgres!();
+    let shop = Fixture::registered(BANK);
+    let mut writer = shop.branch("b");
+    for place in ["b", "main"] {
+        for level in ["REPEATABLE READ", "SERIALIZABLE", "READ COMMITTED"] {
+            let mut reader = shop.on(place);
+            reader.exec(&format!("BEGIN ISOLATION LEVEL {level}"));
+            reader.exec("SELECT count(*) FROM account");
+            writer.exec("UPDATE account SET money = money + 1 WHERE id = 1");
+            let hash = writer.call("epoch_commit('more')", "hash").remove(0);
+            let at = format!("SELECT money FROM epoch_at('account', '{hash}') WHERE id = 1");
+            let now = writer.one("SELECT money FROM account WHERE id = 1");
+            assert_eq!(reader.one(&at), now, "{place}, {level}");
+            reader.exec("ROLLBACK");
+            reader.exec(&format!("BEGIN ISOLATION LEVEL {level}"));
+            assert_eq!(reader.one(&at), now, "{place}, {level}, tried again");
+            reader.exec("COMMIT");
+        }
+    }
+}
+
 /// Every way to write the base without us is captured: the branch stays, the commit counts it.
 #[test]
 fn capture_sees_every_way_to_write() {

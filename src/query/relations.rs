@@ -6,9 +6,11 @@ use epoch_adapter_postgres::layout::{literal, quote};
 use epoch_adapter_postgres::relation;
 use futures::TryStreamExt;
 
+use super::names::Catalog;
 use super::parse::{self, AskedFor, FunctionRef, Kind, Role, Site, TableRef, Wrap};
 use super::plan::{Context, args};
 use super::rewrite::Rewriter;
+use super::snapshot;
 use crate::functions::{self, Args, Asked, Column, Condition, Function};
 use crate::query::parse::Constant;
 use crate::{Error, Result, sqlstate};
@@ -22,7 +24,11 @@ pub(super) fn find(table: &TableRef) -> Option<&'static Function> {
 }
 
 /// Splices in what the statement shows of the repository. Returns whether it shows anything.
-pub(super) async fn splice(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>) -> Result<bool> {
+pub(super) async fn splice(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    rewriter: &mut Rewriter<'_>,
+) -> Result<bool> {
     let statement = rewriter.statement;
     let mut any = false;
     for table in statement.tables.iter().filter(|t| t.role == Role::Read) {
@@ -41,7 +47,7 @@ pub(super) async fn splice(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>) -
                 function.name
             )));
         }
-        one(ctx, rewriter, function).await?;
+        one(ctx, catalog, rewriter, function).await?;
         outer = Some(function.range.clone());
         any = true;
     }
@@ -55,7 +61,12 @@ pub(super) async fn splice(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>) -
     Ok(any)
 }
 
-async fn one(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>, function: &FunctionRef) -> Result<()> {
+async fn one(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    rewriter: &mut Rewriter<'_>,
+    function: &FunctionRef,
+) -> Result<()> {
     let name = function.name.as_str();
     let Some(found) = functions::find(name) else {
         return Err(Error::new(sqlstate::UNDEFINED_FUNCTION, format!("function {name}() does not exist"))
@@ -70,7 +81,7 @@ async fn one(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>, function: &Func
             .with_hint("Give a constant or a parameter."));
     }
     let wish = Wish::of(ctx, rewriter, function.range.start);
-    let shown = match at(ctx, function).await? {
+    let shown = match at(ctx, catalog, function).await? {
         Some(relation) => relation,
         None => result(ctx, name, &function.arguments, &wish).await?,
     };
@@ -93,7 +104,10 @@ async fn one(ctx: &mut Context<'_>, rewriter: &mut Rewriter<'_>, function: &Func
 }
 
 /// `epoch_at(table, ref)` is the relation of a view: the server reads it.
-async fn at(ctx: &Context<'_>, function: &FunctionRef) -> Result<Option<String>> {
+///
+/// Not in a transaction that keeps its snapshot: ordinals and layers may be younger, and it would show what never was. Only
+/// what the transaction itself writes to is read there.
+async fn at(ctx: &Context<'_>, catalog: &mut dyn Catalog, function: &FunctionRef) -> Result<Option<String>> {
     if function.name != "epoch_at" || function.arguments.iter().any(|a| a.name.is_some()) {
         return Ok(None);
     }
@@ -115,6 +129,10 @@ async fn at(ctx: &Context<'_>, function: &FunctionRef) -> Result<Option<String>>
     }
     let view = ctx.repository.view(&checkout, &table)?;
     if !view.is_plain() {
+        let own = checkout.target == ctx.checkout.target && checkout.is_branch();
+        if !own && snapshot::is_kept(catalog).await? {
+            return Ok(None);
+        }
         ctx.repository.sound(&table).await?;
     }
     let shown = relation::selective(&table, &view);

@@ -54,7 +54,7 @@ pub(super) async fn statement(
     let range = statement.range.clone();
     let mut rewriter = Rewriter::new(sql, parsed, statement, Form::Selective);
     rewriter.checks = checks;
-    rewriter.late = relations::splice(ctx, &mut rewriter).await?;
+    rewriter.late = relations::splice(ctx, catalog, &mut rewriter).await?;
     psql::list_functions(&mut rewriter);
     catalogs::show(ctx, catalog, &mut rewriter).await?;
     if ctx.checkout.is_main() {

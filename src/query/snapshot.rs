@@ -55,3 +55,14 @@ pub(super) async fn check(
     )
     .with_hint("The transaction might succeed if retried."))
 }
+
+/// Whether the open transaction goes on with the snapshot that it has.
+pub(super) async fn is_kept(catalog: &mut dyn Catalog) -> Result<bool> {
+    if !catalog.in_transaction() {
+        return Ok(false);
+    }
+    let sql =
+        "SELECT pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.=) 'read committed'";
+    let rows = catalog.query(sql).await?;
+    Ok(rows.first().and_then(|r| r.first()).and_then(Option::as_deref) != Some("t"))
+}
