@@ -23,6 +23,7 @@ mod plan_tests;
 mod pool;
 mod scan;
 mod seal;
+mod sum;
 mod tx;
 mod types;
 mod view;
