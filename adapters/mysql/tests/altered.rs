@@ -130,7 +130,7 @@ async fn history_does_not_move_the_timestamps_of_keys() {
         Err(_) => Ok(()),
     };
     conn.query_drop("SET GLOBAL explicit_defaults_for_timestamp = ON").await.unwrap();
-    let t = defined.unwrap();
+    let t = std::sync::Arc::new(defined.unwrap());
     installed.unwrap();
     let tables = db.dump().await;
     let ours: Vec<_> = tables.iter().filter(|text| text.contains("CREATE TABLE `epoch_")).collect();
