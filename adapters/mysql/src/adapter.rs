@@ -18,7 +18,7 @@ use crate::pool::{Pool, Session};
 use crate::scan::{Query, Sight, channel, stream};
 use crate::seal::Seal;
 use crate::tx::Tx;
-use crate::{connect, describe, diff, drift, garbage, install, layer, seal, view, violations};
+use crate::{connect, describe, diff, drift, forms, garbage, install, layer, seal, view, violations};
 
 /// How long what is known of the tables counts: so long may a branch be read after its table was changed past us. Seals
 /// and merges always look.
@@ -259,6 +259,13 @@ impl Adapter for MysqlAdapter {
                 futures::stream::iter(items)
             })
             .boxed())
+    }
+
+    async fn key_forms(&self, table: &TableDef, keys: Vec<Row>) -> Result<Vec<Row>> {
+        if keys.len() < 2 || !forms::vary(table) {
+            return Ok(keys);
+        }
+        forms::forms(&mut self.shared.pool.get().await?, table, &keys).await
     }
 
     async fn changes_of_key(

@@ -13,6 +13,7 @@ mod diff;
 mod drift;
 mod error;
 mod foreign;
+mod forms;
 mod garbage;
 mod install;
 mod layer;

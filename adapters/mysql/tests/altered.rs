@@ -192,3 +192,27 @@ async fn a_merge_does_not_set_what_on_update_would() {
         assert!(now[0][2] != before[0][2] && now[0][3] != before[0][3], "{now:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_a_collation_takes_for_one_have_one_form() {
+    let db = database!(
+        "CREATE TABLE t (name VARCHAR(20) COLLATE utf8mb4_general_ci, n INT, PRIMARY KEY (name, n)); \
+         CREATE TABLE b (name VARBINARY(20) PRIMARY KEY)"
+    );
+    let t = db.register(1, "t").await;
+    let key = |name: &str, n: i64| vec![text(name), int(n)];
+    let keys =
+        vec![key("Ann", 1), key("ANN", 1), key("ann ", 1), key("Ann", 2), key("Anna", 1), key("\u{c1}nn", 1)];
+    let forms = db.adapter.key_forms(&t, keys).await.unwrap();
+    let same = |a: usize, b: usize| forms[a] == forms[b];
+    assert!(same(0, 1) && same(0, 2) && same(0, 5), "{forms:?}");
+    assert!(!same(0, 3) && !same(0, 4) && !same(3, 4), "{forms:?}");
+    // More than are sent at once.
+    let many: Vec<_> = (0..1200).map(|n| key(if n % 2 == 0 { "x" } else { "X" }, n / 2)).collect();
+    let forms = db.adapter.key_forms(&t, many).await.unwrap();
+    assert!(forms.chunks(2).all(|pair| pair[0] == pair[1]));
+    assert_eq!(forms.iter().collect::<std::collections::BTreeSet<_>>().len(), 600);
+    let b = db.register(2, "b").await;
+    let keys = vec![vec![Value::Blob(b"a".to_vec())], vec![Value::Blob(b"A".to_vec())]];
+    assert_eq!(db.adapter.key_forms(&b, keys.clone()).await.unwrap(), keys);
+}
