@@ -68,7 +68,8 @@ impl Shared {
     /// The registered tables as they are now.
     async fn look(&self) -> Result<Arc<Catalog>> {
         let mut session = self.pool.get().await?;
-        let catalog = Arc::new(Catalog::load(&mut session).await?);
+        let before = self.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let catalog = Arc::new(Catalog::load(&mut session, before.as_deref()).await?);
         *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&catalog));
         Ok(catalog)
     }

@@ -96,7 +96,19 @@ pub(crate) async fn look(session: &mut Session, catalog: &mut Catalog) -> Result
             (Some(reason), _) => Some(reason),
             (None, None) => Some("InnoDB has no single table of this name".to_owned()),
             (None, Some(now)) if now == number && formed.as_ref() == Some(&meta.physical.formed) => None,
-            (None, Some(now)) => reformed(session, &meta, now).await?,
+            (None, Some(now)) => {
+                let form = (now, meta.physical.formed.clone());
+                if catalog.lost.get(&meta.id()) == Some(&form) {
+                    Some(LOST.to_owned())
+                } else if reformed(session, &meta, now).await? {
+                    None
+                } else {
+                    if meta.physical.settled {
+                        catalog.lost.insert(meta.id(), form);
+                    }
+                    Some(LOST.to_owned())
+                }
+            }
         };
         if let Some(reason) = reason {
             catalog.gaps.insert(meta.id(), reason);
@@ -126,11 +138,14 @@ fn gap(meta: &Meta, all: &[Found], made: &str) -> Option<String> {
     (now.join("; ") != made).then(|| "its triggers were made anew".to_owned())
 }
 
-/// A table that has another number, or was given its form at another time, than is noted: what it means; nothing, if it
-/// still has the rows of its last commit.
-async fn reformed(session: &mut Session, meta: &Meta, number: i64) -> Result<Option<String>> {
+/// What is said of a table that was altered or rebuilt and hasn't the rows of its last commit.
+const LOST: &str = "the table was truncated, filled anew, or altered so that rows changed";
+
+/// Whether a table that has another number, or was given its form at another time, than is noted still has the rows of
+/// its last commit.
+async fn reformed(session: &mut Session, meta: &Meta, number: i64) -> Result<bool> {
     if !sum::holds(session, meta).await? {
-        return Ok(Some("the table was truncated, filled anew, or altered so that rows changed".to_owned()));
+        return Ok(false);
     }
     // A time that is as good as now tells nothing of a change that comes in the same second: look again.
     if meta.physical.settled {
@@ -143,7 +158,7 @@ async fn reformed(session: &mut Session, meta: &Meta, number: i64) -> Result<Opt
         }
         tracing::info!(table = meta.name(), "the table was altered or rebuilt, and has its rows");
     }
-    Ok(None)
+    Ok(true)
 }
 
 /// Whether a table was changed past us, and a layer has no uncommitted work in it that could tell.

@@ -492,6 +492,8 @@ pub(crate) struct Catalog {
     pub dropped: HashSet<TableId>,
     /// Tables whose triggers or rows were changed past us, and how.
     pub gaps: HashMap<TableId, String>,
+    /// Tables that lost rows, by InnoDB's number and the time of the form that they had then: they aren't read again.
+    pub lost: HashMap<TableId, (i64, String)>,
     pub by_name: HashMap<String, Arc<Meta>>,
     /// Foreign keys of all tables, by the parent's name.
     pub referrers: HashMap<String, Vec<Arc<Foreign>>>,
@@ -552,8 +554,8 @@ impl Catalog {
         found
     }
 
-    /// Reads everything.
-    pub(crate) async fn load(session: &mut Session) -> Result<Self> {
+    /// Reads everything; what was found out about lost rows `before` stays true.
+    pub(crate) async fn load(session: &mut Session, before: Option<&Self>) -> Result<Self> {
         let version: String = session.one("SELECT version()", &[]).await?.unwrap_or_default();
         let flavour = Flavour::of(&version);
         let mut out = Self {
@@ -562,6 +564,7 @@ impl Catalog {
             by_id: HashMap::new(),
             dropped: HashSet::new(),
             gaps: HashMap::new(),
+            lost: before.map(|c| c.lost.clone()).unwrap_or_default(),
             by_name: HashMap::new(),
             referrers: HashMap::new(),
         };
