@@ -62,6 +62,7 @@ pub(crate) async fn install(session: &mut Session, def: &TableDef, owner: Option
     let made = create(session, def).await;
     if made.is_err() {
         let _ = session.run("UNLOCK TABLES").await;
+        session.exec("DELETE FROM epoch_registered WHERE id = ?", &[Value::Int(def.id.0)]).await?;
         remove_objects(session, def.id).await?;
         remove_shared(session).await?;
     }

@@ -113,6 +113,40 @@ async fn a_table_that_was_only_rebuilt_is_as_it_was() {
     assert!(db.adapter.drift(all).await.unwrap()[0].1.contains("truncated"));
 }
 
+/// Dropping a column and adding it again keeps InnoDB's number of the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_is_dropped_and_added_at_once_is_seen_by_the_time_of_the_form() {
+    let db = database!(T);
+    let t = db.register(1, "t").await;
+    let all = std::slice::from_ref(&t);
+    let mut conn = db.client().await;
+    // Until the time is so old that another change has another one, each look reads the rows.
+    let formed = "SELECT innodb, formed FROM epoch_registered WHERE formed IS NOT NULL";
+    let start = std::time::Instant::now();
+    let noted = loop {
+        assert_eq!(db.adapter.drift(all).await.unwrap(), []);
+        let noted: Option<(i64, String)> = conn.query_first(formed).await.unwrap();
+        if let Some(noted) = noted {
+            break noted;
+        }
+        assert!(start.elapsed().as_secs() < 30);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    };
+    assert_eq!(db.adapter.drift(all).await.unwrap(), []);
+    db.run("ALTER TABLE t DROP COLUMN x; ALTER TABLE t ADD COLUMN x INT AFTER id").await;
+    for _ in 0..2 {
+        let drift = db.adapter.drift(all).await.unwrap();
+        assert!(
+            drift.first().is_some_and(|(_, why)| why.contains("altered so that rows changed")),
+            "{drift:?}"
+        );
+    }
+    assert_eq!(conn.query_first(formed).await.unwrap(), Some(noted));
+    // Putting the values back by hand gives back the rows, but the triggers have noted it as changes.
+    db.run("UPDATE t SET x = id").await;
+    assert_eq!(error(db.scan(&t, working(branch(2, 0)), &Scan::default()).await).code(), "55000");
+}
+
 /// Servers whose `explicit_defaults_for_timestamp` is off give the first TIMESTAMP of a table the time of each change.
 #[tokio::test(flavor = "multi_thread")]
 async fn history_does_not_move_the_timestamps_of_keys() {
