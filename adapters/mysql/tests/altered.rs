@@ -142,7 +142,7 @@ async fn a_column_that_is_dropped_and_added_at_once_is_seen_by_the_time_of_the_f
         );
     }
     assert_eq!(conn.query_first(formed).await.unwrap(), Some(noted));
-    // Putting the values back by hand gives back the rows, but the triggers have noted it as changes.
+    // What is written afterwards is noted from what the rows were by then.
     db.run("UPDATE t SET x = id").await;
     assert_eq!(error(db.scan(&t, working(branch(2, 0)), &Scan::default()).await).code(), "55000");
 }
