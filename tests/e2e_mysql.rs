@@ -277,3 +277,36 @@ fn a_merge_into_main_is_refused_where_a_crash_could_lose_it() {
     assert!(error.hint().contains("[storage.mysql.web]"), "{error:?}");
     assert_eq!(main.one("SELECT count(*) FROM orders"), before);
 }
+
+#[test]
+fn keys_that_differ_in_case_only_are_merged_or_in_conflict() {
+    let schema = "CREATE TABLE t (name VARCHAR(20) COLLATE utf8mb4_general_ci PRIMARY KEY, v INT); \
+        INSERT INTO t VALUES ('Ann', 1), ('Bob', 1)";
+    let Some(mysql) = Mysql::create(schema) else { return };
+    let extra = format!("[storage.mysql.web]\nurl = \"{}\"\nallow_unsafe_source = true\n", mysql.url);
+    let proxy = Proxy::start(ProxyConfig { sqlite: vec![], extra, ..ProxyConfig::embedded() });
+    let mut main = proxy.connect("main");
+    main.exec("SELECT * FROM epoch_register('t', 'mysql://web/t')");
+    main.exec("SELECT * FROM epoch_branch('b')");
+    let mut b = proxy.connect("b");
+    // One side writes a key otherwise, the other one changes the row.
+    mysql.run("UPDATE t SET name = 'ANN' WHERE name = 'Ann'");
+    main.exec("SELECT * FROM epoch_commit('ANN')");
+    b.exec("UPDATE t SET v = 2 WHERE name = 'Ann'");
+    b.exec("SELECT * FROM epoch_commit('two')");
+    assert_eq!(b.call("epoch_merge('main')", "conflicts"), ["0"]);
+    assert_eq!(b.lines("SELECT name, v FROM t ORDER BY name"), ["ANN|2", "Bob|1"]);
+    main.exec("SELECT * FROM epoch_merge('b')");
+    assert_eq!(mysql.lines("SELECT name, v FROM t ORDER BY name"), ["ANN|2", "Bob|1"]);
+    // Both make the same row, each in its own way.
+    mysql.run("INSERT INTO t VALUES ('carl', 5)");
+    main.exec("SELECT * FROM epoch_commit('carl')");
+    b.exec("INSERT INTO t VALUES ('CARL', 6)");
+    b.exec("SELECT * FROM epoch_commit('CARL')");
+    assert_eq!(main.call("epoch_merge('b')", "conflicts"), ["1"]);
+    let columns = "SELECT kind, our_name, their_name FROM epoch_conflicts('t')";
+    assert_eq!(main.lines(columns), ["insert/insert|carl|CARL"]);
+    main.exec("SELECT * FROM epoch_conflicts_resolve('theirs')");
+    main.exec("SELECT * FROM epoch_merge('--continue')");
+    assert_eq!(mysql.lines("SELECT name, v FROM t ORDER BY name"), ["ANN|2", "Bob|1", "CARL|6"]);
+}

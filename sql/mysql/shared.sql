@@ -6,14 +6,16 @@ CREATE TABLE IF NOT EXISTS epoch_repository (id VARCHAR(255) NOT NULL)
   ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 -- The registered tables; "definition" is our description of the table as JSON. "innodb" is InnoDB's number of the
--- table: another one says that it was truncated, or rebuilt. "witness" is the key of a row that must be there as long as
--- the number is another: a rebuilt table has it. "made" is when our triggers were made.
+-- table, "formed" when the server last gave it its form (NULL if that was just now): others say that it was truncated,
+-- rebuilt or altered. "rows_sum" is what its rows come to as of the last commit of main: a table that was only rebuilt
+-- still has it. "made" is when our triggers were made.
 CREATE TABLE IF NOT EXISTS epoch_registered (
   id         BIGINT NOT NULL PRIMARY KEY,
   name       VARCHAR(64) NOT NULL,
   definition LONGTEXT NOT NULL,
   innodb     BIGINT NOT NULL,
-  witness    LONGTEXT,
+  formed     VARCHAR(64),
+  rows_sum   CHAR(32),
   made       TEXT NOT NULL
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 

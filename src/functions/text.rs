@@ -46,10 +46,27 @@ pub(super) fn value(column: &Column, value: &Value) -> Option<String> {
             (_, Some(scale @ 1..)) => format!("{number}.{:0scale$}", 0),
             _ => number.to_string(),
         },
-        Value::Text(text) if column.pg_type.starts_with("timestamp") => text.replacen('T', " ", 1),
+        Value::Text(text) if column.pg_type.starts_with("timestamp") => {
+            let text = text.replacen('T', " ", 1);
+            match column.pg_type.ends_with("with time zone") {
+                true => in_utc(text),
+                false => text,
+            }
+        }
         other => return other.to_text(),
     };
     Some(text)
+}
+
+/// A moment with its offset: MySQL and SQLite keep moments without one, in UTC, which a client would take for its own
+/// time zone's.
+fn in_utc(moment: String) -> String {
+    match moment.split_once(' ') {
+        Some((_, time)) if !time.contains(['+', '-', 'Z', 'z']) => format!("{moment}+00"),
+        // A day is its beginning; infinity is no day.
+        None if moment.starts_with(|c: char| c.is_ascii_digit()) => format!("{moment} 00:00:00+00"),
+        _ => moment,
+    }
 }
 
 /// The digits after the point of `numeric(10,2)`.
@@ -122,6 +139,10 @@ fn parsed(kind: BackendKind, ty: &DataType, text: &str) -> Option<Value> {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
             unhex(text.strip_prefix("\\x")?).map(Value::Blob)
         }
+        // MySQL keeps a moment without the offset that we show.
+        DataType::Timestamp(_, Some(_)) if kind == BackendKind::MySql => {
+            Some(Value::Text(text.strip_suffix("+00").unwrap_or(text).to_owned()))
+        }
         _ => Some(Value::Text(text.to_owned())),
     }
 }
@@ -171,6 +192,26 @@ mod tests {
             "2026-01-01 10:00:00"
         );
         assert_eq!(text("bigint", Value::Null), "NULL");
+    }
+
+    #[test]
+    fn moments_of_mysql_do_not_lose_their_offset() {
+        let text = |ty: &str, v: &str| value(&column(ty), &Value::Text(v.into())).unwrap();
+        let moment = "timestamp(3) with time zone";
+        assert_eq!(text(moment, "2026-01-01 12:00:00.5"), "2026-01-01 12:00:00.5+00");
+        assert_eq!(text(moment, "2026-01-01T12:00:00"), "2026-01-01 12:00:00+00");
+        assert_eq!(text(moment, "2026-01-01"), "2026-01-01 00:00:00+00");
+        for known in
+            ["2026-01-01 12:00:00-05", "2026-01-01 12:00:00Z", "0044-03-15 12:00:00+00 BC", "-infinity"]
+        {
+            assert_eq!(text(moment, known), known);
+        }
+        assert_eq!(text("timestamp(0) without time zone", "2026-01-01 12:00:00"), "2026-01-01 12:00:00");
+        // And as it is shown, it can be said.
+        let utc = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
+        let mysql = |text| parsed(BackendKind::MySql, &utc, text);
+        assert_eq!(mysql("2026-01-01 12:00:00+00"), Some(Value::Text("2026-01-01 12:00:00".into())));
+        assert_eq!(mysql("2026-01-01 12:00:00"), Some(Value::Text("2026-01-01 12:00:00".into())));
     }
 
     #[test]

@@ -129,12 +129,39 @@ impl Repository {
             true => self.changes_since(base, ours, table).await?,
             false => vec![],
         };
+        self.pair(table, &of_ours, &mut of_theirs).await?;
         let comes = branch.lineage == LineageId::MAIN && is_altered;
         if !of_theirs.is_empty() && (!comes || meet(&of_ours, &of_theirs)) {
             self.check_not_written_anew(table, self.oldest(comparison.sides, table))?;
         }
         base.contest(table.id, &mut of_ours, &mut of_theirs);
         Ok((of_ours, of_theirs))
+    }
+
+    /// Gives theirs' changes the keys that ours know the same rows by, where the backend takes different values for one
+    /// key: by a collation that doesn't look at case, for instance.
+    async fn pair(&self, table: &TableDef, ours: &[RowChange], theirs: &mut [RowChange]) -> Result<()> {
+        let alone = |one: &[RowChange], other: &[RowChange]| {
+            let known: HashSet<&Row> = other.iter().map(|c| &c.key).collect();
+            one.iter().map(|c| c.key.clone()).filter(|key| !known.contains(key)).collect::<Vec<_>>()
+        };
+        let (of_ours, of_theirs) = (alone(ours, theirs), alone(theirs, ours));
+        if of_ours.is_empty() || of_theirs.is_empty() {
+            return Ok(());
+        }
+        let adapter = self.inner.backends.require(&table.location.backend)?;
+        let keys = [of_ours.as_slice(), &of_theirs].concat();
+        let forms = adapter.key_forms(table, keys).await?;
+        let Some((forms_of_ours, forms_of_theirs)) = forms.split_at_checked(of_ours.len()) else {
+            return Err(Error::internal("keys without a form"));
+        };
+        let same = same_keys((of_ours, forms_of_ours), (of_theirs, forms_of_theirs));
+        for change in theirs {
+            if let Some(key) = same.get(&change.key) {
+                change.key.clone_from(key);
+            }
+        }
+        Ok(())
     }
 
     /// The oldest of the versions of a table that the sides have.
@@ -326,6 +353,16 @@ fn between(before: &BTreeMap<Row, Row>, after: BTreeMap<Row, Row>) -> Vec<RowCha
         }
     }
     changes
+}
+
+/// The keys of theirs that have the form of one of ours, which comes with them.
+fn same_keys(
+    (ours, forms_of_ours): (Vec<Row>, &[Row]),
+    (theirs, forms_of_theirs): (Vec<Row>, &[Row]),
+) -> BTreeMap<Row, Row> {
+    let by_form: BTreeMap<&Row, Row> = forms_of_ours.iter().zip(ours).collect();
+    let pairs = theirs.into_iter().zip(forms_of_theirs);
+    pairs.filter_map(|(key, form)| Some((key, by_form.get(form)?.clone()))).collect()
 }
 
 /// Whether two sides changed a row both.

@@ -174,7 +174,7 @@ impl Repository {
         let (mut matched, mut resolved) = (false, 0);
         for choice in &mut choices {
             let def = self.table_by_id(choice.table)?;
-            if table.is_some_and(|t| !self.is_of(choice, t)) || !key_matches(choice, resolution) {
+            if table.is_some_and(|t| !self.is_of(choice, t)) || !key_matches(choice, &def, resolution) {
                 continue;
             }
             let was = choice.resolved;
@@ -197,10 +197,16 @@ impl Repository {
     }
 }
 
-fn key_matches(choice: &Choice, resolution: &Resolution) -> bool {
+fn key_matches(choice: &Choice, table: &TableDef, resolution: &Resolution) -> bool {
     let Some(wanted) = &resolution.key else { return true };
-    let key: Vec<_> = choice.conflict.key.iter().map(|v| v.to_text().unwrap_or_default()).collect();
-    key == *wanted
+    let key = &choice.conflict.key;
+    let same = |((column, value), wanted): ((&Column, &Value), &String)| {
+        let text = value.to_text().unwrap_or_default();
+        // Moments that are kept without an offset are shown with one.
+        let moment = column.pg_type.ends_with("with time zone");
+        text == *wanted || (moment && wanted.strip_suffix("+00") == Some(text.as_str()))
+    };
+    key.len() == wanted.len() && table.schema.key_columns().zip(key).zip(wanted).all(same)
 }
 
 /// Notes the choice; false if it isn't about this conflict.

@@ -282,6 +282,13 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         lineages: &[LineageId],
     ) -> Result<Vec<(LineageId, Ordinal)>>;
 
+    /// Forms of keys of a table, in their order: two have the same form if a row can have only one of them, as the
+    /// columns' collations say. They are compared with each other only. The default takes keys as they are.
+    async fn key_forms(&self, table: &TableDef, keys: Vec<Row>) -> Result<Vec<Row>> {
+        let _ = table;
+        Ok(keys)
+    }
+
     /// Counts of what [`Adapter::diff`] would return.
     async fn diff_stat(
         &self,

@@ -17,7 +17,7 @@ use crate::pool::{Pool, Session};
 use crate::scan::{Query, Sight, channel, stream};
 use crate::seal::Seal;
 use crate::tx::Tx;
-use crate::{connect, describe, diff, drift, durability, garbage, install, layer, seal, view, violations};
+use crate::{connect, describe, diff, drift, durability, forms, garbage, install, layer, seal, view, violations};
 
 /// How long what is known of the tables counts: so long may a branch be read after its table was changed past us. Seals
 /// and merges always look.
@@ -67,7 +67,8 @@ impl Shared {
     /// The registered tables as they are now.
     async fn look(&self) -> Result<Arc<Catalog>> {
         let mut session = self.pool.get().await?;
-        let catalog = Arc::new(Catalog::load(&mut session).await?);
+        let before = self.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let catalog = Arc::new(Catalog::load(&mut session, before.as_deref()).await?);
         *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&catalog));
         Ok(catalog)
     }
@@ -262,6 +263,13 @@ impl Adapter for MysqlAdapter {
                 futures::stream::iter(items)
             })
             .boxed())
+    }
+
+    async fn key_forms(&self, table: &TableDef, keys: Vec<Row>) -> Result<Vec<Row>> {
+        if keys.len() < 2 || !forms::vary(table) {
+            return Ok(keys);
+        }
+        forms::forms(&mut self.shared.pool.get().await?, table, &keys).await
     }
 
     async fn changes_of_keys(

@@ -107,38 +107,6 @@ fn key_of(table: &Physical, unique: &Unique) -> Result<Vec<usize>, String> {
     Ok(columns.clone())
 }
 
-/// Why a table can't be registered although it has a key.
-pub(crate) fn obstacle(table: &Physical) -> Option<String> {
-    let ours = |name: &str| name.to_ascii_lowercase().starts_with(PREFIX);
-    if ours(&table.name) {
-        return Some(format!("names that start with {PREFIX} are Horizon Epoch's own"));
-    }
-    if let Some(c) = table.columns.iter().find(|c| ours(&c.name)) {
-        return Some(format!(
-            "column \"{}\": names that start with {PREFIX} are Horizon Epoch's own",
-            c.name
-        ));
-    }
-    if table.table_type != "BASE TABLE" {
-        return Some(format!("it is a {}", table.table_type.to_ascii_lowercase()));
-    }
-    if !table.engine.eq_ignore_ascii_case("InnoDB") {
-        return Some(format!("its engine is {}, which has no transactions as InnoDB's", table.engine));
-    }
-    if table.partitioned {
-        return Some("it is partitioned, and partitions can be truncated without firing triggers".to_owned());
-    }
-    if let Some(c) = table.columns.iter().find(|c| kind(&c.type_name).is_none()) {
-        return Some(format!("column \"{}\" has the type {}, which has no form here", c.name, c.type_name));
-    }
-    let fk = table.foreign.iter().find(|fk| fk.cascade.is_some())?;
-    Some(format!(
-        "foreign key {} has {}, which changes rows without firing triggers",
-        fk.name,
-        fk.cascade.as_deref().unwrap_or_default()
-    ))
-}
-
 /// Tables whose name matches a pattern with `*`.
 pub(crate) async fn discover(session: &mut Session, backend: &str, pattern: &str) -> Result<Vec<Discovered>> {
     let pattern = pattern.strip_prefix("public.").unwrap_or(pattern);
@@ -152,7 +120,7 @@ pub(crate) async fn discover(session: &mut Session, backend: &str, pattern: &str
     Ok(wanted
         .map(|table| {
             let (key, reason) = match schema(&table, None) {
-                Ok(schema) => (schema.key_names(), obstacle(&table)),
+                Ok(schema) => (schema.key_names(), table.obstacle()),
                 Err(e) => (Vec::new(), Some(e.message().to_owned())),
             };
             let location = Location {

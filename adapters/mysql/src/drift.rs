@@ -1,17 +1,18 @@
 //! Whether tables were changed past us: columns (see `meta.rs`), our triggers, and rows that went without firing them.
 //!
-//! TRUNCATE gives a table another number in InnoDB; so do OPTIMIZE and some ALTERs, which keep all rows. So each
-//! registration has a witness: the key of a row that is there. A table with another number that has it was rebuilt; one
-//! that hasn't was truncated, as far as anybody can tell.
+//! TRUNCATE gives a table another number in InnoDB, or at least another time at which it got its form; so do OPTIMIZE and
+//! new indexes, which keep all rows, and a column that is dropped and added again. Which it was is said by what the rows
+//! come to (`sum.rs`).
 
 use std::collections::HashMap;
 
-use epoch_adapter::{Error, Layer, Result, Row, TableId, Value, sqlstate};
+use epoch_adapter::{Error, Layer, Result, TableId, Value, sqlstate};
 
-use crate::install::{key_text, triggers};
-use crate::layout::{LINEAGE, PENDING, equal, history};
+use crate::install::triggers;
+use crate::layout::{LINEAGE, PENDING, history};
 use crate::meta::{Catalog, Flavour, Meta};
 use crate::pool::Session;
+use crate::sum;
 
 /// InnoDB's number of a table. 42501 if the server doesn't tell.
 pub(crate) async fn innodb_number(session: &mut Session, flavour: Flavour, table: &str) -> Result<i64> {
@@ -51,15 +52,6 @@ async fn numbers(
     Ok(rows.into_iter().filter_map(|row| mysql_async::from_row_opt(row).ok()).collect())
 }
 
-/// The key of some row, if there is one.
-pub(crate) async fn witness(session: &mut Session, meta: &Meta) -> Result<Option<String>> {
-    let sql = format!("SELECT {0} FROM {1} ORDER BY {0} LIMIT 1", meta.key_columns(""), meta.base);
-    match session.rows(&sql, &[]).await?.first_mut() {
-        Some(row) => Ok(Some(key_text(&meta.key_row(row, 0)?)?)),
-        None => Ok(None),
-    }
-}
-
 /// When the triggers of a table were made.
 pub(crate) async fn created(session: &mut Session, id: TableId) -> Result<String> {
     let pattern = format!("epoch!_capture!_{}!_%", id.0);
@@ -86,7 +78,7 @@ pub(crate) async fn look(session: &mut Session, catalog: &mut Catalog) -> Result
     let mut all = found(session, "epoch!_capture!_%").await?;
     all.sort();
     let numbers = numbers(session, catalog.flavour, None).await?;
-    let noted = "SELECT id, innodb, witness, made FROM epoch_registered";
+    let noted = "SELECT id, innodb, formed, made FROM epoch_registered";
     type Noted = (i64, i64, Option<String>, String);
     let rows: Vec<Noted> = session
         .rows(noted, &[])
@@ -94,16 +86,29 @@ pub(crate) async fn look(session: &mut Session, catalog: &mut Catalog) -> Result
         .into_iter()
         .filter_map(|row| mysql_async::from_row_opt(row).ok())
         .collect();
-    for (id, number, witness, made) in rows {
+    for (id, number, formed, made) in rows {
         let Some(meta) = catalog.by_id.get(&TableId(id)).cloned() else { continue };
         if meta.drift.is_some() {
             continue;
         }
         let now = numbers.get(meta.name()).copied();
-        let reason = match gap(&meta, &all, &made) {
-            Some(reason) => Some(reason),
-            None if now == Some(number) => None,
-            None => emptied(session, &meta, witness, now).await?,
+        let reason = match (gap(&meta, &all, &made), now) {
+            (Some(reason), _) => Some(reason),
+            (None, None) => Some("InnoDB has no single table of this name".to_owned()),
+            (None, Some(now)) if now == number && formed.as_ref() == Some(&meta.physical.formed) => None,
+            (None, Some(now)) => {
+                let form = (now, meta.physical.formed.clone());
+                if catalog.lost.get(&meta.id()) == Some(&form) {
+                    Some(LOST.to_owned())
+                } else if reformed(session, &meta, now).await? {
+                    None
+                } else {
+                    if meta.physical.settled {
+                        catalog.lost.insert(meta.id(), form);
+                    }
+                    Some(LOST.to_owned())
+                }
+            }
         };
         if let Some(reason) = reason {
             catalog.gaps.insert(meta.id(), reason);
@@ -133,43 +138,27 @@ fn gap(meta: &Meta, all: &[Found], made: &str) -> Option<String> {
     (now.join("; ") != made).then(|| "its triggers were made anew".to_owned())
 }
 
-/// A table with another number than it had: what it means; nothing, if it still has its witness.
-async fn emptied(
-    session: &mut Session,
-    meta: &Meta,
-    witness: Option<String>,
-    now: Option<i64>,
-) -> Result<Option<String>> {
-    let truncated = || Some("the table was truncated, or filled anew".to_owned());
-    if let Some(text) = witness {
-        let key: Row = serde_json::from_str(&text)
-            .map_err(|e| Error::new(sqlstate::DATA_CORRUPTED, format!("epoch_registered is damaged: {e}")))?;
-        // One that was written to since may have been so by who filled the table anew.
-        let sql = format!(
-            "SELECT 1 FROM {} AS x WHERE {} AND NOT EXISTS (SELECT 1 FROM {} AS h WHERE h.{LINEAGE} = 1 AND {} \
-             AND h.epoch_to = {PENDING})",
-            meta.base,
-            meta.is_key("x"),
-            meta.history,
-            equal(&meta.key, "h", "x")
-        );
-        if !session.exists(&sql, &key).await? {
-            return Ok(truncated());
-        }
-    }
-    if let Some(now) = now {
-        let sql = "UPDATE epoch_registered SET innodb = ? WHERE id = ?";
-        session.exec(sql, &[Value::Int(now), Value::Int(meta.id().0)]).await?;
-        tracing::info!(table = meta.name(), "the table was rebuilt");
-    }
-    Ok(None)
-}
+/// What is said of a table that was altered or rebuilt and hasn't the rows of its last commit.
+const LOST: &str = "the table was truncated, filled anew, or altered so that rows changed";
 
-/// Takes a new witness, in a transaction that keeps everybody from writing to the table.
-pub(crate) async fn note_witness(session: &mut Session, meta: &Meta) -> Result<()> {
-    let witness = witness(session, meta).await?.map_or(Value::Null, Value::Text);
-    let sql = "UPDATE epoch_registered SET witness = ? WHERE id = ?";
-    session.exec(sql, &[witness, Value::Int(meta.id().0)]).await.map(drop)
+/// Whether a table that has another number, or was given its form at another time, than is noted still has the rows of
+/// its last commit.
+async fn reformed(session: &mut Session, meta: &Meta, number: i64) -> Result<bool> {
+    if !sum::holds(session, meta).await? {
+        return Ok(false);
+    }
+    // A time that is as good as now tells nothing of a change that comes in the same second: look again.
+    if meta.physical.settled {
+        let sql = "UPDATE epoch_registered SET innodb = ?, formed = ? WHERE id = ?";
+        let params = [Value::Int(number), Value::Text(meta.physical.formed.clone()), Value::Int(meta.id().0)];
+        match session.exec(sql, &params).await {
+            // A commit has the row: the next time.
+            Err(e) if e.code() == sqlstate::LOCK_NOT_AVAILABLE => {}
+            done => drop(done?),
+        }
+        tracing::info!(table = meta.name(), "the table was altered or rebuilt, and has its rows");
+    }
+    Ok(true)
 }
 
 /// Whether a table was changed past us, and a layer has no uncommitted work in it that could tell.

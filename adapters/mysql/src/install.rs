@@ -2,14 +2,14 @@
 //! in `epoch_registered` on, which is written last, while nobody can write to the table; what a broken one left is
 //! removed by the next.
 
-use epoch_adapter::{Error, Result, Row, TableDef, TableId, Value, sqlstate};
+use epoch_adapter::{Column, Error, Result, TableDef, TableId, Value, sqlstate};
 
-use crate::describe::obstacle;
-use crate::drift::{created, innodb_number, witness};
+use crate::drift::{created, innodb_number};
 use crate::error::map;
 use crate::layout::{LINEAGE, fill, history, mask, overlay, quote};
-use crate::meta::{self, Flavour, Index, Meta};
+use crate::meta::{self, Flavour, Index, Meta, Physical};
 use crate::pool::Session;
+use crate::sum;
 
 const SHARED: &str = include_str!("../../../sql/mysql/shared.sql");
 const TABLE: &str = include_str!("../../../sql/mysql/table.sql");
@@ -52,11 +52,17 @@ pub(crate) async fn install(session: &mut Session, def: &TableDef, owner: Option
         ));
     }
     if !known.is_empty() {
-        return Ok(());
+        // Unless the one before was broken off here, there is nothing left to do.
+        return match physical(session, def).await {
+            Ok((_, table)) => sum::begin(session, &Meta::new(def.clone(), table)).await,
+            Err(e) if e.code() == sqlstate::UNDEFINED_TABLE => Ok(()),
+            Err(e) => Err(e),
+        };
     }
     let made = create(session, def).await;
     if made.is_err() {
         let _ = session.run("UNLOCK TABLES").await;
+        session.exec("DELETE FROM epoch_registered WHERE id = ?", &[Value::Int(def.id.0)]).await?;
         remove_objects(session, def.id).await?;
         remove_shared(session).await?;
     }
@@ -89,14 +95,21 @@ async fn others(session: &mut Session, owner: Option<&String>) -> Result<bool> {
     Ok(session.one::<i64>(sql, &[Value::Text(owner.clone())]).await? == Some(1))
 }
 
-async fn create(session: &mut Session, def: &TableDef) -> Result<()> {
+/// A table as it is now.
+async fn physical(session: &mut Session, def: &TableDef) -> Result<(Flavour, Physical)> {
     let version: String = session.one("SELECT version()", &[]).await?.unwrap_or_default();
     let flavour = Flavour::of(&version);
     let name = &def.location.table;
     let table = meta::read(session, flavour, Some(name)).await?.remove(name).ok_or_else(|| {
         Error::new(sqlstate::UNDEFINED_TABLE, format!("relation \"{name}\" does not exist"))
     })?;
-    if let Some(why) = obstacle(&table) {
+    Ok((flavour, table))
+}
+
+async fn create(session: &mut Session, def: &TableDef) -> Result<()> {
+    let name = &def.location.table;
+    let (flavour, table) = physical(session, def).await?;
+    if let Some(why) = table.obstacle() {
         return Err(Error::unsupported(format!("registering table \"{name}\"")).with_detail(why));
     }
     let meta = Meta::new(def.clone(), table);
@@ -117,7 +130,9 @@ async fn create(session: &mut Session, def: &TableDef) -> Result<()> {
         run_in_mode(session, &meta, &sql).await?;
     }
     note(session, flavour, &meta).await?;
-    session.run("UNLOCK TABLES").await
+    session.run("UNLOCK TABLES").await?;
+    // What is written meanwhile has images already.
+    sum::begin(session, &meta).await
 }
 
 /// Nobody writes to the table from here on.
@@ -146,7 +161,7 @@ async fn note(session: &mut Session, flavour: Flavour, meta: &Meta) -> Result<()
         )
         .await?;
     let number = innodb_number(session, flavour, meta.name()).await?;
-    let witness = witness(session, meta).await?;
+    let formed = meta.physical.settled.then(|| meta.physical.formed.clone());
     let made = created(session, meta.id()).await?;
     let definition =
         serde_json::to_string(&meta.def).map_err(|e| Error::internal(format!("a definition: {e}")))?;
@@ -155,10 +170,11 @@ async fn note(session: &mut Session, flavour: Flavour, meta: &Meta) -> Result<()
         Value::Text(meta.name().to_owned()),
         Value::Text(definition),
         Value::Int(number),
-        witness.map_or(Value::Null, Value::Text),
+        formed.map_or(Value::Null, Value::Text),
         Value::Text(made),
     ];
-    let sql = "INSERT INTO epoch_registered (id, name, definition, innodb, witness, made) VALUES (?, ?, ?, ?, ?, ?)";
+    let sql =
+        "INSERT INTO epoch_registered (id, name, definition, innodb, formed, made) VALUES (?, ?, ?, ?, ?, ?)";
     session.exec(sql, &params).await.map(drop)
 }
 
@@ -181,18 +197,25 @@ fn statements(template: &str) -> Vec<String> {
     text.split(";\n").map(|s| s.trim().trim_end_matches(';').to_owned()).filter(|s| !s.is_empty()).collect()
 }
 
-/// The DDL of a column of ours that holds values of a user's.
-fn column_sql(meta: &Meta, i: usize, null: &str) -> String {
-    let column = meta.def.schema.columns.get(i);
-    column.map_or_else(String::new, |c| format!("{} {} {null}", quote(&c.name), c.type_name))
+/// The DDL of a column of ours that holds values of a user's key.
+pub(crate) fn key_column_sql(column: &Column) -> String {
+    // Without a default of its own a TIMESTAMP gets the time of each change, where `explicit_defaults_for_timestamp` is
+    // off, or a date that isn't one.
+    let default = match column.type_name.starts_with("timestamp") {
+        true => " DEFAULT '1970-01-01 00:00:01'",
+        false => "",
+    };
+    format!("{} {} NOT NULL{default}", quote(&column.name), column.type_name)
 }
 
 fn table_sql(meta: &Meta) -> String {
     let key = &meta.def.schema.key;
-    let columns: Vec<_> = (0..meta.columns.len())
-        .map(|i| column_sql(meta, i, if key.contains(&i) { "NOT NULL" } else { "NULL DEFAULT NULL" }))
-        .collect();
-    let mask: Vec<_> = key.iter().map(|&i| column_sql(meta, i, "NOT NULL")).collect();
+    let column = |(i, c): (usize, &Column)| match key.contains(&i) {
+        true => key_column_sql(c),
+        false => format!("{} {} NULL DEFAULT NULL", quote(&c.name), c.type_name),
+    };
+    let columns: Vec<_> = meta.def.schema.columns.iter().enumerate().map(column).collect();
+    let mask: Vec<_> = meta.def.schema.key_columns().map(key_column_sql).collect();
     let id = meta.id().0.to_string();
     fill(
         TABLE,
@@ -319,9 +342,4 @@ pub(crate) async fn uninstall(session: &mut Session, def: &TableDef, owner: Opti
     session.exec("DELETE FROM epoch_number WHERE table_id = ?", &id).await?;
     session.exec("DELETE FROM epoch_registered WHERE id = ?", &id).await?;
     remove_shared(session).await
-}
-
-/// A key as it is kept in `epoch_registered`.
-pub(crate) fn key_text(key: &Row) -> Result<String> {
-    serde_json::to_string(key).map_err(|e| Error::internal(format!("a key: {e}")))
 }

@@ -9,7 +9,7 @@ use epoch_layers::errors;
 use epoch_layers::view::{Dialect, Places};
 use mysql_async::Row;
 
-use crate::layout::{base, history, mask, overlay};
+use crate::layout::{PREFIX, base, history, mask, overlay};
 use crate::pool::Session;
 use crate::types::{Kind, kind, kind_of, mark};
 
@@ -80,6 +80,8 @@ pub(crate) struct PhysicalColumn {
     pub default: Option<String>,
     pub generated: bool,
     pub auto: bool,
+    /// `ON UPDATE CURRENT_TIMESTAMP`: set by the server with every change of a row that doesn't set it.
+    pub on_update: bool,
 }
 
 /// A table as the catalog describes it.
@@ -90,6 +92,10 @@ pub(crate) struct Physical {
     /// `BASE TABLE`, `VIEW`, `SYSTEM VERSIONED` …
     pub table_type: String,
     pub partitioned: bool,
+    /// When the server last gave it its form.
+    pub formed: String,
+    /// Whether another change of its form would have another time.
+    pub settled: bool,
     pub columns: Vec<PhysicalColumn>,
     pub uniques: Vec<Unique>,
     pub indexes: Vec<Index>,
@@ -101,6 +107,35 @@ pub(crate) struct Physical {
 impl Physical {
     pub(crate) fn index_of(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|c| c.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Why a table can't be registered although it has a key, or go on being registered.
+    pub(crate) fn obstacle(&self) -> Option<String> {
+        let ours = |name: &str| name.to_ascii_lowercase().starts_with(PREFIX);
+        let own = format!("names that start with {PREFIX} are Horizon Epoch's own");
+        if ours(&self.name) {
+            return Some(own);
+        }
+        if let Some(c) = self.columns.iter().find(|c| ours(&c.name)) {
+            return Some(format!("column \"{}\": {own}", c.name));
+        }
+        if self.table_type != "BASE TABLE" {
+            return Some(format!("it is a {}", self.table_type.to_ascii_lowercase()));
+        }
+        if !self.engine.eq_ignore_ascii_case("InnoDB") {
+            return Some(format!("its engine is {}, which has no transactions as InnoDB's", self.engine));
+        }
+        if self.partitioned {
+            let why = "it is partitioned, and partitions can be truncated without firing triggers";
+            return Some(why.to_owned());
+        }
+        if let Some(c) = self.columns.iter().find(|c| kind(&c.type_name).is_none()) {
+            let (name, ty) = (&c.name, &c.type_name);
+            return Some(format!("column \"{name}\" has the type {ty}, which has no form here"));
+        }
+        let fk = self.foreign.iter().find(|fk| fk.cascade.is_some())?;
+        let action = fk.cascade.as_deref().unwrap_or_default();
+        Some(format!("foreign key {} has {action}, which changes rows without firing triggers", fk.name))
     }
 }
 
@@ -125,7 +160,8 @@ pub(crate) async fn read(
     };
     let params: Vec<_> = only.map(|name| epoch_adapter::Value::Text(name.to_owned())).into_iter().collect();
     let sql = format!(
-        "SELECT TABLE_NAME, TABLE_TYPE, coalesce(ENGINE, ''), coalesce(CREATE_OPTIONS, '') LIKE '%partitioned%' \
+        "SELECT TABLE_NAME, TABLE_TYPE, coalesce(ENGINE, ''), coalesce(CREATE_OPTIONS, '') LIKE '%partitioned%', \
+         CAST(CREATE_TIME AS CHAR), coalesce(CREATE_TIME, '2000-01-01') < NOW() - INTERVAL 2 SECOND \
          FROM information_schema.TABLES WHERE {} AND TABLE_TYPE <> 'SEQUENCE'",
         filter("TABLE_SCHEMA")
     );
@@ -135,6 +171,8 @@ pub(crate) async fn read(
             table_type: text(&mut row, 1).unwrap_or_default(),
             engine: text(&mut row, 2).unwrap_or_default(),
             partitioned: number(&mut row, 3) == Some(1),
+            formed: text(&mut row, 4).unwrap_or_default(),
+            settled: number(&mut row, 5) == Some(1),
             name: name.clone(),
             ..Physical::default()
         };
@@ -183,6 +221,7 @@ async fn columns(
                 || extra.contains("virtual")
                 || extra.contains("persistent"),
             auto: extra.contains("auto_increment"),
+            on_update: extra.contains("on update"),
             type_name,
         });
     }
@@ -427,9 +466,8 @@ fn drift(def: &TableDef, now: &Physical) -> Option<String> {
     if let Some(new) = now.columns.iter().find(|c| def.schema.columns.iter().all(|o| o.name != c.name)) {
         return Some(format!("column \"{}\" was added", new.name));
     }
-    if let Some(fk) = now.foreign.iter().find(|fk| fk.cascade.is_some()) {
-        let action = fk.cascade.as_deref().unwrap_or_default();
-        return Some(format!("foreign key {} with {action}, which fires no triggers, was added", fk.name));
+    if let Some(why) = now.obstacle() {
+        return Some(why);
     }
     let key = &def.schema.key;
     let is_key = |u: &Unique| {
@@ -454,6 +492,8 @@ pub(crate) struct Catalog {
     pub dropped: HashSet<TableId>,
     /// Tables whose triggers or rows were changed past us, and how.
     pub gaps: HashMap<TableId, String>,
+    /// Tables that lost rows, by InnoDB's number and the time of the form that they had then: they aren't read again.
+    pub lost: HashMap<TableId, (i64, String)>,
     pub by_name: HashMap<String, Arc<Meta>>,
     /// Foreign keys of all tables, by the parent's name.
     pub referrers: HashMap<String, Vec<Arc<Foreign>>>,
@@ -514,8 +554,8 @@ impl Catalog {
         found
     }
 
-    /// Reads everything.
-    pub(crate) async fn load(session: &mut Session) -> Result<Self> {
+    /// Reads everything; what was found out about lost rows `before` stays true.
+    pub(crate) async fn load(session: &mut Session, before: Option<&Self>) -> Result<Self> {
         let version: String = session.one("SELECT version()", &[]).await?.unwrap_or_default();
         let flavour = Flavour::of(&version);
         let mut out = Self {
@@ -524,6 +564,7 @@ impl Catalog {
             by_id: HashMap::new(),
             dropped: HashSet::new(),
             gaps: HashMap::new(),
+            lost: before.map(|c| c.lost.clone()).unwrap_or_default(),
             by_name: HashMap::new(),
             referrers: HashMap::new(),
         };
@@ -543,7 +584,13 @@ impl Catalog {
                 out.dropped.insert(def.id);
                 continue;
             };
-            let meta = Arc::new(Meta::new(def, physical));
+            let mut meta = Meta::new(def, physical);
+            let moving = |t: &String| tables.get(t).is_some_and(|t| t.columns.iter().any(|c| c.on_update));
+            if meta.drift.is_none() && [&meta.history, &meta.mask].into_iter().any(moving) {
+                meta.drift =
+                    Some("MySQL sets a TIMESTAMP of its history to the time of each change".to_owned());
+            }
+            let meta = Arc::new(meta);
             out.by_name.insert(meta.name().to_owned(), Arc::clone(&meta));
             out.by_id.insert(meta.id(), meta);
         }

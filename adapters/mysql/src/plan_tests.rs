@@ -65,7 +65,7 @@ async fn lookups_and_diffs_scan_nothing() {
         )
         .await
         .unwrap();
-    let catalog = Catalog::load(&mut session).await.unwrap();
+    let catalog = Catalog::load(&mut session, None).await.unwrap();
     let meta = &catalog.by_id[&TableId(1)];
     let dev = Layer { lineage: LineageId(2), base: 1 };
     let views = [

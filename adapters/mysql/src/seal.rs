@@ -17,12 +17,14 @@ use epoch_layers::view::Filter;
 use mysql_async::prelude::Queryable;
 use sha2::{Digest, Sha256};
 
-use crate::drift::{note_witness, untouched};
+use crate::drift::untouched;
 use crate::error::map;
+use crate::install::key_column_sql;
 use crate::layer::{ensure, stamp};
 use crate::layout::{LINEAGE, PENDING, equal, quote};
 use crate::meta::{Catalog, Meta};
 use crate::pool::Session;
+use crate::sum::{self, Sum};
 use crate::types::bind_all;
 use crate::write::Writer;
 
@@ -99,12 +101,12 @@ async fn attempt(session: &mut Session, catalog: &Arc<Catalog>, seal: &Seal<'_>)
         if own && !seal.changes.iter().any(|c| c.table.id == meta.id() && !c.changes.is_empty()) {
             continue;
         }
-        let (stats, digest) = publish(session, &meta, seal, own).await?;
+        let (stats, digest, moved) = publish(session, &meta, seal, own).await?;
         if stats.rows() > 0 {
             out.tables.push((meta.id(), stats, digest));
         }
-        if seal.layer.is_main() && !own {
-            note_witness(session, &meta).await?;
+        if seal.layer.is_main() {
+            sum::moved(session, &meta, moved).await?;
         }
     }
     let text = serde_json::to_string(&out).map_err(|e| Error::internal(format!("a seal: {e}")))?;
@@ -197,12 +199,7 @@ fn own_table(id: TableId) -> String {
 /// Keeps the keys of the changes where the publication can join them.
 async fn remember(session: &mut Session, meta: &Meta, changes: &[RowChange]) -> Result<()> {
     let own = own_table(meta.id());
-    let columns: Vec<_> = meta
-        .def
-        .schema
-        .key_columns()
-        .map(|c| format!("{} {} NOT NULL", quote(&c.name), c.type_name))
-        .collect();
+    let columns: Vec<_> = meta.def.schema.key_columns().map(key_column_sql).collect();
     let keys = meta.key_columns("");
     session
         .run(&format!(
@@ -292,10 +289,10 @@ async fn publish(
     meta: &Meta,
     seal: &Seal<'_>,
     own: bool,
-) -> Result<(TableStats, String)> {
+) -> Result<(TableStats, String, Sum)> {
     let own = own.then(|| own_table(meta.id()));
     let lineage = seal.layer.lineage.0;
-    let mut stats = TableStats::default();
+    let (mut stats, mut moved) = (TableStats::default(), Sum::default());
     let mut hash = Sha256::new();
     let mut dropped: Vec<Row> = Vec::new();
     each(session, meta, seal.layer, own.as_deref(), |Image { net, image, now, from }| {
@@ -304,6 +301,12 @@ async fn publish(
         // this ordinal.
         if net == Net::Nothing || from >= seal.ordinal {
             dropped.push(meta.def.schema.key_of(&image));
+        }
+        if matches!(net, Net::Removed | Net::Modified) {
+            moved.take(&image);
+        }
+        if matches!(net, Net::Added | Net::Modified) {
+            moved.add(&now);
         }
         match net {
             Net::Nothing => {}
@@ -329,7 +332,7 @@ async fn publish(
         let params = [lineage, seal.ordinal, lineage].map(Value::Int);
         session.exec(&stamp_sql(meta, own.as_deref()), &params).await?;
     }
-    Ok((stats, finish(hash)))
+    Ok((stats, finish(hash), moved))
 }
 
 /// Gives pending images their ordinals.

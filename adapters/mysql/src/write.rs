@@ -222,6 +222,7 @@ impl<'a> Writer<'a> {
             for (i, _) in set {
                 names.push(format!("{} = {}", quote(meta.column(*i)?), meta.written(*i)));
             }
+            names.extend(self.kept(meta, &touched));
             let mut params: Vec<Value> = set.iter().map(|(_, v)| v.clone()).collect();
             params.append(&mut key_params);
             let sql = format!("UPDATE {} SET {} WHERE {is_key}", self.target(meta), names.join(", "));
@@ -251,6 +252,17 @@ impl<'a> Writer<'a> {
         }
         self.affected(row);
         Ok(1)
+    }
+
+    /// What a merge didn't change although the server would: `ON UPDATE CURRENT_TIMESTAMP`, which what is set to itself
+    /// doesn't get.
+    fn kept(&self, meta: &Meta, touched: &[usize]) -> Vec<String> {
+        if !self.exact {
+            return Vec::new();
+        }
+        let is_set = |name: &str| touched.iter().any(|i| meta.columns.get(*i).is_some_and(|c| c == name));
+        let moving = meta.physical.columns.iter().filter(|c| c.on_update && !is_set(&c.name));
+        moving.map(|c| format!("{0} = {0}", quote(&c.name))).collect()
     }
 
     fn key_after(&self, meta: &Meta, key: &Row, set: &[(usize, Value)]) -> Row {

@@ -14,6 +14,7 @@ use futures::StreamExt;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::map;
+use crate::keys::collated;
 use crate::meta::{Catalog, Meta, schema_version};
 use crate::pool::{Pool, Pooled, blocking};
 use crate::seal::Seal;
@@ -301,6 +302,15 @@ impl Adapter for SqliteAdapter {
                 futures::stream::iter(items)
             })
             .boxed())
+    }
+
+    async fn key_forms(&self, table: &TableDef, keys: Vec<Row>) -> Result<Vec<Row>> {
+        let table = table.clone();
+        self.read(move |shared, conn| {
+            let meta = shared.catalog(conn)?.get(&table)?;
+            Ok(keys.into_iter().map(|key| collated(&meta, key)).collect())
+        })
+        .await
     }
 
     async fn changes_of_keys(

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use epoch_adapter::{At, Error, Layer, Result, Row, RowWrite, View, sqlstate};
+use epoch_adapter::{At, Error, Layer, Result, Row, RowWrite, Value, View, sqlstate};
 use epoch_layers::cells::{Batch, Cell, value_at};
 use epoch_layers::view::Filter;
 use rusqlite::Connection;
@@ -33,6 +33,19 @@ pub(crate) fn vary(meta: &Meta) -> bool {
             _ => false,
         }
     })
+}
+
+/// A key in the form in which it equals those that its columns' collations take for the same.
+pub(crate) fn collated(meta: &Meta, key: Row) -> Row {
+    let one = |(value, &i): (Value, &usize)| match (value, meta.physical.columns.get(i)) {
+        (Value::Text(text), Some(column)) => Value::Text(match column.collation.as_str() {
+            "NOCASE" => text.to_ascii_lowercase(),
+            "RTRIM" => text.trim_end_matches(' ').to_owned(),
+            _ => text,
+        }),
+        (value, _) => value,
+    };
+    key.into_iter().zip(&meta.def.schema.key).map(one).collect()
 }
 
 fn schema(meta: &Meta) -> Result<SchemaRef> {

@@ -458,3 +458,22 @@ async fn two_rows_of_one_typed_key() {
         assert_eq!((e.code(), e.detail()), ("22P02", Some("Key (k)=(2024-01-01 00:00:00) is there twice.")));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_a_collation_takes_for_one_have_one_form() {
+    let db = Db::new(
+        "CREATE TABLE t (a TEXT COLLATE NOCASE, b TEXT COLLATE RTRIM, c TEXT, PRIMARY KEY (a, b, c))",
+    );
+    let t = db.register(1, "t").await;
+    let key = |a: &str, b: &str, c: &str| vec![text(a), text(b), text(c)];
+    let keys = vec![
+        key("Ann", "x", "c"),
+        key("ANN", "x  ", "c"),
+        key("Ann", "X", "c"),
+        key("Ann", "x", "C"),
+        key("Ann ", "x", "c"),
+    ];
+    let forms = db.adapter.key_forms(&t, keys).await.unwrap();
+    assert_eq!(forms[0], forms[1]);
+    assert!(forms[2..].iter().all(|form| *form != forms[0]), "{forms:?}");
+}
