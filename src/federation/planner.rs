@@ -21,6 +21,8 @@ use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
@@ -28,7 +30,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement, visit_relation
 use epoch_adapter::{Error, Result, TableDef, TableName, sqlstate};
 
 use super::transaction::SharedTransaction;
-use super::{catalog, errors, functions, relations, semantics, table::FederatedTable};
+use super::{catalog, errors, functions, merged, only, relations, semantics, table::FederatedTable};
 use crate::operations::{Checkout, Repository};
 
 /// What sorts, joins and aggregates of all sessions may hold before they spill to disk, if nobody says otherwise.
@@ -67,9 +69,19 @@ fn new_state() -> DfResult<SessionState> {
         .with_runtime_env(runtime)
         .with_expr_planners(vec![Arc::new(semantics::Arithmetic)])
         .with_default_features()
-        .with_physical_optimizer_rule(Arc::new(super::yielding::JoinsYield))
+        .with_physical_optimizer_rules(physical_rules())
         .with_analyzer_rules(semantics::rules())
         .build())
+}
+
+/// DataFusion's rules for physical plans but for `FilterPushdown`: it looks a filter's columns up by their bare names
+/// and takes the first of two, so that a condition on one side of an outer join is asked of the other. What backends
+/// are asked comes from the logical rule.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules.push(Arc::new(super::yielding::JoinsYield));
+    rules
 }
 
 /// Everything that names mean in one statement: a checkout, the open transactions, the settings.
@@ -169,7 +181,14 @@ impl Planner {
     }
 
     /// The logical plan of a query, with its parameters still in it.
-    pub(crate) fn plan(&self, statement: Statement) -> Result<LogicalPlan> {
+    pub(crate) fn plan(&self, mut statement: Statement) -> Result<LogicalPlan> {
+        only::apply(self, &mut statement)?;
+        merged::apply(self, &mut statement)?;
+        self.plan_as_it_is(statement)
+    }
+
+    /// The plan of a statement whose names are DataFusion's.
+    pub(super) fn plan_as_it_is(&self, statement: Statement) -> Result<LogicalPlan> {
         self.sql()
             .sql_statement_to_plan_with_context(statement, &mut self.context())
             .map_err(|e| errors::datafusion(&e))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
     self, Expr as SqlExpr, Query, SelectItem, SetExpr, Statement, TableObject,
@@ -94,16 +94,12 @@ impl InsertPlan {
                 let target = column(&self.table, *self.columns.get(position).unwrap_or(&usize::MAX))?;
                 if is_default(cell) {
                     self.defaults.push((row_index, position));
-                    out.push(assigned(
-                        Expr::Literal(datafusion::common::ScalarValue::Null, None),
-                        &schema,
-                        target,
-                    )?);
+                    out.push(assigned(Expr::Literal(ScalarValue::Null, None), target));
                     continue;
                 }
                 let mut cell = cell.clone();
                 names::expression(&mut cell);
-                out.push(assigned(planner.expression(cell, &schema)?, &schema, target)?);
+                out.push(assigned(planner.expression(cell, &schema)?, target));
             }
             cells.push(out);
         }
@@ -129,7 +125,7 @@ impl InsertPlan {
                 Some(literal @ (Expr::Literal(..) | Expr::Placeholder(_))) => literal,
                 _ => Expr::from((qualifier, field)),
             };
-            Ok(assigned(source, &schema, column(&self.table, index)?)?.alias(format!("c{position}")))
+            Ok(assigned(source, column(&self.table, index)?).alias(format!("c{position}")))
         };
         let cells = schema.iter().enumerate().map(cell).collect::<Result<Vec<_>>>()?;
         LogicalPlanBuilder::from(plan.clone())

@@ -176,6 +176,7 @@ pub(crate) fn coalesce(args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result
 pub(crate) fn nullif(args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result<Expr> {
     let [left, right] = <[Expr; 2]>::try_from(args)
         .map_err(|_| Error::new(sqlstate::SYNTAX_ERROR, "syntax error at or near \"nullif\""))?;
+    let left = nullif_value(left, kinds::of(&right, schema)?, schema, zone)?;
     let kind = kinds::of(&left, schema)?;
     let equal = compared(left.clone(), Operator::Eq, right, schema, zone)?;
     let null = Expr::Literal(
@@ -187,6 +188,24 @@ pub(crate) fn nullif(args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result<E
     let case = Expr::Case(Case { expr: None, when_then_expr, else_expr: Some(Box::new(left)) });
     // `varchar` is compared as text.
     Ok(if kind == Kind::Varchar { casts::tagged(case, Kind::Text, zone) } else { under(kind, case, zone) })
+}
+
+/// The first argument as the operator `=` takes it: PostgreSQL has one of its own for two integers, two floats, and two
+/// moments of different types; otherwise one side becomes what the other is.
+fn nullif_value(left: Expr, right: Kind, schema: &DFSchema, zone: &str) -> Result<Expr> {
+    let from = kinds::of(&left, schema)?;
+    let own = (from.is_integer() && right.is_integer())
+        || (from.is_float() && right.is_float())
+        || (from.is_moment() && right.is_moment());
+    if from == Kind::Unknown && right != Kind::Unknown {
+        return casts::coerce(left, right, schema, zone);
+    }
+    if own || !from.is_number() || !right.is_number() || from.rank() >= right.rank() {
+        return Ok(left);
+    }
+    let to = if right == Kind::Float4 { Kind::Float8 } else { right };
+    let result = common_type(to, &[kinds::type_of(&left, schema)?], zone);
+    casts::convert(left, from, to, &result, schema, zone)
 }
 
 /// `greatest` and `least`: NULLs don't count.

@@ -13,6 +13,9 @@ use super::number::{self, Num};
 use super::times;
 
 pub(crate) fn undefined(left: Kind, op: impl std::fmt::Display, right: Kind) -> Error {
+    if left.is_foreign() || right.is_foreign() {
+        return refused(format!("operator {op} of a type that only PostgreSQL knows"));
+    }
     let message = format!("operator does not exist: {} {op} {}", left.name(), right.name());
     Error::new(sqlstate::UNDEFINED_FUNCTION, message).with_hint(
         "No operator matches the given name and argument types. You might need to add explicit type casts.",
