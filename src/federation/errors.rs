@@ -147,6 +147,11 @@ fn classify(text: &str, lowered: &str) -> (&'static str, String) {
     if has("different number of columns") || has("must have the same number of") {
         return (sqlstate::SYNTAX_ERROR, message);
     }
+    if has("correlated scalar subquery must be aggregated") {
+        let message =
+            "a sub-select for one value that may have several rows for a row of the query around it";
+        return (sqlstate::FEATURE_NOT_SUPPORTED, message.to_owned());
+    }
     if has("having clause references: boolean(") {
         return (sqlstate::FEATURE_NOT_SUPPORTED, "HAVING of a constant".to_owned());
     }

@@ -26,7 +26,9 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement, visit_relations};
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, ObjectNamePart, Statement, TableFactor, Visit, Visitor, visit_relations,
+};
 use epoch_adapter::{Error, Result, TableDef, TableName, sqlstate};
 
 use super::transaction::SharedTransaction;
@@ -184,7 +186,18 @@ impl Planner {
     pub(crate) fn plan(&self, mut statement: Statement) -> Result<LogicalPlan> {
         only::apply(self, &mut statement)?;
         merged::apply(self, &mut statement)?;
-        self.plan_as_it_is(statement)
+        let names = relation_names(&statement);
+        self.plan_as_it_is(statement).map_err(|error| {
+            let whole =
+                names.iter().any(|name| error.message() == format!("column \"{name}\" does not exist"));
+            match error.code() == sqlstate::UNDEFINED_COLUMN && whole {
+                // `SELECT t FROM t`
+                true => {
+                    Error::unsupported("a row of a table as one value on tables that are not in PostgreSQL")
+                }
+                false => error,
+            }
+        })
     }
 
     /// The plan of a statement whose names are DataFusion's.
@@ -312,6 +325,27 @@ impl Planner {
         let value = index.and_then(|i| self.values.as_ref()?.get(i.checked_sub(1)?));
         value.map_or(argument.clone(), |v| Expr::Literal(v.clone(), None))
     }
+}
+
+/// The names that a statement's relations go by.
+fn relation_names(statement: &Statement) -> Vec<String> {
+    struct Names(Vec<String>);
+    impl Visitor for Names {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            let name = match factor {
+                TableFactor::Table { alias: Some(alias), .. }
+                | TableFactor::Derived { alias: Some(alias), .. } => Some(&alias.name),
+                TableFactor::Table { name, .. } => name.0.last().and_then(ObjectNamePart::as_ident),
+                _ => None,
+            };
+            self.0.extend(name.map(|n| n.value.clone()));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut names = Names(Vec::new());
+    let _ = statement.visit(&mut names);
+    names.0
 }
 
 /// The backend of a table; 55000 if the configuration lost it.

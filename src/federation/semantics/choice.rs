@@ -2,12 +2,13 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::functions::core::expr_fn::coalesce as df_coalesce;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Case, Cast, Expr, Operator};
 use epoch_adapter::{Error, Result, sqlstate};
 
-use super::call::{Body, Spec};
+use super::call::{Body, Spec, may_fail};
 use super::casts;
 use super::datum::Datum;
 use super::kinds::{self, Kind};
@@ -157,7 +158,11 @@ pub(crate) fn in_list(list: InList, schema: &DFSchema, zone: &str) -> Result<Exp
             zone,
         )?);
     }
-    let first = sides.first().map(|(left, _)| left.clone());
+    // PostgreSQL compares with one after another where they aren't constants.
+    let constant = |(_, item): &(Expr, Expr)| matches!(item, Expr::Literal(..) | Expr::Placeholder(_));
+    let eager = sides.iter().all(|side| constant(side) || !may_fail_anywhere(&side.1));
+    sides.sort_by_key(|side| !constant(side));
+    let first = sides.first().map(|(left, _)| left.clone()).filter(|_| eager);
     if let Some(first) = first.filter(|first| sides.iter().all(|(left, _)| left == first)) {
         let items = sides.into_iter().map(|(_, item)| item).collect();
         return Ok(Expr::InList(InList::new(Box::new(first), items, negated)));
@@ -166,6 +171,10 @@ pub(crate) fn in_list(list: InList, schema: &DFSchema, zone: &str) -> Result<Exp
     let all = sides.into_iter().map(|(left, right)| joined(left, equal, right));
     all.reduce(|a, b| joined(a, or, b))
         .ok_or_else(|| Error::new(sqlstate::SYNTAX_ERROR, "syntax error at or near \")\""))
+}
+
+fn may_fail_anywhere(expr: &Expr) -> bool {
+    expr.exists(|e| Ok(may_fail(e))).unwrap_or(true)
 }
 
 pub(crate) fn coalesce(args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result<Expr> {

@@ -120,6 +120,33 @@ fn operands<'e>(expr: &'e Expr, op: Operator, parts: &mut Vec<&'e Expr>) {
     }
 }
 
+/// What PostgreSQL's planner thinks a condition costs: its operators and functions.
+fn cost(expr: &Expr) -> usize {
+    let mut cost = 0;
+    let visited = expr.apply(|e| {
+        cost += match e {
+            Expr::BinaryExpr(b) if matches!(b.op, Operator::And | Operator::Or) => 0,
+            Expr::InList(list) => list.list.len().div_ceil(2),
+            Expr::BinaryExpr(_) => 1,
+            Expr::ScalarFunction(f) => own_cost(f.func.name()),
+            _ => 0,
+        };
+        Ok(TreeNodeRecursion::Continue)
+    });
+    if visited.is_err() { usize::MAX } else { cost }
+}
+
+/// Of a function: those of ours that PostgreSQL doesn't have are free, a cast by way of a text is an output and an input.
+fn own_cost(name: &str) -> usize {
+    let own = name.split('[').next().unwrap_or(name);
+    match own {
+        "truth" | "code" | "case" | "as_type" | "numeric_key" | "numeric" | "value" | "coalesce" => 0,
+        cast if cast.starts_with("cast_unknown") => 0,
+        cast if cast.starts_with("cast_") && (cast.starts_with("cast_text") || cast.ends_with("_text")) => 2,
+        _ => 1,
+    }
+}
+
 /// The tables whose columns an expression reads.
 fn tables(expr: &Expr) -> HashSet<Option<TableReference>> {
     expr.column_refs().into_iter().map(|c| c.relation.clone()).collect()
@@ -165,7 +192,7 @@ struct Guards<'a> {
 impl Guards<'_> {
     /// WHERE, HAVING, ON: NULL is as good as false.
     ///
-    /// PostgreSQL asks each table its own conditions first, in their order, so an operand is guarded by those before
+    /// PostgreSQL asks each table its own conditions first, the cheaper before the dearer, so an operand is guarded by those before
     /// it that read no other table than it does. Where all joins are inner ones, what joins two tables is left alone:
     /// it is evaluated behind the conditions on each of the two.
     fn restriction(&self, predicate: Expr, inner: bool) -> Result<Expr> {
@@ -177,18 +204,20 @@ impl Guards<'_> {
         let parts = parts.into_iter().map(|p| self.test(p.clone(), Wanted::True));
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let plain = |p: &Expr| !stands_apart(p) && !(inner && is_join_key(p));
-        let (risky, mut all): (Vec<_>, Vec<_>) =
-            parts.iter().enumerate().partition(|(_, p)| plain(p) && fails(p));
-        let mut out: Vec<Expr> = all.drain(..).map(|(_, p)| p.clone()).collect();
+        let (risky, safe): (Vec<&Expr>, Vec<&Expr>) = parts.iter().partition(|p| plain(p) && fails(p));
+        let mut out: Vec<Expr> = safe.into_iter().cloned().collect();
         let mut done: Vec<HashSet<_>> = Vec::new();
-        for (_, part) in &risky {
+        for part in &risky {
             let own = tables(part);
             if done.contains(&own) {
                 continue;
             }
-            let last = risky.iter().filter(|(_, p)| tables(p) == own).map(|(at, _)| *at).max().unwrap_or(0);
-            let before = parts.iter().take(last + 1).filter(|p| plain(p) && tables(p).is_subset(&own));
-            out.extend(self.in_order(before.cloned().collect(), true));
+            let mut among: Vec<Expr> =
+                parts.iter().filter(|p| plain(p) && tables(p).is_subset(&own)).cloned().collect();
+            among.sort_by_key(cost);
+            let last = among.iter().rposition(|p| fails(p) && tables(p) == own);
+            among.truncate(last.map_or(0, |last| last + 1));
+            out.extend(self.in_order(among, true));
             done.push(own);
         }
         Ok(joined(out, Operator::And).unwrap_or(predicate))
