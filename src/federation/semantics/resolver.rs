@@ -272,7 +272,6 @@ impl Resolver<'_> {
                 func.map(WindowFunctionDefinition::AggregateUDF)
             }
             WindowFunctionDefinition::WindowUDF(func) => {
-                self.window_positions(func.name(), &window.params.args)?;
                 const KNOWN: [&str; 11] = [
                     "row_number",
                     "rank",
@@ -289,6 +288,7 @@ impl Resolver<'_> {
                 if !KNOWN.contains(&func.name()) {
                     return Err(refused(format!("window function {}", func.name())));
                 }
+                self.window_positions(func.name(), &window.params.args)?;
                 self.window_arguments(&mut window.params.args)?;
                 None
             }
