@@ -99,6 +99,10 @@ impl VisitorMut for Namer {
 
     /// `FROM f(1)`: PostgreSQL names the relation after the function.
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(series) = forms::as_series(factor) {
+            *factor = series;
+            return ControlFlow::Continue(());
+        }
         if let TableFactor::Table { args: Some(args), .. } = factor {
             args.args = args.args.drain(..).flat_map(positional).collect();
         }

@@ -225,7 +225,7 @@ impl Source {
 }
 
 /// The schema with numerics of any scale under their own Arrow type (see `semantics::number`).
-fn exact(schema: &Schema) -> Schema {
+pub(crate) fn exact(schema: &Schema) -> Schema {
     let field = |field: &Arc<Field>| {
         let numeric = field.metadata().get(types::PG_TYPE).is_some_and(|name| name == "numeric");
         if numeric && field.data_type() == &DataType::Utf8 {

@@ -14,6 +14,7 @@ use futures::TryStreamExt;
 use super::conflict::{self, Conflict};
 use super::{CHUNK, Target, Written, array, assigned, column, column_of, reference, returning_plan};
 use crate::federation::planner::{Planner, backend_of};
+use crate::federation::table::exact;
 use crate::federation::{convert, errors, names, types};
 
 /// A planned INSERT.
@@ -181,7 +182,7 @@ impl InsertPlan {
     ) -> Result<Option<LogicalPlan>> {
         let Some(items) = &self.returning else { return Ok(None) };
         let adapter = backend_of(&planner.repository, &self.table)?;
-        let schema = types::table_schema(&self.table, &adapter.arrow_schema(&self.table));
+        let schema = Arc::new(exact(&types::table_schema(&self.table, &adapter.arrow_schema(&self.table))));
         returning_plan(planner, &self.relation, items, &schema, batches).map(Some)
     }
 
@@ -204,7 +205,7 @@ impl InsertPlan {
             return Ok(Written { count, returned: None });
         }
         let adapter = backend_of(&planner.repository, &self.table)?;
-        let schema = types::table_schema(&self.table, &adapter.arrow_schema(&self.table));
+        let schema = Arc::new(exact(&types::table_schema(&self.table, &adapter.arrow_schema(&self.table))));
         let batch = convert::batch_of(&rows, &schema)?;
         let plan = self.returning(planner, vec![batch])?;
         let plan = plan.ok_or_else(|| Error::internal("no RETURNING"))?;

@@ -127,3 +127,6 @@ SELECT count(*) FROM ONLY n
 SELECT x.id FROM ONLY n x JOIN ONLY m ON x.id = m.k ORDER BY 1
 SHOW TimeZone
 SHOW DateStyle
+SELECT * FROM generate_series(1, 3) g ORDER BY g
+SELECT g + 1, generate_series FROM generate_series(3, 1, -1) g(g), generate_series(1, 2) ORDER BY 1, 2
+SELECT x FROM generate_series(1, 3000000000, 1000000000) AS s(x) ORDER BY x
