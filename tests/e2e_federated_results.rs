@@ -137,7 +137,7 @@ fn shop() -> (Proxy, Conn) {
     .unwrap();
     drop(file);
     let mut conn = proxy.connect("main");
-    conn.exec("SELECT * FROM epoch_register('*', 'sqlite://shop/*')");
+    conn.exec("SELECT * FROM epoch_register('sqlite://shop/*')");
     (proxy, conn)
 }
 
