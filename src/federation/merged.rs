@@ -134,21 +134,21 @@ impl Rewriter<'_> {
         let merged = named(&columns);
         let has_wildcard = select.projection.iter().any(|i| matches!(i, SelectItem::Wildcard(_)));
         for item in &mut select.projection {
-            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                let bare = match expr {
-                    Expr::Identifier(name) => merged.get(&folded(name)).map(|_| name.clone()),
-                    _ => None,
-                };
-                replace(expr, &merged);
-                if let (SelectItem::UnnamedExpr(expr), Some(name)) = (&*item, bare)
-                    && !matches!(expr, Expr::CompoundIdentifier(_))
-                {
-                    let alias = if has_wildcard { names::apart(&folded(&name)) } else { folded(&name) };
-                    *item = SelectItem::ExprWithAlias {
-                        expr: expr.clone(),
-                        alias: Ident::with_quote('"', alias),
-                    };
-                }
+            let alias = match item {
+                SelectItem::UnnamedExpr(Expr::Identifier(name)) => Some(folded(name)),
+                _ => None,
+            };
+            let expr = match item {
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
+                _ => continue,
+            };
+            replace(expr, &merged);
+            // A path has the name already.
+            let unnamed = !matches!(expr, Expr::CompoundIdentifier(_) | Expr::Identifier(_));
+            if let Some(name) = alias.filter(|_| unnamed) {
+                let expr = expr.clone();
+                let name = if has_wildcard { names::apart(&name) } else { name };
+                *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', name) };
             }
         }
         let shown: HashSet<String> = select.projection.iter().filter_map(shown_name).collect();
