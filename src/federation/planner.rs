@@ -77,11 +77,12 @@ fn new_state() -> DfResult<SessionState> {
 }
 
 /// DataFusion's rules for physical plans but for `FilterPushdown`: it looks a filter's columns up by their bare names
-/// and takes the first of two, so that a condition on one side of an outer join is asked of the other. What backends
-/// are asked comes from the logical rule.
+/// and takes the first of two, so that a condition on one side of an outer join is asked of the other; what backends
+/// are asked comes from the logical rule. And but for `ProjectionPushdown`: it computes parts of a join's condition below
+/// the join, for rows that an earlier part of the condition would have kept from it.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
-    rules.retain(|rule| !rule.name().starts_with("FilterPushdown"));
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown") && rule.name() != "ProjectionPushdown");
     rules.push(Arc::new(super::yielding::JoinsYield));
     rules
 }

@@ -277,6 +277,7 @@ fn alike(cell: Expr, kind: Kind, schema: &DFSchema, zone: &str) -> Result<Expr> 
 /// A literal without the cast that the planner gave it to suit its neighbours. Such a cast has no name.
 fn untyped(cell: Expr) -> Expr {
     match cell {
+        Expr::Literal(value, None) if value.is_null() => Expr::Literal(ScalarValue::Null, None),
         Expr::Cast(Cast { expr, field }) if field.name().is_empty() => match (*expr, field.data_type()) {
             (
                 Expr::Literal(value @ (ScalarValue::Decimal128(..) | ScalarValue::Int64(_)), meta),

@@ -90,7 +90,7 @@ SELECT * FROM (SELECT i, id FROM n) a NATURAL JOIN (SELECT k AS id, w FROM m) b 
 SELECT * FROM (SELECT i, id FROM n) a JOIN (SELECT w, k AS id FROM m) b USING (id) ORDER BY id
 SELECT a.*, b.* FROM (SELECT i, id FROM n) a JOIN (SELECT w, k AS id FROM m) b USING (id) ORDER BY a.id
 SELECT id FROM (SELECT id FROM n) a LEFT JOIN (SELECT k AS id FROM m) b USING (id) LEFT JOIN (SELECT k + 1 AS id FROM m) c USING (id) ORDER BY id
-SELECT id, count(*), a.id, b.id FROM (SELECT id, b AS x FROM n) a FULL JOIN (SELECT k + 2 AS id, s FROM m) b USING (id) GROUP BY id, a.id, b.id HAVING id > 2 ORDER BY id
+SELECT id, count(*), a.id, b.id FROM (SELECT id, b AS x FROM n) a FULL JOIN (SELECT k + 2 AS id, s FROM m) b USING (id) GROUP BY id, a.id, b.id HAVING id > 2 ORDER BY 1
 SELECT s.id FROM (SELECT * FROM (SELECT id, i FROM n) a FULL JOIN (SELECT k + 3 AS id FROM m) b USING (id)) s ORDER BY s.id
 WITH a AS (SELECT id, i FROM n), b AS (SELECT k + 3 AS id FROM m) SELECT * FROM a FULL JOIN b USING (id) ORDER BY id
 SELECT id FROM (SELECT id FROM n) a JOIN (SELECT k AS id FROM m) b USING (id) WHERE id IN (SELECT n_id FROM m) ORDER BY id
