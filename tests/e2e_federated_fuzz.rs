@@ -83,7 +83,8 @@ impl Tally {
         }
         wanted.extend(plain.tags().into_iter().map(str::to_owned));
         got.extend(ours.tags().into_iter().map(str::to_owned));
-        if !sql.contains("ORDER BY id") {
+        let last = sql.rsplit(')').next().unwrap_or(sql);
+        if !last.contains("ORDER BY id") {
             wanted.sort();
             got.sort();
         }

@@ -27,7 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, ObjectNamePart, Statement, TableFactor, Visit, Visitor, visit_relations,
+    Expr as SqlExpr, ObjectNamePart, Query, Statement, TableFactor, Visit, Visitor, visit_relations,
 };
 use epoch_adapter::{Error, Result, TableDef, TableName, sqlstate};
 
@@ -187,17 +187,23 @@ impl Planner {
     pub(crate) fn plan(&self, mut statement: Statement) -> Result<LogicalPlan> {
         only::apply(self, &mut statement)?;
         merged::apply(self, &mut statement)?;
-        let names = relation_names(&statement);
+        let (names, depth) = relation_names(&statement);
         self.plan_as_it_is(statement).map_err(|error| {
-            let whole =
-                names.iter().any(|name| error.message() == format!("column \"{name}\" does not exist"));
-            match error.code() == sqlstate::UNDEFINED_COLUMN && whole {
-                // `SELECT t FROM t`
-                true => {
-                    Error::unsupported("a row of a table as one value on tables that are not in PostgreSQL")
-                }
-                false => error,
+            if error.code() != sqlstate::UNDEFINED_COLUMN {
+                return error;
             }
+            let says = |start: String| error.message().starts_with(&start);
+            // `SELECT t FROM t`
+            if names.iter().any(|name| says(format!("column \"{name}\" does not exist"))) {
+                return Error::unsupported("a row of a table as one value on tables that are not in PostgreSQL");
+            }
+            // DataFusion looks a name up in the next query around, PostgreSQL in all of them.
+            if depth > 2 && names.iter().any(|name| says(format!("column {name}."))) {
+                return Error::unsupported(
+                    "a sub-select in a sub-select that reads the query around both, on tables that are not in PostgreSQL",
+                );
+            }
+            error
         })
     }
 
@@ -328,11 +334,28 @@ impl Planner {
     }
 }
 
-/// The names that a statement's relations go by.
-fn relation_names(statement: &Statement) -> Vec<String> {
-    struct Names(Vec<String>);
+/// The names that a statement's relations go by, and how deep its queries are one in another.
+fn relation_names(statement: &Statement) -> (Vec<String>, usize) {
+    #[derive(Default)]
+    struct Names {
+        names: Vec<String>,
+        depth: usize,
+        most: usize,
+    }
     impl Visitor for Names {
         type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            self.most = self.most.max(self.depth);
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
         fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
             let name = match factor {
                 TableFactor::Table { alias: Some(alias), .. }
@@ -340,13 +363,13 @@ fn relation_names(statement: &Statement) -> Vec<String> {
                 TableFactor::Table { name, .. } => name.0.last().and_then(ObjectNamePart::as_ident),
                 _ => None,
             };
-            self.0.extend(name.map(|n| n.value.clone()));
+            self.names.extend(name.map(|n| n.value.clone()));
             ControlFlow::Continue(())
         }
     }
-    let mut names = Names(Vec::new());
+    let mut names = Names::default();
     let _ = statement.visit(&mut names);
-    names.0
+    (names.names, names.most)
 }
 
 /// The backend of a table; 55000 if the configuration lost it.

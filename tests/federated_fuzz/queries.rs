@@ -243,7 +243,7 @@ impl Writer {
             0 | 1 => format!("SELECT * FROM {join}"),
             2 => format!("SELECT {name}, count(*) FROM {join} WHERE {name} > 1 GROUP BY {name}"),
             3 => format!(
-                "SELECT {name}, q1.{name}, q2.{name}, s FROM {join} WHERE {name} IS NOT NULL ORDER BY {name}, s, q1.id"
+                "SELECT {name}, q1.{name} AS l, q2.{name} AS r, s FROM {join} WHERE {name} IS NOT NULL"
             ),
             _ => format!("SELECT count({name}), max({name} + 1) FROM {join}"),
         }
