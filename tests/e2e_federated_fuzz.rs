@@ -116,7 +116,7 @@ fn random_expressions() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql/federated");
         std::fs::read_to_string(folder.join(name)).unwrap()
     };
-    let (seeds, statements) = seeds(400);
+    let (seeds, statements) = seeds(150);
     let mut two = Two::new(&read("postgres.sql"), &read("sqlite.sql"));
     for seed in seeds {
         let (mut random, mut tally) = (Random::new(seed), Tally::default());
@@ -132,7 +132,7 @@ fn random_expressions() {
 #[test]
 fn random_queries() {
     need_postgres!();
-    let (seeds, statements) = seeds(400);
+    let (seeds, statements) = seeds(150);
     for seed in seeds {
         let mut two = Two::new(&queries::setup(seed, "bigint"), &queries::setup(seed, "INTEGER"));
         let (mut writer, mut tally) = (queries::Writer::new(seed), Tally::default());
@@ -148,7 +148,7 @@ fn random_queries() {
 #[test]
 fn random_writes() {
     need_postgres!();
-    let (seeds, statements) = seeds(300);
+    let (seeds, statements) = seeds(150);
     for seed in seeds {
         let mut two = Two::new(writes::POSTGRES, writes::SQLITE);
         let (mut random, mut tally) = (Random::new(seed), Tally::default());
