@@ -196,7 +196,7 @@ impl Guards<'_> {
     /// it that read no other table than it does. Where all joins are inner ones, what joins two tables is left alone:
     /// it is evaluated behind the conditions on each of the two.
     fn restriction(&self, predicate: Expr, inner: bool) -> Result<Expr> {
-        if !concerns(&predicate) {
+        if !fails(&predicate) {
             return Ok(predicate);
         }
         let mut parts = Vec::new();
