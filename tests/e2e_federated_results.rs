@@ -8,9 +8,9 @@
 
 mod common;
 
-use common::conn::{Conn, bind, describe, execute, parse, sync};
-use common::database::Database;
-use common::message::{Message, Reply};
+use common::conn::{Conn, bind, execute, parse, sync};
+use common::judge::{Two, essence, prepared};
+use common::message::Reply;
 use common::proxy::{Proxy, ProxyConfig};
 
 fn folder() -> std::path::PathBuf {
@@ -21,65 +21,9 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(folder().join(name)).unwrap()
 }
 
-/// The same rows in both.
-struct Two {
-    plain: Conn,
-    ours: Conn,
-    _database: Database,
-    _proxy: Proxy,
-}
-
-impl Two {
-    fn new() -> Self {
-        let database = Database::create();
-        let mut plain = database.connect();
-        plain.exec(&read("postgres.sql"));
-        let proxy = Proxy::start(ProxyConfig::embedded());
-        let file = rusqlite::Connection::open(proxy.sqlite_path("shop")).unwrap();
-        file.execute_batch(&read("sqlite.sql")).unwrap();
-        drop(file);
-        let mut ours = proxy.connect("main");
-        ours.exec("SELECT * FROM epoch_register('*', 'sqlite://shop/*')");
-        for conn in [&mut plain, &mut ours] {
-            conn.exec("SET TimeZone = 'Europe/Berlin'");
-        }
-        Self { plain, ours, _database: database, _proxy: proxy }
-    }
-}
-
-/// Columns with their types, rows, and the error's SQLSTATE.
-fn essence(reply: &Reply) -> Vec<String> {
-    let one = |m: &Message| match m {
-        Message::RowDescription(columns) => {
-            let columns: Vec<_> = columns.iter().map(|c| format!("{}:{}", c.name, c.type_oid)).collect();
-            Some(format!("columns {}", columns.join(", ")))
-        }
-        Message::DataRow(cells) => {
-            let cell = |c: &Option<Vec<u8>>| match c {
-                Some(bytes) => match std::str::from_utf8(bytes) {
-                    Ok(text) if !text.contains(|c: char| c.is_control()) => text.to_owned(),
-                    _ => bytes.iter().map(|b| format!("{b:02x}")).collect(),
-                },
-                None => "NULL".to_owned(),
-            };
-            Some(format!("row {}", cells.iter().map(cell).collect::<Vec<_>>().join(" | ")))
-        }
-        Message::Error(e) => Some(format!("error {}", e.code())),
-        _ => None,
-    };
-    let mut all: Vec<_> = reply.0.iter().filter_map(one).collect();
-    // Rows before an error, and columns before one, depend on when it is found.
-    if let Some(error) = all.iter().position(|m| m.starts_with("error ")) {
-        all.drain(..error);
-    }
-    all
-}
-
-fn prepared(conn: &mut Conn, sql: &str, params: &[Option<&str>], binary: bool) -> Reply {
-    let messages =
-        vec![parse("", sql, &[]), describe(b'S', ""), bind("", "", params, binary), execute("", 0), sync()];
-    conn.send(&messages);
-    conn.reply()
+/// The rows of the lists in both.
+fn two() -> Two {
+    Two::new(&read("postgres.sql"), &read("sqlite.sql"))
 }
 
 /// What is wrong with a line, if anything.
@@ -118,7 +62,7 @@ fn judge(two: &mut Two, line: &str) -> Option<String> {
 
 fn judge_all(file: &str) {
     need_postgres!();
-    let mut two = Two::new();
+    let mut two = two();
     let text = read(file);
     let lines: Vec<_> = text.lines().filter(|l| !l.is_empty() && !l.starts_with("--")).collect();
     let wrong: Vec<_> = lines.iter().filter_map(|line| judge(&mut two, line)).collect();
@@ -154,7 +98,7 @@ fn whole_queries() {
 #[test]
 fn parameters() {
     need_postgres!();
-    let mut two = Two::new();
+    let mut two = two();
     let cases: &[(&str, &[Option<&str>])] = &[
         ("SELECT id FROM n WHERE d = $1 ORDER BY id", &[Some("10.5")]),
         ("SELECT id FROM n WHERE i > $1 ORDER BY id", &[Some("0")]),
@@ -193,7 +137,7 @@ fn shop() -> (Proxy, Conn) {
     .unwrap();
     drop(file);
     let mut conn = proxy.connect("main");
-    conn.exec("SELECT * FROM epoch_register('*', 'sqlite://shop/*')");
+    conn.exec("SELECT * FROM epoch_register('sqlite://shop/*')");
     (proxy, conn)
 }
 

@@ -64,7 +64,14 @@ fn sqlite_value(array: &ArrayRef, row: usize) -> Result<Value> {
     Ok(match array.data_type() {
         DataType::Boolean => Value::Int(i64::from(array.as_boolean().value(row))),
         t if t.is_integer() => Value::Int(to(&DataType::Int64)?.as_primitive::<Int64Type>().value(0)),
-        t if t.is_floating() => Value::Real(to(&DataType::Float64)?.as_primitive::<Float64Type>().value(0)),
+        t if t.is_floating() => {
+            let value = to(&DataType::Float64)?.as_primitive::<Float64Type>().value(0);
+            if value.is_nan() {
+                return Err(Error::unsupported("the value NaN in a column that is not in PostgreSQL")
+                    .with_detail("The backend would store NULL."));
+            }
+            Value::Real(value)
+        }
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
             Value::Blob(to(&DataType::Binary)?.as_binary::<i32>().value(0).to_vec())
         }

@@ -137,8 +137,23 @@ fn classify(text: &str, lowered: &str) -> (&'static str, String) {
     if has("offset must be") {
         return ("2201X", "OFFSET must not be negative".to_owned());
     }
-    if has("order by column out of bounds") || has("order by position") {
+    if has("order by column out of bounds")
+        || has("order by position")
+        || has("for select distinct")
+        || has("select distinct on expressions must match")
+    {
         return ("42P10", message);
+    }
+    if has("different number of columns") || has("must have the same number of") {
+        return (sqlstate::SYNTAX_ERROR, message);
+    }
+    if has("correlated scalar subquery must be aggregated") {
+        let message =
+            "a sub-select for one value that may have several rows for a row of the query around it";
+        return (sqlstate::FEATURE_NOT_SUPPORTED, message.to_owned());
+    }
+    if has("having clause references: boolean(") {
+        return (sqlstate::FEATURE_NOT_SUPPORTED, "HAVING of a constant".to_owned());
     }
     if has("logical boolean operation")
         || has("requires a boolean expression")
@@ -173,7 +188,8 @@ fn classify(text: &str, lowered: &str) -> (&'static str, String) {
     if has("not found") && has("column") {
         return (sqlstate::UNDEFINED_COLUMN, message);
     }
-    (sqlstate::SYNTAX_ERROR, message)
+    // PostgreSQL's grammar has taken the statement, so it is what we can't do.
+    (sqlstate::FEATURE_NOT_SUPPORTED, message)
 }
 
 /// PostgreSQL's name of an Arrow type in a message.

@@ -14,6 +14,11 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut, visit_expressions,
 };
 
+mod aliases;
+mod forms;
+
+pub(crate) use aliases::is_read as alias_is_read;
+
 const MARK: char = '\u{1}';
 const UNNAMED: &str = "?column?";
 
@@ -22,36 +27,21 @@ pub(crate) fn visible(name: &str) -> &str {
     name.split(MARK).next().unwrap_or(name)
 }
 
+/// A name that clients see as `name`, and that nothing else is called.
+pub(crate) fn apart(name: &str) -> String {
+    format!("{name}{MARK}merged")
+}
+
+/// `coalesce(a, b)`
+pub(crate) fn coalesced(left: &Expr, right: &Expr) -> Option<Expr> {
+    parsed(&format!("coalesce({left}, {right})"))
+}
+
 /// Names the columns of a statement and of all its parts.
 pub(crate) fn apply(statement: &mut Statement) {
     let _ = statement.visit(&mut Namer);
     if let Statement::Query(query) = statement {
-        step_aside(query);
-    }
-}
-
-/// `SELECT upper(t.name) AS name … ORDER BY t.name`: the alias must not hide the column that is sorted by.
-fn step_aside(query: &mut Query) {
-    let Some(order_by) = &query.order_by else { return };
-    let (mut qualified, mut bare) = (HashSet::new(), HashSet::new());
-    let _ = visit_expressions(order_by, |e| {
-        match e {
-            Expr::CompoundIdentifier(parts) => qualified.extend(parts.last().map(folded)),
-            Expr::Identifier(name) => {
-                bare.insert(folded(name));
-            }
-            _ => {}
-        }
-        ControlFlow::<()>::Continue(())
-    });
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
-    for (index, item) in select.projection.iter_mut().enumerate() {
-        if let SelectItem::ExprWithAlias { alias, .. } = item {
-            let name = folded(alias);
-            if qualified.contains(visible(&name)) && !bare.contains(&name) {
-                *alias = Ident::with_quote('"', format!("{name}{MARK}order{index}"));
-            }
-        }
+        aliases::step_aside(query);
     }
 }
 
@@ -101,11 +91,18 @@ impl VisitorMut for Namer {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         name_items(&mut select.projection);
+        if let Some(selection) = &mut select.selection {
+            read_as_boolean(selection);
+        }
         ControlFlow::Continue(())
     }
 
     /// `FROM f(1)`: PostgreSQL names the relation after the function.
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(series) = forms::as_series(factor) {
+            *factor = series;
+            return ControlFlow::Continue(());
+        }
         if let TableFactor::Table { args: Some(args), .. } = factor {
             args.args = args.args.drain(..).flat_map(positional).collect();
         }
@@ -150,6 +147,11 @@ impl VisitorMut for Namer {
                     *expr = cast;
                 }
             }
+            Expr::Substring { .. } | Expr::Like { .. } | Expr::ILike { .. } => {
+                if let Some(call) = forms::as_call(expr) {
+                    *expr = call;
+                }
+            }
             Expr::Cast { expr: inner, data_type: ast::DataType::Bytea, .. } => {
                 if let Expr::Value(text) = inner.as_ref()
                     && let Some(call) = parsed(&format!("byteain({text})"))
@@ -160,6 +162,14 @@ impl VisitorMut for Namer {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `WHERE 'true'`: a literal becomes what its place wants.
+fn read_as_boolean(selection: &mut Expr) {
+    let literal = matches!(selection, Expr::Value(v) if matches!(v.value, Value::SingleQuotedString(_)));
+    if literal && let Some(cast) = parsed(&format!("CAST({selection} AS boolean)")) {
+        *selection = cast;
     }
 }
 
@@ -361,11 +371,12 @@ fn column_name(expr: &Expr) -> Option<String> {
             Some(match name.as_str() {
                 "epoch_extract" => "extract".to_owned(),
                 "byteain" => "bytea".to_owned(),
+                "epoch_like" => return None,
                 _ => name,
             })
         }
         Expr::Cast { kind: CastKind::TryCast | CastKind::SafeCast, .. } => fixed("try_cast"),
-        Expr::Cast { expr, data_type, .. } => cast_name(expr).or_else(|| Some(type_name(data_type))),
+        Expr::Cast { expr, data_type, .. } => strong_name(expr).or_else(|| Some(type_name(data_type))),
         Expr::TypedString(typed) => Some(type_name(&typed.data_type)),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => column_name(inner),
         Expr::CompoundFieldAccess { root, .. } => column_name(root),
@@ -374,7 +385,7 @@ fn column_name(expr: &Expr) -> Option<String> {
             conditions.first().and_then(|c| column_name(&c.result))
         }
         Expr::Case { else_result, .. } => {
-            else_result.as_ref().and_then(|e| column_name(e)).or_else(|| fixed("case"))
+            else_result.as_ref().and_then(|e| strong_name(e)).or_else(|| fixed("case"))
         }
         Expr::Exists { .. } => fixed("exists"),
         Expr::Subquery(query) => subquery_name(query),
@@ -391,16 +402,20 @@ fn column_name(expr: &Expr) -> Option<String> {
         Expr::AtTimeZone { .. } => fixed("timezone"),
         Expr::Interval(_) => fixed("interval"),
         Expr::Tuple(_) => fixed("row"),
-        Expr::Value(value) if matches!(value.value, Value::Boolean(_)) => fixed("bool"),
         _ => None,
     }
 }
 
-/// What is cast gives a cast its name, unless it is a cast or a constant itself.
-fn cast_name(inner: &Expr) -> Option<String> {
+/// The name that an expression hands on to the cast or CASE around it. What a cast or a CASE is called itself isn't
+/// one: only what is in it may be.
+fn strong_name(inner: &Expr) -> Option<String> {
     match inner {
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => cast_name(expr),
-        Expr::Value(_) | Expr::TypedString(_) => None,
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => strong_name(expr),
+        Expr::Value(_) | Expr::TypedString(_) | Expr::Interval(_) => None,
+        Expr::Case { operand: None, conditions, else_result: None, .. } if matches!(conditions.as_slice(), [only] if matches!(only.result, Expr::Subquery(_))) => {
+            column_name(inner)
+        }
+        Expr::Case { else_result, .. } => else_result.as_ref().and_then(|e| strong_name(e)),
         other => column_name(other),
     }
 }

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 use epoch_adapter::{Error, Result, sqlstate};
 
-use super::catalog;
+use super::{catalog, only};
 
 /// Nesting that the parser follows before it gives up; keeps deep input from exhausting the stack.
 const RECURSION_LIMIT: usize = 64;
@@ -193,6 +193,7 @@ fn statement(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
             .with_detail(format!("At most {MAX_OPERATORS} operators one in another are possible on tables that are not in PostgreSQL.")));
     }
     check_tokens(&tokens)?;
+    let tokens = only::mark(tokens);
     let mut parser = Parser::new(&PostgreSqlDialect {})
         .with_recursion_limit(RECURSION_LIMIT)
         .with_tokens_with_locations(tokens);
@@ -211,7 +212,7 @@ fn statement(sql: &str, tokens: Vec<TokenWithSpan>) -> Result<Statement> {
 /// EXCEPT ALL and INTERSECT ALL count rows, which DataFusion doesn't; the right side of IS DISTINCT FROM is read
 /// otherwise than by PostgreSQL.
 fn check_forms(statement: &Statement) -> Result<()> {
-    match statement.visit(&mut Forms) {
+    match statement.visit(&mut Forms::default()) {
         ControlFlow::Break(what) => {
             Err(Error::unsupported(format!("{what} on tables that are not in PostgreSQL")))
         }
@@ -220,16 +221,31 @@ fn check_forms(statement: &Statement) -> Result<()> {
 }
 
 /// Finds what [`check_forms`] refuses.
-struct Forms;
+#[derive(Default)]
+struct Forms {
+    /// How many queries are around.
+    depth: usize,
+}
 
 impl ast::Visitor for Forms {
     type Break = &'static str;
 
     fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Self::Break> {
-        match counts(&query.body) {
-            true => ControlFlow::Break("EXCEPT ALL and INTERSECT ALL"),
-            false => ControlFlow::Continue(()),
+        self.depth += 1;
+        if counts(&query.body) {
+            return ControlFlow::Break("EXCEPT ALL and INTERSECT ALL");
         }
+        if self.depth > 1 && super::names::alias_is_read(query) {
+            return ControlFlow::Break(
+                "HAVING or ORDER BY of an expression with a name that is also an alias, in a sub-select",
+            );
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &ast::Query) -> ControlFlow<Self::Break> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
     }
 
     /// `a IS DISTINCT FROM b AND c` becomes `a IS DISTINCT FROM (b AND c)`.

@@ -21,14 +21,18 @@ use datafusion::logical_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
 use datafusion::optimizer::simplify_expressions::{ExprSimplifier, SimplifyContext};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Statement, visit_relations};
+use datafusion::sql::sqlparser::ast::{
+    Expr as SqlExpr, ObjectNamePart, Query, Statement, TableFactor, Visit, Visitor, visit_relations,
+};
 use epoch_adapter::{Error, Result, TableDef, TableName, sqlstate};
 
 use super::transaction::SharedTransaction;
-use super::{catalog, errors, functions, relations, semantics, table::FederatedTable};
+use super::{catalog, errors, functions, merged, only, relations, semantics, table::FederatedTable};
 use crate::operations::{Checkout, Repository};
 
 /// What sorts, joins and aggregates of all sessions may hold before they spill to disk, if nobody says otherwise.
@@ -67,9 +71,20 @@ fn new_state() -> DfResult<SessionState> {
         .with_runtime_env(runtime)
         .with_expr_planners(vec![Arc::new(semantics::Arithmetic)])
         .with_default_features()
-        .with_physical_optimizer_rule(Arc::new(super::yielding::JoinsYield))
+        .with_physical_optimizer_rules(physical_rules())
         .with_analyzer_rules(semantics::rules())
         .build())
+}
+
+/// DataFusion's rules for physical plans but for `FilterPushdown`: it looks a filter's columns up by their bare names
+/// and takes the first of two, so that a condition on one side of an outer join is asked of the other; what backends
+/// are asked comes from the logical rule. And but for `ProjectionPushdown`: it computes parts of a join's condition below
+/// the join, for rows that an earlier part of the condition would have kept from it.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    rules.retain(|rule| !rule.name().starts_with("FilterPushdown") && rule.name() != "ProjectionPushdown");
+    rules.push(Arc::new(super::yielding::JoinsYield));
+    rules
 }
 
 /// Everything that names mean in one statement: a checkout, the open transactions, the settings.
@@ -169,7 +184,31 @@ impl Planner {
     }
 
     /// The logical plan of a query, with its parameters still in it.
-    pub(crate) fn plan(&self, statement: Statement) -> Result<LogicalPlan> {
+    pub(crate) fn plan(&self, mut statement: Statement) -> Result<LogicalPlan> {
+        only::apply(self, &mut statement)?;
+        merged::apply(self, &mut statement)?;
+        let (names, depth) = relation_names(&statement);
+        self.plan_as_it_is(statement).map_err(|error| {
+            if error.code() != sqlstate::UNDEFINED_COLUMN {
+                return error;
+            }
+            let says = |start: String| error.message().starts_with(&start);
+            // `SELECT t FROM t`
+            if names.iter().any(|name| says(format!("column \"{name}\" does not exist"))) {
+                return Error::unsupported("a row of a table as one value on tables that are not in PostgreSQL");
+            }
+            // DataFusion looks a name up in the next query around, PostgreSQL in all of them.
+            if depth > 2 && names.iter().any(|name| says(format!("column {name}."))) {
+                return Error::unsupported(
+                    "a sub-select in a sub-select that reads the query around both, on tables that are not in PostgreSQL",
+                );
+            }
+            error
+        })
+    }
+
+    /// The plan of a statement whose names are DataFusion's.
+    pub(super) fn plan_as_it_is(&self, statement: Statement) -> Result<LogicalPlan> {
         self.sql()
             .sql_statement_to_plan_with_context(statement, &mut self.context())
             .map_err(|e| errors::datafusion(&e))
@@ -293,6 +332,44 @@ impl Planner {
         let value = index.and_then(|i| self.values.as_ref()?.get(i.checked_sub(1)?));
         value.map_or(argument.clone(), |v| Expr::Literal(v.clone(), None))
     }
+}
+
+/// The names that a statement's relations go by, and how deep its queries are one in another.
+fn relation_names(statement: &Statement) -> (Vec<String>, usize) {
+    #[derive(Default)]
+    struct Names {
+        names: Vec<String>,
+        depth: usize,
+        most: usize,
+    }
+    impl Visitor for Names {
+        type Break = ();
+
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth += 1;
+            self.most = self.most.max(self.depth);
+            ControlFlow::Continue(())
+        }
+
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
+            self.depth -= 1;
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+            let name = match factor {
+                TableFactor::Table { alias: Some(alias), .. }
+                | TableFactor::Derived { alias: Some(alias), .. } => Some(&alias.name),
+                TableFactor::Table { name, .. } => name.0.last().and_then(ObjectNamePart::as_ident),
+                _ => None,
+            };
+            self.names.extend(name.map(|n| n.value.clone()));
+            ControlFlow::Continue(())
+        }
+    }
+    let mut names = Names::default();
+    let _ = statement.visit(&mut names);
+    (names.names, names.most)
 }
 
 /// The backend of a table; 55000 if the configuration lost it.

@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::datatypes::Schema;
 use bytes::Bytes;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::ast::Statement;
 use epoch_adapter::{Error, Result, TableDef, sqlstate};
 use futures::StreamExt;
@@ -18,13 +16,14 @@ use postgres_types::Type;
 use super::ahead::ahead;
 use super::block::Block;
 use super::cursor::Cursor;
+use super::described::parameter_types;
 use super::dml::{self, InsertPlan, ModifyPlan, Target, Written};
 use super::encode::{Column, RowEncoder, columns_of};
 use super::functions::SessionInfo;
 use super::params::{Params, arrow_of};
 use super::parse::{self, Command, Modes};
 use super::planner::{Planner, backend_of};
-use super::settings::Settings;
+use super::settings::{self, Settings};
 use super::{errors, names, types};
 use crate::operations::{Checkout, Repository};
 
@@ -243,22 +242,29 @@ impl Session {
                 let mut planner = self.described_planner(checkout, &given).await?;
                 let insert = InsertPlan::new(&planner, insert)?;
                 let returning = insert.returning(&mut planner, Vec::new())?;
-                let schema = returning.map(|plan| dml::visible_schema(&plan));
+                let schema = match returning {
+                    Some(plan) => Some(dml::visible_schema(&planner.analyzed(&plan)?)),
+                    None => None,
+                };
                 match insert.source {
-                    Some(source) => (source, schema),
+                    Some(source) => {
+                        // Says what PostgreSQL says at Parse: a value of the wrong type.
+                        planner.analyzed(&source)?;
+                        (source, schema)
+                    }
                     None => return Ok((Vec::new(), schema.map(|s| columns_of(&s)).transpose()?)),
                 }
             }
             Command::Update(update) => {
                 let planner = self.described_planner(checkout, &given).await?;
                 let update = ModifyPlan::update(&planner, update)?;
-                let schema = update.returning();
+                let schema = update.returning(&planner.analyzed(&update.plan)?);
                 (update.plan, schema)
             }
             Command::Delete(delete) => {
                 let planner = self.described_planner(checkout, &given).await?;
                 let delete = ModifyPlan::delete(&planner, delete)?;
-                let schema = delete.returning();
+                let schema = delete.returning(&planner.analyzed(&delete.plan)?);
                 (delete.plan, schema)
             }
             Command::Show(name) if name == "all" => {
@@ -266,7 +272,7 @@ impl Session {
             }
             Command::Show(name) => {
                 self.settings.show(name)?;
-                return Ok((Vec::new(), Some(text_columns(&[name]))));
+                return Ok((Vec::new(), Some(text_columns(&[settings::as_shown(name)]))));
             }
             Command::Fetch { name, rows: true, .. } => {
                 let cursor = self.cursors.get(name).ok_or_else(|| super::cursor::missing(name))?;
@@ -523,7 +529,7 @@ impl Session {
                     self.settings.all().into_iter().map(|(name, value)| vec![name, value, String::new()]);
                 (vec!["name", "setting", "description"], rows.collect())
             }
-            name => (vec![name], vec![vec![self.shown(name)?]]),
+            name => (vec![settings::as_shown(name)], vec![vec![self.shown(name)?]]),
         };
         let fields =
             columns.iter().map(|c| arrow::datatypes::Field::new(*c, arrow::datatypes::DataType::Utf8, true));
@@ -758,39 +764,4 @@ fn same_columns(described: &[Column], schema: &Schema) -> Result<Vec<Column>> {
         return Ok(described.to_vec());
     }
     Err(Error::new(sqlstate::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"))
-}
-
-/// The parameters' types: those that the client gave, else those that the plan needs, else text.
-fn parameter_types(plan: &LogicalPlan, given: Vec<Option<Type>>) -> Result<Vec<Type>> {
-    let names = plan.get_parameter_names().map_err(|e| errors::datafusion(&e))?;
-    let fields = plan.get_parameter_fields().map_err(|e| errors::datafusion(&e))?;
-    let limits = limit_parameters(plan)?;
-    let number = |name: &str| name.trim_start_matches('$').parse::<usize>().ok();
-    let count = names.iter().filter_map(|n| number(n)).max().unwrap_or(0).max(given.len());
-    let kind = |index: usize| match given.get(index).cloned().flatten() {
-        Some(given) => Ok(given),
-        None => match fields.get(&format!("${}", index + 1)) {
-            Some(Some(field)) => types::field_type(field),
-            _ if limits.contains(&format!("${}", index + 1)) => Ok(Type::INT8),
-            _ => Ok(Type::TEXT),
-        },
-    };
-    (0..count).map(kind).collect()
-}
-
-/// Parameters in LIMIT and OFFSET.
-fn limit_parameters(plan: &LogicalPlan) -> Result<Vec<String>> {
-    let mut found = Vec::new();
-    let visited = plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::Limit(limit) = node {
-            for expr in [&limit.skip, &limit.fetch].into_iter().flatten() {
-                if let Expr::Placeholder(placeholder) = expr.as_ref() {
-                    found.push(placeholder.id.clone());
-                }
-            }
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    visited.map_err(|e| errors::datafusion(&e))?;
-    Ok(found)
 }

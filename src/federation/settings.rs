@@ -81,6 +81,16 @@ struct Block {
     hidden: BTreeMap<String, Option<String>>,
 }
 
+/// The name of a setting as a column of SHOW: three have capitals.
+pub(crate) fn as_shown(name: &str) -> &str {
+    match name {
+        "timezone" => "TimeZone",
+        "datestyle" => "DateStyle",
+        "intervalstyle" => "IntervalStyle",
+        other => other,
+    }
+}
+
 impl Settings {
     /// A value that the connection brought; RESET goes back to it.
     pub(crate) fn set_default(&mut self, name: &str, value: &str) -> Result<()> {

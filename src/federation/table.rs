@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatchOptions, StringArray};
-use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, Time64MicrosecondType, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::TaskContext;
@@ -18,7 +19,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
-use epoch_adapter::{Adapter, At, BatchStream, Error, Result, Scan, TableDef, View};
+use epoch_adapter::{Adapter, At, BatchStream, Error, Predicate, Result, Scan, TableDef, View};
 use futures::{StreamExt, TryStreamExt};
 
 use super::transaction::SharedTransaction;
@@ -80,16 +81,18 @@ impl TableProvider for FederatedTable {
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let table = &self.source.table;
-        let predicate = |f: &Expr| {
-            filter::predicate(table, f).ok_or_else(|| {
+        // What was a condition on a column may have turned out to be a constant since.
+        let nothing = || Predicate::And(vec![Predicate::IsNull(0), Predicate::IsNotNull(0)]);
+        let predicate = |f: &Expr| match f {
+            Expr::Literal(ScalarValue::Boolean(Some(true)), _) => Ok(None),
+            Expr::Literal(ScalarValue::Boolean(_) | ScalarValue::Null, _) => Ok(Some(nothing())),
+            f => filter::predicate(table, f).map(Some).ok_or_else(|| {
                 DataFusionError::Internal(format!("filter {f} was pushed without being supported"))
-            })
+            }),
         };
-        let scan = Scan {
-            projection: projection.cloned(),
-            filters: filters.iter().map(predicate).collect::<DfResult<_>>()?,
-            limit,
-        };
+        let filters = filters.iter().map(predicate).collect::<DfResult<Vec<_>>>()?;
+        let scan =
+            Scan { projection: projection.cloned(), filters: filters.into_iter().flatten().collect(), limit };
         Ok(Arc::new(ScanExec::new(self.source.clone(), &self.schema, scan)?))
     }
 }
@@ -222,7 +225,7 @@ impl Source {
 }
 
 /// The schema with numerics of any scale under their own Arrow type (see `semantics::number`).
-fn exact(schema: &Schema) -> Schema {
+pub(crate) fn exact(schema: &Schema) -> Schema {
     let field = |field: &Arc<Field>| {
         let numeric = field.metadata().get(types::PG_TYPE).is_some_and(|name| name == "numeric");
         if numeric && field.data_type() == &DataType::Utf8 {
@@ -244,6 +247,16 @@ fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 /// Values in the one form that is compared: Arrow compares bits.
 fn comparable(array: &ArrayRef, field: &Field) -> Result<ArrayRef> {
     match (array.data_type(), field.data_type()) {
+        (DataType::Time64(_), _) => {
+            const DAY: i64 = 86_400_000_000;
+            let times = convert::cast_plain(array, &DataType::Time64(TimeUnit::Microsecond))?;
+            let last = arrow::compute::max(times.as_primitive::<Time64MicrosecondType>());
+            if last.is_some_and(|last| last >= DAY) {
+                return Err(Error::unsupported("time 24:00:00 on tables that are not in PostgreSQL")
+                    .with_column(field.name().as_str()));
+            }
+            Ok(array.clone())
+        }
         (DataType::Utf8, DataType::LargeUtf8) => convert::cast_plain(array, &DataType::LargeUtf8),
         (DataType::Float64, _) => {
             let plain = array.as_primitive::<Float64Type>().unary::<_, Float64Type>(semantics::plain_float);

@@ -64,7 +64,7 @@ static CATALOG: &[Function] = &[
         summary: "Start to version tables",
         usage: "epoch_register(pattern [, location] [, key => array])",
         parameters: &[
-            need("pattern", "Table or pattern: users, public.*"),
+            need("pattern", "Table, pattern or location: users, public.*, sqlite://NAME/*"),
             may(
                 "location",
                 "Where the rows live: postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table",

@@ -43,7 +43,8 @@ impl Repository {
     }
 
     /// Starts to version the tables that match `pattern`: where routing and the default backend say
-    /// they are, or at `location`, which may be another name or a pattern itself.
+    /// they are, or at `location`, which may be another name or a pattern itself. A location alone is
+    /// one of tables that keep their names.
     pub async fn register(
         &self,
         pattern: &str,
@@ -52,6 +53,12 @@ impl Repository {
     ) -> Result<Vec<Registered>> {
         self.may_all(super::Right::Admin)?;
         let _lock = self.locked_to_define().await?;
+        let (pattern, location) = match (location, pattern.rsplit_once('/')) {
+            (None, Some((_, table))) if pattern.contains("://") => {
+                (if table.contains('*') { "*" } else { table }, Some(pattern))
+            }
+            _ => (pattern, location),
+        };
         let candidates = match location {
             Some(location) => self.candidates_at(pattern, location).await?,
             None => self.candidates(pattern).await?,

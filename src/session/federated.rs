@@ -235,6 +235,10 @@ impl Federated {
     /// part of a client's transaction: what was done before it is committed.
     async fn one_transaction(&mut self, several: bool, plan: &Plan) -> Result<()> {
         match plan {
+            Plan::Setting { setting: Setting::DiscardAll, .. } if several => {
+                let message = "DISCARD ALL cannot run inside a transaction block";
+                Err(Error::new(sqlstate::ACTIVE_SQL_TRANSACTION, message))
+            }
             Plan::Call(_) | Plan::Setting { .. } => self.engine.end_implicit(true).await,
             _ if several => {
                 self.engine.begin_implicit();

@@ -15,6 +15,7 @@
 pub mod conn;
 pub mod database;
 pub mod fixture;
+pub mod judge;
 pub mod message;
 pub mod mysql;
 pub mod proxy;

@@ -17,7 +17,7 @@ use super::modify::assignments;
 use super::{CHUNK, Target, Written, array, query};
 use crate::federation::functions::quote_ident;
 use crate::federation::planner::Planner;
-use crate::federation::{convert, errors, names};
+use crate::federation::{convert, errors, names, semantics};
 
 /// What to do with rows whose key exists.
 pub(super) struct Conflict {
@@ -238,7 +238,7 @@ fn excluded(insert: &InsertPlan, rows: &[Vec<Option<Value>>]) -> Result<MemTable
         insert.columns.contains(index) || (column.default.is_none() && !column.generated)
     };
     let columns: Vec<_> = insert.table.schema.columns.iter().enumerate().filter(known).collect();
-    let fields = columns.iter().map(|(_, c)| Field::new(&c.name, c.data_type.clone(), true));
+    let fields = columns.iter().map(|(_, c)| semantics::field_of(c));
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let cell =
         |row: &Vec<Option<Value>>, index: usize| row.get(index).cloned().flatten().unwrap_or(Value::Null);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
-use datafusion::common::DFSchema;
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
     self, Expr as SqlExpr, Query, SelectItem, SetExpr, Statement, TableObject,
@@ -14,6 +14,7 @@ use futures::TryStreamExt;
 use super::conflict::{self, Conflict};
 use super::{CHUNK, Target, Written, array, assigned, column, column_of, reference, returning_plan};
 use crate::federation::planner::{Planner, backend_of};
+use crate::federation::table::exact;
 use crate::federation::{convert, errors, names, types};
 
 /// A planned INSERT.
@@ -94,16 +95,12 @@ impl InsertPlan {
                 let target = column(&self.table, *self.columns.get(position).unwrap_or(&usize::MAX))?;
                 if is_default(cell) {
                     self.defaults.push((row_index, position));
-                    out.push(assigned(
-                        Expr::Literal(datafusion::common::ScalarValue::Null, None),
-                        &schema,
-                        target,
-                    )?);
+                    out.push(assigned(Expr::Literal(ScalarValue::Null, None), target));
                     continue;
                 }
                 let mut cell = cell.clone();
                 names::expression(&mut cell);
-                out.push(assigned(planner.expression(cell, &schema)?, &schema, target)?);
+                out.push(assigned(planner.expression(cell, &schema)?, target));
             }
             cells.push(out);
         }
@@ -129,7 +126,7 @@ impl InsertPlan {
                 Some(literal @ (Expr::Literal(..) | Expr::Placeholder(_))) => literal,
                 _ => Expr::from((qualifier, field)),
             };
-            Ok(assigned(source, &schema, column(&self.table, index)?)?.alias(format!("c{position}")))
+            Ok(assigned(source, column(&self.table, index)?).alias(format!("c{position}")))
         };
         let cells = schema.iter().enumerate().map(cell).collect::<Result<Vec<_>>>()?;
         LogicalPlanBuilder::from(plan.clone())
@@ -185,7 +182,7 @@ impl InsertPlan {
     ) -> Result<Option<LogicalPlan>> {
         let Some(items) = &self.returning else { return Ok(None) };
         let adapter = backend_of(&planner.repository, &self.table)?;
-        let schema = types::table_schema(&self.table, &adapter.arrow_schema(&self.table));
+        let schema = Arc::new(exact(&types::table_schema(&self.table, &adapter.arrow_schema(&self.table))));
         returning_plan(planner, &self.relation, items, &schema, batches).map(Some)
     }
 
@@ -208,7 +205,7 @@ impl InsertPlan {
             return Ok(Written { count, returned: None });
         }
         let adapter = backend_of(&planner.repository, &self.table)?;
-        let schema = types::table_schema(&self.table, &adapter.arrow_schema(&self.table));
+        let schema = Arc::new(exact(&types::table_schema(&self.table, &adapter.arrow_schema(&self.table))));
         let batch = convert::batch_of(&rows, &schema)?;
         let plan = self.returning(planner, vec![batch])?;
         let plan = plan.ok_or_else(|| Error::internal("no RETURNING"))?;

@@ -8,10 +8,10 @@ mod modify;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::common::{DFSchema, TableReference};
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
-use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan, expr::Placeholder};
+use datafusion::logical_expr::{Expr, LogicalPlan, expr::Placeholder};
 use datafusion::sql::sqlparser::ast::{ObjectName, ObjectNamePart, SelectItem, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -22,7 +22,7 @@ pub(crate) use modify::ModifyPlan;
 
 use super::planner::Planner;
 use super::transaction::SharedTransaction;
-use super::{errors, functions, names, types};
+use super::{errors, functions, names, semantics, types};
 
 /// Where a statement writes.
 pub(crate) struct Target {
@@ -59,7 +59,7 @@ pub(crate) fn reference(name: &ObjectName) -> Result<TableReference> {
 }
 
 /// A query that we wrote, in the names of the user's statement.
-fn query(sql: &str) -> Result<Statement> {
+pub(crate) fn query(sql: &str) -> Result<Statement> {
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok().and_then(|mut all| all.pop());
     let mut statement = parsed.ok_or_else(|| Error::unsupported("this form of the statement"))?;
     names::apply(&mut statement);
@@ -79,53 +79,8 @@ fn column(table: &TableDef, index: usize) -> Result<&Column> {
 }
 
 /// The expression as a value of the column: an assignment cast, refused where PostgreSQL refuses it.
-fn assigned(expr: Expr, schema: &DFSchema, column: &Column) -> Result<Expr> {
-    let expr = typed_placeholder(expr, column);
-    let from = expr.get_type(schema).map_err(|e| errors::datafusion(&e))?;
-    let to = &column.data_type;
-    if from == *to && matches!(expr, Expr::Column(_)) {
-        return Ok(expr);
-    }
-    let is_literal = matches!(&expr, Expr::Literal(..) | Expr::Placeholder(_));
-    let text = |t: &DataType| matches!(t, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-    let mismatch = match (&from, to) {
-        (DataType::Null, _) => false,
-        (f, t) if f == t => false,
-        (f, t) if text(f) && !text(t) => !is_literal,
-        (DataType::Boolean, t) => !text(t),
-        (f, DataType::Boolean) => !text(f),
-        (f, t) if f.is_numeric() => !(t.is_numeric() || text(t)),
-        (f, t) if t.is_numeric() => !text(f),
-        _ => false,
-    };
-    if mismatch {
-        return Err(type_error(column, &from));
-    }
-    if text(&from) && *to == DataType::Binary {
-        return Ok(functions::bytea_in().call(vec![expr]));
-    }
-    Ok(Expr::Cast(Cast::new_from_field(Box::new(expr), Arc::new(assigned_field(column)))))
-}
-
-/// What a value is cast to: the type's input and rounding, not its length, which the backend checks.
-fn assigned_field(column: &Column) -> arrow::datatypes::Field {
-    let field = |data_type: &DataType| arrow::datatypes::Field::new(&column.name, data_type.clone(), true);
-    match (column.pg_type.as_str(), &column.data_type) {
-        ("uuid" | "json", to @ DataType::Utf8) => {
-            field(to).with_metadata([(types::PG_TYPE.to_owned(), column.pg_type.clone())].into())
-        }
-        ("numeric", DataType::Utf8) => field(&DataType::LargeUtf8),
-        (_, to) => field(to),
-    }
-}
-
-fn type_error(column: &Column, from: &DataType) -> Error {
-    let found = types::arrow_type(from).map_or_else(|_| from.to_string(), |t| types::display_name(&t));
-    let message =
-        format!("column \"{}\" is of type {} but expression is of type {found}", column.name, column.pg_type);
-    Error::new(sqlstate::DATATYPE_MISMATCH, message)
-        .with_hint("You will need to rewrite or cast the expression.")
-        .with_column(column.name.as_str())
+fn assigned(expr: Expr, column: &Column) -> Expr {
+    semantics::assigned(typed_placeholder(expr, column), column)
 }
 
 /// A parameter that is assigned to a column has the column's type.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::{Column as DfColumn, DFSchema, ScalarValue};
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Cast, Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{
     self, Assignment, AssignmentTarget, Expr as SqlExpr, FromTable, SelectItem,
     SelectItemQualifiedWildcardKind, TableFactor, TableWithJoins, UpdateTableFromKind,
@@ -17,7 +17,7 @@ use futures::TryStreamExt;
 use super::insert::{folded, is_default};
 use super::{CHUNK, Target, Written, array, assigned, column, column_of, query, reference};
 use crate::federation::planner::Planner;
-use crate::federation::{convert, errors, names};
+use crate::federation::{convert, errors, merged, names, semantics};
 
 /// A planned UPDATE or DELETE: a query for the key, the new values and the RETURNING columns of each
 /// affected row.
@@ -63,10 +63,10 @@ impl ModifyPlan {
         &self.table
     }
 
-    /// The schema of RETURNING.
-    pub(crate) fn returning(&self) -> Option<Schema> {
+    /// The schema of RETURNING; `analyzed` is the plan with its types settled.
+    pub(crate) fn returning(&self, analyzed: &LogicalPlan) -> Option<Schema> {
         self.returning.then(|| {
-            let schema = super::visible_schema(&self.plan);
+            let schema = super::visible_schema(analyzed);
             Schema::new(schema.fields().iter().skip(self.returned_from()).cloned().collect::<Vec<_>>())
         })
     }
@@ -157,6 +157,10 @@ impl Rows {
             && f.name.to_string().eq_ignore_ascii_case("current_of")
         {
             return Err(Error::unsupported("WHERE CURRENT OF"));
+        }
+        if others.iter().any(merged::merges) {
+            return Err(Error::unsupported("USING or NATURAL in FROM of an UPDATE or USING of a DELETE")
+                .with_hint("Use ON."));
         }
         let table = planner.table(&reference(name)?)?;
         let relation = alias.as_ref().map_or_else(|| table.name.name.clone(), |a| folded(&a.name));
@@ -310,7 +314,7 @@ pub(super) fn assignments(
             } else {
                 expression(planner, value, schema)?
             };
-            set.push((index, assigned(expr, schema, target)?));
+            set.push((index, assigned(expr, target)));
         }
     }
     Ok(set)
@@ -331,5 +335,8 @@ fn default(planner: &Planner, target: &epoch_adapter::Column) -> Result<Expr> {
     let parsed = parsed.and_then(|mut parser| parser.parse_expr()).map_err(|_| refuse())?;
     let value = planner.expression(parsed, &DFSchema::empty()).map_err(|_| refuse())?;
     // Not an assignment: the backend's own literal, e.g. 0 for false.
-    Ok(Expr::Cast(datafusion::logical_expr::Cast::new(Box::new(value), target.data_type.clone())))
+    match value {
+        text @ Expr::Literal(ScalarValue::Utf8(_) | ScalarValue::Null, _) => Ok(text),
+        value => Ok(Expr::Cast(Cast::new_from_field(Box::new(value), semantics::field_of(target)))),
+    }
 }

@@ -8,7 +8,7 @@ mod sqltypes;
 use chrono::{DateTime, Utc};
 use epoch_adapter::Result;
 
-pub(crate) use pg::{bytea_in, find, quote_ident};
+pub(crate) use pg::{find, quote_ident};
 pub(crate) use scalar::Fixed;
 pub(crate) use single::{NAME as SINGLE_VALUE, single_value};
 pub(crate) use sqltypes::PgTypes;

@@ -223,7 +223,7 @@ fn about_text(name: &str) -> Option<Arc<ScalarUDF>> {
 }
 
 /// PostgreSQL's text input of `bytea`; a cast in DataFusion would take the text's own bytes.
-pub(crate) fn bytea_in() -> Arc<ScalarUDF> {
+fn bytea_in() -> Arc<ScalarUDF> {
     let body = |arguments: &[ArrayRef], _: usize| {
         let [text] = arguments else { return Err(Error::internal("no arguments")) };
         convert::cast_array(text, &DataType::Binary)

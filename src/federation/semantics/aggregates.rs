@@ -273,7 +273,9 @@ impl Running {
                 self.spread = f64::NAN;
             }
         }
-        if self.float.is_infinite() && before.is_finite() && value.is_finite() {
+        // PostgreSQL's average carries the spread along, too.
+        let spread = self.op != Op::Sum && self.spread.is_infinite();
+        if (self.float.is_infinite() || spread) && before.is_finite() && value.is_finite() {
             return Err(Error::new("22003", "value out of range: overflow"));
         }
         Ok(())

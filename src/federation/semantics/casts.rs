@@ -6,7 +6,7 @@ use datafusion::logical_expr::{Cast, Expr};
 use epoch_adapter::{Error, Result};
 
 use super::super::{text, types};
-use super::call::{Body, Context, Spec};
+use super::call::{Body, Context, Spec, error_of};
 use super::datum::{Datum, Span, out_of_range};
 use super::input;
 use super::kinds::{self, Kind};
@@ -50,7 +50,8 @@ fn refused(what: &str) -> Error {
     Error::unsupported(format!("{what} on tables that are not in PostgreSQL"))
 }
 
-fn convert(
+/// A value of one type as one of another, in one of its Arrow types.
+pub(crate) fn convert(
     expr: Expr,
     from: Kind,
     to: Kind,
@@ -95,7 +96,13 @@ fn convert(
     };
     let name = format!("cast_{}_{}", from.name(), to.name()).replace(' ', "_");
     let spec = Spec { name: &name, strict: true, body, zone };
-    Ok(spec.call(vec![expr], to, result.clone()))
+    let literal = from == Kind::Unknown && matches!(expr, Expr::Literal(..));
+    let call = spec.call(vec![expr], to, result.clone());
+    // A literal is read when the statement is understood, not when a row comes to it.
+    match error_of(&call).filter(|_| literal) {
+        Some(error) => Err(error),
+        None => Ok(call),
+    }
 }
 
 /// A text under another type's name.

@@ -2,12 +2,13 @@
 
 use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::functions::core::expr_fn::coalesce as df_coalesce;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{Between, BinaryExpr, Case, Cast, Expr, Operator};
 use epoch_adapter::{Error, Result, sqlstate};
 
-use super::call::{Body, Spec};
+use super::call::{Body, Spec, may_fail};
 use super::casts;
 use super::datum::Datum;
 use super::kinds::{self, Kind};
@@ -157,7 +158,11 @@ pub(crate) fn in_list(list: InList, schema: &DFSchema, zone: &str) -> Result<Exp
             zone,
         )?);
     }
-    let first = sides.first().map(|(left, _)| left.clone());
+    // PostgreSQL compares with one after another where they aren't constants.
+    let constant = |(_, item): &(Expr, Expr)| matches!(item, Expr::Literal(..) | Expr::Placeholder(_));
+    let eager = sides.iter().all(|side| constant(side) || !may_fail_anywhere(&side.1));
+    sides.sort_by_key(|side| !constant(side));
+    let first = sides.first().map(|(left, _)| left.clone()).filter(|_| eager);
     if let Some(first) = first.filter(|first| sides.iter().all(|(left, _)| left == first)) {
         let items = sides.into_iter().map(|(_, item)| item).collect();
         return Ok(Expr::InList(InList::new(Box::new(first), items, negated)));
@@ -168,6 +173,10 @@ pub(crate) fn in_list(list: InList, schema: &DFSchema, zone: &str) -> Result<Exp
         .ok_or_else(|| Error::new(sqlstate::SYNTAX_ERROR, "syntax error at or near \")\""))
 }
 
+fn may_fail_anywhere(expr: &Expr) -> bool {
+    expr.exists(|e| Ok(may_fail(e))).unwrap_or(true)
+}
+
 pub(crate) fn coalesce(args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result<Expr> {
     let (args, kind) = unified(args, "COALESCE", schema, zone)?;
     Ok(under(kind, df_coalesce(args), zone))
@@ -176,6 +185,7 @@ pub(crate) fn coalesce(args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result
 pub(crate) fn nullif(args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result<Expr> {
     let [left, right] = <[Expr; 2]>::try_from(args)
         .map_err(|_| Error::new(sqlstate::SYNTAX_ERROR, "syntax error at or near \"nullif\""))?;
+    let left = nullif_value(left, kinds::of(&right, schema)?, schema, zone)?;
     let kind = kinds::of(&left, schema)?;
     let equal = compared(left.clone(), Operator::Eq, right, schema, zone)?;
     let null = Expr::Literal(
@@ -187,6 +197,24 @@ pub(crate) fn nullif(args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result<E
     let case = Expr::Case(Case { expr: None, when_then_expr, else_expr: Some(Box::new(left)) });
     // `varchar` is compared as text.
     Ok(if kind == Kind::Varchar { casts::tagged(case, Kind::Text, zone) } else { under(kind, case, zone) })
+}
+
+/// The first argument as the operator `=` takes it: PostgreSQL has one of its own for two integers, two floats, and two
+/// moments of different types; otherwise one side becomes what the other is.
+fn nullif_value(left: Expr, right: Kind, schema: &DFSchema, zone: &str) -> Result<Expr> {
+    let from = kinds::of(&left, schema)?;
+    let own = (from.is_integer() && right.is_integer())
+        || (from.is_float() && right.is_float())
+        || (from.is_moment() && right.is_moment());
+    if from == Kind::Unknown && right != Kind::Unknown {
+        return casts::coerce(left, right, schema, zone);
+    }
+    if own || !from.is_number() || !right.is_number() || from.rank() >= right.rank() {
+        return Ok(left);
+    }
+    let to = if right == Kind::Float4 { Kind::Float8 } else { right };
+    let result = common_type(to, &[kinds::type_of(&left, schema)?], zone);
+    casts::convert(left, from, to, &result, schema, zone)
 }
 
 /// `greatest` and `least`: NULLs don't count.

@@ -55,6 +55,7 @@ const SPECIAL: &[&str] = &[
     "epoch_*",
     "epoch_/",
     "epoch_%",
+    "epoch_||",
 ];
 
 /// PostgreSQL has these, and we don't: refused by name, and not said to be unknown.
@@ -188,6 +189,9 @@ pub(crate) fn find(name: &str) -> Option<Arc<ScalarUDF>> {
 pub(crate) fn of_datafusion(expr: Expr) -> Expr {
     static THEIRS: OnceLock<HashMap<String, Arc<ScalarUDF>>> = OnceLock::new();
     let Expr::ScalarFunction(mut call) = expr else { return expr };
+    if let (Some(op), [left, right]) = (operator(call.func.name()), call.args.as_slice()) {
+        return Expr::BinaryExpr(BinaryExpr::new(Box::new(left.clone()), op, Box::new(right.clone())));
+    }
     if call.func.inner().downcast_ref::<Named>().is_some() {
         let theirs = THEIRS.get_or_init(|| {
             let all = SessionStateDefaults::default_scalar_functions();
@@ -229,6 +233,9 @@ pub(crate) fn resolve(name: &str, args: Vec<Expr>, schema: &DFSchema, zone: &str
 }
 
 pub(crate) fn undefined(name: &str, kinds: &[Kind]) -> Error {
+    if kinds.iter().any(|k| k.is_foreign()) {
+        return operators::refused(format!("function {name} of a type that only PostgreSQL knows"));
+    }
     let kinds: Vec<_> = kinds.iter().map(|k| k.name()).collect();
     let message = format!("function {name}({}) does not exist", kinds.join(", "));
     Error::new(sqlstate::UNDEFINED_FUNCTION, message).with_hint(
@@ -265,7 +272,7 @@ fn special(name: &str, mut args: Vec<Expr>, schema: &DFSchema, zone: &str) -> Re
         ("greatest" | "least", _) => choice::extreme(args, name == "greatest", schema, zone),
         ("concat" | "concat_ws", 1..) => strings::concat(name, args, schema, zone),
         ("epoch_like", 3..) => strings::like(args, schema, zone),
-        ("epoch_+" | "epoch_-" | "epoch_*" | "epoch_/" | "epoch_%", 2) => {
+        ("epoch_+" | "epoch_-" | "epoch_*" | "epoch_/" | "epoch_%" | "epoch_||", 2) => {
             let right = args.pop().unwrap_or_default();
             let left = args.pop().unwrap_or_default();
             let op = operator(name).ok_or_else(|| Error::internal("no such operator"))?;
@@ -381,6 +388,7 @@ fn operator(name: &str) -> Option<Operator> {
         "*" => Operator::Multiply,
         "/" => Operator::Divide,
         "%" => Operator::Modulo,
+        "||" => Operator::StringConcat,
         _ => return None,
     })
 }
@@ -407,14 +415,24 @@ impl ExprPlanner for Arithmetic {
             BinaryOperator::Multiply => "epoch_*",
             BinaryOperator::Divide => "epoch_/",
             BinaryOperator::Modulo => "epoch_%",
+            BinaryOperator::StringConcat if !has_list(&expr, schema) => "epoch_||",
             _ => return Ok(PlannerResult::Original(with_boolean(expr, schema))),
         };
         let Some(function) = find(name) else { return Ok(PlannerResult::Original(expr)) };
         let RawBinaryExpr { left, right, .. } = expr;
+        if name == "epoch_||" {
+            return Ok(PlannerResult::Planned(function.call(vec![left, right])));
+        }
         let (left, right) = (beside(left, &right, schema), right);
         let right = beside(right, &left, schema);
         Ok(PlannerResult::Planned(function.call(vec![left, right])))
     }
+}
+
+/// Whether an operand is an array.
+fn has_list(expr: &RawBinaryExpr, schema: &DFSchema) -> bool {
+    let list = |e: &Expr| e.get_type(schema).is_ok_and(|t| kinds::of_arrow(&t) == Kind::Array);
+    list(&expr.left) || list(&expr.right)
 }
 
 /// A string literal beside a boolean is one; DataFusion would refuse to compare them.

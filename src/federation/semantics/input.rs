@@ -318,7 +318,7 @@ pub(crate) fn to_local(utc: i64, zone: Tz) -> Result<i64> {
 pub(crate) fn interval(text: &str) -> Result<Span> {
     let syntax = || Error::new("22007", format!("invalid input syntax for type interval: \"{text}\""));
     let refused = || Error::unsupported(format!("interval '{text}' on tables that are not in PostgreSQL"));
-    let range = || Error::new("22008", format!("interval field value out of range: \"{text}\""));
+    let range = || Error::new("22015", format!("interval field value out of range: \"{text}\""));
     let lowered = trimmed(text).to_ascii_lowercase();
     if lowered.starts_with(['p', '@']) || lowered.ends_with("ago") {
         return Err(refused());
@@ -344,6 +344,10 @@ pub(crate) fn interval(text: &str) -> Result<Span> {
             span.micros += sign * (i64::from(hours) * 3_600_000_000 + clock);
             continue;
         }
+        // `1-2` is years and months.
+        if amount.contains('-') && amount.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
+            return Err(refused());
+        }
         let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
         let whole: i64 =
             if whole.is_empty() && !fraction.is_empty() { 0 } else { whole.parse().map_err(|_| syntax())? };
@@ -352,6 +356,10 @@ pub(crate) fn interval(text: &str) -> Result<Span> {
         }
         let significant = fraction.trim_end_matches('0');
         let unit = words.next();
+        // `1 2:03` is a day and a time.
+        if unit.is_some_and(|u| u.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+'))) {
+            return Err(refused());
+        }
         add(&mut span, sign, whole, significant, unit).map_err(|what| match what {
             Unit::Unknown => syntax(),
             Unit::Fraction => refused(),
@@ -481,6 +489,9 @@ mod tests {
         assert_eq!(interval("1 fortnight").unwrap_err().code(), "22007");
         assert_eq!(interval("1.5 months").unwrap_err().code(), "0A000");
         assert_eq!(interval("P1D").unwrap_err().code(), "0A000");
+        assert_eq!(interval("1-2").unwrap_err().code(), "0A000");
+        assert_eq!(interval("1 2:03").unwrap_err().code(), "0A000");
+        assert_eq!(interval("2147483648 days").unwrap_err().code(), "22015");
     }
 
     #[test]

@@ -63,6 +63,11 @@ impl Kind {
         matches!(self, Self::Date | Self::Timestamp | Self::Timestamptz)
     }
 
+    /// PostgreSQL has operators and functions of these that we don't know.
+    pub(crate) fn is_foreign(self) -> bool {
+        matches!(self, Self::Other | Self::Bpchar)
+    }
+
     /// Among numbers, and among moments: the later takes the earlier.
     pub(crate) fn rank(self) -> u8 {
         match self {
@@ -155,6 +160,11 @@ pub(crate) fn of_field(field: &Field) -> Kind {
         },
         other => of_arrow(other),
     }
+}
+
+/// Whether two columns are of one type, as far as it matters to what they have in common.
+pub(crate) fn same(left: &Field, right: &Field) -> bool {
+    of_field(left) == of_field(right)
 }
 
 /// What a text column with a declared type is.

@@ -6,11 +6,13 @@
 //! refuses (0A000, or PostgreSQL's own error) what isn't known to be the same.
 
 mod aggregates;
+mod assign;
 mod call;
 mod casts;
 mod choice;
 mod datum;
 mod functions;
+mod guards;
 mod input;
 mod kinds;
 mod math;
@@ -39,10 +41,12 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use super::table::FederatedTable;
 
 pub(crate) use aggregates::find as aggregate;
+pub(crate) use assign::{assigned, field_of};
 pub(crate) use call::{typed, typed_as};
 pub(crate) use datum::plain as plain_float;
 pub(crate) use functions::{Arithmetic, find as function};
 pub(crate) use input::uuid;
+pub(crate) use kinds::same as same_kind;
 
 /// The rules of the analyzer.
 pub(crate) fn rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
@@ -101,5 +105,6 @@ fn resolve(plan: LogicalPlan, zone: &str, lenient: bool) -> DfResult<Transformed
         Ok(resolved.update_data(|e| name.restore(e)))
     })?
     .map_data(|plan| plans::checked(plan, &schema, zone, lenient))?
+    .map_data(|plan| if lenient { Ok(plan) } else { guards::guarded(plan, &schema, zone) })?
     .map_data(LogicalPlan::recompute_schema)
 }

@@ -13,6 +13,9 @@ use super::number::{self, Num};
 use super::times;
 
 pub(crate) fn undefined(left: Kind, op: impl std::fmt::Display, right: Kind) -> Error {
+    if left.is_foreign() || right.is_foreign() {
+        return refused(format!("operator {op} of a type that only PostgreSQL knows"));
+    }
     let message = format!("operator does not exist: {} {op} {}", left.name(), right.name());
     Error::new(sqlstate::UNDEFINED_FUNCTION, message).with_hint(
         "No operator matches the given name and argument types. You might need to add explicit type casts.",
@@ -60,8 +63,55 @@ pub(crate) fn binary(expr: BinaryExpr, schema: &DFSchema, zone: &str) -> Result<
 /// A pattern that means the same to PostgreSQL's regular expressions and ours.
 fn is_plain_pattern(pattern: &Expr) -> bool {
     let Expr::Literal(ScalarValue::Utf8(Some(pattern)), _) = pattern else { return false };
-    let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-' | '^' | '$' | '|' | '(' | ')');
-    !pattern.contains("(?") && pattern.chars().all(plain)
+    let plain = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '_' | '-' | '^' | '$' | '|');
+    let mut chars = pattern.chars();
+    // Whether a quantifier may follow, and the groups that are open.
+    let (mut atom, mut open) = (false, 0_usize);
+    while let Some(c) = chars.next() {
+        atom = match c {
+            '[' if chars.as_str().contains(']') => {
+                let inside: String = chars.by_ref().take_while(|c| *c != ']').collect();
+                if !is_plain_bracket(inside.strip_prefix('^').unwrap_or(&inside)) {
+                    return false;
+                }
+                true
+            }
+            '+' | '*' | '?' if atom => false,
+            '(' => {
+                open += 1;
+                false
+            }
+            ')' => match open.checked_sub(1) {
+                Some(left) => {
+                    open = left;
+                    true
+                }
+                None => return false,
+            },
+            c if plain(c) => c.is_alphanumeric() || c == ' ' || c == '_',
+            _ => return false,
+        };
+    }
+    open == 0
+}
+
+/// `0-9a-z_`, what is in brackets: letters and digits of ASCII, and ranges of them.
+fn is_plain_bracket(inside: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let chars: Vec<char> = inside.chars().collect();
+    let mut rest = chars.as_slice();
+    while let [first, after @ ..] = rest {
+        rest = match after {
+            ['-', last, after @ ..]
+                if first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() && first <= last =>
+            {
+                after
+            }
+            _ if plain(*first) => after,
+            _ => return false,
+        };
+    }
+    !chars.is_empty()
 }
 
 pub(crate) fn boolean(
@@ -414,4 +464,20 @@ pub(crate) fn negative(expr: Expr, schema: &DFSchema, zone: &str) -> Result<Expr
     };
     let name = format!("negative_{}", kind.name());
     Ok(Spec { name: &name, strict: true, body, zone }.call(vec![expr], kind, result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(pattern: &str) -> bool {
+        is_plain_pattern(&Expr::Literal(pattern.into(), None))
+    }
+
+    #[test]
+    fn patterns_that_mean_the_same_in_both_dialects() {
+        assert!(plain("^[0-9]+$") && plain("^a|b") && plain("(ab)*c?") && plain("[^a-z_]") && plain(""));
+        assert!(!plain("a**") && !plain("+a") && !plain("a.c") && !plain("\\d") && !plain("[9-0]"));
+        assert!(!plain("[[:alpha:]]") && !plain("(?i)a") && !plain("[]a]") && !plain("a{2}") && !plain("(a") && !plain("[a"));
+    }
 }

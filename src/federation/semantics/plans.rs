@@ -1,20 +1,21 @@
 //! What plans do with whole rows: sorting, grouping, joining, uniting.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
+use datafusion::common::{Column, DFSchema, JoinConstraint, JoinType, ScalarValue};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::InSubquery;
 use datafusion::logical_expr::{
-    Aggregate, Cast, Distinct, Expr, Join, LogicalPlan, LogicalPlanBuilder, Operator, RecursiveQuery, Sort,
-    Union, Values,
+    Aggregate, Cast, Distinct, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator,
+    RecursiveQuery, Sort, Union, Values,
 };
 use epoch_adapter::{Error, Result, sqlstate};
 
 use super::super::errors;
+use super::call::{Body, Spec, typed};
+use super::datum::Datum;
 use super::kinds::{self, Kind};
 use super::operators::{self, key, refused};
 use super::{casts, choice};
@@ -131,36 +132,12 @@ fn groups(aggregate: &Aggregate, schema: &DFSchema) -> Result<()> {
     Ok(())
 }
 
-/// A condition on the one side of an outer join is asked of a UNION on the other side, if that has a column of the same
-/// name: its columns bear no table's name.
-fn check_union_beside(join: &Join) -> Result<()> {
-    if !matches!(join.join_type, JoinType::Right | JoinType::Full) {
-        return Ok(());
-    }
-    fn is_union(plan: &LogicalPlan) -> bool {
-        match plan {
-            LogicalPlan::Union(_) => true,
-            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Filter(_) => {
-                plan.inputs().into_iter().any(is_union)
-            }
-            _ => false,
-        }
-    }
-    let names = |plan: &LogicalPlan| -> HashSet<String> {
-        plan.schema().fields().iter().map(|f| f.name().clone()).collect()
-    };
-    let united = is_union(&join.left) || is_union(&join.right);
-    if united && !names(&join.left).is_disjoint(&names(&join.right)) {
-        return Err(refused(
-            "a RIGHT or FULL JOIN of a UNION that has a column of the same name as the other side,",
-        )
-        .with_hint("Give the columns of the UNION other names."));
-    }
-    Ok(())
-}
-
 fn joined(mut join: Join, zone: &str) -> Result<Join> {
-    check_union_beside(&join)?;
+    if join.join_constraint == JoinConstraint::Using
+        && matches!(join.join_type, JoinType::Right | JoinType::Full)
+    {
+        return Err(refused("a RIGHT or FULL JOIN with USING in this place"));
+    }
     let (left, right) = (join.left.schema().clone(), join.right.schema().clone());
     let pair = |(l, r): (Expr, Expr)| operators::comparable((l, &left), Operator::Eq, (r, &right), zone);
     join.on = std::mem::take(&mut join.on).into_iter().map(pair).collect::<Result<_>>()?;
@@ -250,23 +227,57 @@ pub(crate) fn values(values: Values, zone: &str) -> DfResult<LogicalPlan> {
     let width = rows.first().map_or(0, Vec::len);
     for index in 0..width {
         let column: Vec<Expr> = rows.iter().filter_map(|row| row.get(index).cloned()).collect();
-        let (unified, _) = choice::unified(column, "VALUES", &schema, zone).map_err(errors::wrap)?;
+        let (unified, kind) = one_type(column, &schema, zone).map_err(errors::wrap)?;
         for (row, cell) in rows.iter_mut().zip(unified) {
             if let Some(place) = row.get_mut(index) {
-                // VALUES wants all cells of a column to say the same about themselves.
-                *place = match cell {
-                    Expr::Literal(value, _) => Expr::Literal(value, None),
-                    cell => cell,
-                };
+                *place = alike(cell, kind, &schema, zone).map_err(errors::wrap)?;
             }
         }
     }
     LogicalPlanBuilder::values(rows)?.build()
 }
 
+/// The cells of a column of VALUES in one type; those of a column that is written have it already.
+fn one_type(column: Vec<Expr>, schema: &DFSchema, zone: &str) -> Result<(Vec<Expr>, Kind)> {
+    let kinds = column.iter().map(|e| kinds::of(e, schema)).collect::<Result<Vec<_>>>()?;
+    let types = column.iter().map(|e| kinds::type_of(e, schema)).collect::<Result<Vec<_>>>()?;
+    match (kinds.first(), types.first()) {
+        (Some(kind), Some(first))
+            if *kind != Kind::Unknown
+                && kinds.iter().all(|k| k == kind)
+                && types.iter().all(|t| t == first) =>
+        {
+            Ok((column, *kind))
+        }
+        _ => choice::unified(column, "VALUES", schema, zone),
+    }
+}
+
+/// VALUES wants all cells of a column to say the same about themselves.
+fn alike(cell: Expr, kind: Kind, schema: &DFSchema, zone: &str) -> Result<Expr> {
+    let cell = match (cell, kind.tag()) {
+        (Expr::Literal(value, _), None) => return Ok(Expr::Literal(value, None)),
+        (Expr::Literal(value, _), Some(_)) => Expr::Literal(value, Some(typed())),
+        (cell, _) => cell,
+    };
+    let (_, field) = cell.to_field(schema).map_err(|e| errors::datafusion(&e))?;
+    let says: Vec<&str> = field.metadata().values().map(String::as_str).collect();
+    if says == kind.tag().into_iter().collect::<Vec<_>>() {
+        return Ok(cell);
+    }
+    let body: Body = |a, _| Ok(a.first().cloned().unwrap_or(Datum::Null));
+    let spec = Spec { name: "value", strict: true, body, zone };
+    let data_type = field.data_type().clone();
+    Ok(match spec.call(vec![cell], kind, data_type) {
+        Expr::Literal(value, _) => Expr::Literal(value, None),
+        call => call,
+    })
+}
+
 /// A literal without the cast that the planner gave it to suit its neighbours. Such a cast has no name.
 fn untyped(cell: Expr) -> Expr {
     match cell {
+        Expr::Literal(value, None) if value.is_null() => Expr::Literal(ScalarValue::Null, None),
         Expr::Cast(Cast { expr, field }) if field.name().is_empty() => match (*expr, field.data_type()) {
             (
                 Expr::Literal(value @ (ScalarValue::Decimal128(..) | ScalarValue::Int64(_)), meta),
@@ -276,6 +287,9 @@ fn untyped(cell: Expr) -> Expr {
                 Expr::Literal(value @ (ScalarValue::Int64(_) | ScalarValue::Decimal128(..)), meta),
                 DataType::Utf8,
             ) => Expr::Literal(value, meta),
+            (Expr::Literal(value @ (ScalarValue::Utf8(_) | ScalarValue::Null), None), _) => {
+                Expr::Literal(value, None)
+            }
             (expr, _) => Expr::Cast(Cast { expr: Box::new(expr), field }),
         },
         other => other,

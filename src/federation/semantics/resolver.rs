@@ -10,6 +10,7 @@ use epoch_adapter::{Error, Result, sqlstate};
 
 use super::super::errors;
 use super::super::functions::{Fixed, SINGLE_VALUE};
+use super::assign::Assign;
 use super::call::Call;
 use super::kinds::{self, Kind};
 use super::operators::{self, refused};
@@ -108,10 +109,16 @@ impl Resolver<'_> {
 
     fn function(&self, function: ScalarFunction) -> Result<Expr> {
         let udf = function.func.inner();
+        if let Some(assign) = udf.downcast_ref::<Assign>() {
+            return assign.resolve(function.args.clone(), self.schema, self.zone);
+        }
+        let name = function.func.name().to_owned();
+        if name == "gen_random_uuid" {
+            return Ok(casts::tagged(Expr::ScalarFunction(function), Kind::Uuid, self.zone));
+        }
         if udf.downcast_ref::<Call>().is_some() || udf.downcast_ref::<Fixed>().is_some() {
             return Ok(Expr::ScalarFunction(function));
         }
-        let name = function.func.name().to_owned();
         let args = function.args.clone();
         match functions::resolve(&name, args, self.schema, self.zone)? {
             Some(call) => Ok(call),
@@ -281,12 +288,32 @@ impl Resolver<'_> {
                 if !KNOWN.contains(&func.name()) {
                     return Err(refused(format!("window function {}", func.name())));
                 }
+                self.window_positions(func.name(), &window.params.args)?;
                 self.window_arguments(&mut window.params.args)?;
                 None
             }
         };
         window.fun = fun.unwrap_or(window.fun);
         Ok(window)
+    }
+
+    /// `ntile(n)` and `nth_value(x, n)` count from one.
+    fn window_positions(&self, name: &str, args: &[Expr]) -> Result<()> {
+        let (position, code) = match (name, args) {
+            ("ntile", [count]) => (count, "22014"),
+            ("nth_value", [_, nth]) => (nth, "22016"),
+            _ => return Ok(()),
+        };
+        if let Expr::Literal(value, _) = position
+            && value.is_null()
+        {
+            return Err(refused(format!("{name} of NULL")));
+        }
+        match functions::constant_int(position) {
+            Some(1..) => Ok(()),
+            Some(_) => Err(Error::new(code, format!("argument of {name} must be greater than zero"))),
+            None => Err(refused(format!("{name} of what is no constant"))),
+        }
     }
 
     /// The offset is a constant of 64 bits; a default has the value's type.

@@ -42,6 +42,12 @@ pub(crate) fn overloads(name: &str) -> Vec<Overload> {
         "left" => of(&[Text, Int4], Text, |a, _| Ok(Datum::text(left(text(a, 0)?, number(a, 1)?)))),
         "right" => of(&[Text, Int4], Text, |a, _| Ok(Datum::text(right(text(a, 0)?, number(a, 1)?)))),
         "substring" => vec![
+            // Two literals are texts, as in PostgreSQL.
+            Overload {
+                args: &[Text, Text],
+                result: Text,
+                body: |_, _| Err(refused("substring by a regular expression")),
+            },
             Overload { args: &[Text, Int4], result: Text, body: |a, _| substring(a, None) },
             Overload {
                 args: &[Text, Int4, Int4],
@@ -156,11 +162,10 @@ fn chr<'a>(code: i64) -> Result<Datum<'a>> {
     }
     let c = u32::try_from(code).ok().and_then(char::from_u32);
     let c = c.ok_or_else(|| {
-        let what = if code < 0 {
-            "character number must be positive".to_owned()
-        } else {
-            format!("requested character too large for encoding: {code}")
-        };
+        if code < 0 {
+            return Error::new(sqlstate::INVALID_PARAMETER_VALUE, "character number must be positive");
+        }
+        let what = format!("requested character too large for encoding: {code}");
         Error::new(sqlstate::PROGRAM_LIMIT_EXCEEDED, what)
     })?;
     Ok(Datum::text(c.to_string()))
@@ -174,6 +179,10 @@ fn left(text: &str, n: i64) -> String {
 }
 
 fn right(text: &str, n: i64) -> String {
+    // PostgreSQL has no positive number for the least one.
+    if n == i64::from(i32::MIN) {
+        return text.to_owned();
+    }
     let count = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
     let skip = if n < 0 { -n } else { count - n };
     text.chars().skip(usize::try_from(skip).unwrap_or(0)).collect()
@@ -327,6 +336,10 @@ enum Step {
 }
 
 fn matched<'a>(text: &str, pattern: &str, escape: &str, fold: fn(char) -> char) -> Result<Datum<'a>> {
+    if escape.chars().nth(1).is_some() {
+        return Err(Error::new("22025", "invalid escape string")
+            .with_hint("Escape string must be empty or one character."));
+    }
     let escape = escape.chars().next();
     let mut steps = Vec::new();
     let mut chars = pattern.chars();

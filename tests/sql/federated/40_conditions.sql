@@ -113,4 +113,35 @@ SELECT id FROM n WHERE i IS NOT DISTINCT FROM 7 ORDER BY id
 ! SELECT count(*) FROM n TABLESAMPLE SYSTEM (0)
 ! SELECT id FROM n WHERE EXISTS (SELECT * FROM m a JOIN m b ON a.k = b.n_id WHERE b.k < n.id)
 SELECT id FROM n WHERE EXISTS (SELECT 1 FROM m a JOIN m b ON a.k = b.n_id WHERE b.k < n.id) ORDER BY id
-! SELECT q1.i, q2.i FROM n q1 RIGHT JOIN (SELECT id, i FROM n UNION ALL SELECT id, i FROM n) q2 ON q1.id = q2.id WHERE coalesce(q1.i, 0) > 1
+SELECT id FROM n WHERE i = 0 OR 10 / i > 0 ORDER BY id
+SELECT i <> 0 AND 10 / i > 0 FROM n WHERE id < 4 ORDER BY id
+SELECT i = 0 OR 10 / i > 0 FROM n WHERE id < 4 ORDER BY id
+SELECT NOT (i <> 0 AND 10 / i > 0) FROM n WHERE id < 5 ORDER BY id
+SELECT i = 0 OR (b AND 10 / i > 0) FROM n WHERE id < 5 ORDER BY id
+SELECT id, b AND 10 / i > 0 FROM n WHERE i <> 0 ORDER BY id
+SELECT id FROM n WHERE CASE WHEN i = 0 THEN true ELSE 10 / i > 0 END ORDER BY id
+SELECT id FROM n WHERE CASE WHEN i = 0 THEN 'a' WHEN 10 / i > 0 THEN 'b' ELSE 'c' END = 'b' ORDER BY id
+SELECT id, coalesce(i = 0 AND NULL, 10 / id > 0) FROM n ORDER BY id
+SELECT id FROM n WHERE coalesce(nullif(i = 0, false), 10 / i > 0) ORDER BY id
+SELECT id FROM n WHERE t ~ '^[0-9]+$' AND t::int > 5 ORDER BY id
+SELECT id FROM n WHERE t::int > 5 AND t ~ '^[0-9]+$' ORDER BY id
+SELECT id FROM n WHERE 10 / i > 0 AND i <> 0 ORDER BY id
+SELECT id FROM n WHERE i <> 0 AND 10 / i > 0 AND 70 / (10 / i) > 0 ORDER BY id
+SELECT count(*) FROM n LEFT JOIN m ON n.i <> 0 AND 10 / n.i = m.k
+SELECT n.id, m.k FROM n JOIN m ON n.i <> 0 AND 10 / n.i < m.k ORDER BY 1, 2
+SELECT count(*) FILTER (WHERE i <> 0 AND 10 / i > 0) FROM n
+SELECT b, count(*) FROM n WHERE id < 5 GROUP BY b HAVING sum(i) <> 0 AND 10 / sum(i) > 0 ORDER BY b
+SELECT id FROM n WHERE id IN (0, 1 / nullif(i, 0), 10 / i) AND i <> 0 ORDER BY id
+SELECT id FROM n WHERE i = 0 OR id IN (id, 10 / i) ORDER BY id
+SELECT id FROM n WHERE id > 100 AND dt = 'x'
+SELECT 'axyc' LIKE 'aXy%' ESCAPE '', 'a\bc' LIKE 'a\%' ESCAPE '', 'a\bc' NOT LIKE 'a\%' ESCAPE ''
+SELECT 'abc' LIKE 'abc' ESCAPE 'xy'
+SELECT 'ab%' LIKE 'abé%' ESCAPE 'é', 'AB%' ILIKE 'abé%' ESCAPE 'é'
+SELECT id FROM n WHERE 'true' ORDER BY id
+SELECT q1.i, q2.i FROM n q1 RIGHT JOIN (SELECT id, i FROM n UNION ALL SELECT id, i FROM n) q2 ON q1.id = q2.id WHERE coalesce(q1.i, 0) > 1
+SELECT q.id, s.k FROM m s RIGHT JOIN (SELECT id FROM n UNION ALL SELECT id FROM n) q ON q.id = s.k WHERE s.k IS NULL ORDER BY 1
+SELECT s.n_id, q.n_id FROM m s RIGHT JOIN (SELECT n_id, count(*) AS c FROM m GROUP BY n_id) q ON q.n_id = s.k WHERE s.n_id IS NULL ORDER BY 1, 2
+SELECT true::text || 'x', false || 'y', 1 || 'z'
+! SELECT n FROM n
+! SELECT substring('hello' from '.l')
+SELECT substring('hello' from 2 for 3), substr('hello', 2), substring('hello', 2, 1)

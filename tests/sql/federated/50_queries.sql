@@ -81,3 +81,54 @@ SELECT id, array_agg(id) OVER (ORDER BY id) FROM n ORDER BY id
 VALUES (1, 'a'), (2, 'b')
 VALUES (1, 1.5), (2, 2)
 ! SELECT DISTINCT (d / 3) FROM n
+SELECT id FROM (SELECT id, i FROM n) a RIGHT JOIN (SELECT k + 3 AS id, w FROM m) b USING (id) ORDER BY id
+SELECT count(id) FROM (SELECT id, i FROM n) a FULL JOIN (SELECT k + 3 AS id, w FROM m) b USING (id)
+SELECT id FROM (SELECT id, i FROM n) a FULL JOIN (SELECT k + 3 AS id, w FROM m) b USING (id) WHERE id > 6 ORDER BY id
+SELECT * FROM (SELECT id, i FROM n) a FULL JOIN (SELECT k AS id, w FROM m) b USING (id) ORDER BY id
+SELECT * FROM (SELECT id, i FROM n) a RIGHT JOIN (SELECT k + 3 AS id, w FROM m) b USING (id) ORDER BY id
+SELECT * FROM (SELECT i, id FROM n) a NATURAL JOIN (SELECT k AS id, w FROM m) b ORDER BY id
+SELECT * FROM (SELECT i, id FROM n) a JOIN (SELECT w, k AS id FROM m) b USING (id) ORDER BY id
+SELECT a.*, b.* FROM (SELECT i, id FROM n) a JOIN (SELECT w, k AS id FROM m) b USING (id) ORDER BY a.id
+SELECT id FROM (SELECT id FROM n) a LEFT JOIN (SELECT k AS id FROM m) b USING (id) LEFT JOIN (SELECT k + 1 AS id FROM m) c USING (id) ORDER BY id
+SELECT id, count(*), a.id, b.id FROM (SELECT id, b AS x FROM n) a FULL JOIN (SELECT k + 2 AS id, s FROM m) b USING (id) GROUP BY id, a.id, b.id HAVING id > 2 ORDER BY 1
+SELECT s.id FROM (SELECT * FROM (SELECT id, i FROM n) a FULL JOIN (SELECT k + 3 AS id FROM m) b USING (id)) s ORDER BY s.id
+WITH a AS (SELECT id, i FROM n), b AS (SELECT k + 3 AS id FROM m) SELECT * FROM a FULL JOIN b USING (id) ORDER BY id
+SELECT id FROM (SELECT id FROM n) a JOIN (SELECT k AS id FROM m) b USING (id) WHERE id IN (SELECT n_id FROM m) ORDER BY id
+SELECT * FROM (SELECT id FROM n) a NATURAL JOIN (SELECT k FROM m) b ORDER BY id, k
+SELECT id FROM (SELECT id FROM n) a JOIN (SELECT k FROM m) b USING (id)
+SELECT id FROM (SELECT id FROM n) a JOIN (SELECT k AS id FROM m) b USING (id) CROSS JOIN (SELECT k AS id FROM m) c
+! SELECT id FROM (SELECT d AS id FROM n) a JOIN (SELECT k AS id FROM m) b USING (id)
+! SELECT id FROM n CROSS JOIN ((SELECT k FROM m) x JOIN (SELECT k FROM m) y USING (k))
+SELECT -i AS i FROM n WHERE id < 5 ORDER BY i + 1
+SELECT -i AS i FROM n WHERE id < 4 ORDER BY i, i + 1
+SELECT id AS q FROM n ORDER BY q + 1
+SELECT id AS q FROM n ORDER BY -q
+SELECT count(*) AS c FROM n HAVING c > 1
+SELECT max(id) AS i, v FROM n GROUP BY v HAVING count(i) > 1 ORDER BY 1, 2
+! SELECT * FROM (SELECT -id AS id FROM n ORDER BY id + 1 LIMIT 1) s
+SELECT nth_value(i, 0) OVER (ORDER BY id) FROM n ORDER BY id
+SELECT nth_value(i, -1) OVER (ORDER BY id) FROM n ORDER BY id
+SELECT ntile(0) OVER (ORDER BY id) FROM n
+SELECT nullif(1, 1.0), nullif('a', 'a'), nullif(i, r) FROM n WHERE id < 4 ORDER BY id
+SELECT nullif(1, 2::bigint), nullif(1.5, 2), nullif(i, d), nullif(d, i), nullif(dt, ts) FROM n WHERE id < 4 ORDER BY id
+VALUES (1), ('2')
+VALUES (NULL), (2)
+VALUES ('a'), (upper('b')), (NULL)
+SELECT left('abc', -2147483648), right('abc', -2147483648)
+SELECT chr(-1)
+SELECT interval '2147483648 days'
+! SELECT '1-2'::interval
+! SELECT '1 2:03'::interval
+SELECT DISTINCT v FROM n ORDER BY i
+SELECT DISTINCT ON (v) v, id FROM n ORDER BY id
+! SELECT id, (SELECT w FROM m WHERE m.n_id = n.id ORDER BY k DESC LIMIT 1) FROM n ORDER BY id
+SELECT false, true AND true, CASE WHEN b THEN 1 ELSE 2::float8 END, CASE WHEN b THEN 1 ELSE i::float8 END, CASE WHEN b THEN 1 ELSE 2 END::int FROM n WHERE id = 1
+SELECT count(*) FROM ONLY n
+SELECT x.id FROM ONLY n x JOIN ONLY m ON x.id = m.k ORDER BY 1
+SHOW TimeZone
+SHOW DateStyle
+SELECT * FROM generate_series(1, 3) g ORDER BY g
+SELECT g + 1, generate_series FROM generate_series(3, 1, -1) g(g), generate_series(1, 2) ORDER BY 1, 2
+SELECT x FROM generate_series(1, 3000000000, 1000000000) AS s(x) ORDER BY x
+! SELECT id FROM n WHERE EXISTS (SELECT 1 FROM m WHERE m.n_id IN (SELECT x.n_id FROM m x WHERE x.k > n.id))
+SELECT n.nosuch FROM n WHERE id IN (SELECT n_id FROM m)
