@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Leftover, LineageId,
-    Location, Ordinal, Predicate, Result, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges, TableDef,
-    TableId, TableSchema, TableStats, Transaction, View, Violation, Wanted,
+    Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
+    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation, Wanted,
 };
 use futures::StreamExt;
 
@@ -17,7 +17,9 @@ use crate::pool::{Pool, Session};
 use crate::scan::{Query, Sight, channel, stream};
 use crate::seal::Seal;
 use crate::tx::Tx;
-use crate::{connect, describe, diff, drift, durability, forms, garbage, install, layer, seal, view, violations};
+use crate::{
+    connect, describe, diff, drift, durability, forms, garbage, install, layer, seal, view, violations,
+};
 
 /// How long what is known of the tables counts: so long may a branch be read after its table was changed past us. Seals
 /// and merges always look.

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Leftover, LineageId,
-    Location, Ordinal, Predicate, Result, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges, TableDef,
-    TableId, TableSchema, TableStats, Transaction, View, Violation, Wanted,
+    Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
+    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation, Wanted,
 };
 use futures::StreamExt;
 use rusqlite::{Connection, TransactionBehavior};

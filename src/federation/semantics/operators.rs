@@ -478,6 +478,13 @@ mod tests {
     fn patterns_that_mean_the_same_in_both_dialects() {
         assert!(plain("^[0-9]+$") && plain("^a|b") && plain("(ab)*c?") && plain("[^a-z_]") && plain(""));
         assert!(!plain("a**") && !plain("+a") && !plain("a.c") && !plain("\\d") && !plain("[9-0]"));
-        assert!(!plain("[[:alpha:]]") && !plain("(?i)a") && !plain("[]a]") && !plain("a{2}") && !plain("(a") && !plain("[a"));
+        assert!(
+            !plain("[[:alpha:]]")
+                && !plain("(?i)a")
+                && !plain("[]a]")
+                && !plain("a{2}")
+                && !plain("(a")
+                && !plain("[a")
+        );
     }
 }
