@@ -203,7 +203,7 @@ impl Guards<'_> {
         operands(&predicate, Operator::And, &mut parts);
         let parts = parts.into_iter().map(|p| self.test(p.clone(), Wanted::True));
         let parts = parts.collect::<Result<Vec<_>>>()?;
-        let plain = |p: &Expr| !stands_apart(p) && !(inner && is_join_key(p));
+        let plain = |p: &Expr| !(stands_apart(p) || inner && is_join_key(p));
         let (risky, safe): (Vec<&Expr>, Vec<&Expr>) = parts.iter().partition(|p| plain(p) && fails(p));
         let mut out: Vec<Expr> = safe.into_iter().cloned().collect();
         let mut done: Vec<HashSet<_>> = Vec::new();

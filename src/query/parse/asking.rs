@@ -100,7 +100,9 @@ fn gather(item: &Item<'_>, node: Node<'_>, found: &mut Vec<AskedFor>) -> bool {
     match node {
         Node::None => true,
         Node::BoolExpr(b) if b.boolop == nodes::BoolExprType::AND_EXPR => {
-            b.args().iter().fold(true, |whole, arg| gather(item, arg, found) && whole)
+            // All of them are looked at, whatever one says.
+            let known: Vec<bool> = b.args().iter().map(|arg| gather(item, arg, found)).collect();
+            known.into_iter().all(|known| known)
         }
         Node::A_Expr(expr) => match condition(item, expr) {
             Some(conditions) => {
