@@ -185,10 +185,11 @@ impl Planner {
 
     /// The logical plan of a query, with its parameters still in it.
     pub(crate) fn plan(&self, mut statement: Statement) -> Result<LogicalPlan> {
-        only::apply(self, &mut statement)?;
-        merged::apply(self, &mut statement)?;
         let (names, depth) = relation_names(&statement);
-        self.plan_as_it_is(statement).map_err(|error| {
+        let planned = only::apply(self, &mut statement)
+            .and_then(|()| merged::apply(self, &mut statement))
+            .and_then(|()| self.plan_as_it_is(statement));
+        planned.map_err(|error| {
             if error.code() != sqlstate::UNDEFINED_COLUMN {
                 return error;
             }

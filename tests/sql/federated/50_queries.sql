@@ -130,4 +130,5 @@ SHOW DateStyle
 SELECT * FROM generate_series(1, 3) g ORDER BY g
 SELECT g + 1, generate_series FROM generate_series(3, 1, -1) g(g), generate_series(1, 2) ORDER BY 1, 2
 SELECT x FROM generate_series(1, 3000000000, 1000000000) AS s(x) ORDER BY x
+! SELECT id FROM n WHERE EXISTS (SELECT 1 FROM m WHERE m.n_id IN (SELECT x.n_id FROM m x WHERE x.k > n.id))
 SELECT n.nosuch FROM n WHERE id IN (SELECT n_id FROM m)
