@@ -233,7 +233,7 @@ impl Planner {
             }
             _ => plan,
         };
-        self.state.create_physical_plan(&plan).await.map_err(|e| errors::datafusion(&e))
+        self.state.create_physical_plan(&plan).await.map_err(|e| names_are_known(errors::datafusion(&e)))
     }
 
     /// Runs a plan; rows are made as they are taken.
@@ -247,7 +247,7 @@ impl Planner {
         let analyzer = self.state.analyzer();
         analyzer
             .execute_and_check(plan.clone(), self.state.config_options(), |_, _| {})
-            .map_err(|e| errors::datafusion(&e))
+            .map_err(|e| names_are_known(errors::datafusion(&e)))
     }
 
     /// The registered table of a name as written, with its name's schema resolved.
@@ -332,6 +332,17 @@ impl Planner {
         let index = placeholder.id.trim_start_matches('$').parse::<usize>().ok();
         let value = index.and_then(|i| self.values.as_ref()?.get(i.checked_sub(1)?));
         value.map_or(argument.clone(), |v| Expr::Literal(v.clone(), None))
+    }
+}
+
+/// What an error after planning means, which has found all names: a column that isn't there is one that a sub-select two levels
+/// down reads of the query around both.
+fn names_are_known(error: Error) -> Error {
+    match error.code() == sqlstate::UNDEFINED_COLUMN {
+        true => Error::unsupported(
+            "a sub-select in a sub-select that reads the query around both, on tables that are not in PostgreSQL",
+        ),
+        false => error,
     }
 }
 
