@@ -277,6 +277,10 @@ fn check_tokens(tokens: &[TokenWithSpan]) -> Result<()> {
         let (before, after) = (at.checked_sub(1).and_then(|i| tokens.get(i)), tokens.get(at + 1));
         match &token.token {
             Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::DollarQuotedString(_)
                 if after.is_some_and(|t| matches!(t.token, Token::SingleQuotedString(_))) =>
             {
                 return refused("a string constant that goes on after a line break");

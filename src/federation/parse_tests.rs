@@ -12,6 +12,16 @@ fn a_string_is_split_at_its_own_semicolons_only() {
     assert_eq!(split("select 'é'; select 2").unwrap(), ["select 'é'", " select 2"]);
 }
 
+/// `'a'` and `'b'` on the next line are one string to PostgreSQL; the first alone was stored.
+#[test]
+fn strings_that_go_on_are_refused() {
+    for first in ["'a'", "E'a'", "N'a'", "U&'a'", "$$a$$"] {
+        let error = parse(&format!("SELECT {first}\n 'b'")).unwrap_err();
+        assert_eq!(error.code(), "0A000", "{first}: {}", error.message());
+    }
+    assert!(parse("SELECT E'a', 'b'").is_ok());
+}
+
 #[test]
 fn transaction_commands() {
     let begin = |sql: &str| match parse(sql).unwrap() {
