@@ -27,7 +27,7 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use datafusion::sql::planner::{NullOrdering, ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{
-    Expr as SqlExpr, ObjectNamePart, Query, Statement, TableFactor, Visit, Visitor, visit_relations,
+    Expr as SqlExpr, ObjectNamePart, Statement, TableFactor, Visit, Visitor, visit_relations,
 };
 use epoch_adapter::{Error, Result, TableDef, TableName, sqlstate};
 
@@ -185,26 +185,19 @@ impl Planner {
 
     /// The logical plan of a query, with its parameters still in it.
     pub(crate) fn plan(&self, mut statement: Statement) -> Result<LogicalPlan> {
-        let (names, depth) = relation_names(&statement);
-        let planned = only::apply(self, &mut statement)
-            .and_then(|()| merged::apply(self, &mut statement))
-            .and_then(|()| self.plan_as_it_is(statement));
-        planned.map_err(|error| {
-            if error.code() != sqlstate::UNDEFINED_COLUMN {
-                return error;
+        only::apply(self, &mut statement)?;
+        merged::apply(self, &mut statement)?;
+        let names = relation_names(&statement);
+        self.plan_as_it_is(statement).map_err(|error| {
+            let whole =
+                names.iter().any(|name| error.message() == format!("column \"{name}\" does not exist"));
+            match error.code() == sqlstate::UNDEFINED_COLUMN && whole {
+                // `SELECT t FROM t`
+                true => {
+                    Error::unsupported("a row of a table as one value on tables that are not in PostgreSQL")
+                }
+                false => error,
             }
-            let says = |start: String| error.message().starts_with(&start);
-            // `SELECT t FROM t`
-            if names.iter().any(|name| says(format!("column \"{name}\" does not exist"))) {
-                return Error::unsupported("a row of a table as one value on tables that are not in PostgreSQL");
-            }
-            // DataFusion looks a name up in the next query around, PostgreSQL in all of them.
-            if depth > 2 && names.iter().any(|name| says(format!("column {name}."))) {
-                return Error::unsupported(
-                    "a sub-select in a sub-select that reads the query around both, on tables that are not in PostgreSQL",
-                );
-            }
-            error
         })
     }
 
@@ -335,8 +328,8 @@ impl Planner {
     }
 }
 
-/// What an error after planning means, which has found all names: a column that isn't there is one that a sub-select two levels
-/// down reads of the query around both.
+/// What an error after planning means, which has found all names: PostgreSQL looks a name up in all queries around, and of
+/// DataFusion only the planner does; a column that isn't there is one that a sub-select two levels down reads.
 fn names_are_known(error: Error) -> Error {
     match error.code() == sqlstate::UNDEFINED_COLUMN {
         true => Error::unsupported(
@@ -346,28 +339,11 @@ fn names_are_known(error: Error) -> Error {
     }
 }
 
-/// The names that a statement's relations go by, and how deep its queries are one in another.
-fn relation_names(statement: &Statement) -> (Vec<String>, usize) {
-    #[derive(Default)]
-    struct Names {
-        names: Vec<String>,
-        depth: usize,
-        most: usize,
-    }
+/// The names that a statement's relations go by.
+fn relation_names(statement: &Statement) -> Vec<String> {
+    struct Names(Vec<String>);
     impl Visitor for Names {
         type Break = ();
-
-        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth += 1;
-            self.most = self.most.max(self.depth);
-            ControlFlow::Continue(())
-        }
-
-        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-            self.depth -= 1;
-            ControlFlow::Continue(())
-        }
-
         fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
             let name = match factor {
                 TableFactor::Table { alias: Some(alias), .. }
@@ -375,13 +351,13 @@ fn relation_names(statement: &Statement) -> (Vec<String>, usize) {
                 TableFactor::Table { name, .. } => name.0.last().and_then(ObjectNamePart::as_ident),
                 _ => None,
             };
-            self.names.extend(name.map(|n| n.value.clone()));
+            self.0.extend(name.map(|n| n.value.clone()));
             ControlFlow::Continue(())
         }
     }
-    let mut names = Names::default();
+    let mut names = Names(Vec::new());
     let _ = statement.visit(&mut names);
-    (names.names, names.most)
+    names.0
 }
 
 /// The backend of a table; 55000 if the configuration lost it.

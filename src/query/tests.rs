@@ -268,17 +268,13 @@ impl Catalog for Server {
 }
 
 pub(super) async fn plans_on(server: &mut Server, checkout: &Checkout, sql: &str) -> Result<Vec<Plan>> {
-    let state = Fake::new();
-    let mut names = NameCache::default();
-    let mut ctx = Context {
-        repository: &state,
-        checkout,
-        backend: "crm",
-        names: &mut names,
-        functions: None,
-        parameters: None,
-    };
-    plan(&mut ctx, server, sql).await
+    let (state, mut names) = (Fake::new(), NameCache::default());
+    plan(&mut context(&state, checkout, &mut names), server, sql).await
+}
+
+/// A session on a checkout of the made-up repository.
+pub(super) fn context<'a>(state: &'a Fake, checkout: &'a Checkout, names: &'a mut NameCache) -> Context<'a> {
+    Context { repository: state, checkout, backend: "crm", names, functions: None, parameters: None }
 }
 
 /// The plans of a text on a checkout.

@@ -3,7 +3,7 @@
 //! One SELECT: the keys, LEFT JOINed with every place where a row of either side may be. Which place
 //! wins is decided here, key by key, so the work is a few index lookups per key that changed.
 
-use epoch_adapter::{At, LineageId, Ordinal, Segment, Value, View};
+use epoch_adapter::{At, LineageId, Ordinal, Segment, Value, View, Wanted};
 
 use crate::names::{LINEAGE, equal, list, quote};
 use crate::view::{Dialect, Filter, Places};
@@ -76,14 +76,16 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// See [`epoch_adapter::Adapter::diff`]; `wanted` is a condition on keys.
+    /// See [`epoch_adapter::Adapter::diff`]. `keys`: what the dialect makes of [`Wanted::keys`].
     pub fn new(
         tables: &Places,
         (from, to): (&View, &View),
         segments: &[Segment],
-        wanted: &Filter,
-        limit: Option<usize>,
+        keys: Filter,
+        wanted: &Wanted,
     ) -> Self {
+        let limit = wanted.limit;
+        let wanted = &Filter::wanted(tables, keys, wanted);
         let sides = [places(from), places(to)];
         let mut joined: Vec<Place> = Vec::new();
         for place in sides.iter().flatten() {

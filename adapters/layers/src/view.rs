@@ -1,7 +1,7 @@
 //! The rows of a view as arms: one SELECT per place where rows may be, with the caller's conditions in each, so that
 //! each gets its own indexes. In each arm the rows are called `x`.
 
-use epoch_adapter::{At, Layer, LineageId, Ordinal, Value, View};
+use epoch_adapter::{At, Layer, LineageId, Ordinal, Value, View, Wanted};
 
 use crate::names::{LINEAGE, equal, quote};
 
@@ -225,13 +225,14 @@ impl Filter {
         Self { sql: vec![places.is_key("x")], params: key.to_vec(), keyed: true }
     }
 
-    /// Both.
+    /// That a row of `x` has a wanted key. `keys`: what the dialect makes of [`Wanted::keys`].
     #[must_use]
-    pub fn with(mut self, other: Self) -> Self {
-        self.sql.extend(other.sql);
-        self.params.extend(other.params);
-        self.keyed |= other.keyed;
-        self
+    pub fn wanted(places: &Places, keys: Self, wanted: &Wanted) -> Self {
+        let Some(key) = &wanted.key else { return keys };
+        let mut filter = Self::key(places, key);
+        filter.sql.extend(keys.sql);
+        filter.params.extend(keys.params);
+        filter
     }
 
     /// Behind other conditions.

@@ -48,16 +48,7 @@ pub(crate) fn plan(
     segments: &[Segment],
     wanted: &Wanted,
 ) -> Result<Plan> {
-    Ok(Plan::new(meta, sides, segments, &filter(meta, wanted)?, wanted.limit))
-}
-
-/// That an image is of a wanted key.
-fn filter(meta: &Meta, wanted: &Wanted) -> Result<Filter> {
-    let filter = keys(&meta.def, &wanted.keys)?;
-    Ok(match &wanted.key {
-        Some(key) => Filter::key(meta, key).with(filter),
-        None => filter,
-    })
+    Ok(Plan::new(meta, sides, segments, keys(&meta.def, &wanted.keys)?, wanted))
 }
 
 fn compared(plan: &Plan, found: &Found) -> Option<Difference> {
@@ -133,7 +124,7 @@ pub(crate) async fn changes_of_keys(
     wanted: &Wanted,
     lineages: &[LineageId],
 ) -> Result<Vec<(LineageId, Ordinal)>> {
-    let filter = filter(meta, wanted)?;
+    let filter = Filter::wanted(meta, keys(&meta.def, &wanted.keys)?, wanted);
     let sql = format!(
         "SELECT DISTINCT x.epoch_to FROM {} AS x WHERE x.{LINEAGE} = ?{} AND x.epoch_to < {PENDING} ORDER BY x.epoch_to",
         meta.history,

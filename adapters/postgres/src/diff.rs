@@ -66,47 +66,15 @@ impl<'a> Sides<'a> {
     }
 }
 
-/// A sub-select (without alias) of the rows that differ, by key if `ordered`: `diff_type text`,
-/// `"from_<column>"…`, `"to_<column>"…`, `changed_columns text[]` (empty unless modified).
+/// The query of [`diff`]: whether each row is there before and after, and its columns on both sides, by key.
 pub fn diff_sql(
     table: &TableDef,
     from: &View,
     to: &View,
     segments: &[Segment],
     wanted: &Wanted,
-    ordered: bool,
 ) -> Result<String> {
-    Ok(relation(&Sides::new(table, from, to, segments, wanted)?, ordered, wanted.limit))
-}
-
-fn relation(sides: &Sides<'_>, ordered: bool, limit: Option<usize>) -> String {
-    let order = if ordered || limit.is_some() {
-        format!(" ORDER BY {}{}", key(sides.shape, "d."), limited(limit))
-    } else {
-        String::new()
-    };
-    let columns = &sides.shape.schema.columns;
-    let both = join(columns.iter().enumerate(), ", ", |(i, c)| {
-        format!("d.epoch_f{i} AS {}", quote(&format!("from_{}", c.name)))
-    }) + ", "
-        + &join(columns.iter().enumerate(), ", ", |(i, c)| {
-            format!("d.epoch_t{i} AS {}", quote(&format!("to_{}", c.name)))
-        });
-    let changed = join(columns.iter().enumerate(), ", ", |(i, c)| {
-        format!("CASE WHEN {} THEN {} END", cell_differs(i), literal(&c.name))
-    });
-    format!(
-        "(SELECT CASE WHEN NOT d.epoch_f THEN 'added' WHEN NOT d.epoch_t THEN 'removed' ELSE 'modified' END::pg_catalog.text AS diff_type, {both}, \
-         CASE WHEN d.epoch_f AND d.epoch_t THEN pg_catalog.array_remove(ARRAY[{changed}]::pg_catalog.text[], NULL) \
-         ELSE '{{}}'::pg_catalog.text[] END AS changed_columns \
-         FROM {} d WHERE {}{order})",
-        both_sides(sides),
-        differs(sides.shape),
-    )
-}
-
-fn limited(limit: Option<usize>) -> String {
-    limit.map_or_else(String::new, |n| format!(" LIMIT {n}"))
+    Ok(query(&Sides::new(table, from, to, segments, wanted)?, wanted.limit))
 }
 
 /// The rows that differ and are wanted, ordered by key.
@@ -126,19 +94,23 @@ pub(crate) async fn diff_versions(source: Source<'_>, pair: &Pair) -> Result<Cha
     changes(source, &Sides::of(pair), None).await
 }
 
-async fn changes(source: Source<'_>, sides: &Sides<'_>, limit: Option<usize>) -> Result<ChangeStream> {
+fn query(sides: &Sides<'_>, limit: Option<usize>) -> String {
     let width = sides.shape.schema.columns.len();
-    let sql = format!(
+    format!(
         "SELECT d.epoch_f, d.epoch_t, {}, {} FROM {} d WHERE {} ORDER BY {}{}",
         join(0..width, ", ", |i| format!("d.epoch_f{i}")),
         join(0..width, ", ", |i| format!("d.epoch_t{i}")),
         both_sides(sides),
         differs(sides.shape),
         key(sides.shape, "d."),
-        limited(limit)
-    );
+        limit.map_or_else(String::new, |n| format!(" LIMIT {n}"))
+    )
+}
+
+async fn changes(source: Source<'_>, sides: &Sides<'_>, limit: Option<usize>) -> Result<ChangeStream> {
     let schema = sides.shape.schema.clone();
-    let rows = stream::rows(source, &sql).await?;
+    let width = schema.columns.len();
+    let rows = stream::rows(source, &query(sides, limit)).await?;
     let change = move |cells: Vec<Option<String>>| -> RowChange {
         let mut cells = cells.into_iter();
         let there = |flag: Option<Option<String>>| flag.flatten().is_some_and(|t| t == "t");

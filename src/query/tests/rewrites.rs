@@ -486,14 +486,7 @@ async fn a_plan_is_made_once_and_checked_by_names() {
     let sql = "SELECT * FROM users WHERE id = 4711";
     let mut texts = Vec::new();
     for _ in 0..2 {
-        let mut ctx = Context {
-            repository: &state,
-            checkout: &checkout,
-            backend: "crm",
-            names: &mut names,
-            functions: None,
-            parameters: None,
-        };
+        let mut ctx = context(&state, &checkout, &mut names);
         let plans = plan(&mut ctx, &mut server, sql).await.unwrap();
         let [Plan::Rewritten(rewritten)] = plans.as_slice() else { panic!("{plans:?}") };
         texts.push((rewritten.sql.clone(), rewritten.lifted.clone()));

@@ -6,14 +6,7 @@ use crate::query::shape::{Shape, Template};
 
 async fn planned(sql: &str) -> Arc<Rewritten> {
     let (state, checkout, mut names) = (Fake::new(), branch(), NameCache::default());
-    let mut ctx = Context {
-        repository: &state,
-        checkout: &checkout,
-        backend: "crm",
-        names: &mut names,
-        functions: None,
-        parameters: None,
-    };
+    let mut ctx = context(&state, &checkout, &mut names);
     match anew(&mut ctx, &mut Server::new(), sql).await.unwrap().as_slice() {
         [Plan::Rewritten(rewritten)] => rewritten.clone(),
         other => panic!("{sql}: {other:?}"),
