@@ -14,6 +14,7 @@ pub mod stable;
 mod text;
 mod views;
 
+mod barrier;
 mod cache;
 mod catalogs;
 mod check;

@@ -91,7 +91,7 @@ pub struct NameCache {
     version: u64,
     tables: HashMap<(Option<String>, String), (Instant, Meaning)>,
     functions: HashMap<(Option<String>, String), (Instant, Function)>,
-    operators: HashMap<String, (Instant, Verdict)>,
+    operators: HashMap<String, (Instant, Operator)>,
     types: HashMap<(Option<String>, String), (Instant, Verdict)>,
     /// Functions that take a row and may be called like a column of it.
     attributes: HashMap<String, (Instant, Verdict)>,
@@ -118,6 +118,23 @@ pub struct NameCache {
     system_views: HashMap<(String, String), Arc<str>>,
 }
 
+/// What is known of an operator's name.
+#[derive(Debug, Default)]
+struct Operator {
+    verdict: Verdict,
+    /// Whether one of them is neither PostgreSQL's nor an extension's.
+    own: bool,
+}
+
+/// What a call of a function may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Calls {
+    /// Of an aggregate, of a window function, of one that returns many rows.
+    pub placed: bool,
+    /// Of a function that is neither PostgreSQL's nor an extension's.
+    pub own: bool,
+}
+
 /// What is known of a function's name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Function {
@@ -127,6 +144,8 @@ pub struct Function {
     pub exists: bool,
     /// Whether a call may return something else each time.
     pub volatile: bool,
+    /// What a call of it may be.
+    pub(super) calls: Calls,
     /// What those that can't be called use; `None` if one of them may touch a table by itself.
     needs: Option<proof::Needs>,
 }
@@ -310,7 +329,12 @@ impl NameCache {
     }
 
     pub(super) fn operator(&self, name: &str) -> Option<&str> {
-        self.operators.get(name).and_then(|(_, verdict)| verdict.as_deref())
+        self.operators.get(name).and_then(|(_, operator)| operator.verdict.as_deref())
+    }
+
+    /// Whether an operator of this name is neither PostgreSQL's nor an extension's.
+    pub(super) fn is_own_operator(&self, name: &str) -> bool {
+        self.operators.get(name).is_some_and(|(_, operator)| operator.own)
     }
 
     /// A function that a value of the type may call: in a domain's check, or in a cast.
@@ -422,7 +446,7 @@ impl NameCache {
             self.functions.insert(key.clone(), (now, Function::default()));
         }
         for operator in &asked.operators {
-            self.operators.insert(operator.clone(), (now, None));
+            self.operators.insert(operator.clone(), (now, Operator::default()));
         }
         for name in &asked.types {
             self.types.insert(name.clone(), (now, None));
@@ -519,7 +543,7 @@ impl NameCache {
             !proof::is_harmful(&used.1) && self.functions.get(used).is_some_and(safe)
         };
         needs.functions.iter().all(function)
-            && needs.operators.iter().all(|o| self.operators.get(o).is_some_and(|(_, v)| v.is_none()))
+            && needs.operators.iter().all(|o| self.operators.get(o).is_some_and(|(_, o)| o.verdict.is_none()))
             && needs.types.iter().all(|t| self.types.get(t).is_some_and(|(_, v)| v.is_none()))
     }
 
@@ -557,6 +581,8 @@ impl NameCache {
                     &mut self.functions.entry(key.clone()).or_insert_with(|| (now, Function::default())).1;
                 found.exists = true;
                 found.volatile |= cell(2) == Some("v");
+                found.calls.placed |= cell(7) == Some("t");
+                found.calls.own |= cell(8) == Some("t");
                 if let Some(language) = cell(3) {
                     // All that have the name must be proven.
                     let needs = cell(4).and_then(|body| proof::needs(language, body, cell(5), cell(6)));
@@ -571,7 +597,8 @@ impl NameCache {
             }
             Some("o") => {
                 let operator = asked.operators.get(index).ok_or_else(unexpected)?;
-                self.operators.insert(operator.clone(), (now, cell(2).map(str::to_owned)));
+                let found = Operator { verdict: cell(2).map(str::to_owned), own: true };
+                self.operators.insert(operator.clone(), (now, found));
             }
             Some("y") => {
                 let name = asked.types.get(index).ok_or_else(unexpected)?;

@@ -11,6 +11,7 @@ mod listed;
 mod locking;
 mod relax;
 mod scope;
+mod select_list;
 mod simple;
 mod statement;
 mod walk;
@@ -26,6 +27,7 @@ pub use listed::{Listed, ListedItem};
 pub use locking::{Locking, Output, Wait};
 pub use relax::Relaxed;
 pub use scope::{ColumnUse, Item, Scope, is_within};
+pub use select_list::{SelectItem, SelectList};
 pub use simple::{Simple, simple};
 pub use statement::{
     Conflict, CreateAs, Define, Ending, How, Insert, Isolation, Keyed, Keys, Kind, Merge, Modify, Nested,
@@ -78,6 +80,8 @@ pub struct Statement {
     pub unnamed: Vec<Unnamed>,
     /// The outermost WITH clause.
     pub with: With,
+    /// The select lists of its queries.
+    pub select_lists: Vec<SelectList>,
     /// Its data-modifying queries.
     pub nested: Vec<Nested>,
     /// Those of its queries that have GROUP BY of plain items.

@@ -16,7 +16,8 @@ use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten};
 use super::text::{Edits, compact_parameters};
 use super::{
-    catalogs, check, constraints, execute, grouped, origin, psql, relations, serializable, views, write,
+    barrier, catalogs, check, constraints, execute, grouped, origin, psql, relations, serializable, views,
+    write,
 };
 use crate::{Error, Result};
 
@@ -58,6 +59,9 @@ pub(super) async fn statement(
     psql::list_functions(&mut rewriter);
     catalogs::show(ctx, catalog, &mut rewriter).await?;
     if ctx.checkout.is_main() {
+        if rewriter.late {
+            barrier::raise(ctx, &mut rewriter, false);
+        }
         rewriter.columns(ctx)?;
     } else {
         on_branch(ctx, catalog, &mut rewriter).await?;
@@ -95,6 +99,9 @@ async fn on_branch(
     }
     write::prepare(ctx, statement).await?;
     serializable::prepare(ctx, catalog, statement).await?;
+    if rewriter.late || !tables.is_empty() {
+        barrier::raise(ctx, rewriter, false);
+    }
     views::splice(ctx, catalog, rewriter).await?;
     let locked = rewriter.reads(ctx)?;
     rewriter.columns(ctx)?;

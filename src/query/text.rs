@@ -7,14 +7,39 @@ use super::lexer::{TokenKind, Tokens};
 /// Replacements in a text.
 #[derive(Debug, Clone, Default)]
 pub struct Edits {
-    list: Vec<(Range<usize>, String)>,
+    list: Vec<Edit>,
+}
+
+#[derive(Debug, Clone)]
+struct Edit {
+    range: Range<usize>,
+    text: String,
+    nearness: Nearness,
+}
+
+/// In which order insertions at one place come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Nearness {
+    /// Right behind the text before.
+    Before,
+    Between,
+    /// Right before the text behind.
+    Behind,
 }
 
 impl Edits {
     /// Replaces bytes; an empty range inserts. Ranges must not overlap; insertions at one place stay
     /// in the order in which they were asked for.
     pub fn replace(&mut self, range: Range<usize>, with: impl Into<String>) {
-        self.list.push((range, with.into()));
+        self.list.push(Edit { range, text: with.into(), nearness: Nearness::Between });
+    }
+
+    /// Puts something before and after bytes, nearer to them than all that is inserted there. Ranges that are wrapped may be
+    /// within each other, but not start or end at one place.
+    pub fn wrap(&mut self, range: Range<usize>, before: impl Into<String>, after: impl Into<String>) {
+        let edit = |at: usize, text: String, nearness| Edit { range: at..at, text, nearness };
+        self.list.push(edit(range.start, before.into(), Nearness::Behind));
+        self.list.push(edit(range.end, after.into(), Nearness::Before));
     }
 
     /// Inserts.
@@ -36,9 +61,9 @@ impl Edits {
     /// left of the client's text stands in the result.
     pub fn render(&self, sql: &str, range: &Range<usize>) -> (String, Kept) {
         let mut inside: Vec<_> =
-            self.list.iter().filter(|(r, _)| r.start >= range.start && r.end <= range.end).collect();
-        inside.sort_by_key(|(r, _)| (r.start, r.end));
-        let mut out = String::with_capacity(range.len() + inside.iter().map(|(_, t)| t.len()).sum::<usize>());
+            self.list.iter().filter(|e| e.range.start >= range.start && e.range.end <= range.end).collect();
+        inside.sort_by_key(|e| (e.range.start, e.range.end, e.nearness));
+        let mut out = String::with_capacity(range.len() + inside.iter().map(|e| e.text.len()).sum::<usize>());
         let mut kept = Kept::default();
         let mut at = range.start;
         let mut keep = |out: &mut String, part: Range<usize>| {
@@ -47,7 +72,7 @@ impl Edits {
                 out.push_str(text);
             }
         };
-        for (part, text) in inside {
+        for Edit { range: part, text, .. } in inside {
             if part.start < at {
                 continue;
             }
@@ -127,6 +152,18 @@ mod tests {
         assert_eq!(kept.position(sql, &text, at("é")), 8);
         assert_eq!(kept.position(sql, &text, at("x)")), 27);
         assert_eq!(kept.position(sql, &text, at("1)")), 15);
+    }
+
+    #[test]
+    fn what_is_wrapped_is_nearer_than_what_is_inserted() {
+        let sql = "WHERE a AND b";
+        let mut edits = Edits::default();
+        edits.wrap(6..13, "<", ">");
+        edits.insert(6, "(");
+        edits.insert(13, ") AND c");
+        edits.wrap(12..12 + 1, "", "");
+        assert_eq!(edits.render(sql, &(0..sql.len())).0, "WHERE (<a AND b>) AND c");
+        assert_eq!(edits.render(sql, &(6..13)).0, "(<a AND b>) AND c");
     }
 
     #[test]

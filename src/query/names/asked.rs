@@ -24,6 +24,10 @@ const UNSAFE: &str = "(p.oid >= 16384 \
              JOIN pg_catalog.pg_proc s ON s.oid IN (a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn) JOIN pg_catalog.pg_language sl ON sl.oid = s.prolang \
              WHERE a.aggfnoid = p.oid AND s.provolatile <> 'i' AND sl.lanname NOT IN ('internal', 'c')))))";
 
+/// What isn't PostgreSQL's or an extension's.
+const OWN: &str = "(p.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e \
+     WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND e.objid = p.oid AND e.deptype = 'e'))";
+
 /// What else a call of a user's function may evaluate.
 const DEFAULTS: &str = "(p.oid >= 16384 AND p.pronargdefaults > 0 \
      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e WHERE e.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
@@ -81,9 +85,11 @@ impl Asked {
             let items = self.operators.iter().enumerate();
             let values: Vec<String> = items.map(|(i, o)| format!("({i}, {})", layout::literal(o))).collect();
             parts.push(format!(
-                "SELECT 'o', n.i::text, min(p.proname::text), NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM (VALUES {}) n(i, name) \
+                "SELECT 'o', n.i::text, min(p.proname::text) FILTER (WHERE {UNSAFE}), NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+                 FROM (VALUES {}) n(i, name) \
                  JOIN pg_catalog.pg_operator o ON o.oprname = n.name JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode \
-                 JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND {UNSAFE} GROUP BY n.i",
+                 JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e \
+                     WHERE e.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND e.objid = o.oid AND e.deptype = 'e') GROUP BY n.i",
                 values.join(", ")
             ));
         }
@@ -184,7 +190,8 @@ impl Asked {
              CASE WHEN {UNSAFE} THEN (SELECT pg_catalog.json_agg(pg_catalog.json_build_array(tn.nspname, t.typname)) FROM pg_catalog.pg_type t \
                  JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace \
                  WHERE t.oid >= 16384 AND t.oid = ANY (p.proargtypes::pg_catalog.oid[] || coalesce(p.proallargtypes, '{{}}') || p.prorettype))::text END, \
-             CASE WHEN {UNSAFE} OR {DEFAULTS} THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END, NULL, NULL, NULL \
+             CASE WHEN {UNSAFE} OR {DEFAULTS} THEN pg_catalog.pg_get_expr(p.proargdefaults, 0) END, \
+             CASE WHEN p.proretset OR p.prokind IN ('a', 'w') THEN 't' END, CASE WHEN {OWN} THEN 't' END, NULL \
              FROM (VALUES {values}) n(i, schema, name) JOIN pg_catalog.pg_proc p ON p.proname = n.name \
              JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang \
              WHERE {VISIBLE}"

@@ -365,6 +365,7 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
         relaxed: walker.relaxed,
         stars: walker.stars,
         unnamed: walker.unnamed,
+        select_lists: walker.select_lists,
         with: walker.outer,
         nested: walker.nested,
         grouped: walker.grouped,

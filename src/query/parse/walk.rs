@@ -12,6 +12,7 @@ use super::listed::Listed;
 use super::locking::{self, Locking};
 use super::relax::Relaxed;
 use super::scope::{ColumnUse, Item, Scope};
+use super::select_list::{self, SelectList};
 use super::statement::{Nested, is_temporary, nested};
 use crate::query::lexer::{TokenKind, Tokens};
 
@@ -159,6 +160,7 @@ pub(super) struct Walker<'s> {
     pub relaxed: Relaxed,
     pub stars: Vec<usize>,
     pub unnamed: Vec<Unnamed>,
+    pub select_lists: Vec<SelectList>,
     /// Where CTEs are read whose having more rows would do no harm.
     pub relaxed_uses: Vec<usize>,
     pub nested: Vec<Nested>,
@@ -201,6 +203,7 @@ impl<'s> Walker<'s> {
             relaxed: Relaxed::default(),
             stars: Vec::new(),
             unnamed: Vec::new(),
+            select_lists: Vec::new(),
             relaxed_uses: Vec::new(),
             nested: Vec::new(),
             grouped: Vec::new(),
@@ -373,6 +376,7 @@ impl<'s> Walker<'s> {
             self.list(list);
         }
         select.sort_clause().iter().for_each(|s| self.node(Node::SortBy(s)));
+        select_list::note(self, select);
         locking::note(self, select);
         grouped::note(self, select, Marks { from, list, condition });
         asking::note(self, select);

@@ -1,0 +1,45 @@
+//! Select lists: where their items are.
+
+use pg_raw_parse::{Node, nodes};
+
+use super::walk::Walker;
+
+/// The select list of a query, at any level.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SelectList {
+    /// Its items.
+    pub items: Vec<SelectItem>,
+    /// Whether what they are counts for other clauses too: GROUP BY, HAVING, DISTINCT.
+    pub grouped: bool,
+    /// Whether the query has LIMIT or OFFSET.
+    pub limited: bool,
+}
+
+/// An item of a select list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SelectItem {
+    /// Where it starts.
+    pub start: usize,
+    /// Whether it is given a name.
+    pub named: bool,
+}
+
+/// Notes the select list of a query.
+pub(super) fn note(walker: &mut Walker<'_>, select: &nodes::SelectStmt) {
+    let item = |target: &nodes::ResTarget| {
+        let start = usize::try_from(target.location).ok()?;
+        Some(SelectItem { start, named: target.name().is_some() })
+    };
+    let items: Vec<SelectItem> = select.target_list().iter().filter_map(item).collect();
+    if items.is_empty() {
+        return;
+    }
+    let there = |node: Node<'_>| !matches!(node, Node::None);
+    walker.select_lists.push(SelectList {
+        items,
+        grouped: !select.group_clause().is_empty()
+            || !select.distinct_clause().is_empty()
+            || there(select.having_clause()),
+        limited: there(select.limit_count()) || there(select.limit_offset()),
+    });
+}

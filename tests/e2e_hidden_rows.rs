@@ -1,0 +1,177 @@
+//! Rows that a ref doesn't show take no part in its queries: no condition on them fails or tells what they hold, in any form
+//! of the relation that stands in a table's place. Compared with a plain database that has only the rows shown.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use common::Fixture;
+use common::conn::Conn;
+use common::database::Database;
+
+/// `k` is read by index, `big` as a whole. Numbers as names; no `n` is 0.
+const SCHEMA: &str = "
+CREATE TABLE k (id int PRIMARY KEY, n int NOT NULL, name text NOT NULL, doc jsonb NOT NULL DEFAULT '{\"a\": 1}');
+CREATE INDEX k_n ON k (n);
+CREATE TABLE big (id int PRIMARY KEY, n int NOT NULL, name text NOT NULL, doc jsonb NOT NULL DEFAULT '{\"a\": 1}');
+CREATE VIEW k_view AS SELECT id, 100 / n AS share, name::int AS number FROM k;
+CREATE VIEW k_groups AS SELECT 100 / n AS share, count(*) AS many FROM k GROUP BY 100 / n;
+CREATE VIEW big_view AS SELECT id, 100 / n AS share, name::int AS number FROM big;
+CREATE VIEW big_groups AS SELECT 100 / n AS share, count(*) AS many FROM big GROUP BY 100 / n;
+CREATE FUNCTION strict_even(i int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN IF i < 0 THEN RAISE EXCEPTION 'negative: %', i; END IF; RETURN i % 2 = 0; END $$;
+INSERT INTO k SELECT i, 1 + i % 7, i::text FROM generate_series(1, 30) i;
+INSERT INTO big SELECT i, 1 + i % 7, i::text FROM generate_series(1, 6000) i;
+ANALYZE k; ANALYZE big";
+
+/// What the branch does, and the plain database too.
+const ON_THE_BRANCH: &str = "UPDATE @ SET n = 7, name = '77' WHERE id = 3; DELETE FROM @ WHERE id = 4; \
+    INSERT INTO @ VALUES (9001, 2, '9001')";
+
+/// Before the branch; the branch takes it away again (its masked rows of main are bad ones).
+const MASKED: &str = "INSERT INTO @ VALUES (8001, 0, 'masked secret'), (8002, -5, 'other secret')";
+
+/// What main does after the fork.
+const ON_MAIN: &str = "INSERT INTO @ VALUES (9100, 0, 'main secret', '{}'), (9101, -7, 'x', '[]'); \
+    UPDATE @ SET n = 0, name = 'changed secret' WHERE id = 5; DELETE FROM @ WHERE id = 6; \
+    INSERT INTO @ VALUES (6, -6, 'again secret')";
+
+const QUERIES: &[&str] = &[
+    "SELECT count(*) FROM @ WHERE 10 / n >= 1",
+    "SELECT id FROM @ WHERE id = 9100 AND name::int = 1",
+    "SELECT id FROM @ WHERE id = 5 AND name::int = 5",
+    "SELECT id FROM @ WHERE id = 8001 AND 1 / n = 1",
+    "SELECT id FROM @ WHERE id IN (3, 4, 5, 6, 8001, 9001, 9100) AND 100 / n > 1 ORDER BY id",
+    "SELECT count(*) FROM @ WHERE n BETWEEN 10 / n AND 100 AND NOT (name::int = 7 OR name::int % 2 = 1)",
+    "SELECT count(*) FROM @ WHERE CASE WHEN id > 0 THEN 10 / n END > 2",
+    "SELECT count(*) FROM @ WHERE strict_even(n)",
+    "SELECT count(*) FROM @ WHERE (doc->>'a')::int = 1 AND name::int IN (SELECT id FROM @)",
+    "SELECT count(*) FROM @ a JOIN @ b ON a.id = b.name::int AND 100 / b.n > 20",
+    "SELECT count(*), count(b.id) FROM @ a LEFT JOIN @ b ON a.id = b.name::int AND strict_even(b.n)",
+    "SELECT count(*) FROM @ a, @ b WHERE a.id = b.id AND a.n / b.n > 0",
+    "SELECT count(*) FROM @ a WHERE EXISTS (SELECT FROM @ b WHERE b.id = a.name::int AND 10 / b.n > 2)",
+    "SELECT count(*) FROM @ a WHERE a.id IN (SELECT name::int FROM @ b WHERE b.n < 4)",
+    "SELECT count(*) FROM @ a WHERE a.id NOT IN (SELECT name::int FROM @ b WHERE b.n < 4)",
+    "SELECT count(*) FROM (SELECT id, 10 / n AS share FROM @) s WHERE share > 3",
+    "WITH s AS (SELECT id, name::int AS number FROM @) SELECT id FROM s WHERE number = 77 ORDER BY id",
+    "SELECT share, many FROM (SELECT 10 / n AS share, count(*) AS many FROM @ GROUP BY 10 / n) s WHERE share > 3 ORDER BY 1",
+    "SELECT share FROM (SELECT DISTINCT 10 / n AS share FROM @) s WHERE share > 3 ORDER BY 1",
+    "SELECT n, count(*) FROM @ GROUP BY n HAVING 10 / n > 3 AND count(*) > 1 ORDER BY 1",
+    "SELECT count(*) FROM (SELECT 10 / n AS share FROM @ UNION ALL SELECT name::int FROM @) s WHERE share > 3",
+    "SELECT count(*) FROM (SELECT 10 / n FROM @ GROUP BY 10 / n UNION SELECT n FROM @) s(share) WHERE share > 3",
+    "SELECT count(*), max(share) FROM @_view WHERE share > 20",
+    "SELECT id, share FROM @_view WHERE number = 77",
+    "SELECT id, share FROM @_view WHERE id IN (3, 4, 5, 9100) ORDER BY id",
+    "SELECT share, many FROM @_groups WHERE share > 20 ORDER BY 1",
+    "SELECT id, 100 / n FROM @ WHERE n < 3 AND 10 / n > 0 ORDER BY 100 / n DESC, id LIMIT 3",
+    "SELECT id FROM @ WHERE 100 / n > 20 ORDER BY id LIMIT 2 FOR UPDATE",
+    "SELECT count(*) FROM @ WHERE array_position(ARRAY[n, id], 10 / n) IS NULL",
+    "UPDATE @ SET n = n + 1 WHERE 10 / n > 5 AND id < 20 RETURNING id, 10 / n",
+    "UPDATE @ SET name = '0' FROM @ s WHERE s.id = @.id AND s.name::int = 77 AND 10 / s.n > 0 RETURNING @.id",
+    "DELETE FROM @ WHERE strict_even(n) AND name::int < 9 RETURNING id",
+    "INSERT INTO @ SELECT id + 20000, n, name FROM @ WHERE 10 / n = 2 AND id < 20 ON CONFLICT (id) DO NOTHING RETURNING id",
+    "SELECT count(*), sum(n), min(name::int) FROM @",
+];
+
+/// The same statements on the branch (or commit) as on the plain database.
+fn compare(branch: &mut Conn, plain: &mut Conn, table: &str, only_reads: bool) {
+    for query in QUERIES {
+        if only_reads
+            && (!query.starts_with("SELECT") && !query.starts_with("WITH") || query.contains("FOR UPDATE"))
+        {
+            continue;
+        }
+        let sql = of(query, table);
+        let sorted = |mut lines: Vec<String>| {
+            lines.sort();
+            lines
+        };
+        let expected = sorted(plain.lines(&sql));
+        assert_eq!(sorted(branch.lines(&sql)), expected, "{sql}");
+    }
+}
+
+fn of(text: &str, table: &str) -> String {
+    text.replace('@', table)
+}
+
+/// Two databases of the schema: the shop, where the branch hides rows, and one that has only what the branch shows.
+fn forked(table: &str) -> (Fixture, Database, Conn) {
+    let plain = Database::create();
+    let mut conn = plain.connect();
+    conn.exec(SCHEMA);
+    conn.exec(&of(ON_THE_BRANCH, table));
+    let shop = Fixture::registered(SCHEMA);
+    shop.main().exec(&of(MASKED, table));
+    let mut branch = shop.branch("b");
+    branch.exec(&of(ON_THE_BRANCH, table));
+    branch.exec(&format!("DELETE FROM {table} WHERE id IN (8001, 8002)"));
+    branch.exec("SELECT * FROM epoch_commit('shown')");
+    shop.main().exec(&of(ON_MAIN, table));
+    (shop, plain, conn)
+}
+
+#[test]
+fn hidden_rows_take_no_part_in_what_is_read_by_index() {
+    need_postgres!();
+    let (shop, _db, mut plain) = forked("k");
+    compare(&mut shop.on("b"), &mut plain, "k", false);
+}
+
+#[test]
+fn hidden_rows_take_no_part_in_what_is_read_as_a_whole() {
+    need_postgres!();
+    let (shop, _db, mut plain) = forked("big");
+    compare(&mut shop.on("b"), &mut plain, "big", false);
+}
+
+#[test]
+fn hidden_rows_take_no_part_in_what_commits_show() {
+    need_postgres!();
+    for table in ["k", "big"] {
+        let (shop, _db, mut plain) = forked(table);
+        let hash = shop.on("b").one("SELECT epoch_hashof('HEAD')");
+        // After the commit the branch's own rows turn bad, too.
+        shop.on("b").exec(&format!(
+            "UPDATE {table} SET n = 0, name = 'later secret' WHERE id IN (3, 8, 9001); INSERT INTO {table} VALUES (9500, 0, 'x')"
+        ));
+        compare(&mut shop.on(&hash), &mut plain, table, true);
+        // From main, by its name.
+        let mut main = shop.main();
+        let shown = format!(
+            "SELECT count(*) FROM epoch_at('{table}', '{hash}') t WHERE 10 / t.n > 2 AND t.name::int > 0"
+        );
+        assert_eq!(main.one(&shown), plain.one(&format!("SELECT count(*) FROM {table} WHERE 10 / n > 2")));
+        let diffs = format!(
+            "SELECT count(*) FROM epoch_diff('b~1', 'b', '{table}') WHERE 10 / to_n > 0 AND to_name::int > 0"
+        );
+        assert_eq!(main.one(&diffs), "2");
+    }
+}
+
+/// Statements that come with parameters are planned for any value.
+#[test]
+fn hidden_rows_take_no_part_in_prepared_statements() {
+    need_postgres!();
+    for table in ["k", "big"] {
+        let (shop, _db, mut plain) = forked(table);
+        let mut branch = shop.on("b");
+        for conn in [&mut branch, &mut plain] {
+            conn.exec(&format!("PREPARE p(int, int) AS SELECT id FROM {table} WHERE id BETWEEN $1 AND $2 AND $1 / n >= 0 AND name::int > 0 ORDER BY id"));
+            conn.exec(&format!(
+                "PREPARE q(int) AS DELETE FROM {table} WHERE id = $1 AND 1 / n >= 0 RETURNING id, n"
+            ));
+        }
+        for _ in 0..7 {
+            for run in [
+                "EXECUTE p(1, 9)",
+                "EXECUTE p(9000, 9999)",
+                "EXECUTE p(8000, 8999)",
+                "EXECUTE q(9100)",
+                "EXECUTE q(5)",
+            ] {
+                assert_eq!(branch.lines(run), plain.lines(run), "{run} on {table}");
+            }
+        }
+    }
+}
