@@ -20,6 +20,7 @@ CREATE VIEW big_view AS SELECT id, 100 / n AS share, name::int AS number FROM bi
 CREATE VIEW big_groups AS SELECT 100 / n AS share, count(*) AS many FROM big GROUP BY 100 / n;
 CREATE FUNCTION strict_even(i int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN IF i < 0 THEN RAISE EXCEPTION 'negative: %', i; END IF; RETURN i % 2 = 0; END $$;
+CREATE FUNCTION share_of(i int) RETURNS SETOF int LANGUAGE sql IMMUTABLE AS 'SELECT 10 / i';
 INSERT INTO k SELECT i, 1 + i % 7, i::text FROM generate_series(1, 30) i;
 INSERT INTO big SELECT i, 1 + i % 7, i::text FROM generate_series(1, 6000) i;
 ANALYZE k; ANALYZE big";
@@ -63,6 +64,17 @@ const QUERIES: &[&str] = &[
     "SELECT id, share FROM @_view WHERE number = 77",
     "SELECT id, share FROM @_view WHERE id IN (3, 4, 5, 9100) ORDER BY id",
     "SELECT share, many FROM @_groups WHERE share > 20 ORDER BY 1",
+    "SELECT count(*) FROM @ a WHERE (SELECT a.name)::int > 5 AND (SELECT 10 / a.n) > 2",
+    "SELECT count(*) FROM @ a WHERE (SELECT sum(v / a.n) FROM (VALUES (10), (20)) w(v)) > 5",
+    "SELECT count(*) FROM @ a WHERE EXISTS (SELECT FROM generate_series(2, 10 / a.n))",
+    "SELECT count(*) FROM @ a WHERE a.n IN (SELECT v FROM (VALUES (2), (3)) w(v) ORDER BY v / a.n LIMIT 1)",
+    "SELECT count(*) FROM @ a WHERE EXISTS (SELECT FROM (VALUES (2), (3)) w(v) GROUP BY v / a.n HAVING 10 / a.n > 2)",
+    "SELECT count(*) FROM @ a, LATERAL (VALUES (10 / a.n)) v(q) WHERE q > 3",
+    "SELECT count(*) FROM @ a, LATERAL share_of(a.n) v(q) WHERE q > 3",
+    "SELECT count(*) FROM @ a WHERE 5 IN (VALUES (10 / a.n)) OR EXISTS (SELECT FROM (VALUES (10 / a.n)) v(x) WHERE x >= 4)",
+    "SELECT count(*) FROM @ a WHERE EXISTS (SELECT FROM jsonb_each(a.doc) e WHERE e.key = 'a')",
+    "SELECT count(*) FROM @ a, jsonb_each(a.doc) e WHERE e.key = 'a' AND (e.value)::int > 0",
+    "SELECT q FROM (SELECT (SELECT sum(v / a.n) FROM (VALUES (10), (20)) w(v)) AS q FROM @ a) s WHERE q > 9 ORDER BY 1",
     "SELECT id, 100 / n FROM @ WHERE n < 3 AND 10 / n > 0 ORDER BY 100 / n DESC, id LIMIT 3",
     "SELECT id FROM @ WHERE 100 / n > 20 ORDER BY id LIMIT 2 FOR UPDATE",
     "SELECT count(*) FROM @ WHERE array_position(ARRAY[n, id], 10 / n) IS NULL",
@@ -146,6 +158,63 @@ fn hidden_rows_take_no_part_in_what_commits_show() {
             "SELECT count(*) FROM epoch_diff('b~1', 'b', '{table}') WHERE 10 / to_n > 0 AND to_name::int > 0"
         );
         assert_eq!(main.one(&diffs), "2");
+    }
+}
+
+/// Who may read the branch only gets nothing out of conditions either, whatever the planner is told of costs, and by nothing that
+/// fails beside a condition on a hidden row.
+#[test]
+fn who_may_not_read_main_learns_nothing_of_its_rows() {
+    need_postgres!();
+    const PROBES: &[&str] = &[
+        "SELECT id FROM @ WHERE id = 9100 AND name::int = 1",
+        "SELECT id FROM @ WHERE name > 'main s' AND name < 'main t' AND 1 / (random() * 0)::int = 1",
+        "SELECT count(*) FROM @ WHERE CASE WHEN name = 'main secret' THEN now()::text::int = 1 ELSE false END",
+        "SELECT count(*) FROM @ WHERE name = 'main secret' AND set_config('my.leak', 'yes', false) = 'yes'",
+        "SELECT count(*) FROM @ WHERE CASE WHEN name = 'main secret' THEN 5 = (SELECT x FROM generate_series(1, 2) x) ELSE false END",
+        "SELECT count(*) FROM @ WHERE name LIKE 'main se\\'",
+        "SELECT count(*) FROM @ WHERE CASE WHEN name = 'main secret' THEN date_trunc('foo', now()) > now() ELSE false END",
+        "SELECT count(*) FROM @ WHERE id = 9100 AND to_tsquery(name) IS NOT NULL",
+        "SELECT count(*) FROM @ t, LATERAL (VALUES (t.name || 'x')) v(q) WHERE q LIKE 'main secretx\\'",
+        "SELECT count(*) FROM @_view WHERE id = 9100 AND number > 0",
+        "UPDATE @ SET n = n WHERE id = 9100 AND name::int = 1",
+        "DELETE FROM @ WHERE name LIKE 'main se\\'",
+        "DELETE FROM @ WHERE name LIKE 'of another br\\'",
+        "SELECT id FROM @ WHERE id = 9100 AND name::int = 1 FOR UPDATE",
+    ];
+    const COSTS: &[&str] = &[
+        "SET cpu_tuple_cost = 0",
+        "SET cpu_operator_cost = 0",
+        "SET seq_page_cost = 1000; SET random_page_cost = 1000",
+        "SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off; SET enable_seqscan = off",
+    ];
+    for table in ["k", "big"] {
+        let (shop, _db, mut plain) = forked(table);
+        let mut main = shop.main();
+        main.exec("SELECT status FROM epoch_grant('postgres', 'admin')");
+        main.exec("SELECT status FROM epoch_grant('bob', 'write', 'b')");
+        let mut other = shop.branch("other");
+        other.exec(&of("INSERT INTO @ VALUES (9700, 0, 'of another branch')", table));
+        let mut target = shop.proxy.target("b");
+        target.user = "bob".to_owned();
+        let mut bob = target.try_connect().unwrap();
+        bob.exec("SET my.leak = 'no'");
+        for costs in [""].iter().chain(COSTS) {
+            if !costs.is_empty() {
+                bob.exec(costs);
+            }
+            for probe in PROBES {
+                let rows = bob.lines(&of(probe, table));
+                assert!(rows.iter().all(|row| row == "0"), "{probe} with {costs}: {rows:?}");
+            }
+            assert_eq!(bob.one("SHOW my.leak"), "no", "{costs}");
+        }
+        bob.exec("RESET ALL");
+        // What is there is found by index.
+        let plan =
+            bob.lines(&format!("EXPLAIN SELECT n FROM {table} WHERE id = 7 AND 10 / n > 0")).join("\n");
+        assert!(!plan.contains(&format!("Seq Scan on {table} ")), "{plan}");
+        compare(&mut bob, &mut plain, table, false);
     }
 }
 

@@ -140,11 +140,12 @@ impl Repository {
     /// one was known to have work must not be cut in half.
     async fn commit_parts(&self, branch: &Branch, only: &[TableId]) -> Result<Vec<Part>> {
         let wanted = |id: &TableId| only.is_empty() || only.contains(id);
-        let pending = self.pending_of(branch, |id| wanted(&id)).await?;
+        // What it is on balance is found by the seal.
+        let touched = self.touched_of(branch, |id| wanted(&id)).await?;
         let layer = self.state().layer(branch.lineage)?;
         let parts = self.tables_by_backend(layer).into_iter().filter_map(|(backend, tables)| {
             let tables: Vec<_> = tables.iter().map(|t| t.id).filter(wanted).collect();
-            let concerned = pending.iter().any(|(id, _)| tables.contains(id));
+            let concerned = touched.iter().any(|id| tables.contains(id));
             concerned.then_some(Part { backend, tables, changes: vec![] })
         });
         Ok(parts.collect())

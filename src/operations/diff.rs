@@ -409,6 +409,24 @@ impl Repository {
         Ok(found.into_iter().flatten().filter(|(_, stats)| stats.rows() > 0).collect())
     }
 
+    /// As [`Repository::pending_of`], with tables in whose work is nothing on balance.
+    pub(super) async fn touched_of(
+        &self,
+        branch: &Branch,
+        wanted: impl Fn(TableId) -> bool,
+    ) -> Result<Vec<TableId>> {
+        let layer = self.state().layer(branch.lineage)?;
+        let mut groups = self.tables_by_backend(layer);
+        groups.iter_mut().for_each(|(_, tables)| tables.retain(|t| wanted(t.id)));
+        let asked = groups.into_iter().map(|(backend, tables)| async move {
+            self.inner.backends.require(&backend)?.touched(&tables, layer).await
+        });
+        match futures::future::try_join_all(asked).await {
+            Ok(found) => Ok(found.into_iter().flatten().collect()),
+            Err(error) => Err(self.or_drift(error).await),
+        }
+    }
+
     /// The tables that a lineage holds rows of, by backend.
     pub(super) fn tables_by_backend(&self, layer: Layer) -> Vec<(String, Vec<Arc<TableDef>>)> {
         let main = layer.lineage == LineageId::MAIN;

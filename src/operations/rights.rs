@@ -250,6 +250,11 @@ impl Repository {
         }
     }
 
+    /// Whether whoever acts may read all branches and tables, so that nothing has to be hidden but for the sake of what a ref shows.
+    pub fn sees_all(&self) -> bool {
+        self.subject().is_none_or(|(actor, rights)| rights.allow_all(&actor.user, Right::Read))
+    }
+
     /// Whether whoever acts may see something of a ref.
     pub(super) fn sees(&self, name: &str) -> bool {
         self.may_on(&[name.to_owned()], Right::Read, Scope::Some).is_ok()

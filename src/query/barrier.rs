@@ -10,11 +10,12 @@
 mod clauses;
 mod operands;
 mod risk;
+pub(super) mod strict;
 
 use std::ops::Range;
 
 use clauses::Part;
-use operands::{Level, conjuncts, operands};
+use operands::{Level, Operands, conjuncts, operands};
 use risk::{Judge, Risk};
 
 use super::form::Form;
@@ -64,33 +65,49 @@ fn edits(
             Part::Condition(range) => found.condition(&judge, range),
             Part::Having(range) => found.having(&judge, range),
             Part::List(list) => found.list(&judge, &list),
+            Part::Rows(items) => found.expressions.extend(items.into_iter().filter(|item| judge.tells(item))),
+            Part::Idle(items) => found.idle.extend(items),
         }
     }
+    found.expressions.extend(judge.arguments_in_from());
+    found.queries_inside(&judge);
     found.edits(level, marks)
 }
 
-/// Expressions that get a sub-select around them, conditions of groups that get an aggregate, and queries that get an OFFSET, by
-/// their tokens.
+/// Expressions that get a sub-select around them, conditions and items of groups that get something volatile, and queries that get an
+/// OFFSET, by their tokens.
 #[derive(Default)]
 struct Found {
     expressions: Vec<Range<usize>>,
     groups: Vec<Range<usize>>,
     queries: Vec<clauses::List>,
+    /// What is never evaluated.
+    idle: Vec<Range<usize>>,
+    /// What gets none by itself, but may by a query inside of it.
+    left: Vec<Operands>,
 }
 
 impl Found {
     fn condition(&mut self, judge: &Judge<'_>, range: Range<usize>) {
         for part in operands(judge.level, range) {
+            if judge.calls(&part.all) == Risk::Placed {
+                // The server refuses it.
+                continue;
+            }
+            let part = part.without_collations(judge.level);
             if judge.is_whole(&part) {
                 self.expressions.push(part.all);
-            } else {
-                self.expressions.extend(part.sides.into_iter().filter(|side| judge.tells(side)));
+                continue;
+            }
+            self.expressions.extend(part.sides.iter().filter(|side| judge.tells(side)).cloned());
+            if part.all.clone().any(|at| judge.level.opens_query(at)) {
+                self.left.push(part);
             }
         }
     }
 
     /// Without an aggregate in it, it would be evaluated before rows are grouped. In a sub-select, what is grouped by wouldn't
-    /// be known as such.
+    /// be known as such; what may be another one each time stays where it is, too.
     fn having(&mut self, judge: &Judge<'_>, range: Range<usize>) {
         let early = |part: &Range<usize>| judge.tells(part) && judge.calls(part) == Risk::Scalar;
         if conjuncts(judge.level, &range).iter().any(early) {
@@ -99,18 +116,49 @@ impl Found {
     }
 
     fn list(&mut self, judge: &Judge<'_>, list: &clauses::List) {
-        let mut telling = list.items.iter().filter(|item| judge.tells(item));
-        let stars = |item: &Range<usize>| ends_in_star(judge.level, item);
-        if list.grouped || telling.clone().any(stars) {
-            // The same expressions may be grouped by.
-            let outside = telling.any(|item| judge.calls(item) == Risk::Scalar);
-            if outside && !list.limited {
+        // Conditions on what aggregates, windows and functions with many rows give aren't moved below them.
+        let tells = |item: &Range<usize>| judge.tells(item) && judge.calls(item) == Risk::Scalar;
+        let telling: Vec<_> = list.items.iter().zip(&list.named).filter(|(item, _)| tells(item)).collect();
+        let star = telling.iter().any(|(item, _)| ends_in_star(judge.level, item));
+        // What is grouped by must be found again. Nor can a name be lost.
+        let bound = star || list.distinct || list.grouped && telling.iter().any(|(_, named)| !**named);
+        let items = telling.into_iter().map(|(item, _)| item.clone());
+        if bound {
+            if items.count() > 0 && !list.limited {
                 self.queries.push(list.clone());
             }
             return;
         }
-        // Conditions on what aggregates, windows and functions with many rows give aren't moved below them.
-        self.expressions.extend(telling.filter(|item| judge.calls(item) == Risk::Scalar).cloned());
+        if list.grouped {
+            self.groups.extend(items);
+            return;
+        }
+        self.expressions.extend(items);
+        self.left.extend(
+            list.items.iter().filter(|item| !ends_in_star(judge.level, item)).cloned().map(Operands::whole),
+        );
+    }
+
+    /// Queries in expressions that depend on rows around them: what in them may fail and has no barrier (an aggregate, what is
+    /// grouped or sorted by, a function in FROM) makes the expression one that may.
+    fn queries_inside(&mut self, judge: &Judge<'_>) {
+        let mut left = std::mem::take(&mut self.left);
+        // Those inside of others come first.
+        left.sort_by_key(|part| part.all.len());
+        for part in left {
+            let open = |range: &Range<usize>| {
+                let known =
+                    |at: usize| self.expressions.iter().chain(&self.idle).any(|known| known.contains(&at));
+                !known(range.start) && judge.tells_inside(range, known)
+            };
+            if part.fixed.as_ref().is_some_and(open) || part.sides.is_empty() && open(&part.all) {
+                self.expressions.retain(|known| !part.sides.contains(known));
+                self.expressions.push(part.all);
+            } else {
+                let sides: Vec<_> = part.sides.into_iter().filter(open).collect();
+                self.expressions.extend(sides);
+            }
+        }
     }
 
     /// `marks`: what is put before and after an expression.
@@ -120,7 +168,7 @@ impl Found {
             edits.wrap(bytes, marks.0, marks.1);
         }
         for bytes in self.groups.iter().filter_map(|range| level.bytes(range)) {
-            edits.wrap(bytes, "CASE WHEN pg_catalog.count(*) >= 0 THEN (", ") END");
+            edits.wrap(bytes, "CASE WHEN pg_catalog.clock_timestamp() IS NOT NULL THEN (", ") END");
         }
         for list in &self.queries {
             let Some(bytes) = level.bytes(&list.query) else { continue };
@@ -156,11 +204,13 @@ mod tests {
             "SELECT a FROM t WHERE b BETWEEN now() - interval '1 day' AND now() OR b > $1::date - 7",
             "SELECT a FROM t JOIN u ON t.id = u.id AND t.x IN (1, 2, -3) WHERE u.y = ANY ('{1,2}'::int[])",
             "SELECT a FROM t WHERE lower(name) = 'x' AND doc->>'k' = 'v' AND doc @> '{}'::jsonb AND id::text = '7'",
+            "SELECT a FROM t WHERE to_tsvector('english', a) @@ to_tsquery('x & y') AND f(1) < a AND b @> g('{}', $1)",
             "SELECT a FROM t WHERE NOT (a = 1 AND (b = 2 OR c IS DISTINCT FROM d)) AND (a, b) = (1, 2)",
             "SELECT a, count(*) FILTER (WHERE 10 / n > 1) FROM t GROUP BY a HAVING count(*) / a > 1 AND count(*) > 1",
             "SELECT a FROM (SELECT *, t.*, CASE WHEN a = 1 THEN 1 ELSE n END q FROM t) s WHERE s.q = 1",
             "UPDATE t SET n = 10 / n WHERE id = 7 RETURNING 10 / n",
             "INSERT INTO t SELECT id, 10 / n FROM u ON CONFLICT (id) WHERE n / 1 > 0 DO UPDATE SET n = 1 WHERE 10 / t.n > 1",
+            "SELECT a FROM t WHERE a = (SELECT count(*) / 2 + f(u.b) FROM u) OR b IN (SELECT count(*) / u.a FROM u GROUP BY u.a)",
             "SELECT a FROM t WHERE EXISTS (SELECT 10 / n FROM u WHERE u.id = t.id) AND a = (SELECT id FROM u LIMIT 1)",
         ];
         for sql in cases {
@@ -193,6 +243,39 @@ mod tests {
                 "SELECT 1 FROM t WHERE <(f(t.a)).b IS NOT NULL> AND <extract(day FROM f(a))> = 1 AND <f(a)> IN (SELECT <1/n> FROM u WHERE <1/u.n> > 1)",
             ),
             (
+                "SELECT 1 FROM t WHERE tsv @@ to_tsquery(a) AND date_trunc(unit, b) = c AND date_trunc('day', b) = c",
+                "SELECT 1 FROM t WHERE <tsv @@ to_tsquery(a)> AND <date_trunc(unit, b)> = c AND date_trunc('day', b) = c",
+            ),
+            (
+                "SELECT 1 FROM t, LATERAL (VALUES (t.a, 1 / t.b), (1, 2)) v(a, b) WHERE t.bits & B'1' = t.bits",
+                "SELECT 1 FROM t, LATERAL (VALUES (t.a, <1 / t.b>), (1, 2)) v(a, b) WHERE <t.bits & B'1'> = t.bits",
+            ),
+            ("SELECT 1 FROM t WHERE (SELECT t.a)::int = 1", "SELECT 1 FROM t WHERE <(SELECT t.a)::int> = 1"),
+            (
+                "SELECT 1 FROM t WHERE 1 = (SELECT count(*) / t.n FROM u) AND a IN (SELECT b FROM u ORDER BY 1 / t.n LIMIT 1)",
+                "SELECT 1 FROM t WHERE 1 = <(SELECT count(*) / t.n FROM u)> AND <a IN (SELECT b FROM u ORDER BY 1 / t.n LIMIT 1)>",
+            ),
+            (
+                "SELECT 1 FROM t WHERE EXISTS (SELECT FROM g(1, t.n)) AND b / 2 = (SELECT (SELECT 1 / t.n) LIMIT 1)",
+                "SELECT 1 FROM t WHERE <EXISTS (SELECT FROM g(1, t.n))> AND <b / 2> = (SELECT (SELECT <1 / t.n>) LIMIT 1)",
+            ),
+            (
+                "SELECT 1 FROM t WHERE n BETWEEN CASE WHEN n>1 AND n<3 THEN 1/n END AND 5 AND n BETWEEN ASYMMETRIC n/2 AND 5",
+                "SELECT 1 FROM t WHERE n BETWEEN <CASE WHEN n>1 AND n<3 THEN 1/n END> AND 5 AND n BETWEEN ASYMMETRIC <n/2> AND 5",
+            ),
+            (
+                r#"SELECT 1 FROM t WHERE (n/2, a) = ANY (SELECT n, a FROM u) AND f(a) COLLATE "C" < b AND a < f(a COLLATE "C")"#,
+                r#"SELECT 1 FROM t WHERE <(n/2, a) = ANY (SELECT n, a FROM u)> AND <f(a)> COLLATE "C" < b AND <a < f(a COLLATE "C")>"#,
+            ),
+            (
+                "SELECT 1 FROM t FULL JOIN u ON (t.a, 1/t.b) = (u.a, u.b) JOIN (v CROSS JOIN w JOIN x USING (a)) ON 1/v.b = 1",
+                "SELECT 1 FROM t FULL JOIN u ON (t.a, 1/t.b) = (u.a, u.b) JOIN (v CROSS JOIN w JOIN x USING (a)) ON <1/v.b> = 1",
+            ),
+            (
+                "CREATE TEMP TABLE x ON COMMIT DROP AS SELECT 1 FROM t WHERE 1/a = 1",
+                "CREATE TEMP TABLE x ON COMMIT DROP AS SELECT 1 FROM t WHERE <1/a> = 1",
+            ),
+            (
                 "DELETE FROM t USING u WHERE t.a = u.b::int RETURNING 1/a",
                 "DELETE FROM t USING u WHERE t.a = <u.b::int> RETURNING 1/a",
             ),
@@ -202,7 +285,7 @@ mod tests {
             ),
             (
                 "SELECT n/2 FROM t GROUP BY n/2 HAVING n/2 > 1 ORDER BY 1",
-                "SELECT n/2 FROM t GROUP BY n/2 HAVING CASE WHEN pg_catalog.count(*) >= 0 THEN (n/2 > 1) END ORDER BY 1",
+                "SELECT n/2 FROM t GROUP BY n/2 HAVING CASE WHEN pg_catalog.clock_timestamp() IS NOT NULL THEN (n/2 > 1) END ORDER BY 1",
             ),
         ];
         for (sql, expected) in cases {
@@ -216,7 +299,20 @@ mod tests {
             ("SELECT id, 10/n AS q, n::int FROM t", "SELECT id, <10/n> AS q, <n::int> FROM t"),
             ("SELECT id, 10/n q FROM t LIMIT 1", "SELECT id, <10/n> q FROM t LIMIT 1"),
             ("SELECT 1/n FROM t GROUP BY 1/n", "SELECT 1/n FROM t GROUP BY 1/n OFFSET 0"),
-            ("SELECT DISTINCT 1/n FROM t LIMIT 2", "SELECT DISTINCT 1/n FROM t LIMIT 2"),
+            (
+                "SELECT 1/n AS q, n FROM t GROUP BY 1/n, n",
+                "SELECT CASE WHEN pg_catalog.clock_timestamp() IS NOT NULL THEN (1/n) END AS q, n FROM t GROUP BY 1/n, n",
+            ),
+            ("SELECT DISTINCT 1/n FROM t", "SELECT DISTINCT <1/n> FROM t"),
+            (
+                "SELECT DISTINCT 1/n q FROM t ORDER BY 1/n",
+                "SELECT DISTINCT 1/n q FROM t ORDER BY 1/n OFFSET 0",
+            ),
+            (
+                r#"SELECT 1/n AS U&"d!0061ta" UESCAPE '!' FROM t"#,
+                r#"SELECT <1/n> AS U&"d!0061ta" UESCAPE '!' FROM t"#,
+            ),
+            ("SELECT DISTINCT ON (a) 1/n FROM t LIMIT 2", "SELECT DISTINCT ON (a) 1/n FROM t LIMIT 2"),
             ("SELECT (f(a)).*, t.* FROM t", "SELECT (f(a)).*, t.* FROM t OFFSET 0"),
             (
                 "SELECT CASE WHEN a THEN 1/n END x, t.a * t.b FROM t",

@@ -55,6 +55,8 @@ fn key(ctx: &Context<'_>, by: By<'_>) -> String {
         By::Text(text) => ('t', text),
         By::Shape(shape) => ('s', shape.text.as_str()),
     };
+    // Others get other relations.
+    let kind = if ctx.repository.sees_all() { kind } else { kind.to_ascii_uppercase() };
     match &ctx.checkout.target {
         Target::Branch { layer } => format!("{kind}{}\0{backend}\0{repository}\0{text}", layer.lineage.0),
         Target::Commit { hash, .. } => format!("{kind}{hash}\0{backend}\0{repository}\0{text}"),

@@ -22,7 +22,7 @@ pub(super) fn columns(ctx: &Context<'_>, rewriter: &mut Rewriter<'_>) -> Result<
     let statement = rewriter.statement;
     for query in &statement.grouped {
         for (item, table) in tables(ctx, statement, query) {
-            if rewriter.shown(ctx, &table)?.starts_with('(')
+            if !ctx.repository.view(ctx.checkout, &table)?.is_plain()
                 && let Some(at) = grouped_at(ctx, statement, query, &item, &table)
             {
                 rewriter.edits.insert(at, more(ctx, statement, query, &item, &table));

@@ -9,7 +9,6 @@ use epoch_adapter_postgres::layout::{LINEAGE, overlay, quote};
 use epoch_adapter_postgres::relation::{self, Claim};
 
 use super::check;
-use super::form::Form;
 use super::names::Meaning;
 use super::parse::{Locking, Select, TableRef, Wait, is_within};
 use super::plan::Context;
@@ -56,7 +55,8 @@ pub(super) async fn rows(
             overlay(&table),
             layer.lineage.0
         );
-        let shown = rewriter.shown(ctx, &table)?;
+        let Some(reference) = rewriter.statement.tables.get(index) else { continue };
+        let shown = rewriter.shown(ctx, reference, &table)?;
         rewriter.locked.push(Locked { index, table, layer, shown, own });
     }
     // The server refuses those that group rows or the like.
@@ -104,10 +104,7 @@ impl Query<'_, '_> {
     fn copy_up(&self, locked: &Locked) -> Option<String> {
         let reference = self.rewriter.statement.tables.get(locked.index)?;
         let (table, layer) = (&locked.table, locked.layer);
-        let below = match self.rewriter.form {
-            Form::Selective | Form::Ranging => relation::base_part(table, layer),
-            Form::Scanning => relation::base_part_scanning(table, layer),
-        };
+        let below = self.rewriter.below(self.ctx, reference, (table, layer));
         let alias = quote(reference.called());
         let columns: Vec<String> =
             table.schema.columns.iter().map(|c| format!("{alias}.{}", quote(&c.name))).collect();

@@ -52,6 +52,8 @@ pub trait State: Send + Sync {
     }
     /// As [`Repository::watch`].
     fn watch(&self, checkout: &Checkout) -> Watch;
+    /// As [`Repository::sees_all`].
+    fn sees_all(&self) -> bool;
     /// As [`Repository::may`], of a table.
     fn may(&self, checkout: &Checkout, right: Right, table: &TableName) -> Result<()>;
     /// As [`Repository::checkout`].
@@ -99,6 +101,9 @@ impl State for Repository {
     }
     fn watch(&self, checkout: &Checkout) -> Watch {
         self.watch(checkout)
+    }
+    fn sees_all(&self) -> bool {
+        self.sees_all()
     }
     fn may(&self, checkout: &Checkout, right: Right, table: &TableName) -> Result<()> {
         if right == Right::Write {

@@ -6,6 +6,7 @@ use epoch_adapter_postgres::layout::{literal, quote};
 use epoch_adapter_postgres::relation;
 use futures::TryStreamExt;
 
+use super::barrier;
 use super::names::Catalog;
 use super::parse::{self, AskedFor, FunctionRef, Kind, Role, Site, TableRef, Wrap};
 use super::plan::{Context, args};
@@ -135,7 +136,7 @@ async fn at(ctx: &Context<'_>, catalog: &mut dyn Catalog, function: &FunctionRef
         }
         ctx.repository.sound(&table).await?;
     }
-    let shown = relation::selective(&table, &view);
+    let shown = barrier::strict::whole(ctx, relation::selective(&table, &view));
     let shown = if view.is_plain() { format!("(SELECT * FROM {shown})") } else { shown };
     Ok(Some(with_types(shown, function)))
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use epoch_adapter::TableDef;
+use epoch_adapter::{Layer, TableDef};
 use epoch_adapter_postgres::layout::{overlay, quote};
 use epoch_adapter_postgres::relation;
 
@@ -75,6 +75,8 @@ pub(super) async fn statement(
         && !rewriter.late
         && rewriter.checks.is_none()
         && !rewriter.mapped
+        // Constants are in strict relations, too.
+        && ctx.repository.sees_all()
         && rewriter.form != Form::Scanning;
     let lifted = if worthwhile { lifted(ctx, catalog, &rewriter).await? } else { None };
     let mut rewritten = rewriter.finish(lifted)?;
@@ -193,14 +195,24 @@ impl Rewriter<'_> {
         found.collect()
     }
 
-    /// What the session's ref shows of a table, in brackets (or its plain name).
-    pub fn shown(&self, ctx: &Context<'_>, table: &TableDef) -> Result<String> {
-        let view = ctx.repository.view(ctx.checkout, table)?;
-        Ok(match self.form {
-            Form::Selective => relation::selective(table, &view),
-            Form::Ranging => relation::ranging(table, &view),
-            Form::Scanning => relation::scanning(table, &view),
-        })
+    /// What the session's ref shows of a table of the statement, in brackets (or its plain name).
+    pub fn shown(&self, ctx: &Context<'_>, table: &TableRef, def: &TableDef) -> Result<String> {
+        let view = ctx.repository.view(ctx.checkout, def)?;
+        let shown = match self.form {
+            Form::Selective => relation::selective(def, &view),
+            Form::Ranging => relation::ranging(def, &view),
+            Form::Scanning => relation::scanning(def, &view),
+        };
+        Ok(barrier::strict::relation(ctx, self, (table, def), shown))
+    }
+
+    /// What of main a branch still shows of a table of the statement.
+    pub fn below(&self, ctx: &Context<'_>, table: &TableRef, (def, layer): (&TableDef, Layer)) -> String {
+        let shown = match self.form {
+            Form::Selective | Form::Ranging => relation::base_part(def, layer),
+            Form::Scanning => relation::base_part_scanning(def, layer),
+        };
+        barrier::strict::relation(ctx, self, (table, def), shown)
     }
 
     /// Splices the tables that are read; returns those whose rows are locked, which are not.
@@ -219,7 +231,7 @@ impl Rewriter<'_> {
                 locked.push((index, def));
                 continue;
             }
-            let relation = self.shown(ctx, &def)?;
+            let relation = self.shown(ctx, table, &def)?;
             self.put(table, &relation);
         }
         Ok(locked)

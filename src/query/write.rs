@@ -247,8 +247,9 @@ impl Write<'_> {
         let own = format!("{}.{LINEAGE} = {}", self.alias(), self.layer.lineage.0);
         match &modify.condition {
             Some(condition) => {
-                rewriter.edits.insert(condition.start, "(");
-                rewriter.edits.insert(condition.end, format!(") AND {own}"));
+                // First: conditions that cost the same are evaluated in this order.
+                rewriter.edits.insert(condition.start, format!("{own} AND ("));
+                rewriter.edits.insert(condition.end, ")");
             }
             None => rewriter.edits.insert(modify.end, format!(" WHERE {own}")),
         }
@@ -287,14 +288,6 @@ impl Write<'_> {
         queries.any(|(i, locking)| locking.tables.iter().any(|&index| found(i, index)))
     }
 
-    /// What of main the branch still shows, in the statement's form.
-    pub fn below(&self, form: Form) -> String {
-        match form {
-            Form::Selective | Form::Ranging => relation::base_part(&self.table, self.layer),
-            Form::Scanning => relation::base_part_scanning(&self.table, self.layer),
-        }
-    }
-
     /// The query for the rows that an UPDATE or DELETE may touch. What could come out differently when
     /// the statement itself runs is left out: too many rows are always right.
     fn rows_to_copy(&self, ctx: &Context<'_>, rewriter: &Rewriter<'_>, modify: &Modify) -> String {
@@ -302,7 +295,10 @@ impl Write<'_> {
         let stable = |range: &Range<usize>| is_stable(ctx, rewriter, range);
         let alias = self.alias();
         let columns = self.columns(&format!("{alias}."));
-        let mut sql = format!("SELECT {columns} FROM {} AS {alias}", self.below(rewriter.form));
+        let mut sql = format!(
+            "SELECT {columns} FROM {} AS {alias}",
+            rewriter.below(ctx, self.target, (&self.table, self.layer))
+        );
         let parts: Vec<&Range<usize>> = modify.from.iter().chain(&modify.condition).collect();
         let Some(with) = with_for(ctx, rewriter, &parts) else { return sql };
         if modify.from.as_ref().is_some_and(|range| !stable(range)) {

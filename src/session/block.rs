@@ -84,6 +84,9 @@ impl State for InBlock<'_> {
     fn watch(&self, checkout: &Checkout) -> Watch {
         State::watch(self.repository, checkout)
     }
+    fn sees_all(&self) -> bool {
+        State::sees_all(self.repository)
+    }
     fn may(&self, checkout: &Checkout, right: Right, table: &TableName) -> Result<()> {
         State::may(self.repository, checkout, right, table)
     }

@@ -240,6 +240,12 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// Net uncommitted changes of `lineage`, for the tables that have any.
     async fn pending(&self, tables: &[Arc<TableDef>], layer: Layer) -> Result<Vec<(TableId, TableStats)>>;
 
+    /// The tables with uncommitted work, which may be nothing on balance: at least those of [`Adapter::pending`], at a cost
+    /// that doesn't grow with the work where the backend can tell so.
+    async fn touched(&self, tables: &[Arc<TableDef>], layer: Layer) -> Result<Vec<TableId>> {
+        Ok(self.pending(tables, layer).await?.into_iter().map(|(id, _)| id).collect())
+    }
+
     /// Publishes durable, still unreferenced content as `ordinal` of the layer's lineage, in one
     /// transaction: first applies `changes` (each row compared with its `before`; 40001 naming the
     /// first key that differs, nothing applied), then moves pending work into the ordinal as `mode`

@@ -347,6 +347,15 @@ impl Adapter for PostgresAdapter {
         pending::pending(&self.client().await?, tables, layer).await
     }
 
+    async fn touched(&self, tables: &[Arc<TableDef>], layer: Layer) -> Result<Vec<TableId>> {
+        if tables.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found =
+            pending::with_pending(&self.client().await?, tables, layer).await?.into_iter().map(|t| t.id);
+        Ok(found.collect())
+    }
+
     async fn seal(
         &self,
         operation: &str,

@@ -34,8 +34,10 @@ pub(crate) async fn seal(
     mode: SealMode,
 ) -> Result<Outcome> {
     // Sealers take turns; writers never wait for this lock, and no client can take it.
-    // Work is proportional to the changes: never a scan of the user's table, and through indexes row by row.
-    let lock = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; LOCK TABLE epoch.repository IN SHARE ROW EXCLUSIVE MODE; \
+    // Work is proportional to the changes: never a scan of the user's table, and through indexes row by row. What is kept prepared
+    // isn't planned again with each commit.
+    let lock = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+         SET LOCAL plan_cache_mode = force_generic_plan; LOCK TABLE epoch.repository IN SHARE ROW EXCLUSIVE MODE; \
          SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864";
     tx.batch_execute(lock).await.map_err(pg)?;
     if let Some(first) = sealed(tx, operation).await? {

@@ -13,6 +13,10 @@ pub(super) enum Part {
     Having(Range<usize>),
     /// The select list of a query inside of another one.
     List(List),
+    /// The items of rows of VALUES inside of another query.
+    Rows(Vec<Range<usize>>),
+    /// What is never evaluated.
+    Idle(Vec<Range<usize>>),
 }
 
 /// A select list.
@@ -20,12 +24,16 @@ pub(super) enum Part {
 pub(super) struct List {
     /// Its items without the names that they are given.
     pub items: Vec<Range<usize>>,
+    /// Which of them are given one.
+    pub named: Vec<bool>,
     /// The query without what is common to it and others that UNION or the like joins.
     pub query: Range<usize>,
     /// Whether UNION or the like joins it with others.
     pub is_arm: bool,
-    /// GROUP BY, HAVING or DISTINCT.
+    /// GROUP BY.
     pub grouped: bool,
+    /// DISTINCT that goes by some of the items.
+    pub distinct: bool,
     /// LIMIT or OFFSET.
     pub limited: bool,
 }
@@ -57,33 +65,94 @@ const COMMON: &[&str] = &["order", "limit", "offset", "fetch", "for"];
 /// The parts of a statement with these tokens. `inner`: its own select list is one of a query inside of another, too.
 pub(super) fn parts(level: Level<'_>, statement: &Statement, range: Range<usize>, inner: bool) -> Vec<Part> {
     let mut parts = Vec::new();
+    let depth = level.depth(range.start);
     let mut at = range.start;
+    let mut joins = Joins::default();
     while at < range.end {
         let next = at + 1;
+        let joined = joins.see(level, at);
         if level.is(at, "on") && level.is(next, "conflict") {
             at = after_conflict(level, next, range.end);
             continue;
         }
         if level.is(at, "where") && !is_filter(level, at) {
             parts.push(Part::Condition(next..end(level, next, false)));
-        } else if level.is(at, "on") && !at.checked_sub(1).is_some_and(|i| level.is(i, "distinct")) {
+        } else if joined == Some(Join::Inner) {
             parts.push(Part::Condition(next..end(level, next, true)));
         } else if level.is(at, "having") {
             parts.push(Part::Having(next..end(level, next, false)));
+        } else if level.is(at, "values") && level.depth(at) > depth {
+            parts.push(Part::Rows(rows(level, next)));
         }
         at = next;
     }
-    let depth = level.depth(range.start);
     for list in &statement.select_lists {
         let Some(first) = list.items.first().map(|item| level.at(item.start)) else { continue };
         let Some(select) = select_of(level, first) else { continue };
         let inside = inner || level.depth(select) > depth;
         let exists = select.checked_sub(2).is_some_and(|i| level.is(i, "exists"));
-        if inside && !exists {
-            parts.push(Part::List(described(level, list, select)));
+        match described(level, list, select) {
+            list if exists => parts.push(Part::Idle(list.items)),
+            list if inside => parts.push(Part::List(list)),
+            _ => {}
         }
     }
     parts
+}
+
+/// Whether rows of both sides are there though they don't match.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Join {
+    Inner,
+    Full,
+}
+
+/// The joins of which ON or USING hasn't come yet, with their depth.
+#[derive(Default)]
+struct Joins(Vec<(usize, Join)>);
+
+impl Joins {
+    /// At ON of a join, which it is. The condition of a FULL JOIN is evaluated on the rows of both sides and can't be anything
+    /// but one that joins.
+    fn see(&mut self, level: Level<'_>, at: usize) -> Option<Join> {
+        let depth = level.depth(at);
+        if level.is(at, "join") {
+            let before = |n: usize| at.checked_sub(n).is_some_and(|i| level.is(i, "full"));
+            let outer = at.checked_sub(1).is_some_and(|i| level.is(i, "outer"));
+            let crossed = at.checked_sub(1).is_some_and(|i| level.is_any(i, &["cross"]));
+            let full = before(1) || outer && before(2);
+            if !crossed {
+                self.0.push((depth, if full { Join::Full } else { Join::Inner }));
+            }
+            return None;
+        }
+        let on = level.is(at, "on");
+        if !on && !level.is(at, "using") {
+            return None;
+        }
+        let other = at.checked_sub(1).is_some_and(|i| level.is(i, "distinct"))
+            || ["conflict", "commit"].iter().any(|word| level.is(at + 1, word));
+        if other {
+            return None;
+        }
+        while self.0.last().is_some_and(|(inside, _)| *inside > depth) {
+            self.0.pop();
+        }
+        let join = self.0.pop_if(|(here, _)| *here == depth).map_or(Join::Inner, |(_, join)| join);
+        on.then_some(join)
+    }
+}
+
+/// The items of the rows of VALUES that start at a token.
+fn rows(level: Level<'_>, start: usize) -> Vec<Range<usize>> {
+    let mut items = Vec::new();
+    let mut at = start;
+    while level.is_symbol(at, b'(') {
+        let close = level.close(at);
+        items.extend(level.items(at + 1..close));
+        at = if level.is_symbol(close + 1, b',') { close + 2 } else { break };
+    }
+    items
 }
 
 fn described(level: Level<'_>, list: &SelectList, select: usize) -> List {
@@ -91,7 +160,8 @@ fn described(level: Level<'_>, list: &SelectList, select: usize) -> List {
         let start = level.at(item.start);
         let mut end = end_of_item(level, start);
         if item.named {
-            end = end.saturating_sub(1);
+            let escaped = end.checked_sub(2).is_some_and(|i| i > start && level.is_word(i, "uescape"));
+            end = end.saturating_sub(if escaped { 3 } else { 1 });
             if end.checked_sub(1).is_some_and(|i| i > start && level.is_word(i, "as")) {
                 end -= 1;
             }
@@ -114,7 +184,9 @@ fn described(level: Level<'_>, list: &SelectList, select: usize) -> List {
         items: list.items.iter().map(item).collect(),
         query: select..end,
         is_arm,
+        named: list.items.iter().map(|item| item.named).collect(),
         grouped: list.grouped,
+        distinct: list.distinct,
         limited: list.limited,
     }
 }
@@ -140,7 +212,7 @@ fn end_of_item(level: Level<'_>, start: usize) -> usize {
 }
 
 /// Where the condition that starts at a token ends. `joined`: it follows ON.
-fn end(level: Level<'_>, start: usize, joined: bool) -> usize {
+pub(super) fn end(level: Level<'_>, start: usize, joined: bool) -> usize {
     let depth = level.depth(start);
     ends(level, start, |i| {
         let call = level.is_symbol(i + 1, b'(') && level.depth(i + 1) == depth;

@@ -11,8 +11,8 @@ pub(super) struct Level<'a> {
     pub tokens: &'a [Token],
 }
 
-impl Level<'_> {
-    pub fn get(&self, at: usize) -> Option<&Token> {
+impl<'a> Level<'a> {
+    pub fn get(&self, at: usize) -> Option<&'a Token> {
         self.tokens.get(at)
     }
 
@@ -25,7 +25,7 @@ impl Level<'_> {
         self.get(at).map_or(0, |t| t.depth)
     }
 
-    pub fn text(&self, at: usize) -> &str {
+    pub fn text(&self, at: usize) -> &'a str {
         self.get(at).map_or("", |t| t.text(self.sql))
     }
 
@@ -72,6 +72,14 @@ impl Level<'_> {
         inside.max(open + 1)
     }
 
+    /// What commas part.
+    pub fn items(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        let depth = self.depth(range.start);
+        let commas: Vec<usize> =
+            range.clone().filter(|&at| self.depth(at) == depth && self.is_symbol(at, b',')).collect();
+        parts(&range, &commas).into_iter().filter(|item| !item.is_empty()).collect()
+    }
+
     /// Whether a bracket opens a query.
     pub fn opens_query(&self, open: usize) -> bool {
         const WORDS: &[&str] = &["select", "with", "values", "table"];
@@ -97,7 +105,24 @@ pub(super) struct Operands {
 }
 
 impl Operands {
-    fn whole(all: Range<usize>) -> Self {
+    /// A collation that is given counts for the comparison: it stays outside of a side, or inside of the whole.
+    pub fn without_collations(mut self, level: Level<'_>) -> Self {
+        for side in &mut self.sides {
+            let collate = |back: usize| {
+                side.end.checked_sub(back).filter(|&i| i > side.start && level.is(i, "collate"))
+            };
+            if let Some(at) = collate(2).or_else(|| collate(4)) {
+                side.end = at;
+            }
+        }
+        if self.sides.iter().any(|side| side.clone().any(|at| level.is(at, "collate"))) {
+            self.sides.clear();
+            self.fixed = None;
+        }
+        self
+    }
+
+    pub fn whole(all: Range<usize>) -> Self {
         Self { all, sides: Vec::new(), fixed: None, pattern: false }
     }
 
@@ -212,12 +237,12 @@ fn predicate(level: Level<'_>, all: Range<usize>) -> Operands {
 
 fn comparison(level: Level<'_>, all: Range<usize>, at: usize) -> Operands {
     let (left, right) = (all.start..at, at + 1..all.end);
+    if is_row(level, &left) || is_row(level, &right) {
+        return Operands::whole(all);
+    }
     let quantified = ["any", "all", "some"].iter().any(|word| level.is_word(right.start, word));
     if quantified {
         return Operands::fixed(all, left, right);
-    }
-    if is_row(level, &left) || is_row(level, &right) {
-        return Operands::whole(all);
     }
     Operands::sides(all, vec![left, right])
 }
@@ -244,10 +269,10 @@ fn worded(level: Level<'_>, all: Range<usize>, at: usize) -> Operands {
         "similar" => pattern(level, all, at, at + 2),
         "in" => Operands::fixed(all, left, behind),
         "between" => {
-            let first = if level.is(behind.start, "symmetric") { behind.start + 1 } else { behind.start };
-            let depth = level.depth(at);
-            let and = behind.clone().find(|&i| level.depth(i) == depth && level.is(i, "and"));
-            let and = and.unwrap_or(all.end);
+            let word = level.is_any(behind.start, &["symmetric", "asymmetric"]);
+            let first = if word { behind.start + 1 } else { behind.start };
+            let (_, ands) = joints(level, &(first..all.end));
+            let Some(&and) = ands.first() else { return Operands::whole(all) };
             let sides = vec![left, first..and, and + 1..all.end];
             Operands::sides(all, sides)
         }

@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::super::lexer::TokenKind;
-use super::super::names::{Calls, NameCache};
-use super::super::parse::{FunctionRef, Statement};
+use super::super::names::{Calls, Meaning, NameCache};
+use super::super::parse::{ColumnUse, FunctionRef, SelectList, Site, Statement, TableRef, is_within};
 use super::operands::{Level, Operands};
 
 /// Functions of PostgreSQL that fail for no value of a column.
 const HARMLESS: &[&str] = &[
     "array_length",
-    "array_position",
     "array_to_string",
     "arraycontains",
     "arrayoverlap",
@@ -52,7 +51,6 @@ const HARMLESS: &[&str] = &[
     "sign",
     "starts_with",
     "strpos",
-    "to_tsquery",
     "to_tsvector",
     "trim",
     "upper",
@@ -61,13 +59,60 @@ const HARMLESS: &[&str] = &[
 
 /// Words before a bracket that call nothing, or nothing that may fail.
 const GRAMMAR: &[&str] = &[
-    "all", "and", "any", "array", "as", "between", "by", "case", "coalesce", "distinct", "else", "exists",
-    "from", "greatest", "ilike", "in", "is", "least", "like", "not", "nullif", "on", "or", "row", "some",
-    "then", "to", "when", "where",
+    "all",
+    "and",
+    "any",
+    "array",
+    "as",
+    "between",
+    "by",
+    "case",
+    "coalesce",
+    "distinct",
+    "else",
+    "except",
+    "exists",
+    "filter",
+    "from",
+    "greatest",
+    "group",
+    "having",
+    "ilike",
+    "in",
+    "intersect",
+    "is",
+    "join",
+    "lateral",
+    "least",
+    "like",
+    "limit",
+    "materialized",
+    "not",
+    "nullif",
+    "offset",
+    "on",
+    "or",
+    "over",
+    "row",
+    "select",
+    "some",
+    "then",
+    "to",
+    "union",
+    "using",
+    "values",
+    "when",
+    "where",
+    "with",
+    "within",
 ];
 
-/// Operators that fail for some values.
-const ARITHMETIC: &[&str] = &["+", "-", "*", "/", "%", "^", "|/", "||/", "@", "!", "!!"];
+/// Operators that fail for no values, whatever their types.
+const TOTAL: &[&str] = &[
+    "=", "<>", "!=", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*", "^@", "||",
+    "->", "->>", "#>", "#>>", "@>", "<@", "?", "?|", "?&", "&&", "@@", "@@@", "@?", "-|-", "<<", ">>", "&<",
+    "&>", "<<=", ">>=", "<<|", "|>>", "~=", ":=", "=>", "..",
+];
 
 /// Types that everything can become.
 const TEXT: &[&str] = &["text"];
@@ -85,6 +130,7 @@ pub(super) enum Risk {
 pub(super) struct Judge<'a> {
     pub level: Level<'a>,
     names: &'a NameCache,
+    statement: &'a Statement,
     /// Where columns are named.
     columns: HashSet<usize>,
     /// Functions that are called, by where their names start.
@@ -95,7 +141,7 @@ impl<'a> Judge<'a> {
     pub fn new(names: &'a NameCache, statement: &'a Statement, level: Level<'a>) -> Self {
         let columns = statement.columns.iter().map(|column| column.start).collect();
         let functions = statement.functions.iter().map(|f| (name_of(level, f), f)).collect();
-        Self { level, names, columns, functions }
+        Self { level, names, statement, columns, functions }
     }
 
     /// Whether an expression may fail, or call what the user wrote, depending on a row.
@@ -120,6 +166,22 @@ impl<'a> Judge<'a> {
         if self.outside(range).any(placed) { Risk::Placed } else { Risk::Scalar }
     }
 
+    /// The arguments with columns of functions in FROM that the user wrote. PostgreSQL puts what such a function in SQL says in the place of
+    /// its call.
+    pub fn arguments_in_from(&self) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        for (start, function) in &self.functions {
+            let at = self.level.at(*start);
+            let own = matches!(function.site, Site::From { .. })
+                && self.function(at).is_some_and(|calls| calls.own);
+            if own {
+                let inside = at + 2..self.level.close(at + 1);
+                found.extend(self.level.items(inside).into_iter().filter(|item| self.has_column(item)));
+            }
+        }
+        found
+    }
+
     /// The tokens of a range that aren't in a query inside of it.
     fn outside<'r>(&'r self, range: &'r Range<usize>) -> impl Iterator<Item = usize> + 'r {
         let mut behind = range.start;
@@ -134,8 +196,45 @@ impl<'a> Judge<'a> {
         })
     }
 
+    /// Whether a column is named in it, in queries inside of it too.
     fn has_column(&self, range: &Range<usize>) -> bool {
-        self.outside(range).any(|at| self.level.get(at).is_some_and(|t| self.columns.contains(&t.start)))
+        range.clone().any(|at| self.level.get(at).is_some_and(|t| self.columns.contains(&t.start)))
+    }
+
+    /// Whether a query in an expression uses columns of queries around it, and has something that may fail where `known` doesn't
+    /// hold.
+    pub fn tells_inside(&self, range: &Range<usize>, known: impl Fn(usize) -> bool) -> bool {
+        let mut at = range.start;
+        while at < range.end {
+            if !self.level.opens_query(at) {
+                at += 1;
+                continue;
+            }
+            let inside = at + 1..self.level.close(at);
+            if self.uses_outer(&inside) && inside.clone().any(|at| self.is_risky(at) && !known(at)) {
+                return true;
+            }
+            at = inside.end;
+        }
+        false
+    }
+
+    /// Whether a query may use columns of one around it.
+    fn uses_outer(&self, query: &Range<usize>) -> bool {
+        let Some(bytes) = self.level.bytes(query) else { return false };
+        // Of several that UNION or WITH joins, one: what is in the others seems to be from outside then.
+        let start = |list: &&SelectList| list.items.first().map(|item| item.start);
+        let inside = |list: &&SelectList| start(list).is_some_and(|start| bytes.contains(&start));
+        let first = self.statement.select_lists.iter().filter(inside).min_by_key(start);
+        let has = |table: &TableRef, column: &str| match self.names.table(table) {
+            Meaning::Registered(def) => def.schema.index_of(column).is_some(),
+            _ => false,
+        };
+        let own = |column: &ColumnUse| {
+            let (scopes, tables) = (&self.statement.scopes, &self.statement.tables);
+            first.is_some_and(|list| is_within(scopes, tables, column, list.scope, has))
+        };
+        self.statement.columns.iter().any(|column| bytes.contains(&column.start) && !own(column))
     }
 
     /// What is known of the function that a token names, if it names one.
@@ -166,7 +265,7 @@ impl<'a> Judge<'a> {
         match self.level.text(at) {
             "::" => self.cast_is_risky(at),
             "*" if self.is_star(at) => false,
-            text => ARITHMETIC.contains(&text) || self.names.is_own_operator(text),
+            text => !TOTAL.contains(&text) || self.names.is_own_operator(text),
         }
     }
 
@@ -189,7 +288,8 @@ impl<'a> Judge<'a> {
 
     fn call_is_risky(&self, at: usize) -> bool {
         let level = self.level;
-        if level.is_kind(at, TokenKind::Word) && level.is_any(at, GRAMMAR) {
+        let grammar = level.is_kind(at, TokenKind::Word) && level.is_any(at, GRAMMAR);
+        if grammar || !self.has_column(&(at + 2..level.close(at + 1))) {
             return false;
         }
         let name = level.text(at).to_ascii_lowercase();
@@ -199,8 +299,21 @@ impl<'a> Judge<'a> {
         if !harmless || self.function(at).is_some_and(|calls| calls.own) {
             return true;
         }
-        // What a row says of which part is wanted may be wrong.
-        matches!(name.as_str(), "date_trunc" | "date_part") && !level.is_kind(at + 2, TokenKind::Str)
+        // What a row says of which part is wanted, of the zone or of the encoding may be wrong.
+        let commas = self.commas(at + 1);
+        match name.as_str() {
+            "date_trunc" => commas > 1 || !level.is_kind(at + 2, TokenKind::Str),
+            "date_part" => !level.is_kind(at + 2, TokenKind::Str),
+            "length" => commas > 0,
+            _ => false,
+        }
+    }
+
+    /// How many arguments but the first are in a bracket.
+    fn commas(&self, open: usize) -> usize {
+        let depth = self.level.depth(open) + 1;
+        let inside = open + 1..self.level.close(open);
+        inside.filter(|&at| self.level.depth(at) == depth && self.level.is_symbol(at, b',')).count()
     }
 }
 

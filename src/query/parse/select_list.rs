@@ -7,10 +7,14 @@ use super::walk::Walker;
 /// The select list of a query, at any level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SelectList {
+    /// The query.
+    pub scope: usize,
     /// Its items.
     pub items: Vec<SelectItem>,
-    /// Whether what they are counts for other clauses too: GROUP BY, HAVING, DISTINCT.
+    /// GROUP BY.
     pub grouped: bool,
+    /// DISTINCT ON, or DISTINCT with ORDER BY: what it goes by must be among the items.
+    pub distinct: bool,
     /// Whether the query has LIMIT or OFFSET.
     pub limited: bool,
 }
@@ -31,15 +35,18 @@ pub(super) fn note(walker: &mut Walker<'_>, select: &nodes::SelectStmt) {
         Some(SelectItem { start, named: target.name().is_some() })
     };
     let items: Vec<SelectItem> = select.target_list().iter().filter_map(item).collect();
-    if items.is_empty() {
-        return;
-    }
+    let Some(scope) = walker.here().filter(|_| !items.is_empty()) else { return };
     let there = |node: Node<'_>| !matches!(node, Node::None);
     walker.select_lists.push(SelectList {
+        scope,
         items,
-        grouped: !select.group_clause().is_empty()
-            || !select.distinct_clause().is_empty()
-            || there(select.having_clause()),
+        grouped: !select.group_clause().is_empty(),
+        distinct: match select.distinct_clause().iter().next() {
+            None => false,
+            // DISTINCT alone has nothing in its list.
+            Some(Node::None) => !select.sort_clause().is_empty(),
+            Some(_) => true,
+        },
         limited: there(select.limit_count()) || there(select.limit_offset()),
     });
 }

@@ -104,22 +104,22 @@ async fn upserts_copy_up_what_conflicts() {
 async fn updates_and_deletes() {
     check(&branch(), &[
         ("UPDATE users SET balance = balance + 1 WHERE id = $2 OR email = $1 -- why\n",
-         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\" WHERE (id = $2 OR email = $1\n)> [0, 1] ;; UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = balance + 1 WHERE (id = $2 OR email = $1) AND \"users\".epoch_lineage = 7"),
+         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\" WHERE (id = $2 OR email = $1\n)> [0, 1] ;; UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = balance + 1 WHERE \"users\".epoch_lineage = 7 AND (id = $2 OR email = $1)"),
         ("UPDATE ONLY public.users u SET balance = $1 WHERE u.id = $2 RETURNING *",
-         "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\" WHERE (u.id = $1\n)> [1] ;; UPDATE \"epoch_public\".\"users\" u SET balance = $1 WHERE (u.id = $2) AND \"u\".epoch_lineage = 7 RETURNING \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\""),
+         "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\" WHERE (u.id = $1\n)> [1] ;; UPDATE \"epoch_public\".\"users\" u SET balance = $1 WHERE \"u\".epoch_lineage = 7 AND (u.id = $2) RETURNING \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\""),
         ("UPDATE users SET email = CASE WHEN a IS DISTINCT FROM b THEN 'x' END FROM orders o WHERE o.user_id = users.id RETURNING *",
-         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\", <branch orders> o WHERE (o.user_id = users.id\n)> [] ;; UPDATE \"epoch_public\".\"users\" AS \"users\" SET email = CASE WHEN a IS DISTINCT FROM b THEN 'x' END FROM <branch orders> o WHERE (o.user_id = users.id) AND \"users\".epoch_lineage = 7 RETURNING \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\", \"o\".*"),
+         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\", <branch orders> o WHERE (o.user_id = users.id\n)> [] ;; UPDATE \"epoch_public\".\"users\" AS \"users\" SET email = CASE WHEN a IS DISTINCT FROM b THEN 'x' END FROM <branch orders> o WHERE \"users\".epoch_lineage = 7 AND (o.user_id = users.id) RETURNING \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\", \"o\".*"),
         ("UPDATE users SET balance = 0",
          "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\"> [] ;; UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 0 WHERE \"users\".epoch_lineage = 7"),
         ("DELETE FROM users u USING orders o, plain WHERE o.user_id = u.id AND u.id BETWEEN 1 AND 5 AND random() < 0.5 RETURNING u.id",
-         "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\", <branch orders> o, plain WHERE (o.user_id = u.id\n) AND (u.id BETWEEN 1 AND 5\n)> [] ;; DELETE FROM \"epoch_public\".\"users\" u USING <branch orders> o, plain WHERE (o.user_id = u.id AND u.id BETWEEN 1 AND 5 AND random() < 0.5) AND \"u\".epoch_lineage = 7 RETURNING u.id"),
+         "<copy up users: SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\", <branch orders> o, plain WHERE (o.user_id = u.id\n) AND (u.id BETWEEN 1 AND 5\n)> [] ;; DELETE FROM \"epoch_public\".\"users\" u USING <branch orders> o, plain WHERE \"u\".epoch_lineage = 7 AND (o.user_id = u.id AND u.id BETWEEN 1 AND 5 AND random() < 0.5) RETURNING u.id"),
         ("DELETE FROM users WHERE id IN (SELECT id FROM users LIMIT 5)",
-         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\" WHERE (id IN (SELECT id FROM <branch users> AS \"users\" )\n)> [] ;; DELETE FROM \"epoch_public\".\"users\" AS \"users\" WHERE (id IN (SELECT id FROM <branch users> AS \"users\" LIMIT 5)) AND \"users\".epoch_lineage = 7"),
+         "<copy up users: SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\" WHERE (id IN (SELECT id FROM <branch users> AS \"users\" )\n)> [] ;; DELETE FROM \"epoch_public\".\"users\" AS \"users\" WHERE \"users\".epoch_lineage = 7 AND (id IN (SELECT id FROM <branch users> AS \"users\" LIMIT 5))"),
         ("WITH x AS (SELECT 5 AS n) DELETE FROM users USING x WHERE public.users.id = n RETURNING users.*, x.*",
-         "<copy up users: WITH x AS (SELECT 5 AS n) SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\", x WHERE (users.id = n\n)> [] ;; WITH x AS (SELECT 5 AS n) DELETE FROM \"epoch_public\".\"users\" AS \"users\" USING x WHERE (users.id = n) AND \"users\".epoch_lineage = 7 RETURNING \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\", x.*"),
+         "<copy up users: WITH x AS (SELECT 5 AS n) SELECT \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\" FROM <below users> AS \"users\", x WHERE (users.id = n\n)> [] ;; WITH x AS (SELECT 5 AS n) DELETE FROM \"epoch_public\".\"users\" AS \"users\" USING x WHERE \"users\".epoch_lineage = 7 AND (users.id = n) RETURNING \"users\".\"id\", \"users\".\"email\", \"users\".\"balance\", x.*"),
         ("WITH o AS (SELECT 5 AS n), d AS (DELETE FROM users u USING o WHERE u.id = o.n RETURNING *), p AS (SELECT id FROM d) UPDATE orders SET amount = 0 FROM p WHERE orders.user_id = p.id AND amount > 1 RETURNING *",
-         "<copy up users: WITH o AS (SELECT 5 AS n) SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\", o WHERE (u.id = o.n\n)> [] ;; <copy up orders: SELECT \"orders\".\"id\", \"orders\".\"user_id\", \"orders\".\"amount\", \"orders\".\"total\" FROM <below orders> AS \"orders\"> [] ;; WITH o AS (SELECT 5 AS n), d AS (DELETE FROM \"epoch_public\".\"users\" u USING o WHERE (u.id = o.n) AND \"u\".epoch_lineage = 7 RETURNING \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\", \"o\".*), p AS (SELECT id FROM d) UPDATE \"epoch_public\".\"orders\" AS \"orders\" SET amount = 0 FROM p WHERE (orders.user_id = p.id AND amount > 1) AND \"orders\".epoch_lineage = 7 RETURNING \"orders\".\"id\", \"orders\".\"user_id\", \"orders\".\"amount\", \"orders\".\"total\", \"p\".*"),
-        ("EXPLAIN UPDATE users SET balance = 1 WHERE id = 1", "EXPLAIN UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 1 WHERE (id = 1) AND \"users\".epoch_lineage = 7"),
+         "<copy up users: WITH o AS (SELECT 5 AS n) SELECT \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\" FROM <below users> AS \"u\", o WHERE (u.id = o.n\n)> [] ;; <copy up orders: SELECT \"orders\".\"id\", \"orders\".\"user_id\", \"orders\".\"amount\", \"orders\".\"total\" FROM <below orders> AS \"orders\"> [] ;; WITH o AS (SELECT 5 AS n), d AS (DELETE FROM \"epoch_public\".\"users\" u USING o WHERE \"u\".epoch_lineage = 7 AND (u.id = o.n) RETURNING \"u\".\"id\", \"u\".\"email\", \"u\".\"balance\", \"o\".*), p AS (SELECT id FROM d) UPDATE \"epoch_public\".\"orders\" AS \"orders\" SET amount = 0 FROM p WHERE \"orders\".epoch_lineage = 7 AND (orders.user_id = p.id AND amount > 1) RETURNING \"orders\".\"id\", \"orders\".\"user_id\", \"orders\".\"amount\", \"orders\".\"total\", \"p\".*"),
+        ("EXPLAIN UPDATE users SET balance = 1 WHERE id = 1", "EXPLAIN UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 1 WHERE \"users\".epoch_lineage = 7 AND (id = 1)"),
         ("UPDATE users SET epoch_copied = true", "42703: column \"epoch_copied\" of relation \"users\" does not exist"),
         ("COPY users FROM STDIN", "COPY \"epoch_public\".\"users\" (\"id\", \"email\", \"balance\") FROM STDIN"),
         ("COPY orders (id, amount) FROM STDIN CSV", "COPY \"epoch_public\".\"orders\" (id, amount) FROM STDIN CSV"),
@@ -182,7 +182,7 @@ async fn queues_copy_up_what_they_take() {
     };
     let update = |condition: &str| {
         format!(
-            "UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 1 WHERE ({condition}) AND \"users\".epoch_lineage = 7"
+            "UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = 1 WHERE \"users\".epoch_lineage = 7 AND ({condition})"
         )
     };
     for (end, prelude) in [
@@ -292,7 +292,7 @@ async fn rows_as_a_whole_have_the_tables_columns_and_type() {
         ),
         (
             "UPDATE users SET balance = 1 FROM orders users_2 WHERE EXISTS (SELECT users FROM orders users)",
-            "(SELECT users FROM <branch orders> users)) AND \"users\".epoch_lineage = 7".to_owned(),
+            "\"users\".epoch_lineage = 7 AND (EXISTS (SELECT users FROM <branch orders> users))".to_owned(),
         ),
     ] {
         let whole = rewritten(&branch(), sql).await;
@@ -342,7 +342,7 @@ async fn prepared_statements_copy_up_at_each_execute() {
     let checkout = branch();
     let mut run = async |server: &mut Server, sql: &str| session(server, &mut names, &checkout, sql).await;
     let sent = run(&mut server, "PREPARE p AS UPDATE users SET balance = $1 WHERE id = $2").await;
-    let text = "PREPARE p AS UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = $1 WHERE (id = $2) AND \"users\".epoch_lineage = 7";
+    let text = "PREPARE p AS UPDATE \"epoch_public\".\"users\" AS \"users\" SET balance = $1 WHERE \"users\".epoch_lineage = 7 AND (id = $2)";
     assert_eq!(sent, text);
     server.prepared = vec![[text.to_owned(), r#"["numeric", "bigint"]"#.to_owned()]];
     let executed = run(&mut server, "EXECUTE p (lower('1'), 1 + (2))").await;

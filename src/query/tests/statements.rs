@@ -208,7 +208,7 @@ const SHAPES: &[&str] = &[
     "DECLARE users CURSOR FOR SELECT 1 FROM {} /* FROM users */",
     "COPY (SELECT 1 FROM {}) TO STDOUT",
     "SELECT a.\"users\", $q$ FROM users $q$ FROM {} -- FROM users",
-    "SELECT x[1:2], y::public.users, (z).users.id FROM {} WHERE a OPERATOR(pg_catalog.+) b IS NOT NULL",
+    "SELECT x[1:2], y::public.users, (z).users.id FROM {} WHERE a OPERATOR(pg_catalog.<) b IS NOT NULL",
 ];
 
 /// After a rewrite, the same statement with the marked references replaced, and nothing else.

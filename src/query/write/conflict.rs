@@ -8,7 +8,6 @@ use epoch_adapter_postgres::layout::{base, literal, quote};
 use epoch_adapter_postgres::relation;
 
 use super::Write;
-use crate::query::form::Form;
 use crate::query::lock::refuse_unseen;
 use crate::query::names::Catalog;
 use crate::query::parse::{Conflict, Insert, Source};
@@ -132,7 +131,7 @@ fn computed(
         "SELECT {} FROM (SELECT {} FROM ({new}) epoch_n) epoch_v JOIN {} epoch_b ON {}",
         write.columns("epoch_b."),
         named.join(", "),
-        write.below(Form::Selective),
+        relation::base_part(&write.table, write.layer),
         same.join(" AND ")
     ))
 }
@@ -215,7 +214,7 @@ fn conflicting(
     Ok(Some(format!(
         "SELECT {} FROM ({source}) epoch_v JOIN {} epoch_b ON {}",
         write.columns("epoch_b."),
-        write.below(Form::Selective),
+        relation::base_part(&write.table, write.layer),
         same.join(" AND ")
     )))
 }

@@ -84,7 +84,10 @@ impl Write<'_> {
     fn rows_to_merge(&self, ctx: &Context<'_>, rewriter: &Rewriter<'_>, merge: &Merge) -> String {
         let alias = self.alias();
         let columns = self.columns(&format!("{alias}."));
-        let all = format!("SELECT {columns} FROM {} AS {alias}", self.below(rewriter.form));
+        let all = format!(
+            "SELECT {columns} FROM {} AS {alias}",
+            rewriter.below(ctx, self.target, (&self.table, self.layer))
+        );
         let parts = [&merge.source, &merge.condition];
         let stable = parts.iter().all(|part| is_stable(ctx, rewriter, part));
         match with_for(ctx, rewriter, &parts) {
