@@ -232,7 +232,7 @@ mod tests {
             ),
             (
                 "SELECT 1 FROM t WHERE name LIKE pat AND f(name) LIKE 'x' AND (a, 1/b) = (c, d) AND ROW(1/a) = ROW(b)",
-                "SELECT 1 FROM t WHERE <name LIKE pat> AND <f(name)> LIKE 'x' AND <(a, 1/b) = (c, d)> AND <ROW(1/a) = ROW(b)>",
+                "SELECT 1 FROM t WHERE <name LIKE pat> AND <f(name)> LIKE 'x' AND (a, <1/b>) = (c, d) AND ROW(<1/a>) = ROW(b)",
             ),
             (
                 "SELECT 1 FROM t WHERE CASE WHEN a = 1 AND b = 2 OR c THEN 10/n ELSE 0 END = 1 AND 1/a IS NOT DISTINCT FROM 1/b",
@@ -265,7 +265,7 @@ mod tests {
             ),
             (
                 r#"SELECT 1 FROM t WHERE (n/2, a) = ANY (SELECT n, a FROM u) AND f(a) COLLATE "C" < b AND a < f(a COLLATE "C")"#,
-                r#"SELECT 1 FROM t WHERE <(n/2, a) = ANY (SELECT n, a FROM u)> AND <f(a)> COLLATE "C" < b AND <a < f(a COLLATE "C")>"#,
+                r#"SELECT 1 FROM t WHERE (<n/2>, a) = ANY (SELECT n, a FROM u) AND <f(a)> COLLATE "C" < b AND <a < f(a COLLATE "C")>"#,
             ),
             (
                 "SELECT 1 FROM t FULL JOIN u ON (t.a, 1/t.b) = (u.a, u.b) JOIN (v CROSS JOIN w JOIN x USING (a)) ON 1/v.b = 1",

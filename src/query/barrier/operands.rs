@@ -237,14 +237,15 @@ fn predicate(level: Level<'_>, all: Range<usize>) -> Operands {
 
 fn comparison(level: Level<'_>, all: Range<usize>, at: usize) -> Operands {
     let (left, right) = (all.start..at, at + 1..all.end);
-    if is_row(level, &left) || is_row(level, &right) {
-        return Operands::whole(all);
-    }
     let quantified = ["any", "all", "some"].iter().any(|word| level.is_word(right.start, word));
     if quantified {
-        return Operands::fixed(all, left, right);
+        return Operands { fixed: Some(right), ..Operands::sides(all, members(level, left)) };
     }
-    Operands::sides(all, vec![left, right])
+    if is_row(level, &left) != is_row(level, &right) {
+        return Operands::whole(all);
+    }
+    let sides = members(level, left).into_iter().chain(members(level, right)).collect();
+    Operands::sides(all, sides)
 }
 
 /// A pattern that isn't a constant may be a wrong one.
@@ -261,13 +262,13 @@ fn pattern(level: Level<'_>, all: Range<usize>, at: usize, behind: usize) -> Ope
 fn worded(level: Level<'_>, all: Range<usize>, at: usize) -> Operands {
     let left = all.start..if level.is(at.wrapping_sub(1), "not") { at - 1 } else { at };
     let behind = at + 1..all.end;
-    if is_row(level, &left) {
+    if is_row(level, &left) && !level.is(at, "in") {
         return Operands::whole(all);
     }
     match level.text(at).to_ascii_lowercase().as_str() {
         "like" | "ilike" => pattern(level, all, at, at + 1),
         "similar" => pattern(level, all, at, at + 2),
-        "in" => Operands::fixed(all, left, behind),
+        "in" => Operands { fixed: Some(behind), ..Operands::sides(all, members(level, left)) },
         "between" => {
             let word = level.is_any(behind.start, &["symmetric", "asymmetric"]);
             let first = if word { behind.start + 1 } else { behind.start };
@@ -288,6 +289,19 @@ fn worded(level: Level<'_>, all: Range<usize>, at: usize) -> Operands {
         }
         _ => Operands::whole(all),
     }
+}
+
+/// The expressions of a row, which PostgreSQL compares one by one; of anything else, itself.
+fn members(level: Level<'_>, range: Range<usize>) -> Vec<Range<usize>> {
+    if !is_row(level, &range) {
+        return vec![range];
+    }
+    let open = if level.is(range.start, "row") { range.start + 1 } else { range.start };
+    let close = level.close(open);
+    if close + 1 != range.end {
+        return vec![range];
+    }
+    level.items(open + 1..close)
 }
 
 /// `(a, b)`, `ROW(…)`: PostgreSQL compares it with a query's columns one by one.
