@@ -215,7 +215,9 @@ fn end_of_item(level: Level<'_>, start: usize) -> usize {
 pub(super) fn end(level: Level<'_>, start: usize, joined: bool) -> usize {
     let depth = level.depth(start);
     ends(level, start, |i| {
-        let call = level.is_symbol(i + 1, b'(') && level.depth(i + 1) == depth;
+        let call = level.is_any(i, &["left", "right"])
+            && level.is_symbol(i + 1, b'(')
+            && level.depth(i + 1) == depth;
         joined && (level.is_symbol(i, b',') || (level.is_any(i, JOINS) && !call))
     })
 }

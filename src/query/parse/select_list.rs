@@ -13,7 +13,7 @@ pub struct SelectList {
     pub items: Vec<SelectItem>,
     /// GROUP BY.
     pub grouped: bool,
-    /// DISTINCT ON, or DISTINCT with ORDER BY: what it goes by must be among the items.
+    /// DISTINCT ON, DISTINCT with ORDER BY, or GROUP BY an item by its place or name: what it goes by must be among the items.
     pub distinct: bool,
     /// Whether the query has LIMIT or OFFSET.
     pub limited: bool,
@@ -42,11 +42,26 @@ pub(super) fn note(walker: &mut Walker<'_>, select: &nodes::SelectStmt) {
         items,
         grouped: !select.group_clause().is_empty(),
         distinct: match select.distinct_clause().iter().next() {
-            None => false,
+            None => by_item(select),
             // DISTINCT alone has nothing in its list.
             Some(Node::None) => !select.sort_clause().is_empty(),
             Some(_) => true,
         },
         limited: there(select.limit_count()) || there(select.limit_offset()),
     });
+}
+
+/// Whether rows are grouped by an item of the list.
+fn by_item(select: &nodes::SelectStmt) -> bool {
+    let named = |name: Option<&str>| {
+        name.is_some() && select.target_list().iter().any(|target| target.name() == name)
+    };
+    select.group_clause().iter().any(|by| match by {
+        Node::A_Const(_) => true,
+        Node::ColumnRef(column) if column.fields().len() == 1 => {
+            named(column.fields().iter().next().and_then(|field| field.as_str()))
+        }
+        Node::GroupingSet(_) => true,
+        _ => false,
+    })
 }
