@@ -319,6 +319,10 @@ mod tests {
                 r#"SELECT <1/n> AS U&"d!0061ta" UESCAPE '!' FROM t"#,
             ),
             ("SELECT DISTINCT ON (a) 1/n FROM t LIMIT 2", "SELECT DISTINCT ON (a) 1/n FROM t LIMIT 2"),
+            (
+                "SELECT DISTINCT ON (a) a, 1/n q FROM t ORDER BY a",
+                "SELECT DISTINCT ON (a) a, CASE WHEN pg_catalog.clock_timestamp() IS NOT NULL THEN (1/n) END q FROM t ORDER BY a",
+            ),
             ("SELECT (f(a)).*, t.* FROM t", "SELECT (f(a)).*, t.* FROM t OFFSET 0"),
             (
                 "SELECT CASE WHEN a THEN 1/n END x, t.a * t.b FROM t",

@@ -30,9 +30,9 @@ pub(super) struct List {
     pub query: Range<usize>,
     /// Whether UNION or the like joins it with others.
     pub is_arm: bool,
-    /// GROUP BY.
+    /// GROUP BY, or DISTINCT ON.
     pub grouped: bool,
-    /// DISTINCT that goes by some of the items.
+    /// DISTINCT or GROUP BY that goes by some of the items.
     pub distinct: bool,
     /// LIMIT or OFFSET.
     pub limited: bool,

@@ -11,9 +11,9 @@ pub struct SelectList {
     pub scope: usize,
     /// Its items.
     pub items: Vec<SelectItem>,
-    /// GROUP BY.
+    /// GROUP BY, or DISTINCT ON.
     pub grouped: bool,
-    /// DISTINCT ON, DISTINCT with ORDER BY, or GROUP BY an item by its place or name: what it goes by must be among the items.
+    /// DISTINCT with ORDER BY, or GROUP BY an item by its place or name: what it goes by must be among the items.
     pub distinct: bool,
     /// Whether the query has LIMIT or OFFSET.
     pub limited: bool,
@@ -37,16 +37,14 @@ pub(super) fn note(walker: &mut Walker<'_>, select: &nodes::SelectStmt) {
     let items: Vec<SelectItem> = select.target_list().iter().filter_map(item).collect();
     let Some(scope) = walker.here().filter(|_| !items.is_empty()) else { return };
     let there = |node: Node<'_>| !matches!(node, Node::None);
+    // DISTINCT alone has nothing in its list.
+    let distinct = select.distinct_clause().iter().next();
     walker.select_lists.push(SelectList {
         scope,
         items,
-        grouped: !select.group_clause().is_empty(),
-        distinct: match select.distinct_clause().iter().next() {
-            None => by_item(select),
-            // DISTINCT alone has nothing in its list.
-            Some(Node::None) => !select.sort_clause().is_empty(),
-            Some(_) => true,
-        },
+        grouped: !select.group_clause().is_empty() || matches!(distinct, Some(by) if there(by)),
+        distinct: by_item(select)
+            || matches!(distinct, Some(by) if !there(by)) && !select.sort_clause().is_empty(),
         limited: there(select.limit_count()) || there(select.limit_offset()),
     });
 }
