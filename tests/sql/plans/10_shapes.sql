@@ -67,6 +67,13 @@ EXISTS as a value|SELECT EXISTS (SELECT FROM users WHERE email = {'nobody@exampl
 CASE over sub-selects|SELECT CASE WHEN EXISTS (SELECT FROM orders WHERE user_id = {80}) THEN (SELECT name FROM users WHERE id = {80}) ELSE 'none' END
 array of a sub-select|SELECT ARRAY(SELECT id FROM orders WHERE user_id = {81} ORDER BY id)
 json of rows|SELECT json_agg(o) FROM orders o WHERE o.user_id = {82}
+point and what may fail|SELECT id FROM users WHERE id = {1010} AND 100 / (score + 1) >= 0
+join and what may fail|SELECT o.id FROM users u JOIN orders o ON o.user_id = u.id AND o.amount * 2 > 0 WHERE u.id = {777} AND u.score % 2 >= 0
+computed columns of a query in FROM|SELECT * FROM (SELECT id, user_id, amount * 2 AS doubled, created::date AS day FROM orders) s WHERE user_id = {900} AND doubled > 0
+days of a user|SELECT * FROM (SELECT user_id, created::date AS day, count(*) AS many FROM orders GROUP BY user_id, created::date) s WHERE user_id = {900} AND day > '2000-01-01'
+distinct and what may fail|SELECT * FROM (SELECT DISTINCT user_id, amount / 10 AS tens FROM orders) s WHERE user_id IN ({900}, {901})
+recent rows|SELECT id FROM users WHERE created >= now() - interval '1 hour'
+rows compared and what may fail|SELECT count(*) FROM orders a JOIN orders b ON (a.id, a.user_id) = (b.id + 0, b.user_id * 1) WHERE b.id = {777}
 FOR UPDATE by key|SELECT * FROM users WHERE id = {83} FOR UPDATE
 FOR SHARE of an index|SELECT * FROM orders WHERE user_id = {84} FOR SHARE
 SKIP LOCKED|SELECT id FROM orders WHERE user_id BETWEEN {84} AND {86} ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
