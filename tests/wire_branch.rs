@@ -97,6 +97,32 @@ async fn replies_have_the_shape_of_the_clients_statements() {
     proxy.end().await;
 }
 
+/// What asks for names in a pipeline stayed prepared after an error of the planner, and couldn't be prepared again.
+#[tokio::test]
+async fn pipelines_go_on_after_one_that_could_not_be_planned() {
+    let Some(url) = server_url() else { return };
+    let proxy = shop(&url).await;
+    let mut raw = Raw::open(&proxy.address.to_string(), "tester", "shop/dev").await;
+    let two = |second: &str| {
+        [
+            parse("", "SELECT 1"),
+            bind("", "", &[]),
+            execute("", 0),
+            parse("", second),
+            bind("", "", &[]),
+            execute("", 0),
+            sync(),
+        ]
+    };
+    raw.send(&two("SELECT count(*) FROM users WHERE age = 1 / 0")).await;
+    assert_eq!(sqlstate(&raw.until(b'Z').await).as_deref(), Some("22012"));
+    for n in 0..3 {
+        raw.send(&two(&format!("SELECT count(*) FROM users WHERE abs(age) = {n} AND id > {n}"))).await;
+        assert_eq!(shape(&raw.until(b'Z').await), "12DC12DCZ");
+    }
+    proxy.end().await;
+}
+
 #[tokio::test]
 async fn our_refusals_undo_the_batch_and_fail_the_transaction() {
     let Some(url) = server_url() else { return };

@@ -205,6 +205,7 @@ mod tests {
             "SELECT a FROM t JOIN u ON t.id = u.id AND t.x IN (1, 2, -3) WHERE u.y = ANY ('{1,2}'::int[])",
             "SELECT a FROM t WHERE lower(name) = 'x' AND doc->>'k' = 'v' AND doc @> '{}'::jsonb AND id::text = '7'",
             "SELECT a FROM t WHERE to_tsvector('english', a) @@ to_tsquery('x & y') AND f(1) < a AND b @> g('{}', $1)",
+            "EXPLAIN (COSTS ON, ANALYZE) SELECT n / 2 FROM t",
             "SELECT a FROM t WHERE NOT (a = 1 AND (b = 2 OR c IS DISTINCT FROM d)) AND (a, b) = (1, 2)",
             "SELECT a, count(*) FILTER (WHERE 10 / n > 1) FROM t GROUP BY a HAVING count(*) / a > 1 AND count(*) > 1",
             "SELECT a FROM (SELECT *, t.*, CASE WHEN a = 1 THEN 1 ELSE n END q FROM t) s WHERE s.q = 1",

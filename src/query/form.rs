@@ -84,7 +84,7 @@ pub(super) async fn choose(
     let text = sql.get(first.start..last.end).unwrap_or_default();
     let params = parameters(sql, tokens);
     // In a batch, a failure would undo what the client did; without parameters it is the client's own.
-    if catalog.in_batch() && params > 0 {
+    if catalog.in_batch() && params > 0 || tells(ctx, statement) {
         return Ok(guess(sql, tokens));
     }
     let form = match explain(catalog, text, params).await? {
@@ -96,6 +96,16 @@ pub(super) async fn choose(
     }
     CHOICES.insert(key, (form, Instant::now()));
     Ok(form)
+}
+
+/// Whether planning the plain statement may show somebody who may not read main what the server's statistics have of it.
+fn tells(ctx: &Context<'_>, statement: &Statement) -> bool {
+    let own = |f: &parse::FunctionRef| {
+        ctx.names.function(f.schema.as_deref(), &f.name).is_none_or(|function| function.calls.own)
+    };
+    !ctx.repository.sees_all()
+        && (statement.operators.iter().any(|operator| ctx.names.is_own_operator(operator))
+            || statement.functions.iter().any(own))
 }
 
 /// The tokens of the query inside of EXPLAIN, DECLARE or PREPARE.

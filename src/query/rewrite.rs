@@ -60,6 +60,10 @@ pub(super) async fn statement(
     catalogs::show(ctx, catalog, &mut rewriter).await?;
     if ctx.checkout.is_main() {
         if rewriter.late {
+            // Which functions return many rows must be known.
+            let tables = ctx.repository.tables(ctx.checkout);
+            let generation = ctx.repository.generation();
+            ctx.names.learn(&[statement], &tables, ctx.backend, generation, catalog).await?;
             barrier::raise(ctx, &mut rewriter, false);
         }
         rewriter.columns(ctx)?;

@@ -705,12 +705,14 @@ impl Pipe {
         if self.batch {
             // A Query would end the implicit transaction of the batch.
             const NAME: &[u8] = b"epoch_ask";
+            // After an error the server skips what is behind it, and so the last one's end.
+            encode::named(out, b'C', b'S', NAME);
             encode::parse(out, NAME, sql.as_bytes(), &[]);
             encode::bind(out, NAME, NAME, &[]);
             encode::execute(out, NAME);
             encode::named(out, b'C', b'P', NAME);
             encode::named(out, b'C', b'S', NAME);
-            for kind in [Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close] {
+            for kind in [Kind::Close, Kind::Parse, Kind::Bind, Kind::Execute, Kind::Close, Kind::Close] {
                 self.expect(kind, To::Capture);
             }
         } else {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::parse::{SelectItem, SelectList, Statement};
+use super::super::parse::{Kind, SelectItem, SelectList, Statement};
 use super::operands::Level;
 
 /// A part of a statement, as indexes of tokens.
@@ -68,16 +68,18 @@ pub(super) fn parts(level: Level<'_>, statement: &Statement, range: Range<usize>
     let depth = level.depth(range.start);
     let mut at = range.start;
     let mut joins = Joins::default();
+    // MERGE INTO t USING u ON
+    let merged = matches!(statement.kind, Kind::Merge(_));
     while at < range.end {
         let next = at + 1;
-        let joined = joins.see(level, at);
+        let joined = joins.see(level, at) || merged && level.is(at, "on") && level.depth(at) == depth;
         if level.is(at, "on") && level.is(next, "conflict") {
             at = after_conflict(level, next, range.end);
             continue;
         }
         if level.is(at, "where") && !is_filter(level, at) {
             parts.push(Part::Condition(next..end(level, next, false)));
-        } else if joined == Some(Join::Inner) {
+        } else if joined {
             parts.push(Part::Condition(next..end(level, next, true)));
         } else if level.is(at, "having") {
             parts.push(Part::Having(next..end(level, next, false)));
@@ -100,46 +102,39 @@ pub(super) fn parts(level: Level<'_>, statement: &Statement, range: Range<usize>
     parts
 }
 
-/// Whether rows of both sides are there though they don't match.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Join {
-    Inner,
-    Full,
-}
-
-/// The joins of which ON or USING hasn't come yet, with their depth.
+/// The joins of which ON or USING hasn't come yet, with their depth, and whether they are full ones.
 #[derive(Default)]
-struct Joins(Vec<(usize, Join)>);
+struct Joins(Vec<(usize, bool)>);
 
 impl Joins {
-    /// At ON of a join, which it is. The condition of a FULL JOIN is evaluated on the rows of both sides and can't be anything
-    /// but one that joins.
-    fn see(&mut self, level: Level<'_>, at: usize) -> Option<Join> {
+    /// Whether a token is an ON behind which a condition stands. That of a FULL JOIN is evaluated on the rows of both
+    /// sides, and can't be anything but one that joins.
+    fn see(&mut self, level: Level<'_>, at: usize) -> bool {
         let depth = level.depth(at);
         if level.is(at, "join") {
-            let before = |n: usize| at.checked_sub(n).is_some_and(|i| level.is(i, "full"));
-            let outer = at.checked_sub(1).is_some_and(|i| level.is(i, "outer"));
-            let crossed = at.checked_sub(1).is_some_and(|i| level.is_any(i, &["cross"]));
-            let full = before(1) || outer && before(2);
-            if !crossed {
-                self.0.push((depth, if full { Join::Full } else { Join::Inner }));
+            const KINDS: &[&str] = &["inner", "left", "right", "full", "outer", "cross", "natural"];
+            let kinds = |word| {
+                (1..4)
+                    .map_while(|n| at.checked_sub(n))
+                    .take_while(|&i| level.is_any(i, KINDS))
+                    .any(|i| level.is(i, word))
+            };
+            if !kinds("cross") && !kinds("natural") {
+                self.0.push((depth, kinds("full")));
             }
-            return None;
+            return false;
         }
         let on = level.is(at, "on");
         if !on && !level.is(at, "using") {
-            return None;
-        }
-        let other = at.checked_sub(1).is_some_and(|i| level.is(i, "distinct"))
-            || ["conflict", "commit"].iter().any(|word| level.is(at + 1, word));
-        if other {
-            return None;
+            return false;
         }
         while self.0.last().is_some_and(|(inside, _)| *inside > depth) {
             self.0.pop();
         }
-        let join = self.0.pop_if(|(here, _)| *here == depth).map_or(Join::Inner, |(_, join)| join);
-        on.then_some(join)
+        match self.0.pop_if(|(here, _)| *here == depth) {
+            Some((_, full)) => on && !full,
+            None => false,
+        }
     }
 }
 
