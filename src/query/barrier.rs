@@ -277,6 +277,10 @@ mod tests {
                 "SELECT 1 FROM t JOIN u ON left(t.a, 1) = <f(u.a)> JOIN (SELECT id FROM v) x ON x.id = t.id LEFT JOIN LATERAL (SELECT 1) y ON true",
             ),
             (
+                "SELECT 1 FROM t JOIN u ON conflict = t.id AND set / t.n > 1 AND over + filter * t.a = 1",
+                "SELECT 1 FROM t JOIN u ON conflict = t.id AND <set / t.n> > 1 AND <over + filter * t.a> = 1",
+            ),
+            (
                 "CREATE TEMP TABLE x ON COMMIT DROP AS SELECT 1 FROM t WHERE 1/a = 1",
                 "CREATE TEMP TABLE x ON COMMIT DROP AS SELECT 1 FROM t WHERE <1/a> = 1",
             ),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 use epoch_adapter::{Layer, TableDef, View};
 
-use super::names::{Catalog, Meaning};
-use super::parse::{Kind, Role, Statement, TableRef, Wrap};
+use super::names::{Calls, Catalog, Meaning};
+use super::parse::{FunctionRef, Kind, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Rewritten};
 use super::shape::{Shape, Template};
 use super::{catalogs, check, parse, relations, serializable, snapshot, views};
@@ -29,6 +29,7 @@ struct Entry {
     statement: Arc<Statement>,
     tables: Arc<Vec<(Meaning, Option<View>)>>,
     targets: Arc<Vec<(Arc<TableDef>, Layer)>>,
+    calls: Arc<Vec<Calls>>,
     /// It is another one on a branch that has other tables than the server's catalogs.
     catalogs: bool,
     plan: Arc<Rewritten>,
@@ -98,7 +99,10 @@ pub(super) async fn find(
     let tables = ctx.repository.tables(ctx.checkout);
     ctx.names.learn(&[&entry.statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
     serializable::prepare(ctx, catalog, &entry.statement).await?;
-    if check::statement(ctx, &entry.statement).is_err() || shown(ctx, &entry.statement) != *entry.tables {
+    if check::statement(ctx, &entry.statement).is_err()
+        || shown(ctx, &entry.statement) != *entry.tables
+        || calls(ctx, &entry.statement) != *entry.calls
+    {
         return Ok(None);
     }
     check::sound(ctx, &entry.statement).await?;
@@ -152,6 +156,7 @@ pub(super) fn keep(ctx: &Context<'_>, sql: &str, statement: &Statement, plan: &P
         statement: Arc::new(statement.clone()),
         tables: Arc::new(shown(ctx, statement)),
         targets: Arc::new(targets),
+        calls: Arc::new(calls(ctx, statement)),
         catalogs,
         plan: rewritten.clone(),
         template,
@@ -174,6 +179,15 @@ fn target(ctx: &Context<'_>, table: &TableRef) -> Option<(Arc<TableDef>, Layer)>
         (Meaning::Registered(table), Target::Branch { layer }) => Some((table, *layer)),
         _ => None,
     }
+}
+
+/// What the statement's functions and operators are for this session.
+fn calls(ctx: &Context<'_>, statement: &Statement) -> Vec<Calls> {
+    let function = |f: &FunctionRef| ctx.names.function(f.schema.as_deref(), &f.name).map(|f| f.calls);
+    let functions = statement.functions.iter().map(|f| function(f).unwrap_or_default());
+    let operators =
+        statement.operators.iter().map(|o| Calls { own: ctx.names.is_own_operator(o), placed: false });
+    functions.chain(operators).collect()
 }
 
 /// What each table of the statement means, and shows on the session's ref.

@@ -57,7 +57,7 @@ const CLAUSES: &[&str] = &[
     "on",
     "when",
 ];
-const JOINS: &[&str] = &["join", "inner", "left", "right", "full", "cross", "natural", "set"];
+const JOINS: &[&str] = &["join", "inner", "left", "right", "full", "cross", "natural"];
 const SET_OPERATIONS: &[&str] = &["union", "intersect", "except"];
 /// What stands behind all queries that UNION or the like joins.
 const COMMON: &[&str] = &["order", "limit", "offset", "fetch", "for"];
@@ -73,7 +73,7 @@ pub(super) fn parts(level: Level<'_>, statement: &Statement, range: Range<usize>
     while at < range.end {
         let next = at + 1;
         let joined = joins.see(level, at) || merged && level.is(at, "on") && level.depth(at) == depth;
-        if level.is(at, "on") && level.is(next, "conflict") {
+        if level.is(at, "on") && level.is(next, "conflict") && is_arbiter(level, next + 1) {
             at = after_conflict(level, next, range.end);
             continue;
         }
@@ -236,6 +236,11 @@ fn ends(level: Level<'_>, start: usize, stops: impl Fn(usize) -> bool) -> usize 
 fn is_filter(level: Level<'_>, at: usize) -> bool {
     at.checked_sub(1).is_some_and(|i| level.is_symbol(i, b'('))
         && at.checked_sub(2).is_some_and(|i| level.is(i, "filter"))
+}
+
+/// Whether what follows ON CONFLICT is one.
+fn is_arbiter(level: Level<'_>, at: usize) -> bool {
+    level.is_symbol(at, b'(') || level.is_any(at, &["do", "on"])
 }
 
 /// What an arbiter is, and what is done with the row that is there, concerns no relation.

@@ -160,7 +160,8 @@ impl<'a> Judge<'a> {
     pub fn calls(&self, range: &Range<usize>) -> Risk {
         let placed = |at: usize| {
             let star = self.level.is_symbol(at, b'(') && self.level.text(at + 1) == "*";
-            let over = self.level.is_any(at, &["over", "filter", "within"]);
+            let called = at.checked_sub(1).is_some_and(|i| self.level.is_symbol(i, b')'));
+            let over = called && self.level.is_any(at, &["over", "filter", "within"]);
             star || over || self.function(at).is_some_and(|calls| calls.placed)
         };
         if self.outside(range).any(placed) { Risk::Placed } else { Risk::Scalar }
