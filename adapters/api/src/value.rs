@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// SQLite uses all variants. PostgreSQL values are `Text` in the type's own output form (with
 /// `DateStyle = ISO`, `TimeZone = UTC`, `extra_float_digits = 1`, `bytea_output = hex`) or `Null`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Value {
     /// SQL NULL.
     Null,
@@ -22,6 +22,19 @@ pub enum Value {
 
 /// One row: a value per column of the table's schema, in its order.
 pub type Row = Vec<Value>;
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Int(a), Self::Int(b)) => a == b,
+            (Self::Real(a), Self::Real(b)) => a == b || (a.is_nan() && b.is_nan()),
+            (Self::Text(a), Self::Text(b)) => a == b,
+            (Self::Blob(a), Self::Blob(b)) => a == b,
+            _ => false,
+        }
+    }
+}
 
 impl Eq for Value {}
 
@@ -82,5 +95,19 @@ impl Value {
                 Some(format!("\\x{hex}"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_with_a_nan_equals_itself() {
+        assert_eq!(Value::Real(f64::NAN), Value::Real(f64::NAN));
+        assert_ne!(Value::Real(f64::NAN), Value::Real(0.0));
+        assert_eq!(Value::Real(-0.0), Value::Real(0.0));
+        assert_ne!(Value::Int(0), Value::Real(0.0));
+        assert_ne!(Value::Null, Value::Int(0));
     }
 }

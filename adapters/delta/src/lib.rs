@@ -1,0 +1,31 @@
+//! Delta tables on local disk and on S3-compatible stores as backends of Horizon Epoch.
+//!
+//! Main is the user's Delta table, written to by one Delta commit for each transaction of ours, and by whoever else writes
+//! to it; an ordinal of main is one of its versions. What branches hold are rows in files of our own, in the folder
+//! `_epoch` of the backend, and what they mean is said by a log there. All of it is gone after the last table is
+//! unregistered.
+
+mod adapter;
+mod apply;
+mod check;
+mod describe;
+mod diff;
+mod error;
+mod garbage;
+mod hub;
+mod install;
+mod layer;
+mod log;
+mod of_main;
+mod read;
+mod rows;
+mod seal;
+mod source;
+mod state;
+mod store;
+mod tx;
+mod types;
+mod violations;
+
+pub use adapter::DeltaAdapter;
+pub use store::S3;
