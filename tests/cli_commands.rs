@@ -222,7 +222,7 @@ fn the_demo_is_made_once() {
     repo.ok(&["demo", "--no-serve"]);
     let config = ["--config", "demo-data/epoch.toml"];
     let tables = repo.json(&[&["table", "list"], &config[..]].concat());
-    assert_eq!(tables.as_array().unwrap().len(), 4);
+    assert_eq!(tables.as_array().unwrap().len(), 5);
     let log = repo.json(&[&["log"], &config[..]].concat());
     let database = repo.path().join("demo-data/shop.db");
     let open = || rusqlite::Connection::open(&database).unwrap();

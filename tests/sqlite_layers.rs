@@ -41,6 +41,8 @@ impl Shop {
             postgres: BTreeMap::new(),
             sqlite: BTreeMap::from([("shop".to_owned(), SqliteBackend { path })]),
             mysql: BTreeMap::new(),
+            local: BTreeMap::new(),
+            s3: BTreeMap::new(),
             routing: vec![],
             default_backend: None,
             author: Some("Tester".to_owned()),

@@ -117,6 +117,8 @@ fn init() -> Command {
         .arg(repeated("postgres", "NAME=URL", "A PostgreSQL backend; write ${VAR} for the password"))
         .arg(repeated("sqlite", "NAME=PATH", "A SQLite backend"))
         .arg(repeated("mysql", "NAME=URL", "A MySQL or MariaDB backend; write ${VAR} for the password"))
+        .arg(repeated("local", "NAME=PATH", "A folder with Delta tables"))
+        .arg(repeated("s3", "NAME=BUCKET", "A bucket with Delta tables"))
         .arg(
             Arg::new("listen")
                 .long("listen")

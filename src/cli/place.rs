@@ -113,7 +113,7 @@ pub(super) fn author(config: &Config) -> Author {
 }
 
 fn has_backends(config: &Config) -> bool {
-    !config.postgres.is_empty() || !config.sqlite.is_empty() || !config.mysql.is_empty()
+    config.has_backends()
 }
 
 /// Beside the metadata file; for metadata on a server, in `.epoch` beside the configuration.

@@ -9,7 +9,8 @@ use super::file::error;
 use super::options::{alternatives, find};
 use super::source::Setting;
 use super::{
-    Auth, Config, Hook, MysqlBackend, PostgresBackend, Secret, SqliteBackend, TlsFiles, hooks, near,
+    Auth, Config, Hook, LocalBackend, MysqlBackend, PostgresBackend, S3Backend, Secret, SqliteBackend, TlsFiles,
+    hooks, near,
 };
 use crate::{Error, Result};
 
@@ -40,6 +41,8 @@ struct Draft {
     mysql_urls: BTreeMap<String, Secret>,
     mysql_pools: BTreeMap<String, usize>,
     unsafe_mysql: BTreeMap<String, bool>,
+    local: BTreeMap<String, LocalBackend>,
+    s3: BTreeMap<String, S3Backend>,
     routing: Vec<(String, String, String)>,
     backend: Option<(String, String)>,
     author: Option<String>,
@@ -103,6 +106,10 @@ impl Draft {
             "storage.mysql.NAME.allow_unsafe_source" => {
                 self.unsafe_mysql.insert(setting.backend_name()?, setting.flag()?);
             }
+            "storage.local.NAME.path" => {
+                self.local.insert(setting.backend_name()?, LocalBackend { path: setting.path()? });
+            }
+            key if key.starts_with("storage.s3.") => self.take_s3(setting, key)?,
             "routing.NAME" => {
                 let pattern = setting.path.get(1).cloned().unwrap_or_default();
                 self.routing.push((pattern, setting.text()?.to_owned(), setting.origin.to_string()));
@@ -119,6 +126,20 @@ impl Draft {
             key if key.starts_with("hooks.") => self.take_hook(setting, key)?,
             "logging.filter" => self.log_filter = Some(setting.filter()?),
             "logging.format" => self.log_json = setting.one_of("text", "json")?,
+            other => return Err(Error::internal(format!("option {other} is listed but not read"))),
+        }
+        Ok(())
+    }
+
+    fn take_s3(&mut self, setting: &Setting, key: &str) -> Result<()> {
+        let backend = self.s3.entry(setting.backend_name()?).or_default();
+        match key {
+            "storage.s3.NAME.bucket" => backend.bucket = setting.not_empty()?,
+            "storage.s3.NAME.prefix" => backend.prefix = Some(setting.not_empty()?),
+            "storage.s3.NAME.region" => backend.region = Some(setting.not_empty()?),
+            "storage.s3.NAME.endpoint" => backend.endpoint = Some(setting.web_url()?),
+            "storage.s3.NAME.access_key" => backend.access_key = Some(setting.not_empty()?),
+            "storage.s3.NAME.secret_key" => backend.secret_key = Some(Secret::new(setting.not_empty()?)),
             other => return Err(Error::internal(format!("option {other} is listed but not read"))),
         }
         Ok(())
@@ -155,12 +176,15 @@ impl Draft {
         let hooks = std::mem::take(&mut self.hooks);
         let hooks: Vec<Hook> =
             hooks.into_iter().map(|(name, hook)| hook.finish(name)).collect::<Result<_>>()?;
+        self.check_s3()?;
         let postgres = self.postgres()?;
         let mysql = self.mysql()?;
         let kinds: [(&str, Vec<&str>); 3] = [
             ("postgres", postgres.keys().map(String::as_str).collect()),
             ("sqlite", self.sqlite.keys().map(String::as_str).collect()),
             ("mysql", mysql.keys().map(String::as_str).collect()),
+            ("local", self.local.keys().map(String::as_str).collect()),
+            ("s3", self.s3.keys().map(String::as_str).collect()),
         ];
         different(&kinds)?;
         let names: Vec<&str> = kinds.iter().flat_map(|(_, names)| names.iter().copied()).collect();
@@ -207,6 +231,8 @@ impl Draft {
             postgres,
             sqlite: self.sqlite,
             mysql,
+            local: self.local,
+            s3: self.s3,
             routing: self.routing.into_iter().map(|(pattern, backend, _)| (pattern, backend)).collect(),
             default_backend,
             author: self.author,
@@ -216,6 +242,13 @@ impl Draft {
             retention: self.retention,
             hooks,
         })
+    }
+
+    fn check_s3(&self) -> Result<()> {
+        match self.s3.iter().find(|(_, backend)| backend.bucket.is_empty()) {
+            Some((name, _)) => Err(error(format!("storage.s3.{name} has no bucket"))),
+            None => Ok(()),
+        }
     }
 
     fn mysql(&self) -> Result<BTreeMap<String, MysqlBackend>> {
@@ -282,7 +315,8 @@ fn known_backend(names: &[&str], name: &str, origin: &str, key: &str) -> Result<
     let error = error(format!("{origin}: {key}: no backend is named \"{name}\""));
     Err(match names {
         [] => error.with_hint(
-            "Add one: [storage.postgres.NAME] url, [storage.sqlite.NAME] path, or [storage.mysql.NAME] url.",
+            "Add one: [storage.postgres.NAME] url, [storage.sqlite.NAME] path, [storage.mysql.NAME] url, \
+             [storage.local.NAME] path or [storage.s3.NAME] bucket.",
         ),
         _ => error.with_hint(format!("Backends: {}.", names.join(", "))),
     })

@@ -52,6 +52,10 @@ pub struct Config {
     pub sqlite: BTreeMap<String, SqliteBackend>,
     /// Backends by name.
     pub mysql: BTreeMap<String, MysqlBackend>,
+    /// Backends by name.
+    pub local: BTreeMap<String, LocalBackend>,
+    /// Backends by name.
+    pub s3: BTreeMap<String, S3Backend>,
     /// Table pattern to backend name, in the file's order; the first that matches wins.
     pub routing: Vec<(String, String)>,
     /// The backend of unqualified tables: `[defaults] backend`, else the only PostgreSQL backend,
@@ -70,6 +74,14 @@ pub struct Config {
     pub retention: Vec<(String, Option<chrono::TimeDelta>)>,
     /// What else has a say in operations, or is told of them, by name.
     pub hooks: Vec<Hook>,
+}
+
+impl Config {
+    /// Whether there is any backend.
+    pub fn has_backends(&self) -> bool {
+        let Self { postgres, sqlite, mysql, local, s3, .. } = self;
+        !(postgres.is_empty() && sqlite.is_empty() && mysql.is_empty() && local.is_empty() && s3.is_empty())
+    }
 }
 
 /// PEM files for TLS.
@@ -117,6 +129,44 @@ pub struct MysqlBackend {
     pub pool_size: usize,
     /// Merge into main even if the server may lose what it has committed.
     pub allow_unsafe_source: bool,
+}
+
+/// A folder of this machine with Delta tables.
+#[derive(Debug, Clone)]
+pub struct LocalBackend {
+    /// The folder.
+    pub path: PathBuf,
+}
+
+/// A bucket with Delta tables. What isn't set is taken from the environment (`AWS_…`).
+#[derive(Debug, Clone, Default)]
+pub struct S3Backend {
+    /// The bucket.
+    pub bucket: String,
+    /// The folder in it.
+    pub prefix: Option<String>,
+    /// The region.
+    pub region: Option<String>,
+    /// The server, if it isn't Amazon's.
+    pub endpoint: Option<String>,
+    /// The access key.
+    pub access_key: Option<String>,
+    /// Its secret.
+    pub secret_key: Option<Secret>,
+}
+
+impl S3Backend {
+    /// As the adapter takes them.
+    pub fn settings(&self) -> epoch_adapter_delta::S3 {
+        epoch_adapter_delta::S3 {
+            bucket: self.bucket.clone(),
+            prefix: self.prefix.clone(),
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            access_key: self.access_key.clone(),
+            secret_key: self.secret_key.as_ref().map(|s| s.expose().to_owned()),
+        }
+    }
 }
 
 /// Text that must not be printed.

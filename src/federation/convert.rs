@@ -25,7 +25,8 @@ pub(crate) fn value_of(array: &ArrayRef, row: usize, kind: BackendKind) -> Resul
     }
     match kind {
         BackendKind::PostgreSql => Ok(text(array, row)?.map_or(Value::Null, Value::Text)),
-        BackendKind::Sqlite => sqlite_value(array, row),
+        // Delta's own types come back from these in the adapter.
+        BackendKind::Sqlite | BackendKind::Local | BackendKind::S3 => sqlite_value(array, row),
         BackendKind::MySql => mysql_value(array, row),
     }
 }

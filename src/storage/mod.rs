@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use epoch_adapter::{Adapter, BackendKind, Error, Location, Result, TableName, sqlstate};
+use epoch_adapter_delta::DeltaAdapter;
 
 use crate::config::Config;
 
@@ -34,6 +35,12 @@ impl Backends {
         for (name, backend) in &config.mysql {
             let (url, pool_size) = (backend.url.expose(), backend.pool_size);
             adapters.push(Arc::new(epoch_adapter_mysql::MysqlAdapter::new(name, url, pool_size)?));
+        }
+        for (name, backend) in &config.local {
+            adapters.push(Arc::new(DeltaAdapter::local(name, &backend.path)?));
+        }
+        for (name, backend) in &config.s3 {
+            adapters.push(Arc::new(DeltaAdapter::s3(name, &backend.settings())?));
         }
         let mut backends = Self::new(adapters, config.routing.clone(), config.default_backend.clone());
         let postgres = config.postgres.iter().map(|(name, b)| (name, b.allow_unsafe_source));
@@ -108,10 +115,14 @@ impl Backends {
     }
 }
 
-/// The name on the proxy of a table at a location.
+/// The name on the proxy of a table at a location: of a path, its last part.
 pub fn proxy_name(location: &Location) -> TableName {
     let schema = location.schema.clone().unwrap_or_else(|| "public".to_owned());
-    TableName { schema, name: location.table.clone() }
+    let name = match location.kind {
+        BackendKind::Local | BackendKind::S3 => location.table.rsplit('/').next().unwrap_or_default(),
+        _ => location.table.as_str(),
+    };
+    TableName { schema, name: name.to_owned() }
 }
 
 fn open_postgres(name: &str, backend: &crate::config::PostgresBackend) -> Result<Arc<dyn Adapter>> {

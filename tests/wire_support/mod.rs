@@ -129,6 +129,8 @@ fn config(direct: &str, directory: &std::path::Path, options: Options) -> Config
         postgres: BTreeMap::from([("pg".to_owned(), backend)]),
         sqlite: BTreeMap::new(),
         mysql: BTreeMap::new(),
+        local: BTreeMap::new(),
+        s3: BTreeMap::new(),
         routing: Vec::new(),
         default_backend: Some("pg".to_owned()),
         author: Some("tester".to_owned()),

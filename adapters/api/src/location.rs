@@ -15,6 +15,10 @@ pub enum BackendKind {
     Sqlite,
     /// MySQL 8 and 9, MariaDB 10.6 and later.
     MySql,
+    /// Delta tables in a folder of this machine.
+    Local,
+    /// Delta tables in an S3-compatible store.
+    S3,
 }
 
 impl BackendKind {
@@ -24,6 +28,8 @@ impl BackendKind {
             Self::PostgreSql => "postgresql",
             Self::Sqlite => "sqlite",
             Self::MySql => "mysql",
+            Self::Local => "local",
+            Self::S3 => "s3",
         }
     }
 }
@@ -34,8 +40,9 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// Where a table's rows live: `postgresql://NAME/schema.table`, `sqlite://NAME/table`, `mysql://NAME/table`. NAME is the
-/// backend's name in the configuration, so a location never holds credentials.
+/// Where a table's rows live: `postgresql://NAME/schema.table`, `sqlite://NAME/table`, `mysql://NAME/table`, or
+/// `local://NAME/path` and `s3://NAME/path` of a Delta table. NAME is the backend's name in the configuration, so a location
+/// never holds credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Location {
     /// The kind of backend.
@@ -44,7 +51,7 @@ pub struct Location {
     pub backend: String,
     /// The schema, for backends that have schemas.
     pub schema: Option<String>,
-    /// The table's name in the backend, as stored there (no quoting); may hold `*` in a pattern.
+    /// The table's name in the backend, as stored there (no quoting), or a Delta table's folder; may hold `*` in a pattern.
     pub table: String,
 }
 
@@ -112,13 +119,18 @@ impl FromStr for Location {
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = || {
             Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid location \"{text}\""))
-                .with_hint("Write postgresql://NAME/schema.table, sqlite://NAME/table or mysql://NAME/table, with NAME as in the configuration.")
+                .with_hint(
+                    "Write postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table, local://NAME/path or \
+                     s3://NAME/path, with NAME as in the configuration.",
+                )
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
         let kind = match scheme {
             "postgresql" | "postgres" => BackendKind::PostgreSql,
             "sqlite" => BackendKind::Sqlite,
             "mysql" => BackendKind::MySql,
+            "local" => BackendKind::Local,
+            "s3" => BackendKind::S3,
             _ => return Err(bad()),
         };
         let (backend, path) = rest.split_once('/').ok_or_else(bad)?;
@@ -131,6 +143,7 @@ impl FromStr for Location {
                 None => (Some("public".to_owned()), path),
             },
             BackendKind::Sqlite | BackendKind::MySql => (None, path),
+            BackendKind::Local | BackendKind::S3 => (None, path.trim_matches('/')),
         };
         if table.is_empty() {
             return Err(bad());

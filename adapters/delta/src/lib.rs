@@ -16,6 +16,7 @@ mod hub;
 mod install;
 mod layer;
 mod log;
+mod make;
 mod of_main;
 mod read;
 mod rows;
@@ -28,4 +29,5 @@ mod types;
 mod violations;
 
 pub use adapter::DeltaAdapter;
+pub use make::make_table;
 pub use store::S3;

@@ -55,7 +55,8 @@ fn bad_setting(name: &str, what: impl fmt::Display) -> Error {
 pub(crate) fn local(name: &str, folder: &std::path::Path) -> Result<Arc<dyn ObjectStore>> {
     let store = LocalFileSystem::new_with_prefix(folder)
         .map_err(|_| bad_setting(name, format!("there is no folder {}", folder.display())))?;
-    Ok(Arc::new(store))
+    // Folders of ours that are empty go with their last file.
+    Ok(Arc::new(store.with_automatic_cleanup(true)))
 }
 
 /// A bucket, or a folder of it.

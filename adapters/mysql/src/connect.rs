@@ -62,6 +62,8 @@ fn invalid(backend: &str, what: &str) -> Error {
 
 /// Reads a URL; F0000 if it isn't one, without showing any of it.
 pub(crate) fn target(backend: &str, text: &str) -> Result<Target> {
+    // The driver takes the process's own, which is this one unless somebody chose another; other crates bring theirs along.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let bad = |what: &str| invalid(backend, what);
     let url = Url::parse(text).map_err(|_| bad("url"))?;
     if !matches!(url.scheme(), "mysql" | "mariadb") {

@@ -1,5 +1,6 @@
-//! `epoch demo`: a repository with a shop in it, on embedded backends only.
+//! `epoch demo`: a repository with a shop in it, on embedded backends only: a SQLite file and a Delta table.
 
+mod lake;
 mod shop;
 
 use std::io::Write;
@@ -12,13 +13,20 @@ use crate::config::{self, Config, Environment, Overrides};
 use crate::operations::{Author, CommitOptions, Repository};
 use crate::{Error, Result, sqlstate};
 
-const TABLES: [&str; 4] = ["customers", "products", "orders", "order_items"];
+/// The tables, where they are and, where the table itself doesn't say it, their keys.
+const TABLES: [(&str, &str, Option<&str>); 5] = [
+    ("customers", "sqlite://shop/customers", None),
+    ("products", "sqlite://shop/products", None),
+    ("orders", "sqlite://shop/orders", None),
+    ("order_items", "sqlite://shop/order_items", None),
+    ("events", "local://lake/events", Some("id")),
+];
 
 /// Creates what isn't there yet, and serves it.
 pub(super) async fn demo(matches: &ArgMatches) -> Result<Done> {
     let folder = matches.get_one::<std::path::PathBuf>("dir").ok_or_else(|| Error::internal("no folder"))?;
     let listen = matches.get_one::<String>("listen").map(String::as_str).unwrap_or_default();
-    let file = prepare(folder)?;
+    let file = prepare(folder).await?;
     let mut config = load(&file, listen)?;
     if config.log_filter == "info" {
         // What people want to see here is psql's window.
@@ -35,7 +43,7 @@ pub(super) async fn demo(matches: &ArgMatches) -> Result<Done> {
 }
 
 /// The folder with configuration and database; what is there already stays.
-fn prepare(folder: &Path) -> Result<std::path::PathBuf> {
+async fn prepare(folder: &Path) -> Result<std::path::PathBuf> {
     let io = |e: std::io::Error| {
         Error::new(sqlstate::IO_ERROR, format!("cannot write to {}: {e}", folder.display()))
     };
@@ -45,12 +53,18 @@ fn prepare(folder: &Path) -> Result<std::path::PathBuf> {
         say(&format!("Creating {} with 100,000 rows …\n", database.display()));
         shop::create(&database)?;
     }
+    let events = folder.join("lake").join("events");
+    if !events.exists() {
+        say(&format!("Creating the Delta table {} with {} rows …\n", events.display(), lake::EVENTS));
+        lake::create(&events).await?;
+    }
     let file = folder.join("epoch.toml");
     if !file.exists() {
         let text = "# The repository of `epoch demo`.\n\n\
             [repository]\nname = \"shop\"\n\n\
             [metadata]\nurl = \"sqlite://epoch.db\"\n\n\
             [storage.sqlite.shop]\npath = \"shop.db\"\n\n\
+            [storage.local.lake]\npath = \"lake\"\n\n\
             [defaults]\nauthor = \"Demo\"\nemail = \"demo@example.com\"\n";
         std::fs::write(&file, text).map_err(io)?;
     }
@@ -66,9 +80,18 @@ fn load(file: &Path, listen: &str) -> Result<Config> {
 /// Registers the tables and commits, unless an earlier run did.
 async fn publish(repository: &Repository) -> Result<()> {
     let registered = repository.tables();
-    let missing: Vec<&str> = TABLES.into_iter().filter(|t| registered.find(t).is_none()).collect();
-    for table in &missing {
-        repository.register(table, Some(&format!("sqlite://shop/{table}")), None).await?;
+    // A folder that an older version made has no lake in its configuration.
+    let configured = |location: &str| {
+        let backends = repository.backends();
+        backends.iter().any(|b| location.starts_with(&format!("{}://{}/", b.kind(), b.name())))
+    };
+    let missing: Vec<_> = TABLES
+        .into_iter()
+        .filter(|(table, location, _)| registered.find(table).is_none() && configured(location))
+        .collect();
+    for (table, location, key) in &missing {
+        let key = key.map(|k| vec![k.to_owned()]);
+        repository.register(table, Some(location), key.as_deref()).await?;
     }
     if missing.is_empty() {
         return Ok(());
@@ -100,9 +123,12 @@ The demo shop is being served from {folder}. In another terminal:
     SELECT epoch_branch('sale');                          -- costs nothing, copies nothing
     SELECT epoch_checkout('sale');
     UPDATE products SET price = price * 0.9 WHERE category = 'tea';
-    SELECT epoch_commit('tea is 10 % off');
+    DELETE FROM events WHERE kind = 'bot';                -- a Delta table beside SQLite's, in the same commit
+    SELECT epoch_commit('tea is 10 % off, without bots');
     SELECT * FROM epoch_diff('main', 'sale', 'products') LIMIT 5;
     SELECT count(*), min(price) FROM epoch_at('products', 'main') WHERE category = 'tea';
+    SELECT p.name, count(*) FROM events e JOIN products p ON p.id = e.product_id
+        WHERE e.kind = 'view' GROUP BY p.name ORDER BY 2 DESC, 1 LIMIT 5;
     SELECT epoch_checkout('main');
     SELECT * FROM epoch_merge('sale');
     SELECT * FROM epoch.log;

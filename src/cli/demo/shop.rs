@@ -135,15 +135,19 @@ fn orders(to: &Connection, dice: &mut Dice) -> rusqlite::Result<()> {
 }
 
 /// Repeatable pseudo-random numbers (a linear congruential generator, Knuth's constants).
-struct Dice(u64);
+pub(super) struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, sides: i64) -> i64 {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(super) fn below(&mut self, sides: i64) -> i64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as i64) % sides.max(1)
     }
 
-    fn pick<T: Copy + Default>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Copy + Default>(&mut self, from: &[T]) -> T {
         let index = self.below(from.len() as i64);
         usize::try_from(index).ok().and_then(|i| from.get(i)).copied().unwrap_or_default()
     }
