@@ -1,4 +1,4 @@
-# PostgreSQL and MariaDB servers for tests: real ones, on free ports, in folders of their own. Sourced, not run.
+# PostgreSQL and MariaDB servers and an S3-compatible store for tests: real ones, but for the store, on free ports, in folders of their own. Sourced, not run.
 # shellcheck shell=bash
 
 # PostgreSQL refuses to run as root; then it runs as the user of Debian's package.
@@ -64,6 +64,7 @@ servers_stop() {
     for one in "${started[@]}"; do
         case $one in
             "mariadb "*) mariadb_stop "${one#mariadb }" ;;
+            "s3 "*) kill "${one#s3 }" 2>/dev/null || true ;;
         # shellcheck disable=SC2086
             *) server_stop $one ;;
         esac
@@ -149,4 +150,27 @@ mariadb_stop() {
     done
     as_server kill -9 "$pid" 2>/dev/null || true
     rm -f "$1/pid"
+}
+
+# s3_start: moto's S3 on a free port, from PyPI; sets s3_url. Fails if it can't be had.
+s3_start() {
+    local folder port
+    folder=$(servers_home)/moto
+    if [ ! -x "$folder/bin/moto_server" ]; then
+        rm -rf "$folder"
+        python3 -m venv "$folder" >&2 || return 1
+        "$folder/bin/pip" install --quiet --disable-pip-version-check "moto[server,s3]==5.*" >&2 || return 1
+    fi
+    port=$(free_port)
+    "$folder/bin/moto_server" -H 127.0.0.1 -p "$port" >"$folder/log" 2>&1 &
+    started+=("s3 $!")
+    for _ in $(seq 100); do
+        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+            s3_url="http://127.0.0.1:$port"
+            return 0
+        fi
+        sleep 0.2
+    done
+    tail -n 20 "$folder/log" >&2
+    return 1
 }

@@ -34,6 +34,14 @@ mariadb_start mariadb
 export EPOCH_TEST_MYSQL_URL=$mysql_url
 echo "EPOCH_TEST_MYSQL_URL=$EPOCH_TEST_MYSQL_URL"
 
+step "S3"
+if s3_start; then
+    export EPOCH_TEST_S3_URL=$s3_url
+    echo "EPOCH_TEST_S3_URL=$EPOCH_TEST_S3_URL"
+else
+    skipped "S3: moto can't be fetched from PyPI"
+fi
+
 step "tests"
 cargo test --locked --workspace
 

@@ -177,6 +177,8 @@ impl Adapter for DeltaAdapter {
         for table in tables {
             let state = self.hub.state(table).await?;
             let known = self.hub.table(&state, table)?;
+            // One that was made anew may have fewer versions than are known.
+            self.hub.source(&table.location.table)?.forget().await;
             let reason = match self.hub.newest(known, table).await {
                 Ok(version) => describe::drifted(known, table, &version),
                 Err(e) if e.code() == epoch_adapter::sqlstate::UNDEFINED_TABLE => {

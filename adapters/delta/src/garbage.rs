@@ -185,6 +185,7 @@ async fn needed(source: &Source, known: &Table) -> Result<HashSet<Path>> {
     let versions: BTreeMap<u64, ()> = known.main.iter().map(|p| (p.version, ())).collect();
     for version in versions.into_keys() {
         out.extend(paths(&source.at(version).await?.files()));
+        out.extend(source.log_files(version).await?);
     }
     Ok(out)
 }

@@ -236,7 +236,13 @@ impl Hub {
             return Ok(());
         }
         let needed = source.at(last.version).await?;
-        TableStore::keep(&self.root, &source.path, paths(&needed.without(version))).await?;
+        let mut files = paths(&needed.without(version));
+        // The log is cleaned up sooner or later, too.
+        let before = self.kept.lock().unwrap_or_else(PoisonError::into_inner).get(&path).copied();
+        if before.is_none_or(|(then, _)| then != last.version) {
+            files.extend(source.log_files(last.version).await?);
+        }
+        TableStore::keep(&self.root, &source.path, files).await?;
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(path, now);
         Ok(())
     }

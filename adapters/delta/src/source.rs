@@ -9,6 +9,7 @@ use deltalake_core::kernel::transaction::PROTOCOL;
 use deltalake_core::kernel::{EagerSnapshot, LogicalFileView, StorageType};
 use deltalake_core::logstore::{StorageConfig, default_logstore};
 use epoch_adapter::{Error, Result, sqlstate};
+use futures::TryStreamExt;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
@@ -113,10 +114,29 @@ impl Source {
         self.old.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The files of the table's log that a version is read from: its last checkpoint and the commits from there on.
+    pub(crate) async fn log_files(&self, number: u64) -> Result<Vec<Path>> {
+        let folder = Path::from("_delta_log");
+        let found: Vec<_> = self.store.list(Some(&folder)).try_collect().await.map_err(error::store)?;
+        let named = found.into_iter().filter_map(|m| Some((log_version(&m.location)?, m.location)));
+        let named: Vec<(u64, Path)> = named.filter(|(v, _)| *v <= number).collect();
+        let is_checkpoint = |path: &Path| path.filename().is_some_and(|n| n.contains(".checkpoint"));
+        let from = named.iter().filter(|(_, p)| is_checkpoint(p)).map(|(v, _)| *v).max().unwrap_or(0);
+        let wanted = |(version, path): &(u64, Path)| {
+            *version >= from && (path.as_ref().ends_with(".json") || is_checkpoint(path))
+        };
+        Ok(named.into_iter().filter(wanted).map(|(_, path)| path).collect())
+    }
+
     /// The table's own store.
     pub(crate) fn store(&self) -> &Arc<TableStore> {
         &self.store
     }
+}
+
+/// The version that a file of the log is of.
+fn log_version(path: &Path) -> Option<u64> {
+    path.filename()?.get(..20)?.parse().ok()
 }
 
 /// What a file is: another deletion vector makes it another one.

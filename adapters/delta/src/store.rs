@@ -142,7 +142,7 @@ impl TableStore {
                 }
             }
             let late = found.into_values().filter(move |m| after.as_ref().is_none_or(|a| m.location > *a));
-            Ok::<_, object_store::Error>(stream::iter(late.map(Ok)))
+            Ok(stream::iter(late.map(Ok::<_, object_store::Error>)))
         };
         stream::once(all).try_flatten().boxed()
     }

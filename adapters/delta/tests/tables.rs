@@ -128,6 +128,39 @@ async fn a_branch_stays_where_it_is_whatever_other_engines_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_branch_outlives_the_clean_up_of_the_log() {
+    let db = Db::new(&format!("{EVENTS} | delta.checkpointInterval=5")).await;
+    db.run("INSERT (1, 'a', 10), (2, 'b', 20)").await;
+    let t = db.register(1, "t").await;
+    for n in 1..=7 {
+        db.run(&format!("UPDATE n = {n} WHERE id = 1")).await;
+    }
+    db.seal(&[t.clone()], Layer::MAIN, 1).await;
+    let dev = branch(2, 1);
+    db.adapter.ensure_layer(&t, dev, None).await.unwrap();
+    for n in 8..=15 {
+        db.run(&format!("UPDATE n = {n} WHERE id = 1")).await;
+        assert_eq!(db.rows(&t, View::MAIN).await[0], event(1, "a", n));
+    }
+    db.run("VACUUM").await;
+    let newest = db.foreign("t").await.version().unwrap();
+    let log = db.folder.path().join("t/_delta_log");
+    let name = |file: &str, v: u64| log.join(format!("{v:020}.{file}"));
+    let checkpoint = (0..=newest).rev().find(|v| name("checkpoint.parquet", *v).exists()).unwrap();
+    assert!(checkpoint > 10, "{checkpoint}");
+    for v in 0..checkpoint {
+        let _ = std::fs::remove_file(name("checkpoint.parquet", v));
+        std::fs::remove_file(name("json", v)).unwrap();
+    }
+    for db in [&db, &db.reopened()] {
+        assert_eq!(db.rows(&t, working(dev)).await, [event(1, "a", 7), event(2, "b", 20)]);
+        assert_eq!(db.rows(&t, main_at(0)).await, [event(1, "a", 10), event(2, "b", 20)]);
+        assert_eq!(db.rows(&t, View::MAIN).await, [event(1, "a", 15), event(2, "b", 20)]);
+    }
+    assert_eq!(db.foreign("t").await.version(), Some(newest));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_merge_is_one_commit_that_other_engines_read() {
     let (db, t) = events().await;
     let changes = vec![
