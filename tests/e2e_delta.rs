@@ -59,7 +59,9 @@ impl Lake {
 
     fn register(&self) -> Conn {
         let mut main = self.proxy.connect("main");
-        main.exec("SELECT * FROM epoch_register('customers', 'local://lake/crm/customers', key => ARRAY['id'])");
+        main.exec(
+            "SELECT * FROM epoch_register('customers', 'local://lake/crm/customers', key => ARRAY['id'])",
+        );
         main
     }
 
@@ -75,7 +77,9 @@ impl Lake {
 
     /// Another engine sets the credit of rows.
     fn set(&self, credit: &str, predicate: &str) {
-        let update = async { self.table().await.update().with_predicate(predicate).with_update("credit", credit).await };
+        let update = async {
+            self.table().await.update().with_predicate(predicate).with_update("credit", credit).await
+        };
         self.runtime.block_on(update).unwrap();
     }
 
@@ -104,7 +108,8 @@ impl Lake {
             let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
             let text = arrow::util::pretty::pretty_format_batches(&batches).unwrap().to_string();
             let rows = text.lines().filter(|l| l.starts_with('|')).skip(1);
-            rows.map(|l| l.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join("|")).collect()
+            rows.map(|l| l.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>().join("|"))
+                .collect()
         })
     }
 }
@@ -119,7 +124,10 @@ fn main_job() {
     let mut main = lake.proxy.connect("main");
     let found = main.lines("SELECT location, registered, reason FROM epoch_discover('local://lake/*')");
     assert_eq!(found, ["local://lake/crm/customers|f|a Delta table has no key of its own"]);
-    assert_eq!(main.err("SELECT * FROM epoch_register('customers', 'local://lake/crm/customers')").code(), "42830");
+    assert_eq!(
+        main.err("SELECT * FROM epoch_register('customers', 'local://lake/crm/customers')").code(),
+        "42830"
+    );
     let mut main = lake.register();
     main.exec("SELECT * FROM epoch_branch('feature/x')");
     let mut branch = lake.proxy.connect("feature/x");
@@ -157,8 +165,13 @@ fn main_job() {
     let diff = main.lines(
         "SELECT diff_type, to_id, from_credit, to_credit FROM epoch_diff('feature/x~1', 'feature/x', 'customers') ORDER BY coalesce(to_id, 0)",
     );
-    let expected =
-        ["removed||553.00|", "modified|10|70.00|1070.00", "modified|11|77.00|1077.00", "modified|12|84.00|1084.00", "added|2001||"];
+    let expected = [
+        "removed||553.00|",
+        "modified|10|70.00|1070.00",
+        "modified|11|77.00|1077.00",
+        "modified|12|84.00|1084.00",
+        "added|2001||",
+    ];
     assert_eq!(diff, expected);
     let version = lake.version();
     assert_eq!(main.call("epoch_merge('feature/x')", "fast_forward, conflicts"), ["f|1"]);
@@ -187,7 +200,11 @@ fn writes_on_main_and_a_reset() {
     main.exec("SELECT * FROM epoch_commit('start', '--allow-empty')");
     assert_eq!(main.exec("UPDATE customers SET credit = 1 WHERE id < 4").tags(), ["UPDATE 3"]);
     assert_eq!(main.exec("DELETE FROM customers WHERE city = 'Oslo' AND id < 10").tags(), ["DELETE 3"]);
-    assert_eq!(main.exec("INSERT INTO customers SELECT id + 5000, name, city, credit FROM customers WHERE id < 4").tags(), ["INSERT 0 2"]);
+    assert_eq!(
+        main.exec("INSERT INTO customers SELECT id + 5000, name, city, credit FROM customers WHERE id < 4")
+            .tags(),
+        ["INSERT 0 2"]
+    );
     assert_eq!(lake.read("SELECT count(*) FROM customers"), ["1999"]);
     let columns = "tables_changed, rows_added, rows_modified, rows_deleted";
     assert_eq!(main.call("epoch_commit('work')", columns), ["1|2|2|3"]);
@@ -207,8 +224,11 @@ fn writes_on_main_and_a_reset() {
     assert_eq!(lake.read("SELECT credit FROM customers WHERE id = 5"), ["1.00"]);
     let location = "SELECT table_name, location FROM epoch.tables";
     assert_eq!(main.lines(location), ["customers|local://lake/crm/customers"]);
-    assert!(main.lines("SELECT * FROM epoch.backends").iter().any(|l| l.contains("lake") && l.contains("Delta")));
-    let plan = main.lines("SELECT * FROM epoch_explain('SELECT name FROM customers WHERE id = 5')").join("\n");
+    assert!(
+        main.lines("SELECT * FROM epoch.backends").iter().any(|l| l.contains("lake") && l.contains("Delta"))
+    );
+    let plan =
+        main.lines("SELECT * FROM epoch_explain('SELECT name FROM customers WHERE id = 5')").join("\n");
     assert!(plan.contains("WHERE id = 5"), "{plan}");
 }
 
@@ -272,7 +292,8 @@ fn nested_branches_and_sessions_that_write_at_once() {
             });
         }
     });
-    let written = "SELECT count(*) FROM customers WHERE credit = id / 100 AND id BETWEEN 100 AND 404 AND id % 100 < 5";
+    let written =
+        "SELECT count(*) FROM customers WHERE credit = id / 100 AND id BETWEEN 100 AND 404 AND id % 100 < 5";
     assert_eq!(b.one(written), "20");
     assert_eq!(b.call("epoch_commit('twenty')", "rows_modified"), ["20"]);
     assert_eq!(a.call("epoch_merge('b')", "fast_forward, conflicts"), ["t|0"]);

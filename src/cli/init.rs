@@ -62,7 +62,8 @@ fn text(matches: &ArgMatches) -> Result<String> {
     if let Some(listen) = matches.get_one::<String>("listen") {
         text.push_str(&format!("\n[proxy]\nlisten = {}\n", quoted(listen)));
     }
-    let kinds = [("postgres", "url"), ("sqlite", "path"), ("mysql", "url"), ("local", "path"), ("s3", "bucket")];
+    let kinds =
+        [("postgres", "url"), ("sqlite", "path"), ("mysql", "url"), ("local", "path"), ("s3", "bucket")];
     for (kind, key) in kinds {
         for given in matches.get_many::<String>(kind).into_iter().flatten() {
             let (name, value) = given.split_once('=').ok_or_else(|| {

@@ -9,8 +9,8 @@ use super::file::error;
 use super::options::{alternatives, find};
 use super::source::Setting;
 use super::{
-    Auth, Config, Hook, LocalBackend, MysqlBackend, PostgresBackend, S3Backend, Secret, SqliteBackend, TlsFiles,
-    hooks, near,
+    Auth, Config, Hook, LocalBackend, MysqlBackend, PostgresBackend, S3Backend, Secret, SqliteBackend,
+    TlsFiles, hooks, near,
 };
 use crate::{Error, Result};
 

@@ -151,7 +151,9 @@ fn source(table: &TableDef, changes: &[RowChange]) -> Result<RecordBatch> {
     let gone: BooleanArray = changes.iter().map(|c| Some(c.after.is_none())).collect();
     let mut fields: Vec<Arc<Field>> = Vec::new();
     let mut arrays: Vec<ArrayRef> = Vec::new();
-    for ((field, array), column) in given.schema().fields().iter().zip(given.columns()).zip(&table.schema.columns) {
+    for ((field, array), column) in
+        given.schema().fields().iter().zip(given.columns()).zip(&table.schema.columns)
+    {
         if column.type_name == "byte" {
             fields.push(Arc::new(field.as_ref().clone().with_data_type(DataType::Int8)));
             arrays.push(arrow::compute::cast(array, &DataType::Int8).map_err(error::arrow)?);

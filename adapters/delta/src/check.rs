@@ -27,15 +27,16 @@ pub(crate) struct Check {
 
 /// Names and texts of what a table declares.
 fn declared(version: &Version) -> Result<Vec<(String, String)>> {
-    let of_table = version.properties().iter().filter_map(|(key, condition)| {
-        Some((key.strip_prefix(PREFIX)?.to_owned(), condition.clone()))
-    });
+    let of_table = version
+        .properties()
+        .iter()
+        .filter_map(|(key, condition)| Some((key.strip_prefix(PREFIX)?.to_owned(), condition.clone())));
     let mut out: Vec<_> = of_table.collect();
     out.sort();
     for field in version.snapshot().schema().fields() {
         let Some(text) = field.metadata.get(INVARIANT) else { continue };
-        let parsed: serde_json::Value = serde_json::from_str(&text.to_string())
-            .map_err(|e| error::damaged(INVARIANT, e))?;
+        let parsed: serde_json::Value =
+            serde_json::from_str(&text.to_string()).map_err(|e| error::damaged(INVARIANT, e))?;
         let condition = parsed.pointer("/expression/expression").and_then(serde_json::Value::as_str);
         out.push((format!("{INVARIANT}.{}", field.name()), condition.unwrap_or_default().to_owned()));
     }
@@ -43,7 +44,11 @@ fn declared(version: &Version) -> Result<Vec<(String, String)>> {
 }
 
 /// The constraints of a table; 0A000 for one that the engine doesn't understand: then nobody writes.
-pub(crate) fn checks(context: &SessionContext, schema: &TableSchema, version: &Version) -> Result<Vec<Check>> {
+pub(crate) fn checks(
+    context: &SessionContext,
+    schema: &TableSchema,
+    version: &Version,
+) -> Result<Vec<Check>> {
     let relation: DFSchema = loose(schema).to_dfschema().map_err(error::engine)?;
     let check = |(name, text): (String, String)| {
         let condition = context.parse_sql_expr(&text, &relation).map_err(|e| {

@@ -32,15 +32,15 @@ pub(crate) async fn discover(hub: &Hub, kind: BackendKind, pattern: &str) -> Res
             _ => tables(&hub.root).await?.into_iter().filter(|p| last(p) == pattern).collect(),
         },
         true => {
-            let wanted = |p: &String| matches(pattern, p) || (!pattern.contains('/') && matches(pattern, last(p)));
+            let wanted =
+                |p: &String| matches(pattern, p) || (!pattern.contains('/') && matches(pattern, last(p)));
             tables(&hub.root).await?.into_iter().filter(wanted).collect()
         }
     };
     found.sort();
     let mut out = Vec::new();
     for path in found {
-        let location =
-            Location { kind, backend: hub.name.clone(), schema: None, table: path.clone() };
+        let location = Location { kind, backend: hub.name.clone(), schema: None, table: path.clone() };
         let reason = match hub.source(&path)?.newest().await.and_then(|v| obstacle(&v)) {
             Ok(()) => "a Delta table has no key of its own".to_owned(),
             Err(e) => match e.detail() {
@@ -97,7 +97,8 @@ fn obstacle(version: &Version) -> Result<()> {
         if field.name().to_ascii_lowercase().starts_with("epoch_") {
             return no("whose name is of Horizon Epoch's own".to_owned());
         }
-        let computed = |k: &&String| k.as_str() == "delta.generationExpression" || k.starts_with("delta.identity.");
+        let computed =
+            |k: &&String| k.as_str() == "delta.generationExpression" || k.starts_with("delta.identity.");
         if field.metadata.keys().any(|k| computed(&k)) {
             return no("which is computed".to_owned());
         }
@@ -110,8 +111,8 @@ fn columns(version: &Version) -> Result<Vec<Column>> {
     let schema = version.snapshot().schema();
     let column = |field: &deltalake_core::kernel::StructField| {
         let type_name = name(field.data_type());
-        let (pg_type, data_type) =
-            map(field.data_type()).ok_or_else(|| Error::unsupported(format!("the type {type_name} of Delta")))?;
+        let (pg_type, data_type) = map(field.data_type())
+            .ok_or_else(|| Error::unsupported(format!("the type {type_name} of Delta")))?;
         Ok(Column {
             name: field.name().to_owned(),
             type_name,
@@ -139,8 +140,9 @@ pub(crate) async fn describe(hub: &Hub, location: &Location, key: Option<&[Strin
     let mut columns = columns(&version)?;
     let no_key = |message: String| Error::new(sqlstate::INVALID_FOREIGN_KEY, message);
     let Some(wanted) = key.filter(|k| !k.is_empty()) else {
-        return Err(no_key(format!("Delta table \"{path}\" has no key of its own"))
-            .with_hint("Say which columns identify its rows: epoch_register('name', 'location', 'column, …')."));
+        return Err(no_key(format!("Delta table \"{path}\" has no key of its own")).with_hint(
+            "Say which columns identify its rows: epoch_register('name', 'location', 'column, …').",
+        ));
     };
     let mut key = Vec::new();
     for name in wanted {

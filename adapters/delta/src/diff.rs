@@ -96,7 +96,8 @@ pub(crate) async fn of_views(
     only: Option<&Row>,
 ) -> Result<Differences> {
     let mut state = hub.state(table).await?;
-    let (from_seen, to_seen) = (hub.see(&mut state, table, from).await?, hub.see(&mut state, table, to).await?);
+    let (from_seen, to_seen) =
+        (hub.see(&mut state, table, from).await?, hub.see(&mut state, table, to).await?);
     if from.layer.is_main() && to.layer.is_main() && only.is_none() {
         return of_main(hub, &table.schema, &from_seen.base, &to_seen.base).await;
     }
@@ -148,7 +149,8 @@ async fn touched(
 /// As the contract has them, ordered by key.
 pub(crate) fn changes(differences: Differences) -> Vec<RowChange> {
     let row = |row: Option<Shared>| row.map(|r| Arc::try_unwrap(r).unwrap_or_else(|r| (*r).clone()));
-    let change = |(key, (before, after)): (Row, Sides)| RowChange { key, before: row(before), after: row(after) };
+    let change =
+        |(key, (before, after)): (Row, Sides)| RowChange { key, before: row(before), after: row(after) };
     differences.into_iter().map(change).collect()
 }
 

@@ -48,9 +48,11 @@ fn transaction(error: &TransactionError) -> Error {
         TransactionError::DeltaTableAppendOnly => {
             Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the Delta table is append-only")
         }
-        other => Error::new(sqlstate::SERIALIZATION_FAILURE, "another writer changed the Delta table meanwhile")
-            .with_detail(other.to_string())
-            .with_hint("The operation might succeed if retried."),
+        other => {
+            Error::new(sqlstate::SERIALIZATION_FAILURE, "another writer changed the Delta table meanwhile")
+                .with_detail(other.to_string())
+                .with_hint("The operation might succeed if retried.")
+        }
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use datafusion::prelude::SessionContext;
-use epoch_adapter::{At, BatchStream, Error, LineageId, Result, Row, Scan, TableDef, TableSchema, View, sqlstate};
+use epoch_adapter::{
+    At, BatchStream, Error, LineageId, Result, Row, Scan, TableDef, TableSchema, View, sqlstate,
+};
 use epoch_layers::errors::not_registered;
 use object_store::ObjectStore;
 
@@ -207,7 +209,8 @@ impl Hub {
         match at {
             At::Working => Ok(Base::plain(self.newest(known, table).await?)),
             At::Ordinal(ordinal) => {
-                let point = known.point(ordinal).ok_or_else(|| Error::internal("delta: a table without a point"))?;
+                let point =
+                    known.point(ordinal).ok_or_else(|| Error::internal("delta: a table without a point"))?;
                 self.at_point(table, point).await
             }
         }

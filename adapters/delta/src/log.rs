@@ -97,14 +97,16 @@ impl Log {
         while let Some(entry) = self.object::<Entry>(&path(state.next)).await? {
             Arc::make_mut(&mut state).apply(entry.event);
         }
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known { state: Arc::clone(&state), looked };
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) =
+            Known { state: Arc::clone(&state), looked };
         Ok(state)
     }
 
     /// Adds an event after what a state shows; whether nobody was faster.
     pub(crate) async fn append(&self, after: &State, event: Event) -> Result<bool> {
         let entry = Entry { id: uuid::Uuid::new_v4().to_string(), event };
-        let text = serde_json::to_vec(&entry).map_err(|e| Error::internal(format!("delta: an entry: {e}")))?;
+        let text =
+            serde_json::to_vec(&entry).map_err(|e| Error::internal(format!("delta: an entry: {e}")))?;
         let path = path(after.next);
         let put = self.root.put_opts(&path, PutPayload::from(text), PutOptions::from(PutMode::Create)).await;
         if let Err(error) = put {
@@ -126,13 +128,15 @@ impl Log {
     }
 
     async fn summarize(&self, state: &State) -> Result<()> {
-        let text = serde_json::to_vec(state).map_err(|e| Error::internal(format!("delta: a summary: {e}")))?;
+        let text =
+            serde_json::to_vec(state).map_err(|e| Error::internal(format!("delta: a summary: {e}")))?;
         self.root.put(&summary_path(), PutPayload::from(text)).await.map_err(store)?;
         let Some(mut number) = state.next.checked_sub(KEPT + SUMMARY) else { return Ok(()) };
         // Those that were left because they were too young are a few summaries back.
         for _ in 0..8 * SUMMARY {
             let Ok(meta) = self.root.head(&path(number)).await else { break };
-            let age = chrono::Utc::now().signed_duration_since(meta.last_modified).to_std().unwrap_or_default();
+            let age =
+                chrono::Utc::now().signed_duration_since(meta.last_modified).to_std().unwrap_or_default();
             if age > OLD {
                 self.root.delete(&path(number)).await.map_err(store)?;
             }

@@ -388,7 +388,8 @@ mod tests {
             (vec![Value::Int(1)], (shared(1, 10), shared(1, 11))),
             (vec![Value::Int(2)], (None, shared(2, 20))),
         ]);
-        let change = RowChange { key: vec![Value::Int(1)], before: Some(row(1, 11)), after: Some(row(1, 12)) };
+        let change =
+            RowChange { key: vec![Value::Int(1)], before: Some(row(1, 11)), after: Some(row(1, 12)) };
         let (net, over) = own(others, &[change]);
         let expected = Differences::from([(vec![Value::Int(1)], (shared(1, 10), shared(1, 12)))]);
         assert_eq!(net, expected);

@@ -101,7 +101,8 @@ impl Wanted {
     /// From a scan; XX000 for a predicate that was never accepted.
     pub(crate) fn of(schema: &TableSchema, scan: &Scan) -> Result<Self> {
         let filter = |p: &Predicate| {
-            expression(schema, p).ok_or_else(|| Error::internal("delta: a filter was pushed without being supported"))
+            expression(schema, p)
+                .ok_or_else(|| Error::internal("delta: a filter was pushed without being supported"))
         };
         Ok(Self {
             columns: scan.projection.clone().unwrap_or_else(|| (0..schema.columns.len()).collect()),
@@ -139,10 +140,13 @@ pub(crate) async fn read(
     }
     let target = wanted.schema(schema)?;
     let stream = frame.execute_stream().await.map_err(error::engine)?;
-    Ok(stream.map_err(error::engine).and_then(move |b| {
-        let batch = announced(&b, &target);
-        async move { batch }
-    }).boxed())
+    Ok(stream
+        .map_err(error::engine)
+        .and_then(move |b| {
+            let batch = announced(&b, &target);
+            async move { batch }
+        })
+        .boxed())
 }
 
 /// Rows of a provider, with rows of ours instead of those of the same keys.

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, Error, Layer, Ordinal, Result, Row, RowChange, SealMode, Sealed, TableChanges, TableDef, TableStats, View,
+    At, Error, Layer, Ordinal, Result, Row, RowChange, SealMode, Sealed, TableChanges, TableDef, TableStats,
+    View,
 };
 use epoch_layers::errors::changed_since;
 

@@ -220,14 +220,14 @@ impl Version {
         let theirs: HashSet<FileId> = other.snapshot.log_data().iter().map(|f| file_id(&f)).collect();
         self.snapshot.log_data().iter().filter(|f| !theirs.contains(&file_id(f))).collect()
     }
-
 }
 
 /// The paths of files, with those of their deletion vectors.
 pub(crate) fn paths(files: &[LogicalFileView]) -> Vec<Path> {
     let vector = |file: &LogicalFileView| {
         let vector = file.deletion_vector_descriptor()?;
-        (vector.storage_type == StorageType::UuidRelativePath).then(|| vector_path(&vector.path_or_inline_dv))?
+        (vector.storage_type == StorageType::UuidRelativePath)
+            .then(|| vector_path(&vector.path_or_inline_dv))?
     };
     let mut out: Vec<Path> = files.iter().filter_map(vector).collect();
     out.extend(files.iter().map(LogicalFileView::object_store_path));

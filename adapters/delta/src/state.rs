@@ -115,21 +115,56 @@ pub(crate) struct Intended {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Event {
     /// A table is registered, by a repository.
-    Install { owner: String, table: i64, path: String, identity: String, version: u64 },
-    Uninstall { table: i64 },
+    Install {
+        owner: String,
+        table: i64,
+        path: String,
+        identity: String,
+        version: u64,
+    },
+    Uninstall {
+        table: i64,
+    },
     /// A branch may be written to.
-    Layer { table: i64, lineage: i64, base: Ordinal, copy: Option<File> },
-    Write { parts: Vec<Written> },
-    Seal { operation: String, lineage: i64, ordinal: Ordinal, sealed: Sealed, parts: Vec<Part> },
+    Layer {
+        table: i64,
+        lineage: i64,
+        base: Ordinal,
+        copy: Option<File>,
+    },
+    Write {
+        parts: Vec<Written>,
+    },
+    Seal {
+        operation: String,
+        lineage: i64,
+        ordinal: Ordinal,
+        sealed: Sealed,
+        parts: Vec<Part>,
+    },
     Intend(Box<Intent>),
     /// An operation didn't take place.
-    GiveUp { operation: String },
+    GiveUp {
+        operation: String,
+    },
     /// A branch holds nothing of a table any more.
-    Drop { table: i64, lineage: i64 },
+    Drop {
+        table: i64,
+        lineage: i64,
+    },
     /// What a branch changed from one ordinal up to another is one file, under the second.
-    Squash { table: i64, lineage: i64, since: Ordinal, until: Ordinal, file: File },
+    Squash {
+        table: i64,
+        lineage: i64,
+        since: Ordinal,
+        until: Ordinal,
+        file: File,
+    },
     /// Ordinals of main that nobody looks at.
-    Thin { table: i64, ordinals: Vec<Ordinal> },
+    Thin {
+        table: i64,
+        ordinals: Vec<Ordinal>,
+    },
 }
 
 /// A seal that took place.
@@ -182,7 +217,9 @@ impl State {
             }
             Event::Layer { table, lineage, base, copy } => self.change(table, |t| {
                 let sealed = copy.map(|file| (0, file)).into_iter().collect();
-                t.layers.entry(lineage).or_insert_with(|| Arc::new(Held { base, sealed, pending: Vec::new() }));
+                t.layers
+                    .entry(lineage)
+                    .or_insert_with(|| Arc::new(Held { base, sealed, pending: Vec::new() }));
             }),
             Event::Write { parts } => {
                 for Written { table, lineage, file } in parts {
@@ -204,12 +241,16 @@ impl State {
             Event::Drop { table, lineage } => self.change(table, |t| {
                 t.layers.remove(&lineage);
             }),
-            Event::Squash { table, lineage, since, until, file } => self.change_held(table, lineage, |held| {
-                let place = held.sealed.partition_point(|(o, _)| *o < since);
-                held.sealed.retain(|(o, _)| *o < since || *o > until);
-                held.sealed.insert(place, (until, file));
-            }),
-            Event::Thin { table, ordinals } => self.change(table, |t| t.main.retain(|p| !ordinals.contains(&p.ordinal))),
+            Event::Squash { table, lineage, since, until, file } => {
+                self.change_held(table, lineage, |held| {
+                    let place = held.sealed.partition_point(|(o, _)| *o < since);
+                    held.sealed.retain(|(o, _)| *o < since || *o > until);
+                    held.sealed.insert(place, (until, file));
+                })
+            }
+            Event::Thin { table, ordinals } => {
+                self.change(table, |t| t.main.retain(|p| !ordinals.contains(&p.ordinal)))
+            }
         }
     }
 

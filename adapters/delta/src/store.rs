@@ -43,7 +43,10 @@ pub struct S3 {
 
 impl fmt::Debug for S3 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3").field("bucket", &self.bucket).field("prefix", &self.prefix).finish_non_exhaustive()
+        f.debug_struct("S3")
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +113,8 @@ pub(crate) struct TableStore {
 impl TableStore {
     /// `path`: the table's folder below the backend's.
     pub(crate) fn new(root: &Arc<dyn ObjectStore>, path: &Path) -> Self {
-        let under = |prefix: Path| -> Arc<dyn ObjectStore> { Arc::new(PrefixStore::new(Arc::clone(root), prefix)) };
+        let under =
+            |prefix: Path| -> Arc<dyn ObjectStore> { Arc::new(PrefixStore::new(Arc::clone(root), prefix)) };
         Self { live: under(path.clone()), kept: under(kept_folder(path)) }
     }
 
@@ -131,7 +135,11 @@ impl TableStore {
         stream::iter(copies).buffer_unordered(8).try_collect::<Vec<()>>().await.map(drop)
     }
 
-    fn merged(&self, prefix: Option<&Path>, after: Option<Path>) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+    fn merged(
+        &self,
+        prefix: Option<&Path>,
+        after: Option<Path>,
+    ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
         let (live, kept) = (self.live.list(prefix), self.kept.list(prefix));
         let all = async move {
             let mut found = BTreeMap::new();

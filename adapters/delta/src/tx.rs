@@ -102,22 +102,30 @@ impl Tx {
         let mixed = |w: &&Work| other(w) && (layer.is_main() || w.layer.is_main());
         match self.work.iter().find(mixed) {
             None => Ok(()),
-            Some(work) => Err(Error::unsupported("writing to several Delta tables of main in one transaction")
-                .with_detail(format!(
-                    "Delta commits one table at a time; this transaction wrote to \"{}\" before.",
-                    work.table.name
-                ))
-                .with_hint("Write to a branch, and merge it.")),
+            Some(work) => {
+                Err(Error::unsupported("writing to several Delta tables of main in one transaction")
+                    .with_detail(format!(
+                        "Delta commits one table at a time; this transaction wrote to \"{}\" before.",
+                        work.table.name
+                    ))
+                    .with_hint("Write to a branch, and merge it."))
+            }
         }
     }
 
-    async fn write_rows(&mut self, table: &TableDef, layer: Layer, writes: &[RowWrite]) -> Result<(u64, Vec<Row>)> {
+    async fn write_rows(
+        &mut self,
+        table: &TableDef,
+        layer: Layer,
+        writes: &[RowWrite],
+    ) -> Result<(u64, Vec<Row>)> {
         self.check_target(table, layer)?;
         let seen = self.see(table, &View { layer, at: At::Working }).await?;
         let checks = self.checks(table, layer, &seen).await?;
         let ops = ops(table, writes)?;
         let below = below(&self.hub, table, &seen, &ops).await?;
-        let mut writer = Writer { table, seen: &seen, below: &below, keys: HashMap::new(), fresh: Vec::new() };
+        let mut writer =
+            Writer { table, seen: &seen, below: &below, keys: HashMap::new(), fresh: Vec::new() };
         if let Some(work) = self.work_of(table.id, layer) {
             writer.keys = (*work.keys).clone();
         }
@@ -156,7 +164,11 @@ impl Tx {
     async fn commit_all(&mut self) -> Result<()> {
         let net = |w: &Work| Work {
             keys: Arc::new(
-                w.keys.iter().filter(|(_, t)| t.before != t.after).map(|(k, t)| (k.clone(), t.clone())).collect(),
+                w.keys
+                    .iter()
+                    .filter(|(_, t)| t.before != t.after)
+                    .map(|(k, t)| (k.clone(), t.clone()))
+                    .collect(),
             ),
             ..w.clone()
         };
@@ -382,11 +394,8 @@ async fn check_unchanged(hub: &Hub, state: &mut Arc<State>, work: &[Work]) -> Re
         for (key, touched) in keys.iter() {
             if now.get(key, At::Working) != touched.held.as_ref() {
                 let own = |row: &Option<Shared>| row.as_ref().map(|r| (**r).clone());
-                let change = RowChange {
-                    key: key.clone(),
-                    before: own(&touched.before),
-                    after: own(&touched.after),
-                };
+                let change =
+                    RowChange { key: key.clone(), before: own(&touched.before), after: own(&touched.after) };
                 return Err(changed_since(&table.name.name, &table.schema.key_names(), &change));
             }
         }

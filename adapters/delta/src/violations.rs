@@ -13,7 +13,12 @@ use crate::hub::Hub;
 use crate::types::rows;
 
 /// See [`epoch_adapter::Adapter::violations`].
-pub(crate) async fn violations(hub: &Hub, table: &TableDef, view: &View, limit: usize) -> Result<Vec<Violation>> {
+pub(crate) async fn violations(
+    hub: &Hub,
+    table: &TableDef,
+    view: &View,
+    limit: usize,
+) -> Result<Vec<Violation>> {
     let mut state = hub.state(table).await?;
     let seen = hub.see(&mut state, table, view).await?;
     let checks = checks(&hub.context, &table.schema, &seen.base.version)?;

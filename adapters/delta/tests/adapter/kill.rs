@@ -1,12 +1,9 @@
 //! A process that dies between the Delta commits of a seal over two tables leaves all of it or nothing.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod common;
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use common::*;
+use crate::common::*;
 use epoch_adapter::{Adapter, Layer, RowChange, SealMode, TableChanges, TableDef};
 use epoch_adapter_delta::DeltaAdapter;
 
@@ -57,7 +54,7 @@ async fn died(db: &Db) {
         db.adapter.install(&*defined(&db.adapter, id, path).await).await.unwrap();
     }
     let status = Command::new(std::env::current_exe().unwrap())
-        .args(["child", "--exact"])
+        .args(["kill::child", "--exact"])
         .env(FOLDER, db.folder.path())
         .env("EPOCH_FAILPOINT", "delta-applied")
         .stdout(Stdio::null())

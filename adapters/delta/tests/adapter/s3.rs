@@ -1,5 +1,4 @@
 //! The main job on the S3-compatible store of `EPOCH_TEST_S3_URL`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -34,7 +33,8 @@ fn endpoint() -> Option<String> {
 fn make_bucket(endpoint: &str, name: &str) {
     let host = endpoint.strip_prefix("http://").unwrap().trim_end_matches('/');
     let mut stream = TcpStream::connect(host).unwrap();
-    let request = format!("PUT /{name} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("PUT /{name} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -97,7 +97,8 @@ impl Bucket {
     }
 
     async fn objects(&self) -> Vec<String> {
-        let all: Vec<_> = self.store.list(None).map_ok(|m| m.location.to_string()).try_collect().await.unwrap();
+        let all: Vec<_> =
+            self.store.list(None).map_ok(|m| m.location.to_string()).try_collect().await.unwrap();
         let mut ours: Vec<String> = all.into_iter().filter(|n: &String| n.contains("_epoch")).collect();
         ours.sort();
         ours

@@ -1,13 +1,5 @@
 //! What the integration tests share: a folder with a Delta table of its own, its adapter, and a client that knows nothing
 //! of us: delta-rs itself, by a path of its own.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    missing_docs
-)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,11 +1,8 @@
 //! Registration, types, constraints, branches, other engines' writes and vacuums, seals and their repetition.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
-
-mod common;
 
 use std::sync::Arc;
 
-use common::*;
+use crate::common::*;
 use epoch_adapter::{
     Adapter, At, Comparison, Layer, Leftover, LineageId, Predicate, Row, RowChange, RowWrite, Rule, Scan,
     SealMode, TableChanges, TableDef, TableStats, Value, View,
@@ -113,7 +110,8 @@ async fn a_branch_stays_where_it_is_whatever_other_engines_do() {
         assert_eq!(db.rows(&t, main_at(0)).await, first);
         assert_eq!(db.rows(&t, View::MAIN).await, [event(3, "e", 5), event(7, "a", 11)]);
     }
-    let writes = [update(1, 2, int(12)), delete(3), insert(event(9, "n", 1)), update(77, 2, int(1)), delete(77)];
+    let writes =
+        [update(1, 2, int(12)), delete(3), insert(event(9, "n", 1)), update(77, 2, int(1)), delete(77)];
     assert_eq!(db.write(&t, dev, &writes).await.unwrap(), 3);
     let now = vec![event(1, "a", 12), event(4, "d", 40), event(9, "n", 1)];
     assert_eq!(db.rows(&t, working(dev)).await, now);
@@ -122,7 +120,10 @@ async fn a_branch_stays_where_it_is_whatever_other_engines_do() {
     for db in [&db, &db.reopened()] {
         assert_eq!(db.rows(&t, at(dev, 1)).await, now);
         assert_eq!(db.rows(&t, at(dev, 0)).await, fork);
-        assert_eq!(db.rows(&t, working(dev)).await, [event(1, "a", 12), event(3, "c", 31), event(4, "d", 40)]);
+        assert_eq!(
+            db.rows(&t, working(dev)).await,
+            [event(1, "a", 12), event(3, "c", 31), event(4, "d", 40)]
+        );
     }
     assert_eq!(db.base("t").await.len(), 2);
 }
@@ -223,7 +224,10 @@ async fn what_one_table_refuses_is_taken_back_from_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn constraints_hold_on_main_and_on_branches() {
-    let db = Db::new("id long not null, what string not null, n integer | key: id | delta.constraints.low=n < 100").await;
+    let db = Db::new(
+        "id long not null, what string not null, n integer | key: id | delta.constraints.low=n < 100",
+    )
+    .await;
     db.run("INSERT (1, 'a', 1)").await;
     let t = db.register(1, "t").await;
     let dev = branch(2, 0);
@@ -326,7 +330,9 @@ async fn many_writers_of_a_branch_lose_nothing() {
     assert_eq!(db.rows(&t, working(dev)).await.len(), 33);
     let same = |_| {
         let (db, t) = (db.reopened(), t.clone());
-        tokio::spawn(async move { db.write(&t, dev, &[update(1, 2, int(1)), insert(event(99, "x", 1))]).await })
+        tokio::spawn(
+            async move { db.write(&t, dev, &[update(1, 2, int(1)), insert(event(99, "x", 1))]).await },
+        )
     };
     let tasks: Vec<_> = (0..6).map(same).collect();
     let mut done = 0;
@@ -418,7 +424,8 @@ async fn types_and_their_extremes_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_altered_is_not_committed() {
     let (db, t) = events().await;
-    let column = deltalake_core::kernel::StructField::nullable("extra", deltalake_core::kernel::DataType::LONG);
+    let column =
+        deltalake_core::kernel::StructField::nullable("extra", deltalake_core::kernel::DataType::LONG);
     db.foreign("t").await.add_columns().with_fields([column]).await.unwrap();
     let drift = db.adapter.drift(&[t.clone()]).await.unwrap();
     assert_eq!(drift[0].1, "column \"extra\" was added");
@@ -444,10 +451,7 @@ async fn garbage_is_measured_and_removed() {
         db.seal(&all, Layer::MAIN, n).await;
     }
     let value = |rows: Vec<Row>, at: usize| rows[at][2].clone();
-    for what in [
-        Leftover::Holes(dev.lineage, vec![(2, 4)]),
-        Leftover::Holes(LineageId::MAIN, vec![(2, 4)]),
-    ] {
+    for what in [Leftover::Holes(dev.lineage, vec![(2, 4)]), Leftover::Holes(LineageId::MAIN, vec![(2, 4)])] {
         assert!(db.adapter.measure(&t, &what).await.unwrap() > 0);
         assert!(db.adapter.remove(&t, &what, 1000).await.unwrap() > 0);
         assert_eq!(db.adapter.measure(&t, &what).await.unwrap(), 0);

@@ -1,10 +1,7 @@
 //! The model of `epoch_conformance::model` against Delta tables, which another engine writes to, compacts and vacuums.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-mod common;
-
-use common::model::{Parts, Random, Shape, run, seed};
-use common::{Db, int, text};
+use crate::common::model::{Parts, Random, Shape, run, seed};
+use crate::common::{Db, int, text};
 use epoch_adapter::{Row, Value};
 
 /// Delta knows no unique constraints: what other clients do keeps keys unique by itself, and the unique column is NULL.
