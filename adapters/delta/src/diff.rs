@@ -105,8 +105,8 @@ pub(crate) async fn of_views(
         Some(key) => HashSet::from([normal_key(&table.schema, key)?]),
         None => touched(hub, &mut state, table, segments).await?,
     };
-    let old = from_seen.rows(hub, &table.schema, &keys).await?;
-    let new = to_seen.rows(hub, &table.schema, &keys).await?;
+    let old = from_seen.rows(hub, &table.schema, keys.iter().collect()).await?;
+    let new = to_seen.rows(hub, &table.schema, keys.iter().collect()).await?;
     Ok(compared(old, new))
 }
 

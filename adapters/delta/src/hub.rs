@@ -97,7 +97,7 @@ impl Seen {
         &self,
         hub: &Hub,
         schema: &TableSchema,
-        keys: impl IntoIterator<Item = &Row>,
+        keys: Vec<&Row>,
     ) -> Result<HashMap<Row, Shared>> {
         let (mut found, mut below) = (HashMap::new(), HashSet::new());
         for key in keys {

@@ -171,7 +171,7 @@ async fn net(hub: &Hub, table: &TableDef, seen: &Seen, rows: Over) -> Result<Dif
         }
     }
     let base = Seen { base: seen.base.clone(), layer: None, own: Over::new() };
-    known.extend(base.rows(hub, &table.schema, &below).await?.into_iter().map(|(k, row)| (k, Some(row))));
+    known.extend(base.rows(hub, &table.schema, below.iter().collect()).await?.into_iter().map(|(k, row)| (k, Some(row))));
     let mut out = Differences::new();
     for (key, after) in rows {
         let before = known.remove(&key).flatten();
@@ -196,7 +196,7 @@ pub(crate) async fn pending(hub: &Hub, table: &TableDef, layer: Layer) -> Result
 
 /// 40001 unless each row is what its change was computed from.
 async fn compare(hub: &Hub, table: &TableDef, seen: &Seen, changes: &[RowChange]) -> Result<()> {
-    let rows = seen.rows(hub, &table.schema, changes.iter().map(|c| &c.key)).await?;
+    let rows = seen.rows(hub, &table.schema, changes.iter().map(|c| &c.key).collect()).await?;
     for change in changes {
         if rows.get(&change.key).map(Arc::as_ref) != change.before.as_ref() {
             return Err(changed_since(&table.name.name, &table.schema.key_names(), change));

@@ -238,7 +238,7 @@ async fn below(hub: &Hub, table: &TableDef, seen: &Seen, ops: &[Op]) -> Result<H
         }
     }
     let unknown: Vec<Row> = keys.into_iter().filter(|k| seen.held(k).is_none()).collect();
-    seen.rows(hub, &table.schema, &unknown).await
+    seen.rows(hub, &table.schema, unknown.iter().collect()).await
 }
 
 /// The key of a row after an update.
