@@ -99,6 +99,11 @@ pub(crate) fn key_name(table: &TableDef) -> String {
     format!("{}_key", table.name.name)
 }
 
+/// A column of one side of a merge.
+fn of(side: &str, name: &str) -> Expr {
+    Expr::Column(Named::new(Some(side), name))
+}
+
 async fn merge(
     table: &TableDef,
     version: &Version,
@@ -107,7 +112,6 @@ async fn merge(
 ) -> Result<u64> {
     let source = source(table, changes)?;
     let frame = read::session().read_batch(source).map_err(error::engine)?;
-    let of = |side: &str, name: &str| Expr::Column(Named::new(Some(side), name));
     let keys = table.schema.key_columns().map(|c| of("t", &c.name).eq(of("s", &c.name)));
     let on = keys.reduce(Expr::and).ok_or_else(|| Error::internal("delta: a table without a key"))?;
     let gone = || of("s", GONE).eq(lit(true));

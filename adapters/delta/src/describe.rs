@@ -26,16 +26,12 @@ const DEPTH: usize = 6;
 pub(crate) async fn discover(hub: &Hub, kind: BackendKind, pattern: &str) -> Result<Vec<Discovered>> {
     let pattern = pattern.strip_prefix("public.").unwrap_or(pattern);
     let mut found: Vec<String> = match pattern.contains('*') {
-        // One place needs no search.
-        false => match Path::parse(pattern) {
-            Ok(path) if is_table(&hub.root, &path).await? => vec![pattern.to_owned()],
-            _ => tables(&hub.root).await?.into_iter().filter(|p| last(p) == pattern).collect(),
-        },
         true => {
-            let wanted =
-                |p: &String| matches(pattern, p) || (!pattern.contains('/') && matches(pattern, last(p)));
-            tables(&hub.root).await?.into_iter().filter(wanted).collect()
+            let all = tables(&hub.root).await?.into_iter();
+            all.filter(|p| matches(pattern, p) || (!pattern.contains('/') && matches(pattern, last(p))))
+                .collect()
         }
+        false => named(hub, pattern).await?,
     };
     found.sort();
     let mut out = Vec::new();
@@ -51,6 +47,16 @@ pub(crate) async fn discover(hub: &Hub, kind: BackendKind, pattern: &str) -> Res
         out.push(Discovered { location, key: Vec::new(), reason: Some(reason) });
     }
     Ok(out)
+}
+
+/// The table of a path, or else those whose folders have this name.
+async fn named(hub: &Hub, name: &str) -> Result<Vec<String>> {
+    if let Ok(path) = Path::parse(name)
+        && is_table(&hub.root, &path).await?
+    {
+        return Ok(vec![name.to_owned()]);
+    }
+    Ok(tables(&hub.root).await?.into_iter().filter(|p| last(p) == name).collect())
 }
 
 fn last(path: &str) -> &str {

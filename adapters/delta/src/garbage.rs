@@ -145,10 +145,10 @@ async fn squash(hub: &Hub, table: &TableDef, lineage: LineageId, hole: Hole) -> 
             file: file.clone(),
         };
         if hub.log.append(&state, event).await? {
-            rows::forget(&hub.root, old.into_iter().map(|(_, f)| f)).await;
+            rows::forget(&hub.root, old.into_iter().map(|(_, f)| f).collect()).await;
             return Ok(removed);
         }
-        rows::forget(&hub.root, [file]).await;
+        rows::forget(&hub.root, vec![file]).await;
     }
     Err(busy())
 }

@@ -132,7 +132,7 @@ pub(crate) async fn ensure_layer(
         if hub.log.append(&state, event).await? {
             return Ok(());
         }
-        rows::forget(&hub.root, copy).await;
+        rows::forget(&hub.root, copy.into_iter().collect()).await;
     }
     Err(busy())
 }

@@ -249,6 +249,21 @@ async fn finish(hub: &Hub, intent: &Intent) -> Result<Sealed> {
         }
         hit("delta-applied");
     }
+    match publish_steps(hub, &state, intent, &steps).await {
+        Err(e) if !e.code().starts_with("58") => {
+            take_back(hub, &state, intent, &steps, &mark).await?;
+            Err(e)
+        }
+        Ok(sealed) => {
+            forget(hub, intent).await;
+            Ok(sealed)
+        }
+        unknown => unknown,
+    }
+}
+
+/// Notes what the commits of an operation made of main.
+async fn publish_steps(hub: &Hub, state: &State, intent: &Intent, steps: &[Step]) -> Result<Sealed> {
     let mode = if intent.own { SealMode::Own } else { SealMode::All };
     let tables: Vec<Arc<TableDef>> = intent.tables.iter().cloned().map(Arc::new).collect();
     let seal = Seal {
@@ -262,11 +277,9 @@ async fn finish(hub: &Hub, intent: &Intent) -> Result<Sealed> {
     for table in &tables {
         let step = steps.iter().find(|s| s.table.id == table.id);
         let applied = step.and_then(|s| Some((s.applied.as_ref()?, s.changes.as_slice())));
-        made.extend(part(hub, &state, seal, table, applied).await?);
+        made.extend(part(hub, state, seal, table, applied).await?);
     }
-    let sealed = conclude(hub, seal, made).await?;
-    forget(hub, intent).await;
-    Ok(sealed)
+    conclude(hub, seal, made).await
 }
 
 async fn apply_one(

@@ -28,7 +28,7 @@ const LISTED: usize = 256;
 
 /// An engine of an adapter. Names are as they are written: Delta's may have capitals.
 pub(crate) fn session() -> SessionContext {
-    let mut config = SessionConfig::new().with_target_partitions(2);
+    let mut config = SessionConfig::new();
     config.options_mut().sql_parser.enable_ident_normalization = false;
     SessionContext::new_with_config(config)
 }

@@ -125,7 +125,7 @@ pub(crate) async fn get(
 }
 
 /// Removes files that the log doesn't name any more. What stays is found by nobody and does no harm.
-pub(crate) async fn forget(root: &Arc<dyn ObjectStore>, files: impl IntoIterator<Item = File>) {
+pub(crate) async fn forget(root: &Arc<dyn ObjectStore>, files: Vec<File>) {
     for file in files {
         if let Err(error) = root.delete(&Path::from(file.name.as_str())).await {
             tracing::debug!(%error, file = file.name, "a file could not be removed");
@@ -172,7 +172,7 @@ mod tests {
         let rows = vec![row(f64::NAN, "ü"), row(-0.0, ""), (key("gone"), None), row(f64::INFINITY, "a\0b")];
         let file = put(&root, TableId(1), LineageId(2), &schema(), &rows).await.unwrap();
         assert_eq!(get(&root, &schema(), &file).await.unwrap().unwrap(), rows);
-        forget(&root, [file.clone()]).await;
+        forget(&root, vec![file.clone()]).await;
         assert_eq!(get(&root, &schema(), &file).await.unwrap(), None);
     }
 }

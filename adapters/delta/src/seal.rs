@@ -67,10 +67,12 @@ struct Prepared {
 /// Publishes on a branch.
 pub(crate) async fn of_branch(hub: &Hub, seal: Seal<'_>, changes: &[Changes]) -> Result<Sealed> {
     let mut state = hub.log.refresh().await?;
-    for table in seal.tables.iter().chain(changes.iter().map(|c| &c.table)) {
+    let tables = tables_of(seal, changes);
+    for table in &tables {
         state = hub.state(table).await?;
     }
     for _ in 0..ATTEMPTS {
+        let next = state.next;
         if let Some(done) = state.sealed(seal.operation) {
             return Ok(done.clone());
         }
@@ -80,15 +82,19 @@ pub(crate) async fn of_branch(hub: &Hub, seal: Seal<'_>, changes: &[Changes]) ->
             continue;
         }
         let mut prepared = Vec::new();
-        for table in tables_of(seal, changes) {
+        for table in &tables {
             let own = changes.iter().find(|c| c.table.id == table.id).map_or(&[][..], |c| c.rows.as_slice());
-            prepared.extend(prepare(hub, &mut state, seal, &table, own).await?);
+            prepared.extend(prepare(hub, &mut state, seal, table, own).await?);
+        }
+        if state.next != next {
+            // Its files were replaced meanwhile: all tables are looked at in one state, or none.
+            continue;
         }
         let (event, sealed) = event(hub, seal, &prepared).await?;
         let made = parts_files(&event);
         match hub.log.append(&state, event).await {
             Ok(true) => {
-                rows::forget(&hub.root, prepared.into_iter().flat_map(|p| p.old)).await;
+                rows::forget(&hub.root, prepared.into_iter().flat_map(|p| p.old).collect()).await;
                 return Ok(sealed);
             }
             Ok(false) => rows::forget(&hub.root, made).await,
@@ -171,7 +177,12 @@ async fn net(hub: &Hub, table: &TableDef, seen: &Seen, rows: Over) -> Result<Dif
         }
     }
     let base = Seen { base: seen.base.clone(), layer: None, own: Over::new() };
-    known.extend(base.rows(hub, &table.schema, below.iter().collect()).await?.into_iter().map(|(k, row)| (k, Some(row))));
+    known.extend(
+        base.rows(hub, &table.schema, below.iter().collect())
+            .await?
+            .into_iter()
+            .map(|(k, row)| (k, Some(row))),
+    );
     let mut out = Differences::new();
     for (key, after) in rows {
         let before = known.remove(&key).flatten();

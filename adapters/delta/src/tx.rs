@@ -356,7 +356,7 @@ async fn commit_branches(hub: &Hub, work: &[Work]) -> Result<()> {
     if let Err(error) = &result
         && !error.code().starts_with("58")
     {
-        rows::forget(&hub.root, parts.into_iter().map(|p| p.file)).await;
+        rows::forget(&hub.root, parts.into_iter().map(|p| p.file).collect()).await;
     }
     result
 }
@@ -381,7 +381,7 @@ pub(crate) fn busy() -> Error {
         .with_hint("The operation might succeed if retried.")
 }
 
-/// Whether the branches are there to be written to; else they are made, and the state is another one.
+/// Whether the branches are there to be written to; else they are made, or the state is another one.
 async fn check_unchanged(hub: &Hub, state: &mut Arc<State>, work: &[Work]) -> Result<bool> {
     for Work { table, layer, keys } in work {
         if hub.table(state, table)?.layers.get(&layer.lineage.0).is_none() {
@@ -390,7 +390,12 @@ async fn check_unchanged(hub: &Hub, state: &mut Arc<State>, work: &[Work]) -> Re
             hub.log.append(state, event).await?;
             return Ok(false);
         }
+        let next = state.next;
         let now = hub.layer(state, table, layer.lineage).await?;
+        if state.next != next {
+            // All tables are looked at in one state.
+            return Ok(false);
+        }
         for (key, touched) in keys.iter() {
             if now.get(key, At::Working) != touched.held.as_ref() {
                 let own = |row: &Option<Shared>| row.as_ref().map(|r| (**r).clone());
