@@ -11,7 +11,7 @@ use epoch_adapter::{
     TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation,
 };
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStore;
 
 use crate::hub::Hub;
 use crate::seal::{Changes, Seal};

@@ -8,8 +8,8 @@ use epoch_adapter::{
 };
 use epoch_layers::names::matches;
 use futures::TryStreamExt;
+use object_store::ObjectStore;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::error;
 use crate::hub::Hub;

@@ -50,8 +50,8 @@ fn detail(error: &epoch_adapter::Error) -> String {
 
 fn not_null<'a>(table: &'a TableDef, row: &'a Row) -> impl Iterator<Item = Violation> + 'a {
     let columns = table.schema.columns.iter().enumerate();
-    let null = columns.filter(|(i, c)| !c.nullable && row.get(*i).is_none_or(Value::is_null));
-    null.map(|(_, column)| {
+    let null = columns.filter(move |(i, c)| !c.nullable && row.get(*i).is_none_or(Value::is_null));
+    null.map(move |(_, column)| {
         let known = row.iter().cloned().map(Some).collect();
         Violation {
             rule: Rule::NotNull,

@@ -91,7 +91,7 @@ async fn publish(repository: &Repository) -> Result<()> {
         .collect();
     for (table, location, key) in &missing {
         let key = key.map(|k| vec![k.to_owned()]);
-        repository.register(table, Some(location), key.as_deref()).await?;
+        repository.register(table, Some(*location), key.as_deref()).await?;
     }
     if missing.is_empty() {
         return Ok(());
