@@ -21,6 +21,10 @@ const ATTEMPTS: usize = 200;
 pub(crate) async fn uninstall(hub: &Hub, table: &TableDef) -> Result<()> {
     for _ in 0..ATTEMPTS {
         let state = hub.log.reload().await?;
+        // What another repository registered has numbers of its own.
+        if state.owner.as_ref().is_some_and(|owner| Some(owner) != hub.owner.get()) {
+            return Ok(());
+        }
         if state.table(table.id).is_some()
             && !hub.log.append(&state, Event::Uninstall { table: table.id.0 }).await?
         {

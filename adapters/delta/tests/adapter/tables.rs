@@ -61,6 +61,9 @@ async fn a_folder_belongs_to_one_repository() {
     def.id = epoch_adapter::TableId(9);
     assert_eq!(error(other.install(&def).await).code(), "55000");
     assert_eq!(error(other.scan(&def, &View::MAIN, &Scan::default()).await.map(drop)).code(), "55000");
+    // A registration that was refused is taken back: of what has the same number here, nothing.
+    other.uninstall(&table).await.unwrap();
+    assert_eq!(db.reopened().rows(&table, main_at(0)).await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
