@@ -179,7 +179,7 @@ impl Draft {
         self.check_s3()?;
         let postgres = self.postgres()?;
         let mysql = self.mysql()?;
-        let kinds: [(&str, Vec<&str>); 3] = [
+        let kinds: [(&str, Vec<&str>); 5] = [
             ("postgres", postgres.keys().map(String::as_str).collect()),
             ("sqlite", self.sqlite.keys().map(String::as_str).collect()),
             ("mysql", mysql.keys().map(String::as_str).collect()),

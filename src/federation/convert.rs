@@ -25,8 +25,8 @@ pub(crate) fn value_of(array: &ArrayRef, row: usize, kind: BackendKind) -> Resul
     }
     match kind {
         BackendKind::PostgreSql => Ok(text(array, row)?.map_or(Value::Null, Value::Text)),
-        // Delta's own types come back from these in the adapter.
-        BackendKind::Sqlite | BackendKind::Local | BackendKind::S3 => sqlite_value(array, row),
+        BackendKind::Sqlite => sqlite_value(array, row),
+        BackendKind::Local | BackendKind::S3 => lake_value(array, row),
         BackendKind::MySql => mysql_value(array, row),
     }
 }
@@ -80,6 +80,15 @@ fn sqlite_value(array: &ArrayRef, row: usize) -> Result<Value> {
         DataType::Timestamp(_, Some(_)) => text(array, row)?.map_or(Value::Null, |t| Value::Text(t + ":00")),
         _ => text(array, row)?.map_or(Value::Null, Value::Text),
     })
+}
+
+/// The adapter of Delta tables makes its types of these itself; NaN is a number there.
+fn lake_value(array: &ArrayRef, row: usize) -> Result<Value> {
+    if !array.data_type().is_floating() {
+        return sqlite_value(array, row);
+    }
+    let one = cast_with_options(&array.slice(row, 1), &DataType::Float64, &STRICT);
+    Ok(Value::Real(one.map_err(|e| errors::arrow(&e))?.as_primitive::<Float64Type>().value(0)))
 }
 
 /// MySQL takes numbers, bytes and texts; a moment is in the session's time zone, which is UTC, without saying so.

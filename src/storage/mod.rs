@@ -94,6 +94,8 @@ impl Backends {
             BackendKind::PostgreSql => "postgres",
             BackendKind::Sqlite => "sqlite",
             BackendKind::MySql => "mysql",
+            BackendKind::Local => "local",
+            BackendKind::S3 => "s3",
         };
         let message = format!("backend \"{name}\" may lose commits, so main's tables are not written to");
         Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use epoch_adapter::{
     Adapter, At, BackendKind, BatchStream, ChangeStream, Discovered, Health, Layer, Leftover, LineageId,
-    Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
-    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation,
+    Location, Ordinal, Predicate, Result, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges, TableDef,
+    TableId, TableSchema, TableStats, Transaction, View, Violation, Wanted,
 };
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
@@ -70,6 +70,11 @@ impl Adapter for DeltaAdapter {
         let folder = object_store::path::Path::from(store::OURS);
         self.hub.root.list(Some(&folder)).try_next().await.map_err(error::store)?;
         Ok(Health { version: "Delta Lake".to_owned(), connections: (0, 0) })
+    }
+
+    /// A store keeps what it has confirmed; on local disk we see to it ourselves.
+    async fn risks(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
     }
 
     async fn discover(&self, pattern: &str) -> Result<Vec<Discovered>> {
@@ -147,19 +152,19 @@ impl Adapter for DeltaAdapter {
         from: &View,
         to: &View,
         segments: &[Segment],
-        only: Option<&Row>,
+        wanted: &Wanted,
     ) -> Result<ChangeStream> {
-        let found = diff::of_views(&self.hub, table, from, to, segments, only).await?;
+        let found = diff::of_views(&self.hub, table, from, to, segments, wanted).await?;
         Ok(futures::stream::iter(diff::changes(found).into_iter().map(Ok)).boxed())
     }
 
-    async fn changes_of_key(
+    async fn changes_of_keys(
         &self,
         table: &TableDef,
-        key: &Row,
+        wanted: &Wanted,
         lineages: &[LineageId],
     ) -> Result<Vec<(LineageId, Ordinal)>> {
-        diff::changes_of_key(&self.hub, table, key, lineages).await
+        diff::changes_of_keys(&self.hub, table, wanted, lineages).await
     }
 
     async fn diff_stat(
@@ -169,7 +174,10 @@ impl Adapter for DeltaAdapter {
         to: &View,
         segments: &[Segment],
     ) -> Result<TableStats> {
-        Ok(diff::count(&diff::of_views(&self.hub, table, from, to, segments, None).await?, true))
+        Ok(diff::count(
+            &diff::of_views(&self.hub, table, from, to, segments, &Wanted::default()).await?,
+            true,
+        ))
     }
 
     async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {

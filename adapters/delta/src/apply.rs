@@ -58,7 +58,11 @@ pub(crate) async fn apply(
         fresh.iter().try_for_each(|row| not_null(table, row))?;
         check_all(&hub.context, table, &checks(&hub.context, &table.schema, &before)?, &fresh).await?;
         match merge(table, &before, changes, mark.clone()).await {
-            Ok(after) => return Ok(Applied { before, after }),
+            Ok(after) => {
+                // Others may vacuum what it replaced at any time.
+                let _ = hub.newest(known, table).await;
+                return Ok(Applied { before, after });
+            }
             Err(e) if e.code() == sqlstate::SERIALIZATION_FAILURE => last = Some(e),
             Err(e) => return Err(e),
         }

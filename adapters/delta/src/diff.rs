@@ -7,18 +7,20 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, Layer, LineageId, Ordinal, Result, Row, RowChange, Segment, TableDef, TableSchema, TableStats, View,
+    At, Error, Layer, LineageId, Ordinal, Result, Row, RowChange, Segment, TableDef, TableSchema, TableStats,
+    Value, View, Wanted as Asked,
 };
 use epoch_layers::cells::Cell;
 use epoch_layers::digest::{feed, finish};
 use sha2::{Digest, Sha256};
 
+use crate::error;
 use crate::hub::{Base, Hub};
 use crate::layer::required;
 use crate::read::{self, Wanted};
 use crate::source::Version;
 use crate::state::State;
-use crate::types::{Shared, normal};
+use crate::types::{Shared, batch, normal};
 
 /// A row as it was and as it is.
 pub(crate) type Sides = (Option<Shared>, Option<Shared>);
@@ -86,28 +88,67 @@ fn compared(
     out
 }
 
-/// The difference between two views, of one key or of all that the segments tell.
+/// The difference between two views, of the wanted keys among all that the segments tell.
 pub(crate) async fn of_views(
     hub: &Hub,
     table: &TableDef,
     from: &View,
     to: &View,
     segments: &[Segment],
-    only: Option<&Row>,
+    asked: &Asked,
 ) -> Result<Differences> {
     let mut state = hub.state(table).await?;
     let (from_seen, to_seen) =
         (hub.see(&mut state, table, from).await?, hub.see(&mut state, table, to).await?);
-    if from.layer.is_main() && to.layer.is_main() && only.is_none() {
-        return of_main(hub, &table.schema, &from_seen.base, &to_seen.base).await;
+    if from.layer.is_main() && to.layer.is_main() && asked.key.is_none() {
+        let mut found = of_main(hub, &table.schema, &from_seen.base, &to_seen.base).await?;
+        if !asked.keys.is_empty() {
+            let keys = select(hub, table, asked, found.keys().cloned().collect()).await?;
+            found.retain(|key, _| keys.contains(key));
+        }
+        return Ok(first(found, asked.limit));
     }
-    let keys = match only {
+    let keys = match &asked.key {
         Some(key) => HashSet::from([normal_key(&table.schema, key)?]),
         None => touched(hub, &mut state, table, segments).await?,
     };
+    let keys = select(hub, table, asked, keys).await?;
     let old = from_seen.rows(hub, &table.schema, keys.iter().collect()).await?;
     let new = to_seen.rows(hub, &table.schema, keys.iter().collect()).await?;
-    Ok(compared(old, new))
+    Ok(first(compared(old, new), asked.limit))
+}
+
+/// The first differences, in the order of the keys.
+fn first(found: Differences, limit: Option<usize>) -> Differences {
+    match limit {
+        Some(limit) if limit < found.len() => found.into_iter().take(limit).collect(),
+        _ => found,
+    }
+}
+
+/// Those of some keys that meet all conditions on keys, as the engine sees them.
+async fn select(hub: &Hub, table: &TableDef, asked: &Asked, keys: HashSet<Row>) -> Result<HashSet<Row>> {
+    if asked.keys.is_empty() || keys.is_empty() {
+        return Ok(keys);
+    }
+    let schema = &table.schema;
+    let whole = |key: &Row| {
+        let cell = |i: usize| schema.key.iter().position(|k| *k == i).and_then(|at| key.get(at)).cloned();
+        (0..schema.columns.len()).map(|i| cell(i).unwrap_or(Value::Null)).collect::<Row>()
+    };
+    let rows: Vec<Row> = keys.iter().map(whole).collect();
+    let mut frame = hub.context.read_batch(batch(schema, rows.iter())?).map_err(error::engine)?;
+    for predicate in &asked.keys {
+        let filter = read::expression(schema, predicate).ok_or_else(|| {
+            Error::internal("delta: a condition on keys was pushed without being supported")
+        })?;
+        frame = frame.filter(filter).map_err(error::engine)?;
+    }
+    let mut found = HashSet::new();
+    for batch in frame.collect().await.map_err(error::engine)? {
+        found.extend(crate::types::rows(&batch)?.iter().map(|row| schema.key_of(row)));
+    }
+    Ok(found)
 }
 
 /// A key in the form in which keys are compared.
@@ -187,29 +228,34 @@ pub(crate) fn digest(differences: &Differences) -> String {
     finish(hash)
 }
 
-/// Where a key was changed.
-pub(crate) async fn changes_of_key(
+/// Where the wanted keys were changed.
+pub(crate) async fn changes_of_keys(
     hub: &Hub,
     table: &TableDef,
-    key: &Row,
+    asked: &Asked,
     lineages: &[LineageId],
 ) -> Result<Vec<(LineageId, Ordinal)>> {
     let mut state = hub.state(table).await?;
-    let key = normal_key(&table.schema, key)?;
-    let mut out = BTreeSet::new();
+    let one = asked.key.as_ref().map(|key| normal_key(&table.schema, key)).transpose()?;
+    let meets = |key: &Row| one.as_ref().is_none_or(|one| key == one);
+    let mut changed: Vec<(LineageId, Ordinal, Row)> = Vec::new();
     for lineage in lineages {
         if *lineage != LineageId::MAIN {
             let layer = hub.layer(&mut state, table, *lineage).await?;
-            out.extend(layer.ordinals(&key).into_iter().map(|o| (*lineage, o)));
+            let history = layer.history().filter(|(key, _)| meets(key));
+            changed.extend(history.map(|(key, ordinal)| (*lineage, ordinal, key.clone())));
             continue;
         }
         for point in &hub.table(&state, table)?.main {
             let Some(file) = &point.changed else { continue };
             let rows = required(&hub.root, table, file).await?;
-            if rows.iter().any(|(k, _)| *k == key) {
-                out.insert((*lineage, point.ordinal));
-            }
+            let keys = rows.into_iter().map(|(key, _)| key).filter(|key| meets(key));
+            changed.extend(keys.map(|key| (*lineage, point.ordinal, key)));
         }
     }
-    Ok(out.into_iter().collect())
+    let keys = select(hub, table, asked, changed.iter().map(|(_, _, key)| key.clone()).collect()).await?;
+    let kept = changed.into_iter().filter(|(_, _, key)| keys.contains(key));
+    let places: BTreeSet<(LineageId, Ordinal)> =
+        kept.map(|(lineage, ordinal, _)| (lineage, ordinal)).collect();
+    Ok(places.into_iter().collect())
 }

@@ -10,6 +10,7 @@ use epoch_adapter::{
 use epoch_layers::errors::not_registered;
 use object_store::ObjectStore;
 
+use crate::error;
 use crate::layer::{Layer, Layers, Over, required};
 use crate::log::Log;
 use crate::read::{self, Wanted};
@@ -183,8 +184,11 @@ impl Hub {
     }
 
     /// Main at a point.
-    pub(crate) async fn at_point(&self, table: &TableDef, point: &Point) -> Result<Base> {
+    pub(crate) async fn at_point(&self, known: &Table, table: &TableDef, point: &Point) -> Result<Base> {
         let version = self.source(&table.location.table)?.at(point.version).await?;
+        if version.identity() != known.identity {
+            return Err(error::gone(point.version));
+        }
         let Some(file) = &point.over else { return Ok(Base::plain(version)) };
         let known = self.overs().get(&file.name).cloned();
         if let Some(over) = known {
@@ -211,7 +215,7 @@ impl Hub {
             At::Ordinal(ordinal) => {
                 let point =
                     known.point(ordinal).ok_or_else(|| Error::internal("delta: a table without a point"))?;
-                self.at_point(table, point).await
+                self.at_point(known, table, point).await
             }
         }
     }

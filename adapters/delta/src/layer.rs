@@ -77,10 +77,11 @@ impl Layer {
         out
     }
 
-    /// The ordinals after one and up to another that a key was changed at.
-    pub(crate) fn ordinals(&self, key: &Row) -> Vec<Ordinal> {
-        let versions = self.committed.versions.get(key);
-        versions.into_iter().flatten().map(|(ordinal, _)| *ordinal).filter(|o| *o > 0).collect()
+    /// Which keys were changed at which ordinals of the branch.
+    pub(crate) fn history(&self) -> impl Iterator<Item = (&Row, Ordinal)> {
+        let all = self.committed.versions.iter();
+        all.flat_map(|(key, versions)| versions.iter().map(move |(ordinal, _)| (key, *ordinal)))
+            .filter(|(_, ordinal)| *ordinal > 0)
     }
 
     /// The keys that were changed after an ordinal and up to a moment.
@@ -228,6 +229,9 @@ mod tests {
         assert_eq!(keys(0, At::Ordinal(4)), ints(&[1, 2]));
         assert_eq!(keys(2, At::Ordinal(5)), ints(&[2]));
         assert_eq!(keys(5, At::Working), ints(&[3]));
-        assert_eq!(layer.ordinals(&vec![Value::Int(2)]), [2, 5]);
+        let two = vec![Value::Int(2)];
+        let at: Vec<_> = layer.history().filter(|(key, _)| **key == two).map(|(_, at)| at).collect();
+        assert_eq!(at, [2, 5]);
+        assert!(layer.history().all(|(_, at)| at > 0));
     }
 }

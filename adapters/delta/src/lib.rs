@@ -15,6 +15,7 @@ mod garbage;
 mod hub;
 mod install;
 mod layer;
+mod local;
 mod log;
 mod make;
 mod of_main;

@@ -95,13 +95,15 @@ async fn part(
 ) -> Result<Option<Made>> {
     let known = hub.table(state, table)?;
     let last = known.last().ok_or_else(|| impossible("a table without a point"))?;
-    let then = hub.at_point(table, last).await?;
+    let then = hub.at_point(known, table, last).await?;
     if seal.mode == SealMode::Own && applied.is_none() {
         return Ok(None);
     }
+    // What the last ordinal needs and this one doesn't is kept aside by looking.
+    let newest = hub.newest(known, table).await?;
     let now = match applied {
         Some((applied, _)) => hub.source(&table.location.table)?.at(applied.after).await?,
-        None => hub.newest(known, table).await?,
+        None => newest,
     };
     if applied.is_none() && now.number() == last.version && then.over.is_empty() {
         return Ok(None);
@@ -372,7 +374,7 @@ pub(crate) async fn pending(hub: &Hub, table: &TableDef) -> Result<TableStats> {
         return Ok(TableStats::default());
     }
     check_same(known, table, &now)?;
-    let then = hub.at_point(table, last).await?;
+    let then = hub.at_point(known, table, last).await?;
     Ok(count(&diff::of_main(hub, &table.schema, &then, &Base::plain(now)).await?, false))
 }
 

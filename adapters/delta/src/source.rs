@@ -25,10 +25,25 @@ const VERSIONS: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Source {
     pub path: Path,
-    store: Arc<TableStore>,
-    url: Url,
+    /// As it is, and as it was.
+    now: Place,
+    then: Place,
     newest: tokio::sync::Mutex<Option<Version>>,
     old: Mutex<VecDeque<Version>>,
+}
+
+/// The table's folder, under a URL of its own: the engine keeps stores by URL.
+#[derive(Debug)]
+struct Place {
+    store: Arc<TableStore>,
+    url: Url,
+}
+
+impl Place {
+    fn table(&self) -> DeltaTable {
+        let store: Arc<dyn ObjectStore> = Arc::clone(&self.store) as _;
+        DeltaTable::new(default_logstore(Arc::clone(&store), store, &self.url, &StorageConfig::default()))
+    }
 }
 
 /// A version of a Delta table.
@@ -52,27 +67,25 @@ impl Source {
                 .with_detail(e.to_string())
         };
         let parsed = Path::parse(path).map_err(|e| bad(&e))?;
-        let digest = Sha256::digest(format!("{instance}/{path}"));
-        let host: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
-        let url = Url::parse(&format!("epoch://{host}/")).map_err(|e| bad(&e))?;
-        let store = Arc::new(TableStore::new(root, &parsed));
-        Ok(Self { path: parsed, store, url, newest: tokio::sync::Mutex::default(), old: Mutex::default() })
-    }
-
-    fn fresh(&self) -> DeltaTable {
-        let store: Arc<dyn ObjectStore> = Arc::clone(&self.store) as _;
-        DeltaTable::new(default_logstore(Arc::clone(&store), store, &self.url, &StorageConfig::default()))
+        let place = |old: bool| {
+            let digest = Sha256::digest(format!("{instance}/{old}/{path}"));
+            let host: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();
+            let url = Url::parse(&format!("epoch://{host}/")).map_err(|e| bad(&e))?;
+            Ok(Place { store: Arc::new(TableStore::new(root, &parsed, old)), url })
+        };
+        let (now, then) = (place(false)?, place(true)?);
+        Ok(Self { path: parsed, now, then, newest: tokio::sync::Mutex::default(), old: Mutex::default() })
     }
 
     /// The table as it is now. 42P01 if there is none.
     pub(crate) async fn newest(&self) -> Result<Version> {
         let mut newest = self.newest.lock().await;
-        let mut table = newest.as_ref().map_or_else(|| self.fresh(), |v| v.table.clone());
+        let mut table = newest.as_ref().map_or_else(|| self.now.table(), |v| v.table.clone());
         let before = table.version();
         if let Err(error) = table.update_state().await {
             // A table that was made anew has a shorter log.
             *newest = None;
-            table = self.fresh();
+            table = self.now.table();
             table.load().await.map_err(|_| error::delta(error))?;
         }
         if let (Some(known), true) = (newest.as_ref(), before.is_some() && before == table.version()) {
@@ -98,7 +111,7 @@ impl Source {
         if let Some(known) = known {
             return Ok(known);
         }
-        let mut table = self.fresh();
+        let mut table = self.then.table();
         table.load_version(number).await.map_err(error::delta)?;
         if table.version() != Some(number) {
             return Err(error::gone(number));
@@ -117,7 +130,8 @@ impl Source {
     /// The files of the table's log that a version is read from: its last checkpoint and the commits from there on.
     pub(crate) async fn log_files(&self, number: u64) -> Result<Vec<Path>> {
         let folder = Path::from("_delta_log");
-        let found: Vec<_> = self.store.list(Some(&folder)).try_collect().await.map_err(error::store)?;
+        let found: Vec<_> = self.then.store.list(Some(&folder)).try_collect().await.map_err(error::store)?;
+        let sidecars: Vec<Path> = found.iter().map(|m| m.location.clone()).filter(is_sidecar).collect();
         let named = found.into_iter().filter_map(|m| Some((log_version(&m.location)?, m.location)));
         let named: Vec<(u64, Path)> = named.filter(|(v, _)| *v <= number).collect();
         let is_checkpoint = |path: &Path| path.filename().is_some_and(|n| n.contains(".checkpoint"));
@@ -125,13 +139,18 @@ impl Source {
         let wanted = |(version, path): &(u64, Path)| {
             *version >= from && (path.as_ref().ends_with(".json") || is_checkpoint(path))
         };
-        Ok(named.into_iter().filter(wanted).map(|(_, path)| path).collect())
+        Ok(named.into_iter().filter(wanted).map(|(_, path)| path).chain(sidecars).collect())
     }
 
     /// The table's own store.
     pub(crate) fn store(&self) -> &Arc<TableStore> {
-        &self.store
+        &self.now.store
     }
+}
+
+/// Checkpoints may have parts of their own, which say nothing of versions.
+fn is_sidecar(path: &Path) -> bool {
+    path.parts().any(|part| part.as_ref() == "_sidecars")
 }
 
 /// The version that a file of the log is of.

@@ -11,7 +11,6 @@ use epoch_adapter::{Error, Result, sqlstate};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
@@ -20,6 +19,7 @@ use object_store::{
 };
 
 use crate::error;
+use crate::local::Durable;
 
 /// The folder of ours in a backend. Engines leave folders alone whose names begin with `_`.
 pub(crate) const OURS: &str = "_epoch";
@@ -56,10 +56,9 @@ fn bad_setting(name: &str, what: impl fmt::Display) -> Error {
 
 /// A folder of this machine.
 pub(crate) fn local(name: &str, folder: &std::path::Path) -> Result<Arc<dyn ObjectStore>> {
-    let store = LocalFileSystem::new_with_prefix(folder)
+    let store = Durable::new(folder)
         .map_err(|_| bad_setting(name, format!("there is no folder {}", folder.display())))?;
-    // Folders of ours that are empty go with their last file.
-    Ok(Arc::new(store.with_automatic_cleanup(true)))
+    Ok(Arc::new(store))
 }
 
 /// A bucket, or a folder of it.
@@ -104,18 +103,35 @@ pub(crate) async fn check_conditional_put(root: &Arc<dyn ObjectStore>) -> Result
 }
 
 /// A table's folder as delta-rs sees it: files that other engines removed and that a commit still needs are read from
-/// where we kept them, and listings are in order, on which the reading of logs relies.
+/// where we kept them, and listings of the log are in order, on which its reading relies.
 pub(crate) struct TableStore {
     live: Arc<dyn ObjectStore>,
     kept: Arc<dyn ObjectStore>,
+    /// For versions that were: what was kept of the log comes first, because there may be another table at this place.
+    old: bool,
 }
 
 impl TableStore {
-    /// `path`: the table's folder below the backend's.
-    pub(crate) fn new(root: &Arc<dyn ObjectStore>, path: &Path) -> Self {
+    /// `path`: the table's folder below the backend's. `old`: to read versions that were, not the newest.
+    pub(crate) fn new(root: &Arc<dyn ObjectStore>, path: &Path, old: bool) -> Self {
         let under =
             |prefix: Path| -> Arc<dyn ObjectStore> { Arc::new(PrefixStore::new(Arc::clone(root), prefix)) };
-        Self { live: under(path.clone()), kept: under(kept_folder(path)) }
+        Self { live: under(path.clone()), kept: under(kept_folder(path)), old }
+    }
+
+    /// Where a file is looked for, one after the other.
+    fn places(&self, path: &Path) -> Vec<&Arc<dyn ObjectStore>> {
+        match (is_log(Some(path)), self.old) {
+            (false, _) => vec![&self.live, &self.kept],
+            (true, false) => vec![&self.live],
+            // It may name a checkpoint of another table: all files of the log are listed then.
+            (true, true) if path.filename() == Some("_last_checkpoint") => Vec::new(),
+            (true, true) => vec![&self.kept, &self.live],
+        }
+    }
+
+    fn missing(path: &Path) -> object_store::Error {
+        object_store::Error::NotFound { path: path.to_string(), source: "it is not kept".into() }
     }
 
     /// Keeps files of the table aside. On local disk a copy is a hard link, on S3 the server copies.
@@ -140,10 +156,13 @@ impl TableStore {
         prefix: Option<&Path>,
         after: Option<Path>,
     ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
-        let (live, kept) = (self.live.list(prefix), self.kept.list(prefix));
+        let mut listings = vec![self.live.list(prefix)];
+        if self.old {
+            listings.push(self.kept.list(prefix));
+        }
         let all = async move {
             let mut found = BTreeMap::new();
-            for mut listing in [kept, live] {
+            for mut listing in listings {
                 while let Some(meta) = listing.next().await {
                     let meta = meta?;
                     found.insert(meta.location.clone(), meta);
@@ -202,23 +221,29 @@ impl ObjectStore for TableStore {
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> object_store::Result<GetResult> {
-        match self.live.get_opts(path, options.clone()).await {
-            Err(missing @ object_store::Error::NotFound { .. }) => {
-                let kept = self.kept.get_opts(path, options).await;
-                kept.map_err(|e| if matches!(e, object_store::Error::NotFound { .. }) { missing } else { e })
+        let mut missing = None;
+        for place in self.places(path) {
+            match place.get_opts(path, options.clone()).await {
+                Err(error @ object_store::Error::NotFound { .. }) => {
+                    missing.get_or_insert(error);
+                }
+                other => return other,
             }
-            found => found,
         }
+        Err(missing.unwrap_or_else(|| Self::missing(path)))
     }
 
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> object_store::Result<Vec<Bytes>> {
-        match self.live.get_ranges(path, ranges).await {
-            Err(missing @ object_store::Error::NotFound { .. }) => {
-                let kept = self.kept.get_ranges(path, ranges).await;
-                kept.map_err(|e| if matches!(e, object_store::Error::NotFound { .. }) { missing } else { e })
+        let mut missing = None;
+        for place in self.places(path) {
+            match place.get_ranges(path, ranges).await {
+                Err(error @ object_store::Error::NotFound { .. }) => {
+                    missing.get_or_insert(error);
+                }
+                other => return other,
             }
-            found => found,
         }
+        Err(missing.unwrap_or_else(|| Self::missing(path)))
     }
 
     fn delete_stream(

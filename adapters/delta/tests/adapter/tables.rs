@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::common::*;
 use epoch_adapter::{
     Adapter, At, Comparison, Layer, Leftover, LineageId, Predicate, Row, RowChange, RowWrite, Rule, Scan,
-    SealMode, TableChanges, TableDef, TableStats, Value, View,
+    SealMode, TableChanges, TableDef, TableStats, Value, View, Wanted,
 };
 
 const EVENTS: &str = "id long not null, what string not null, n integer | key: id";
@@ -195,7 +195,8 @@ async fn a_merge_is_one_commit_that_other_engines_read() {
     assert_eq!(refused.code(), "40001");
     assert!(refused.detail().unwrap().contains("(id)=(1)"), "{refused}");
     assert_eq!(db.foreign("t").await.version(), Some(before + 1));
-    let where_changed = db.adapter.changes_of_key(&t, &vec![int(2)], &[LineageId::MAIN]).await.unwrap();
+    let of_two = Wanted::of_key(vec![int(2)]);
+    let where_changed = db.adapter.changes_of_keys(&t, &of_two, &[LineageId::MAIN]).await.unwrap();
     assert_eq!(where_changed, [(LineageId::MAIN, 1)]);
 }
 
