@@ -225,7 +225,8 @@ impl Version {
     /// The rows of some of its files.
     pub(crate) async fn provider_of(&self, files: &[LogicalFileView]) -> Result<Arc<dyn TableProvider>> {
         let builder = self.table.table_provider().with_eager_snapshot(Arc::clone(&self.snapshot));
-        let builder = builder.with_adds(files.iter().map(LogicalFileView::add_action));
+        let paths = files.iter().map(|f| Path::from(f.path().as_ref()).to_string());
+        let builder = builder.with_file_paths(paths);
         Ok(Arc::new(builder.build().await.map_err(error::engine)?))
     }
 

@@ -477,3 +477,115 @@ async fn garbage_is_measured_and_removed() {
     assert_eq!(db.adapter.measure(&t, &what).await.unwrap(), 0);
     assert!(db.files().iter().all(|f| !f.starts_with("_epoch/rows/1/2/")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_merge_replaces_is_kept_for_commits_before() {
+    let (db, t) = events().await;
+    let dev = branch(2, 0);
+    db.adapter.ensure_layer(&t, dev, None).await.unwrap();
+    let changes = vec![change(Some(event(1, "a", 10)), Some(event(1, "a", 100)))];
+    db.apply(&t, Layer::MAIN, 1, changes, SealMode::Own).await.unwrap();
+    db.write(&t, Layer::MAIN, &[update(2, 2, int(200))]).await.unwrap();
+    db.run("VACUUM").await;
+    for db in [&db, &db.reopened()] {
+        let first = [event(1, "a", 10), event(2, "b", 20), event(3, "c", 30)];
+        assert_eq!(db.rows(&t, main_at(0)).await, first);
+        assert_eq!(db.rows(&t, working(dev)).await, first);
+        assert_eq!(db.rows(&t, main_at(1)).await[..2], [event(1, "a", 100), event(2, "b", 20)]);
+        assert_eq!(db.rows(&t, View::MAIN).await[1], event(2, "b", 200));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_table_at_the_same_place_is_not_taken_for_the_one_before() {
+    let (db, t) = events().await;
+    for n in 0..4 {
+        db.run(&format!("UPDATE n = {n} WHERE id = 1")).await;
+    }
+    db.seal(&[t.clone()], Layer::MAIN, 1).await;
+    let dev = branch(2, 1);
+    db.adapter.ensure_layer(&t, dev, None).await.unwrap();
+    db.run("OVERWRITE (8, 'later', 8)").await;
+    assert_eq!(db.rows(&t, View::MAIN).await, [event(8, "later", 8)]);
+    std::fs::remove_dir_all(db.folder.path().join("t")).unwrap();
+    db.create("t", EVENTS).await;
+    db.run("INSERT (9, 'other', 9)").await;
+    for db in [&db, &db.reopened()] {
+        let drift = db.adapter.drift(&[t.clone()]).await.unwrap();
+        assert_eq!(drift[0].1, "the table was dropped and made anew");
+        assert_eq!(db.rows(&t, View::MAIN).await, [event(9, "other", 9)]);
+        assert_eq!(db.rows(&t, working(dev)).await[0], event(1, "a", 3));
+        assert_eq!(db.rows(&t, working(dev)).await.len(), 3);
+        let refused = error(db.adapter.seal("op", &[t.clone()], Layer::MAIN, 2, &[], SealMode::All).await);
+        assert_eq!(refused.code(), "55000");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_of_partitions_may_have_any_form() {
+    let db = Db::new("k string not null, v integer | partition: k | key: k").await;
+    let odd = ["a b", "ü/x", "50%", "=?#", "%2F", "a", "/"];
+    for (n, k) in odd.iter().enumerate() {
+        db.run(&format!("INSERT ('{k}', {n})")).await;
+    }
+    let t = db.register(1, "t").await;
+    let row = |k: &str, n: usize| vec![text(k), int(n as i64)];
+    let mut rows: Vec<Row> = odd.iter().enumerate().map(|(n, k)| row(k, n)).collect();
+    rows.sort();
+    assert_eq!(db.rows(&t, View::MAIN).await, rows);
+    db.run("UPDATE v = v + 1 WHERE v < 6").await;
+    let pending = db.adapter.pending(&[t.clone()], Layer::MAIN).await.unwrap();
+    assert_eq!(pending[0].1.modified, 6);
+    db.run("VACUUM").await;
+    assert_eq!(db.reopened().rows(&t, main_at(0)).await, rows);
+    let change =
+        |k: &str, n| RowChange { key: vec![text(k)], before: Some(row(k, n)), after: Some(row(k, n + 10)) };
+    let changes = odd.iter().take(5).enumerate().map(|(n, k)| change(k, n + 1)).collect();
+    db.apply(&t, Layer::MAIN, 1, changes, SealMode::All).await.unwrap();
+    let mut merged: Vec<Row> =
+        odd.iter().enumerate().map(|(n, k)| row(k, [11, 12, 13, 14, 15, 6, 6][n])).collect();
+    merged.sort();
+    assert_eq!(db.rows(&t, main_at(1)).await, merged);
+    assert_eq!(db.reopened().rows(&t, View::MAIN).await, merged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wanted_of_a_diff_is_what_comes() {
+    let (db, t) = events().await;
+    let dev = branch(2, 0);
+    db.adapter.ensure_layer(&t, dev, None).await.unwrap();
+    db.write(&t, dev, &(10..20).map(|id| insert(event(id, "x", id))).collect::<Vec<_>>()).await.unwrap();
+    db.seal(&[t.clone()], dev, 1).await;
+    db.write(&t, dev, &[update(12, 2, int(0)), update(1, 2, int(0))]).await.unwrap();
+    db.seal(&[t.clone()], dev, 2).await;
+    let main: Vec<String> = (20..30).map(|id| format!("({id}, 'y', {id})")).collect();
+    db.run(&format!("INSERT {}", main.join(", "))).await;
+    db.seal(&[t.clone()], Layer::MAIN, 1).await;
+    let between = |low: i64, high: i64| {
+        vec![
+            Predicate::Compare(0, Comparison::GtEq, int(low)),
+            Predicate::Compare(0, Comparison::Lt, int(high)),
+        ]
+    };
+    let keys = async |to: View, segment, wanted: &Wanted| {
+        let changes = db.adapter.diff(&t, &main_at(0), &to, &[segment], wanted).await.unwrap();
+        let changes: Vec<RowChange> = futures::TryStreamExt::try_collect(changes).await.unwrap();
+        changes.into_iter().map(|c| c.key[0].clone()).collect::<Vec<_>>()
+    };
+    let ints = |all: &[i64]| all.iter().map(|n| int(*n)).collect::<Vec<_>>();
+    let (of_dev, of_main) = (segment(2, 0, At::Ordinal(2)), segment(1, 0, At::Ordinal(1)));
+    let some = Wanted { keys: between(12, 25), ..Wanted::default() };
+    assert_eq!(keys(at(dev, 2), of_dev, &some).await, ints(&[12, 13, 14, 15, 16, 17, 18, 19]));
+    assert_eq!(keys(main_at(1), of_main, &some).await, ints(&[20, 21, 22, 23, 24]));
+    let few = Wanted { limit: Some(2), ..some.clone() };
+    assert_eq!(keys(at(dev, 2), of_dev, &few).await, ints(&[12, 13]));
+    assert_eq!(keys(main_at(1), of_main, &few).await, ints(&[20, 21]));
+    assert_eq!(keys(at(dev, 2), of_dev, &Wanted::of_key(vec![int(15)])).await, ints(&[15]));
+    assert_eq!(keys(main_at(1), of_main, &Wanted::of_key(vec![int(3)])).await, ints(&[]));
+    let lineages = [dev.lineage, LineageId::MAIN];
+    let places = async |wanted: &Wanted| db.adapter.changes_of_keys(&t, wanted, &lineages).await.unwrap();
+    let twelve = Wanted { keys: between(12, 13), ..Wanted::default() };
+    assert_eq!(places(&twelve).await, [(dev.lineage, 1), (dev.lineage, 2)]);
+    assert_eq!(places(&Wanted { keys: between(25, 99), ..Wanted::default() }).await, [(LineageId::MAIN, 1)]);
+    assert_eq!(places(&Wanted::of_key(vec![int(2)])).await, []);
+}
