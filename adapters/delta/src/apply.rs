@@ -12,7 +12,7 @@ use deltalake_core::kernel::Transaction;
 use deltalake_core::kernel::transaction::CommitProperties;
 use epoch_adapter::{Error, Result, Row, RowChange, TableDef, Value, sqlstate};
 use epoch_layers::errors::{changed_since, duplicate, texts};
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::ObjectStoreExt;
 
 use crate::check::{check_all, checks, not_null};
 use crate::describe;

@@ -65,10 +65,9 @@ pub(crate) fn checks(
 
 /// 23502 for a row that has NULL where none may be.
 pub(crate) fn not_null(table: &TableDef, row: &Row) -> Result<()> {
-    let null = |(i, c): (usize, &epoch_adapter::Column)| {
-        (!c.nullable && row.get(i).is_none_or(Value::is_null)).then_some(c)
-    };
-    match table.schema.columns.iter().enumerate().find_map(null) {
+    let null = |i: usize| row.get(i).is_none_or(Value::is_null);
+    let mut columns = table.schema.columns.iter().enumerate();
+    match columns.find(|(i, c)| !c.nullable && null(*i)).map(|(_, c)| c) {
         None => Ok(()),
         Some(column) => {
             let known = row.iter().cloned().map(Some).collect();

@@ -7,6 +7,10 @@ use epoch_adapter::{Error, sqlstate};
 
 /// The store didn't do what was asked. Its messages name objects, never keys.
 pub(crate) fn store(error: object_store::Error) -> Error {
+    of_store(&error)
+}
+
+fn of_store(error: &object_store::Error) -> Error {
     Error::new(sqlstate::IO_ERROR, "the store of a Delta table failed").with_detail(error.to_string())
 }
 
@@ -29,7 +33,7 @@ pub(crate) fn delta(error: DeltaTableError) -> Error {
         DeltaTableError::UnsupportedColumnMapping { mode, .. } => {
             Error::unsupported(format!("column mapping ({mode}) of a Delta table"))
         }
-        other => Error::internal(format!("delta: {other}")),
+        other => below(&other),
     }
 }
 
@@ -45,14 +49,21 @@ fn transaction(error: &TransactionError) -> Error {
         TransactionError::UnsupportedTableFeatures(features) => {
             Error::unsupported(format!("a Delta table with {features:?}"))
         }
+        TransactionError::TableFeaturesRequired(feature) => {
+            Error::unsupported(format!("a Delta table without {feature:?}"))
+        }
         TransactionError::DeltaTableAppendOnly => {
             Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the Delta table is append-only")
         }
-        other => {
+        TransactionError::VersionAlreadyExists(_)
+        | TransactionError::CommitConflict(_)
+        | TransactionError::MaxCommitAttempts(_) => {
             Error::new(sqlstate::SERIALIZATION_FAILURE, "another writer changed the Delta table meanwhile")
-                .with_detail(other.to_string())
+                .with_detail(error.to_string())
                 .with_hint("The operation might succeed if retried.")
         }
+        TransactionError::ObjectStore { source } => of_store(source),
+        other => Error::internal(format!("delta: {other}")),
     }
 }
 
@@ -64,12 +75,24 @@ pub(crate) fn engine(error: DataFusionError) -> Error {
             Ok(known) => delta(*known),
             Err(source) => match source.downcast::<object_store::Error>() {
                 Ok(known) => store(*known),
-                Err(source) => Error::internal(format!("delta: {source}")),
+                Err(source) => below(&*source),
             },
         },
         DataFusionError::Context(_, inner) => engine(*inner),
-        other => Error::internal(format!("delta: {other}")),
+        other => below(&other),
     }
+}
+
+/// What the store said to a reader of files that told it on in a form of its own.
+fn below(error: &(dyn std::error::Error + 'static)) -> Error {
+    let mut cause = Some(error);
+    while let Some(one) = cause {
+        if let Some(known) = one.downcast_ref() {
+            return of_store(known);
+        }
+        cause = one.source();
+    }
+    Error::internal(format!("delta: {error}"))
 }
 
 /// What Arrow says.

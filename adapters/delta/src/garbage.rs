@@ -1,7 +1,6 @@
 //! What garbage collection removes: layers of branches, ordinals that nobody looks at, and files that were kept for them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::Arc;
 
 use epoch_adapter::{Leftover, LineageId, Ordinal, Result, TableDef};
 use futures::TryStreamExt;

@@ -8,9 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use epoch_adapter::{
-    Error, LineageId, Result, Row, RowChange, SealMode, Sealed, TableDef, TableStats, sqlstate,
-};
+use epoch_adapter::{LineageId, Result, Row, RowChange, SealMode, Sealed, TableDef, TableStats, sqlstate};
 
 use crate::apply::{Applied, application, apply, committed, compare, duplicates, paired, twice};
 use crate::describe::check_same;

@@ -169,7 +169,7 @@ impl TableStore {
                 }
             }
             let late = found.into_values().filter(move |m| after.as_ref().is_none_or(|a| m.location > *a));
-            Ok(stream::iter(late.map(Ok::<_, object_store::Error>)))
+            Ok::<_, object_store::Error>(stream::iter(late.map(Ok)))
         };
         stream::once(all).try_flatten().boxed()
     }
