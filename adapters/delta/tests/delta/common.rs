@@ -94,7 +94,14 @@ impl Db {
         std::fs::create_dir_all(self.folder.path().join(path)).unwrap();
         let table = DeltaTableBuilder::from_url(self.url(path)).unwrap().build().unwrap();
         let create = table.create().with_columns(ddl.columns).with_partition_columns(ddl.partition);
-        create.with_configuration(ddl.properties.into_iter().map(|(k, v)| (k, Some(v)))).await.unwrap();
+        let is_check = |(name, _): &(String, String)| name.starts_with("delta.constraints.");
+        let (checks, properties): (Vec<_>, Vec<_>) = ddl.properties.into_iter().partition(is_check);
+        let mut table =
+            create.with_configuration(properties.into_iter().map(|(k, v)| (k, Some(v)))).await.unwrap();
+        for (name, condition) in checks {
+            let name = name.trim_start_matches("delta.constraints.");
+            table = table.add_constraint().with_constraint(name, condition).await.unwrap();
+        }
     }
 
     pub fn url(&self, path: &str) -> Url {
@@ -225,8 +232,8 @@ impl Database for Db {
     }
 
     async fn base(&self, table: &str) -> Vec<Row> {
-        let schema = self.define(0, table, Some(&self.keys.iter().map(String::as_str).collect::<Vec<_>>()));
-        let target = schema.await.unwrap().schema.arrow();
+        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        let target = self.define(0, table, Some(&keys)).await.unwrap().schema.arrow();
         let mut out = Vec::new();
         for batch in self.rows_of("SELECT * FROM t").await {
             let columns = batch.columns().iter().zip(target.fields());
