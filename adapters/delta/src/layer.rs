@@ -14,6 +14,9 @@ use crate::rows::{self, Keyed};
 use crate::state::{File, Held, State};
 use crate::types::Shared;
 
+/// So many layers are kept in memory.
+const LAYERS: usize = 512;
+
 /// Keys, each with its row; `None` if it is gone.
 pub(crate) type Over = HashMap<Row, Option<Shared>>;
 
@@ -122,7 +125,11 @@ impl Layers {
         let slot = (table.id, lineage);
         let known = self.lock().get(&slot).cloned().unwrap_or_default();
         let Some(layer) = extended(root, known, table, held).await? else { return Ok(None) };
-        self.lock().insert(slot, layer.clone());
+        let mut known = self.lock();
+        if known.len() >= LAYERS && !known.contains_key(&slot) {
+            known.clear();
+        }
+        known.insert(slot, layer.clone());
         Ok(Some(layer))
     }
 

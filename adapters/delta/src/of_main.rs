@@ -48,6 +48,7 @@ pub(crate) async fn publish(hub: &Hub, seal: Seal<'_>, changes: &[Changes]) -> R
         };
     }
     let intent = intend(hub, state, seal, &changes).await?;
+    hit("delta-intended");
     finish(hub, &intent).await
 }
 
@@ -255,6 +256,7 @@ async fn finish(hub: &Hub, intent: &Intent) -> Result<Sealed> {
             Err(e)
         }
         Ok(sealed) => {
+            hit("delta-sealed");
             forget(hub, intent).await;
             Ok(sealed)
         }
@@ -376,7 +378,7 @@ pub(crate) async fn pending(hub: &Hub, table: &TableDef) -> Result<TableStats> {
     Ok(count(&diff::of_main(hub, &table.schema, &then, &Base::plain(now)).await?, false))
 }
 
-/// Aborts the process if the environment asks for it here: between a table's commit and the note of it.
+/// Aborts the process if the environment asks for it here: before a table's commit, after it, or after the note of it.
 fn hit(place: &str) {
     if cfg!(debug_assertions) && std::env::var_os("EPOCH_FAILPOINT").is_some_and(|wanted| wanted == place) {
         std::process::abort();

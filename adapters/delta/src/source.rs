@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::error;
-use crate::store::TableStore;
+use crate::store::{OURS, TableStore};
 
 /// Versions that are kept in memory.
 const VERSIONS: usize = 8;
@@ -67,6 +67,9 @@ impl Source {
                 .with_detail(e.to_string())
         };
         let parsed = Path::parse(path).map_err(|e| bad(&e))?;
+        if parsed.parts().next().is_some_and(|first| first.as_ref() == OURS) {
+            return Err(bad(&"It is in the folder of Horizon Epoch itself."));
+        }
         let place = |old: bool| {
             let digest = Sha256::digest(format!("{instance}/{old}/{path}"));
             let host: String = digest.iter().take(16).map(|b| format!("{b:02x}")).collect();

@@ -1,4 +1,4 @@
-//! A process that dies between the Delta commits of a seal over two tables leaves all of it or nothing.
+//! A process that dies while it seals two of main's tables leaves all of it or nothing, wherever it dies.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ async fn seal(adapter: &DeltaAdapter) -> epoch_adapter::Result<epoch_adapter::Se
     adapter.seal("op", &tables, Layer::MAIN, 1, &changes, SealMode::Own).await
 }
 
-/// The child: dies after the first table's commit.
+/// The child: dies where it is told to.
 #[tokio::test(flavor = "multi_thread")]
 async fn child() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
@@ -48,7 +48,8 @@ async fn child() {
     unreachable!("it should have died");
 }
 
-async fn died(db: &Db) {
+/// `place`: before the first commit, after it, or when all is noted. `commits`: how many there are then of each table.
+async fn died(db: &Db, place: &str, commits: (usize, usize)) {
     db.create("u", DDL).await;
     for (id, path) in [(1, "t"), (2, "u")] {
         db.adapter.install(&*defined(&db.adapter, id, path).await).await.unwrap();
@@ -56,35 +57,39 @@ async fn died(db: &Db) {
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["kill::child", "--exact"])
         .env(FOLDER, db.folder.path())
-        .env("EPOCH_FAILPOINT", "delta-applied")
+        .env("EPOCH_FAILPOINT", place)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
         .unwrap();
     assert!(!status.success());
     let rows = async |path: &str| db.foreign(path).await.snapshot().unwrap().log_data().num_files();
-    assert_eq!((rows("t").await, rows("u").await), (1, 0), "it died elsewhere");
+    assert_eq!((rows("t").await, rows("u").await), commits, "it died elsewhere");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_comes_next_finishes_it() {
-    let db = Db::new(DDL).await;
-    died(&db).await;
-    let sealed = db.adapter.sealed("op").await.unwrap().unwrap();
-    assert_eq!(sealed.tables.len(), 2);
-    for (id, path) in [(1, "t"), (2, "u")] {
-        let table = defined(&db.adapter, id, path).await;
-        assert_eq!(db.rows(&table, main_at(1)).await, [[int(1), int(1)]]);
-        assert_eq!(db.rows(&table, main_at(0)).await.len(), 0);
+    for (place, commits) in [("delta-intended", (0, 0)), ("delta-applied", (1, 0)), ("delta-sealed", (1, 1))]
+    {
+        let db = Db::new(DDL).await;
+        died(&db, place, commits).await;
+        let sealed = db.adapter.sealed("op").await.unwrap().unwrap();
+        assert_eq!(sealed.tables.len(), 2);
+        for (id, path) in [(1, "t"), (2, "u")] {
+            let table = defined(&db.adapter, id, path).await;
+            assert_eq!(db.rows(&table, main_at(1)).await, [[int(1), int(1)]]);
+            assert_eq!(db.rows(&table, main_at(0)).await.len(), 0);
+        }
+        assert_eq!(seal(&db.adapter).await.unwrap(), sealed);
+        assert_eq!(db.foreign("t").await.version(), Some(1));
+        assert_eq!(db.foreign("u").await.version(), Some(1));
     }
-    assert_eq!(seal(&db.adapter).await.unwrap(), sealed);
-    assert_eq!(db.foreign("t").await.version(), Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_finished_is_taken_back() {
     let db = Db::new(DDL).await;
-    died(&db).await;
+    died(&db, "delta-applied", (1, 0)).await;
     // The second table isn't any more as the operation found it.
     let u = defined(&db.adapter, 2, "u").await;
     db.write(&u, Layer::MAIN, &[insert(vec![int(1), int(7)])]).await.unwrap();

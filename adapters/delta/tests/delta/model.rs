@@ -60,7 +60,7 @@ fn composite(r: &mut Random) -> Row {
     vec![int(r.below(5) as i64), text(name), int(r.below(4) as i64), Value::Null]
 }
 
-const STEPS: usize = 40;
+const STEPS: usize = 30;
 
 async fn check(shape: &'static Shape, seeds: [u64; 2]) {
     for seed in seeds {

@@ -589,3 +589,75 @@ async fn what_is_wanted_of_a_diff_is_what_comes() {
     assert_eq!(places(&Wanted { keys: between(25, 99), ..Wanted::default() }).await, [(LineageId::MAIN, 1)]);
     assert_eq!(places(&Wanted::of_key(vec![int(2)])).await, []);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_with_capitals_and_keywords_are_as_they_are() {
+    let db = Db::new("Id long not null, Select string, group integer, Ünï string | key: Id, Select").await;
+    let t = db.register(1, "t").await;
+    let row = |id: i64, select: &str, group: i64| vec![int(id), text(select), int(group), text("ü")];
+    db.write(&t, Layer::MAIN, &[insert(row(1, "A", 1)), insert(row(2, "a", 2))]).await.unwrap();
+    let set = |id: i64, select: &str, group: i64| RowWrite::Update {
+        key: vec![int(id), text(select)],
+        set: vec![(2, int(group))],
+    };
+    db.write(&t, Layer::MAIN, &[set(1, "A", 10)]).await.unwrap();
+    let dev = branch(2, 0);
+    db.seal(&[t.clone()], Layer::MAIN, 1).await;
+    let later = branch(3, 1);
+    for layer in [dev, later] {
+        db.adapter.ensure_layer(&t, layer, None).await.unwrap();
+    }
+    assert_eq!(db.rows(&t, working(dev)).await.len(), 0);
+    db.write(&t, later, &[set(2, "a", 20)]).await.unwrap();
+    let filter = Predicate::Compare(1, Comparison::Eq, text("a"));
+    let scan = Scan { filters: vec![filter], projection: Some(vec![2, 0]), limit: None };
+    assert_eq!(db.scan(&t, working(later), &scan).await.unwrap(), [[int(20), int(2)]]);
+    let mut change = change(Some(row(2, "a", 2)), Some(row(2, "a", 20)));
+    change.key = vec![int(2), text("a")];
+    db.apply(&t, Layer::MAIN, 2, vec![change], SealMode::Own).await.unwrap();
+    assert_eq!(db.reopened().rows(&t, View::MAIN).await, [row(1, "A", 10), row(2, "a", 20)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_may_have_any_exact_type() {
+    let ddl = "d date, m decimal(10.2), w timestamp, o boolean, y binary, n timestamp_ntz, b byte, v integer \
+               | key: d, m, w, o, y, n, b";
+    let db = Db::new(ddl).await;
+    let t = db.register(1, "t").await;
+    let key = |day: &str, money: &str, bytes: &[u8]| -> Row {
+        vec![
+            text(day),
+            text(money),
+            text("2026-02-03 04:05:06.789000+00:00"),
+            int(1),
+            Value::Blob(bytes.to_vec()),
+            text("1999-12-31 23:59:59"),
+            int(-5),
+        ]
+    };
+    let keys =
+        [key("2026-01-01", "1.50", b"a"), key("2026-01-01", "1.50", b""), key("2026-01-02", "-0.01", b"a")];
+    let row = |key: &Row, v: i64| key.iter().cloned().chain([int(v)]).collect::<Row>();
+    let inserts: Vec<_> = keys.iter().map(|k| insert(row(k, 1))).collect();
+    db.write(&t, Layer::MAIN, &inserts).await.unwrap();
+    db.seal(&[t.clone()], Layer::MAIN, 1).await;
+    let dev = branch(2, 1);
+    db.adapter.ensure_layer(&t, dev, None).await.unwrap();
+    let writes = [
+        RowWrite::Update { key: keys[0].clone(), set: vec![(7, int(2))] },
+        RowWrite::Delete { key: keys[1].clone() },
+    ];
+    for layer in [dev, Layer::MAIN] {
+        assert_eq!(db.write(&t, layer, &writes).await.unwrap(), 2);
+        let mut expected = vec![row(&keys[0], 2), row(&keys[2], 1)];
+        expected.sort();
+        let seen = db.reopened().rows(&t, working(layer)).await;
+        let normal: Vec<Row> = seen.iter().map(|r| r[..].to_vec()).collect();
+        assert_eq!(normal.len(), 2);
+        let values: Vec<_> =
+            normal.iter().map(|r| (r[0].clone(), r[1].clone(), r[4].clone(), r[7].clone())).collect();
+        let wanted: Vec<_> =
+            expected.iter().map(|r| (r[0].clone(), r[1].clone(), r[4].clone(), r[7].clone())).collect();
+        assert_eq!(values, wanted);
+    }
+}
