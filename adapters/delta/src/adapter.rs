@@ -125,6 +125,21 @@ impl Adapter for DeltaAdapter {
         Ok(out)
     }
 
+    async fn touched(&self, tables: &[Arc<TableDef>], layer: Layer) -> Result<Vec<TableId>> {
+        let mut out = Vec::new();
+        for table in tables {
+            let touched = match layer.is_main() {
+                true => of_main::touched(&self.hub, table).await?,
+                false => {
+                    let state = self.hub.state(table).await?;
+                    state.held(table.id, layer.lineage).is_some_and(|held| !held.pending.is_empty())
+                }
+            };
+            out.extend(touched.then_some(table.id));
+        }
+        Ok(out)
+    }
+
     async fn seal(
         &self,
         operation: &str,

@@ -364,6 +364,14 @@ async fn forget(hub: &Hub, intent: &Intent) {
     rows::forget(&hub.root, files).await;
 }
 
+/// Whether main may have uncommitted changes.
+pub(crate) async fn touched(hub: &Hub, table: &TableDef) -> Result<bool> {
+    let state = hub.state(table).await?;
+    let known = hub.table(&state, table)?;
+    let last = known.last().ok_or_else(|| impossible("a table without a point"))?;
+    Ok(last.over.is_some() || hub.newest(known, table).await?.number() != last.version)
+}
+
 /// Net uncommitted changes of main.
 pub(crate) async fn pending(hub: &Hub, table: &TableDef) -> Result<TableStats> {
     let state = hub.state(table).await?;
