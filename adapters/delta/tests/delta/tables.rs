@@ -628,7 +628,7 @@ async fn keys_may_have_any_exact_type() {
         vec![
             text(day),
             text(money),
-            text("2026-02-03 04:05:06.789000+00:00"),
+            text("2026-02-03 04:05:06.789123+00:00"),
             int(1),
             Value::Blob(bytes.to_vec()),
             text("1999-12-31 23:59:59"),
@@ -651,13 +651,6 @@ async fn keys_may_have_any_exact_type() {
         assert_eq!(db.write(&t, layer, &writes).await.unwrap(), 2);
         let mut expected = vec![row(&keys[0], 2), row(&keys[2], 1)];
         expected.sort();
-        let seen = db.reopened().rows(&t, working(layer)).await;
-        let normal: Vec<Row> = seen.iter().map(|r| r[..].to_vec()).collect();
-        assert_eq!(normal.len(), 2);
-        let values: Vec<_> =
-            normal.iter().map(|r| (r[0].clone(), r[1].clone(), r[4].clone(), r[7].clone())).collect();
-        let wanted: Vec<_> =
-            expected.iter().map(|r| (r[0].clone(), r[1].clone(), r[4].clone(), r[7].clone())).collect();
-        assert_eq!(values, wanted);
+        assert_eq!(db.reopened().rows(&t, working(layer)).await, expected);
     }
 }
