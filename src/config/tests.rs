@@ -192,7 +192,7 @@ fn example() -> String {
 #[test]
 fn the_example_is_valid_as_it_is_and_with_everything_on() {
     let as_it_is = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("epoch.toml.example"));
-    let secret = [("CRM_PASSWORD", "x"), ("WEB_PASSWORD", "x")];
+    let secret = [("CRM_PASSWORD", "x"), ("WEB_PASSWORD", "x"), ("S3_SECRET_KEY", "x")];
     Place::with("epoch.toml", &as_it_is.unwrap()).load(secret, &[]).unwrap();
     let place = Place::with("epoch.toml", &example());
     for file in ["server.crt", "server.key"] {
