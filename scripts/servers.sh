@@ -159,7 +159,7 @@ s3_start() {
     if [ ! -x "$folder/bin/moto_server" ]; then
         rm -rf "$folder"
         python3 -m venv "$folder" >&2 || return 1
-        "$folder/bin/pip" install --quiet --disable-pip-version-check "moto[server,s3]==5.*" >&2 || return 1
+        "$folder/bin/pip" install --quiet --no-compile --disable-pip-version-check "moto[server,s3]==5.*" >&2 || return 1
     fi
     port=$(free_port)
     "$folder/bin/moto_server" -H 127.0.0.1 -p "$port" >"$folder/log" 2>&1 &
