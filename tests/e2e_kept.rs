@@ -241,3 +241,28 @@ fn a_text_is_not_taken_for_one_of_another_shape() {
     let all = "SELECT id, n FROM k ORDER BY id";
     assert_eq!(outcome(&mut branch, all, false), outcome(&mut direct, all, false));
 }
+
+/// Main's ALTER TABLE of a table that isn't versioned made a plain text fail once, and took its transaction along.
+#[test]
+fn a_text_over_a_table_that_main_alters_goes_on() {
+    need_postgres!();
+    let (_proxy, mut branch, _, [ours, _]) = both();
+    let mut direct = ours.connect();
+    direct.exec("CREATE TABLE un (a int, b int); INSERT INTO un VALUES (2, 5)");
+    let joined = "SELECT un.*, k.code FROM un JOIN k ON k.id = un.a WHERE k.id = 2";
+    let alone = "SELECT k.name FROM k WHERE k.id = 2";
+    for round in 0..3 {
+        assert_eq!(branch.lines(joined), ["2|5|c2  "], "{round}");
+        assert_eq!(branch.extended(joined, &[], false).rows().len(), 1);
+        assert_eq!(branch.lines(alone), ["it's 2"]);
+    }
+    branch.exec("BEGIN");
+    assert_eq!(branch.lines(alone), ["it's 2"]);
+    direct.exec("ALTER TABLE un ADD COLUMN zz int DEFAULT 4");
+    assert_eq!(branch.lines(joined), ["2|5|4|c2  "]);
+    let reply = branch.extended(joined, &[], false);
+    assert_eq!(reply.rows().len(), 1, "{reply:?}");
+    branch.exec("COMMIT");
+    direct.exec("ALTER TABLE un ALTER b TYPE text");
+    assert_eq!(branch.lines(joined), ["2|5|4|c2  "]);
+}

@@ -23,6 +23,7 @@ mod create_as;
 mod define;
 mod define_view;
 mod execute;
+mod fixed;
 mod form;
 mod grouped;
 mod lift;

@@ -198,6 +198,8 @@ pub struct Rewritten {
     pub origins: Option<Origins>,
     /// The client's text has string constants: what they mean is to be found each time.
     pub strings: bool,
+    /// Its result has the same columns for as long as the branch's tables have theirs.
+    pub fixed: bool,
     /// The form that the server can keep prepared, if it only reads.
     pub lifted: Option<Lifted>,
     /// What the client learns: `sql` fails in any case, and brings the transaction to where this error does.

@@ -16,8 +16,8 @@ use super::parse::{Kind, Parsed, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten};
 use super::text::{Edits, compact_parameters};
 use super::{
-    barrier, catalogs, check, constraints, execute, grouped, origin, psql, relations, serializable, views,
-    write,
+    barrier, catalogs, check, constraints, execute, fixed, grouped, origin, psql, relations, serializable,
+    views, write,
 };
 use crate::{Error, Result};
 
@@ -83,7 +83,9 @@ pub(super) async fn statement(
         && ctx.repository.sees_all()
         && rewriter.form != Form::Scanning;
     let lifted = if worthwhile { lifted(ctx, catalog, &rewriter).await? } else { None };
-    let mut rewritten = rewriter.finish(lifted)?;
+    let fixed = fixed::result(ctx, statement);
+    let mut rewritten = rewriter.finish(lifted.filter(|l| fixed || !l.returns))?;
+    rewritten.fixed = fixed;
     if !ctx.checkout.is_main() {
         rewritten.origins = origin::of(ctx, statement);
     }
@@ -359,6 +361,7 @@ impl Rewriter<'_> {
             },
             origins: None,
             strings,
+            fixed: false,
             lifted,
             fails: None,
             kept,

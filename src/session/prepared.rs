@@ -258,6 +258,7 @@ impl Native {
     pub(super) fn keeps_unnamed(&mut self, rewritten: &Rewritten) -> bool {
         !rewritten.late
             && !rewritten.strings
+            && rewritten.fixed
             && self.pipe.status != Status::Failed
             && self.worth_keeping(&rewritten.sql)
     }
