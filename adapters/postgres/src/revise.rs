@@ -49,8 +49,11 @@ pub(crate) async fn revise(
     stand_ins.extend(stand_in::make(tx, table, statement).await?);
     let known = known(tx, table).await?;
     tx.batch_execute("SAVEPOINT epoch_empty").await.map_err(pg)?;
+    let entries = texts(tx, &entries_sql(table)).await?;
     run(tx, table, statement, &stand_ins).await?;
+    let given = if converts(statement) { given(tx, table, &entries).await? } else { Vec::new() };
     let mut columns = columns(tx, table, of, converts(statement)).await?;
+    forget(&mut columns, &given);
     let mut whole = columns.iter().any(|c| c.origin.is_none()) || known.new_exclusion(tx, table).await?;
     if whole {
         tx.batch_execute("ROLLBACK TO epoch_empty").await.map_err(pg)?;
@@ -58,6 +61,7 @@ pub(crate) async fn revise(
         fill(tx, of, view, table).await?;
         run(tx, table, statement, &stand_ins).await?;
         columns = self::columns(tx, table, of, converts(statement)).await?;
+        forget(&mut columns, &given);
         let save = format!(
             "CREATE TEMPORARY TABLE epoch_rows ON COMMIT DROP AS TABLE {0}; TRUNCATE {0}",
             base(table)
@@ -212,6 +216,31 @@ fn converts(statement: &Statement) -> bool {
         epoch_adapter::Piece::Text(text) => text.to_ascii_lowercase().contains("using"),
         _ => false,
     })
+}
+
+/// The file of a clone's rows, and where the entry of each column is, by name.
+fn entries_sql(table: &TableDef) -> String {
+    let name = literal(&base(table));
+    format!(
+        "SELECT '', relfilenode::text FROM pg_class WHERE oid = {name}::regclass UNION ALL \
+         SELECT attname::text, ctid::text FROM pg_attribute WHERE attrelid = {name}::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+}
+
+/// The columns whose values a statement may have worked out, though they have the type that they had.
+async fn given(tx: &Tx, table: &TableDef, before: &[Vec<Option<String>>]) -> Result<Vec<String>> {
+    let after = texts(tx, &entries_sql(table)).await?;
+    if after.first() == before.first() {
+        return Ok(Vec::new());
+    }
+    let new = after.into_iter().skip(1).filter(|entry| !before.contains(entry));
+    Ok(new.filter_map(|entry| entry.into_iter().next().flatten()).collect())
+}
+
+fn forget(columns: &mut [Found], given: &[String]) {
+    for column in columns.iter_mut().filter(|c| c.before.is_some() && given.contains(&c.name)) {
+        column.origin = None;
+    }
 }
 
 /// A column of the clone after the statement.
