@@ -196,6 +196,61 @@ fn a_changed_column_is_drift_until_it_is_changed_back() {
     assert_eq!(shop.direct().one("SELECT name FROM place WHERE id = 1"), "x");
 }
 
+/// Branches and commits silently showed what main's ALTER TABLE … USING made of its rows.
+#[test]
+fn values_that_alter_table_gave_main_are_not_shown_on_branches() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE t (id int PRIMARY KEY, x int); INSERT INTO t VALUES (1, 10), (2, 20); CREATE TABLE u (id int PRIMARY KEY, v text)",
+    );
+    let (mut main, mut branch) = (shop.main(), shop.branch("b"));
+    branch.exec("INSERT INTO t VALUES (3, 30)");
+    // Maintenance is nobody's business.
+    shop.direct().exec("ALTER TABLE t ALTER x SET DEFAULT 1");
+    shop.direct().exec("VACUUM FULL t");
+    branch.exec("SELECT * FROM epoch_commit('c')");
+    main.exec("ALTER TABLE t ALTER COLUMN x TYPE integer USING x * 3");
+    assert_eq!(
+        main.lines("SELECT table_name, change FROM epoch.status"),
+        ["t|drift: its rows were written anew by a change of column \"x\""]
+    );
+    let mut fresh = shop.on("b");
+    let error = wait_for_refusal(&mut fresh, "SELECT * FROM t");
+    assert_eq!(error.detail(), "Its rows were written anew by a change of column \"x\".");
+    assert!(
+        error.hint().starts_with("If no value changed by it, SELECT epoch_register('t', '--accept')"),
+        "{}",
+        error.hint()
+    );
+    assert_eq!(main.err("SELECT * FROM epoch_merge('b')").code(), "55000");
+    let past = main.simple("SELECT * FROM epoch_at('t', 'b')");
+    assert_eq!(past.error().map(|e| e.code()), Some("55000"), "{past:?}");
+    shop.direct().exec("VACUUM FULL t");
+    assert_eq!(fresh.err("SELECT * FROM t").code(), "55000");
+    fresh.exec(
+        "INSERT INTO u VALUES (1, 'goes on'); SELECT * FROM epoch_commit('-m', 'u', tables => ARRAY['u'])",
+    );
+    // It is undone in its values, and somebody says so.
+    shop.direct().exec("ALTER TABLE t ALTER COLUMN x TYPE integer USING x / 3");
+    assert_eq!(fresh.err("SELECT * FROM t").code(), "55000");
+    assert_eq!(main.err("SELECT * FROM epoch_register('nothing', '--accept')").code(), "42P01");
+    assert_eq!(main.err("SELECT * FROM epoch_register('t', 'sqlite://x/t', '--accept')").code(), "22023");
+    assert_eq!(main.lines("SELECT table_name FROM epoch_register('t', '--accept')"), ["t"]);
+    assert_eq!(fresh.lines("SELECT * FROM t ORDER BY id"), ["1|10", "2|20", "3|30"]);
+    assert_eq!(main.call("epoch_merge('b')", "conflicts"), ["0"]);
+    assert_eq!(shop.direct().lines("SELECT * FROM t ORDER BY id"), ["1|10", "2|20", "3|30"]);
+    // What a merge does to main's rows is the branch's.
+    let mut other = shop.branch("c");
+    other.exec("ALTER TABLE t ALTER x TYPE int USING x + 1");
+    // USING with the type that the column has was taken for nothing on a branch.
+    assert_eq!(other.lines("SELECT * FROM t ORDER BY id"), ["1|11", "2|21", "3|31"]);
+    other.exec("SELECT * FROM epoch_commit('anew')");
+    main.exec("SELECT * FROM epoch_merge('c')");
+    assert_eq!(main.lines("SELECT count(*) FROM epoch.status"), ["0"]);
+    assert_eq!(shop.on("c").lines("SELECT * FROM t ORDER BY id"), ["1|11", "2|21", "3|31"]);
+    assert_eq!(shop.on("b").lines("SELECT * FROM t ORDER BY id"), ["1|10", "2|20", "3|30"]);
+}
+
 /// Commits once failed with "relation does not exist" for ever, those of other tables too.
 #[test]
 fn a_table_dropped_with_uncommitted_rows_is_named_and_others_are_committed() {

@@ -395,6 +395,86 @@ fn what_does_not_fit_is_named_and_changes_nothing() {
     assert_eq!(catalog(&mut direct), before);
 }
 
+/// What one side changed in a column that the other one dropped was lost by the merge without a word.
+#[test]
+fn a_change_in_a_column_that_the_other_side_dropped_is_a_conflict() {
+    need_postgres!();
+    let f = Fixture::registered(ITEMS);
+    let change = "UPDATE items SET code = 'new' WHERE id IN (1, 2)";
+    for (n, (dropped, changed)) in [
+        (&["ALTER TABLE items DROP code"][..], &[change][..]),
+        (
+            &["ALTER TABLE items DROP code", "ALTER TABLE items ADD code varchar(10) DEFAULT 'fresh'"],
+            &[change],
+        ),
+        (&["ALTER TABLE items DROP code"], &[change, "ALTER TABLE items ADD size int"]),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let (mut a, mut b) = (f.branch(&format!("la{n}")), f.branch(&format!("lb{n}")));
+        for (conn, statements) in [(&mut a, dropped), (&mut b, changed)] {
+            statements.iter().for_each(|sql| drop(conn.exec(sql)));
+            commit(conn, "done");
+        }
+        let (of_a, of_b) = (rows(&mut a), rows(&mut b));
+        for (conn, from, other) in [(&mut a, format!("lb{n}"), "ours"), (&mut b, format!("la{n}"), "theirs")]
+        {
+            for more in [
+                "",
+                ", '--dry-run'",
+                if other == "ours" { ", strategy => 'theirs'" } else { ", strategy => 'ours'" },
+            ] {
+                let error = conn.err(&format!("SELECT * FROM epoch_merge('{from}'{more})"));
+                assert_eq!(
+                    (error.code(), error.message()),
+                    ("55000", "the merge has schema conflicts"),
+                    "{changed:?}"
+                );
+                assert_eq!(
+                    error.detail(),
+                    "table \"items\": changed in rows on one side, dropped on the other (column \"code\")",
+                    "{dropped:?}"
+                );
+            }
+            assert_eq!(
+                conn.call(&format!("epoch_merge('{from}', '--dry-run', strategy => '{other}')"), "conflicts"),
+                ["0"],
+                "who takes the side that dropped it gives the values up"
+            );
+        }
+        assert_eq!((rows(&mut a), rows(&mut b)), (of_a, of_b));
+        // The way on: the other side drops it, too; or takes that side.
+        if n == 0 {
+            b.exec("ALTER TABLE items DROP code");
+            commit(&mut b, "dropped, too");
+            merge(&mut a, &format!("lb{n}"));
+        } else {
+            assert_eq!(a.call(&format!("epoch_merge('lb{n}', strategy => 'ours')"), "conflicts"), ["0"]);
+        }
+    }
+    // What isn't lost is no conflict: other columns, other values that were taken back, rows that came or went.
+    let (mut a, mut b) = (f.branch("lost_a"), f.branch("lost_b"));
+    a.exec("ALTER TABLE items DROP code");
+    commit(&mut a, "dropped");
+    b.exec("UPDATE items SET code = 'x' WHERE id = 3; UPDATE items SET name = 'x' WHERE id = 4; DELETE FROM items WHERE id = 5");
+    b.exec("UPDATE items SET code = 'c3' WHERE id = 3; INSERT INTO items VALUES (77, 'new', 1, 1, 'c77')");
+    commit(&mut b, "other rows");
+    merge(&mut a, "lost_b");
+    assert_eq!(
+        a.lines("SELECT * FROM items WHERE id IN (3, 4, 5, 77) ORDER BY id"),
+        ["3|item 3|3|3", "4|x|4|4", "77|new|1|1"]
+    );
+    // Main dropped it; the branch goes on with the older version.
+    let mut main = f.main();
+    main.exec("SELECT * FROM epoch_merge('lost_a')");
+    b.exec("UPDATE items SET code = 'y' WHERE id = 3");
+    commit(&mut b, "late");
+    let error = main.err("SELECT * FROM epoch_merge('lost_b')");
+    assert_eq!((error.code(), error.message()), ("55000", "the merge has schema conflicts"));
+    assert_eq!(main.call("epoch_merge('lost_b', strategy => 'ours')", "conflicts"), ["0"]);
+}
+
 /// Rows in conflict wait with the version that both became; nothing of it is swept away meanwhile, and it goes with
 /// what needed it.
 #[test]

@@ -215,3 +215,102 @@ fn a_bisect_could_not_be_cancelled_in_a_native_session() {
     assert_eq!(cancelled(&shop.proxy, &mut main, ENDLESS), "57014");
     assert_eq!(main.one("SELECT count(*) FROM w"), "400", "the session goes on");
 }
+
+/// A trigger of main's changed rows that a merge wrote: one commit had two contents, and nothing said so.
+#[test]
+fn what_triggers_of_main_make_of_a_merge_is_a_commit_of_its_own() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE t (id int PRIMARY KEY, v text, at int); INSERT INTO t VALUES (1, 'one', 0), (2, 'two', 0), (3, 'three', 0); \
+         CREATE TABLE seen (id int PRIMARY KEY); \
+         CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.at = NEW.at + 1; RETURN NEW; END$$; \
+         CREATE TRIGGER touch BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION touch(); \
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO seen VALUES (NEW.id) ON CONFLICT DO NOTHING; RETURN NULL; END$$; \
+         CREATE TRIGGER note AFTER INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION note()",
+    );
+    let (mut main, mut b) = (shop.main(), shop.branch("b"));
+    let start = main.one("SELECT hash FROM epoch_commit('start', '--allow-empty')");
+    // A new row is what it was to be: a fast-forward.
+    b.exec("SELECT * FROM epoch_merge('main')");
+    b.exec("INSERT INTO t VALUES (9, 'nine', 0)");
+    let theirs = b.one("SELECT hash FROM epoch_commit('insert')");
+    assert_eq!(main.lines("SELECT hash, fast_forward FROM epoch_merge('b')"), [format!("{theirs}|t")]);
+    // What a trigger did elsewhere is main's, and isn't committed yet.
+    assert_eq!(main.lines("SELECT table_name, change FROM epoch.status"), ["seen|modified"]);
+    main.exec("SELECT * FROM epoch_commit('seen')");
+    b.exec("SELECT * FROM epoch_merge('main')");
+
+    b.exec("UPDATE t SET v = 'b' WHERE id = 1");
+    let theirs = b.one("SELECT hash FROM epoch_commit('update')");
+    let only = main.err("SELECT * FROM epoch_merge('b', '--ff-only')");
+    assert_eq!(
+        (only.code(), only.message()),
+        ("55000", "triggers of table \"t\" change rows beside what is written")
+    );
+    assert_eq!(only.detail(), "Key (id)=(1) would not be as it is in the commit. Triggers: note, touch.");
+    assert_eq!(main.lines("SELECT count(*) FROM epoch.status"), ["0"]);
+    let reply = main.exec("SELECT * FROM epoch_merge('b')");
+    let notices: Vec<String> = reply.essence().into_iter().filter(|m| m.starts_with("notice")).collect();
+    assert_eq!(
+        notices,
+        ["notice triggers of main changed rows of the merge; its commit has them as they are now"]
+    );
+    let row: Vec<String> = reply.rows()[0].iter().flatten().cloned().collect();
+    let merge = row[0].clone();
+    assert_eq!(row[1..], ["f", "0", "merged"]);
+    assert_ne!(merge, theirs);
+    // Each position of each commit has the same rows, and whatever compares them says what differs.
+    let t = "SELECT * FROM t WHERE id = 1";
+    assert_eq!((main.lines(t), b.lines(t)), (vec!["1|b|1".to_owned()], vec!["1|b|0".to_owned()]));
+    assert_eq!(shop.on(&theirs).lines(t), ["1|b|0"]);
+    assert_eq!(shop.on(&merge).lines(t), ["1|b|1"]);
+    assert_eq!(shop.branch("new").lines(t), ["1|b|1"]);
+    assert_eq!(main.lines("SELECT from_at, to_at FROM epoch_diff('b', 'main', 't')"), ["0|1"]);
+    assert_eq!(
+        main.lines("SELECT message FROM epoch_log() LIMIT 2"),
+        ["Merge branch 'b' into main", "update"]
+    );
+    // Again, and the other way round.
+    b.exec("SELECT * FROM epoch_merge('main')");
+    assert_eq!(b.lines(t), ["1|b|1"]);
+    b.exec("UPDATE t SET v = 'c' WHERE id = 1");
+    b.exec("SELECT epoch_commit('again')");
+    main.exec("SELECT * FROM epoch_commit('the note', '--allow-empty')");
+    assert_eq!(main.call("epoch_merge('b')", "conflicts"), ["0"]);
+    assert_eq!(main.lines(t), ["1|c|2"]);
+
+    // A commit can't be what main is reset to then; what no trigger touches can.
+    let head = main.one("SELECT epoch_hashof('HEAD')");
+    let reset = main.err(&format!("SELECT * FROM epoch_reset('--hard', '{start}')"));
+    assert_eq!(reset.code(), "55000");
+    main.exec("UPDATE t SET v = 'uncommitted' WHERE id = 2");
+    assert_eq!(main.err("SELECT * FROM epoch_reset('--hard')").code(), "55000");
+    assert_eq!(main.lines("SELECT id, v, at FROM t WHERE id = 2"), ["2|uncommitted|1"]);
+    shop.direct().exec("ALTER TABLE t DISABLE TRIGGER touch");
+    main.exec("SELECT * FROM epoch_reset('--hard')");
+    assert_eq!(main.lines("SELECT id, v, at FROM t WHERE id = 2"), ["2|two|0"]);
+    assert_eq!(main.one("SELECT epoch_hashof('HEAD')"), head);
+}
+
+/// The proxy ends between the two: what the seal found is kept with it.
+#[test]
+fn a_merge_that_triggers_changed_is_finished_as_its_own_commit() {
+    need_postgres!();
+    let mut shop = Fixture::registered(
+        "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'one'); CREATE TABLE log (v text); \
+         CREATE FUNCTION up() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO log VALUES (NEW.v); NEW.v = upper(NEW.v); RETURN NEW; END$$; \
+         CREATE TRIGGER up BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION up(); ALTER TABLE log ADD PRIMARY KEY (v)",
+    );
+    let mut b = shop.branch("b");
+    b.exec("UPDATE t SET v = 'b'");
+    let theirs = b.one("SELECT hash FROM epoch_commit('b')");
+    b.terminate();
+    shop.dies("all-sealed", "main", "SELECT * FROM epoch_merge('b')");
+    let mut main = shop.main();
+    main.exec("SELECT * FROM epoch_commit('what the trigger logged')");
+    let log = main.lines("SELECT message FROM epoch_log() LIMIT 3");
+    assert_eq!(log[..2], ["what the trigger logged", "Merge branch 'b' into main"]);
+    assert_eq!(main.lines("SELECT * FROM t"), ["1|B"]);
+    assert_eq!(shop.on("HEAD~1").lines("SELECT * FROM t"), ["1|B"]);
+    assert_eq!(shop.on(&theirs).lines("SELECT * FROM t"), ["1|b"]);
+}

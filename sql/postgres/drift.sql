@@ -52,5 +52,8 @@ SELECT t.id,
     -- Of the same names and types, but not where they were (guard.sql).
     EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t.oid AND g.tgname = 'zz_epoch_guard' AND g.tgnargs = 1
         AND encode(g.tgargs, 'escape') <> (SELECT string_agg(a.attnum::text, ',' ORDER BY a.attname COLLATE "C") FROM pg_attribute a
-            WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped) || '\000')
+            WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped) || '\000'),
+    -- What was known of its rows, and what is (traces.sql).
+    (SELECT w.traces FROM epoch.written w WHERE w.table_id = t.id),
+    {{traces}}
 FROM t

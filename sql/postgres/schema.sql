@@ -22,6 +22,7 @@ CREATE TABLE epoch.registered (id int8 PRIMARY KEY, schema_name text NOT NULL, t
 CREATE INDEX ON epoch.registered (family);
 -- Partitions of versioned tables that have triggers of ours.
 CREATE TABLE epoch.partition (table_id int8, relation oid, name text NOT NULL, PRIMARY KEY (table_id, relation));
+{{written}}
 -- Layers of nested branches that are copied from their parent's, and of versions of tables; lineage 0: a version that
 -- was main's table isn't any more. A snapshot that doesn't see such a row is too old.
 CREATE TABLE epoch.layer (lineage int8, table_id int8, PRIMARY KEY (lineage, table_id));

@@ -43,5 +43,6 @@ SELECT count(*) FILTER (WHERE NOT n.epoch_existed), count(*) FILTER (WHERE n.epo
     count(*) FILTER (WHERE NOT n.epoch_exists),
     encode(sha256(string_agg(sha256(convert_to(
         CASE WHEN n.epoch_exists THEN '+' || ROW({{after_n}})::text ELSE '-' || ROW({{key_n}})::text END, 'UTF8')),
-        ''::bytea ORDER BY {{key_n}})), 'hex')
-FROM net n
+        ''::bytea ORDER BY {{key_n}})), 'hex'),
+    {{beside}}
+FROM net n {{given}}

@@ -72,7 +72,8 @@ fn printer<'a>(
         "epoch_patch" => statements(outcome),
         "epoch_log" => history::log(outcome, matches.get_flag("oneline")),
         "epoch_conflicts_resolve" => resolved(outcome),
-        "epoch_register" => table::added(outcome),
+        "epoch_register" if matches.get_flag("accept") => table::added(outcome, "accepted"),
+        "epoch_register" => table::added(outcome, "registered"),
         "epoch_unregister" => acted(outcome, "table", "table_name"),
         _ => grid(outcome),
     }

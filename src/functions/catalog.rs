@@ -62,7 +62,7 @@ static CATALOG: &[Function] = &[
     Function {
         name: "epoch_register",
         summary: "Start to version tables",
-        usage: "epoch_register(pattern [, location] [, key => array])",
+        usage: "epoch_register(pattern [, location] [, key => array]), epoch_register(pattern, '--accept')",
         parameters: &[
             need("pattern", "Table, pattern or location: users, public.*, sqlite://NAME/*"),
             may(
@@ -70,12 +70,15 @@ static CATALOG: &[Function] = &[
                 "Where the rows live: postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table, or local://NAME/path and s3://NAME/path of a Delta table",
             ),
         ],
-        flags: &[Flag {
-            short: None,
-            long: "key",
-            takes: Takes::List,
-            help: "Key columns, for a table without a primary key",
-        }],
+        flags: &[
+            Flag {
+                short: None,
+                long: "key",
+                takes: Takes::List,
+                help: "Key columns, for a table without a primary key",
+            },
+            switch(None, "accept", "Go on with a table whose rows were written anew: no value changed"),
+        ],
         columns: &[("table_name", Text), ("location", Text), ("key", TextArray), ("rows_estimate", Int8)],
         ..MUTATING
     },

@@ -72,11 +72,16 @@ impl std::str::FromStr for Strategy {
 
 fn outcome(merged: Merged) -> Outcome {
     let then = "see epoch.conflicts, resolve, then epoch_merge('--continue')";
-    let notices = match merged.conflicts {
+    let mut notices = match merged.conflicts {
         0 => Vec::new(),
         1 => vec![format!("1 conflict waits: {then}")],
         n => vec![format!("{n} conflicts wait: {then}")],
     };
+    if merged.altered {
+        notices.push(
+            "triggers of main changed rows of the merge; its commit has them as they are now".to_owned(),
+        );
+    }
     let row = vec![
         Some(merged.hash),
         Some(super::text::boolean(merged.fast_forward)),

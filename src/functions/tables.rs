@@ -13,7 +13,11 @@ pub(super) async fn register(session: &Session<'_>, args: &Parsed) -> Result<Row
     let location = args.text("location");
     let key = args.list("key");
     let key = (!key.is_empty()).then_some(key.as_slice());
-    let made = session.repository.register(&pattern, location.as_deref(), key).await?;
+    let made = match (args.flag("accept"), &location, key) {
+        (false, ..) => session.repository.register(&pattern, location.as_deref(), key).await?,
+        (true, None, None) => session.repository.accept(&pattern).await?,
+        _ => return Err(args.invalid("--accept of epoch_register takes names of registered tables only")),
+    };
     let row = |r: Registered| {
         vec![
             Some(r.table.name.to_string()),

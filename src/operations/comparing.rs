@@ -9,11 +9,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::base::Base;
 use super::branch_views::merge_views;
+use super::lost::{Against, refused};
 use super::publish::SchemaChange;
 use super::resolve::Named;
 use super::rules::Rules;
 use super::schema::{SchemaMerge, Sides, merge_tables};
-use super::{Repository, Tables};
+use super::{Repository, Strategy, Tables};
 use crate::metadata::merges::WaitingMerge;
 use crate::metadata::refs::Branch;
 use crate::metadata::rules::ColumnRule;
@@ -47,6 +48,7 @@ impl Repository {
         branch: &Branch,
         merge: &WaitingMerge,
         rules: &[ColumnRule],
+        strategy: Strategy,
     ) -> Result<(Vec<Compared>, SchemaChange, HashMap<TableId, TableId>)> {
         let base = &self.base_of(&merge.base, rules).await?;
         let (ours, theirs) = (&Named::Commit(merge.ours.clone()), &Named::Commit(merge.theirs.clone()));
@@ -76,6 +78,22 @@ impl Repository {
             };
             Some((is_newer || newer_tables.contains(&table.id), table))
         });
+        let kept: Vec<(bool, Arc<TableDef>)> = kept.collect();
+        let [in_base, in_ours, in_theirs] = &sides;
+        let mut lost = Vec::new();
+        for (_, table) in &kept {
+            let of_ours = Against { named: ours, tables: in_ours, given_up_by: Strategy::Theirs };
+            let of_theirs = Against { named: theirs, tables: in_theirs, given_up_by: Strategy::Ours };
+            for side in [of_ours, of_theirs] {
+                let columns = self.lost_columns(table, (&base.commit, in_base), &side, strategy).await?;
+                if !columns.is_empty() {
+                    lost.push((Arc::clone(table), columns));
+                }
+            }
+        }
+        if !lost.is_empty() {
+            return Err(refused(&lost));
+        }
         let compared = stream::iter(kept)
             .map(|(is_newer, table)| async move {
                 let (table, of_ours, of_theirs) = match twins.get(&table.id) {
@@ -221,7 +239,12 @@ impl Repository {
         Err(written_anew(table).with_detail("Its rows have values of their own, which main's would not get."))
     }
 
-    fn is_written_anew(&self, table: &TableDef, oldest: TableId, how: impl Fn(&Revision) -> bool) -> bool {
+    pub(super) fn is_written_anew(
+        &self,
+        table: &TableDef,
+        oldest: TableId,
+        how: impl Fn(&Revision) -> bool,
+    ) -> bool {
         let versions = self.state().versions(table.id);
         versions.iter().take_while(|t| t.id != oldest).any(|t| t.revision.as_ref().is_some_and(&how))
     }

@@ -54,6 +54,16 @@ impl Repository {
         Ok(all)
     }
 
+    /// Looks at all backends, whether somebody needs to know or not: what changed between two looks is told the better, the
+    /// less it is (decision 47). One that doesn't answer is left for the next time.
+    pub async fn watch_tables(&self) {
+        for backend in self.backends() {
+            if let Err(error) = self.look(backend.name()).await {
+                tracing::debug!(%error, backend = backend.name(), "tables could not be looked at");
+            }
+        }
+    }
+
     /// In the place of a backend's error that a table is missing: that it was dropped past the repository.
     pub(super) async fn or_drift(&self, error: Error) -> Error {
         if error.code() != sqlstate::UNDEFINED_TABLE {

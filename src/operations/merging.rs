@@ -258,17 +258,19 @@ impl Repository {
             let what = if pure { "would fast-forward" } else { "would merge without conflicts" };
             return Ok(merged(&branch.head, pure, 0, &format!("{what}: {}", counts(&changes))));
         }
-        let outcome = if pure {
-            Outcome::Existing(theirs.to_owned())
-        } else {
-            Outcome::New(draft(branch, theirs, remembered, None, None))
+        let otherwise = draft(branch, theirs, remembered, None, None);
+        let outcome = match pure {
+            true if options.ff_only => Outcome::Existing(theirs.to_owned()),
+            true => Outcome::Forward { hash: theirs.to_owned(), otherwise },
+            false => Outcome::New(otherwise),
         };
         let action = if pure { "fast-forward" } else { "merge" };
         let action = format!("merge {source}: {action}");
         let done =
             self.apply(lock, branch, changes, outcome, action, &remembered.author, Ends::default()).await?;
+        let pure = done.hash == theirs;
         let message = if pure { "fast-forward" } else { "merged" };
-        Ok(merged(&done.hash, pure, 0, message))
+        Ok(Merged { altered: done.altered, ..merged(&done.hash, pure, 0, message) })
     }
 
     /// What brings a branch from its head to a commit, whose tables it has afterwards, not those that it may have
@@ -335,7 +337,7 @@ impl Repository {
         let action = format!("merge {}", merge.source);
         let done =
             self.apply(lock, branch, changes, outcome, action, &remembered.author, Ends::default()).await?;
-        Ok(merged(&done.hash, false, 0, "merged"))
+        Ok(Merged { altered: done.altered, ..merged(&done.hash, false, 0, "merged") })
     }
 
     /// Leaves a merge on its branch, with the conflicts to be resolved.
@@ -356,7 +358,8 @@ impl Repository {
         merge: &WaitingMerge,
         remembered: &Remembered,
     ) -> Result<Plan> {
-        let (compared, schema, altered) = self.compared(branch, merge, &remembered.rules).await?;
+        let (compared, schema, altered) =
+            self.compared(branch, merge, &remembered.rules, remembered.strategy).await?;
         let tables = compared.into_iter().map(|c| {
             let merged = merge_table(&c.table.schema, remembered.strategy, &c.rules, c.ours, c.theirs);
             (c.table, merged)
@@ -510,7 +513,7 @@ impl Repository {
         let done = self.conclude(&lock, &branch, &merge, author, message).await?;
         drop(lock);
         self.after(&doing, &done.hash).await;
-        Ok(merged(&done.hash, false, 0, "merged"))
+        Ok(Merged { altered: done.altered, ..merged(&done.hash, false, 0, "merged") })
     }
 
     /// A commit on a branch where a merge waits is the merge's commit.
@@ -675,7 +678,7 @@ fn default_message(named: &Named, source: &str, branch: &Branch, squash: bool) -
 }
 
 fn merged(hash: &str, fast_forward: bool, conflicts: i64, message: &str) -> Merged {
-    Merged { hash: hash.to_owned(), fast_forward, conflicts, message: message.to_owned() }
+    Merged { hash: hash.to_owned(), fast_forward, conflicts, altered: false, message: message.to_owned() }
 }
 
 fn counts(changes: &Changes) -> String {

@@ -24,6 +24,7 @@ mod graph;
 mod hooking;
 mod kept;
 mod log;
+mod lost;
 mod merge;
 mod merging;
 mod preview;

@@ -42,7 +42,7 @@ impl Repository {
         let rules = self.merge_rules().await?;
         // What has what was done on both sides is made, and isn't needed any more afterwards.
         let lock = if self.combines(&branch, &merge).await? { Some(self.locked().await?) } else { None };
-        let compared = self.compared(&branch, &merge, &rules).await;
+        let compared = self.compared(&branch, &merge, &rules, strategy.unwrap_or_default()).await;
         if lock.is_some() {
             self.sweep().await;
         }

@@ -7,6 +7,7 @@ use super::publish::{After, Draft, Outcome};
 use super::resolve::Named;
 use super::{Author, Checkout, Promoted, Repository, Right, Scope, Strategy, kept};
 use crate::metadata::merges::WaitingMerge;
+use crate::metadata::refs::Branch;
 use crate::metadata::{commits, now, refs};
 
 impl Repository {
@@ -32,14 +33,16 @@ impl Repository {
         let doing = self.merging(&branch, "promote", source, &theirs, None).await?;
         self.before(&doing).await?;
         let relation = self.relation_to(&branch, &theirs).await?;
-        let fast_forward = matches!(relation, Relation::FastForward);
+        let forward = matches!(relation, Relation::FastForward);
         let (changes, outcome) = match relation {
             Relation::UpToDate => {
                 let nothing = Changes::default();
                 (nothing, Outcome::Existing(branch.head.clone()))
             }
             Relation::FastForward => {
-                (self.changes_to(&branch, &theirs).await?, Outcome::Existing(theirs.clone()))
+                let otherwise = promotion(&branch, &theirs, source, &author);
+                let outcome = Outcome::Forward { hash: theirs.clone(), otherwise };
+                (self.changes_to(&branch, &theirs).await?, outcome)
             }
             Relation::Diverged(bases) => {
                 let merge = WaitingMerge {
@@ -61,15 +64,7 @@ impl Repository {
                     return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
                         .with_hint(format!("Merge \"{target}\" into \"{source}\" and resolve them there.")));
                 }
-                let draft = Draft {
-                    parents: vec![branch.head.clone(), theirs],
-                    author: author.clone(),
-                    date: now(),
-                    message: format!("Promote {source} to {target}"),
-                    by_diff: false,
-                    allow_empty: true,
-                };
-                (plan.into_changes(), Outcome::New(draft))
+                (plan.into_changes(), Outcome::New(promotion(&branch, &theirs, source, &author)))
             }
         };
         let after = After { tag: Some(tag.clone()), ..After::default() };
@@ -78,6 +73,7 @@ impl Repository {
         let done = self.apply(&lock, &branch, changes, outcome, action, &author, ends).await?;
         drop(lock);
         self.after(&doing, &done.hash).await;
+        let fast_forward = forward && done.hash == theirs;
         Ok(Promoted { hash: done.hash, tag, fast_forward })
     }
 
@@ -166,5 +162,17 @@ impl Repository {
             }
         }
         Ok(text)
+    }
+}
+
+/// The commit of a promotion.
+fn promotion(branch: &Branch, theirs: &str, source: &str, author: &Author) -> Draft {
+    Draft {
+        parents: vec![branch.head.clone(), theirs.to_owned()],
+        author: author.clone(),
+        date: now(),
+        message: format!("Promote {source} to {}", branch.name),
+        by_diff: false,
+        allow_empty: true,
     }
 }

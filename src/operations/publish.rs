@@ -97,6 +97,19 @@ pub(super) enum Outcome {
     Existing(String),
     /// To a new commit.
     New(Draft),
+    /// To a commit that exists; to a new one, if triggers of main's made other rows than it has.
+    Forward { hash: String, otherwise: Draft },
+}
+
+impl Outcome {
+    /// What it is once it is known whether triggers of main's had a say.
+    fn once(&self, altered: bool) -> Self {
+        match self {
+            Self::Forward { hash, .. } if !altered => Self::Existing(hash.clone()),
+            Self::Forward { otherwise, .. } => Self::New(otherwise.clone()),
+            other => other.clone(),
+        }
+    }
 }
 
 /// A commit whose tables are known once it is sealed.
@@ -116,6 +129,8 @@ pub(super) struct Draft {
 pub(super) struct Published {
     pub(super) hash: String,
     pub(super) tables: Vec<(TableId, TableStats)>,
+    /// Triggers of main's made other rows than were to be published.
+    pub(super) altered: bool,
 }
 
 /// An operation under way.
@@ -202,7 +217,12 @@ impl Repository {
     pub(super) async fn seal(&self, run: &Run, part: &Part) -> Result<Sealed> {
         let backend = self.inner.backends.require(&part.backend)?;
         let (tables, changes) = self.resolve_part(run, part)?;
-        let mode = if run.publication.all { SealMode::All } else { SealMode::Own };
+        let mode = match &run.publication.outcome {
+            _ if run.publication.all => SealMode::All,
+            // One commit has the same rows wherever it is. (Where no table is published, rows stay uncommitted.)
+            Outcome::Existing(_) if run.layer.is_main() && !part.tables.is_empty() => SealMode::Exact,
+            _ => SealMode::Own,
+        };
         let sealing = backend.seal(&run.operation, &tables, run.layer, run.ordinal, &changes, mode);
         match sealing.await {
             Ok(sealed) => Ok(sealed),
@@ -313,15 +333,17 @@ impl Repository {
 
     /// Moves the head to what was sealed, in one transaction.
     pub(super) async fn finish(&self, run: &Run, sealed: Vec<Sealed>) -> Result<Option<Published>> {
-        let tables = self.tables_of(run, sealed).await?;
+        let altered = sealed.iter().any(|s| s.altered);
+        let outcome = run.publication.outcome.once(altered);
+        let tables = self.tables_of(run, &outcome, sealed).await?;
         let mut tx = self.store().write().await?;
         tx.next_generation().await?;
         if !journal::close(&mut tx, &run.operation).await? {
             return Err(refs::head_moved());
         }
         let publication = &run.publication;
-        let hash = match &publication.outcome {
-            Outcome::Existing(hash) => hash.clone(),
+        let hash = match &outcome {
+            Outcome::Existing(hash) | Outcome::Forward { hash, .. } => hash.clone(),
             Outcome::New(draft) if tables.is_empty() && !draft.allow_empty => {
                 tx.commit().await?;
                 return Ok(None);
@@ -347,7 +369,11 @@ impl Repository {
         tx.commit().await?;
         hit("published");
         self.reload().await?;
-        Ok(Some(Published { hash, tables: tables.into_iter().map(|t| (t.table, t.stats)).collect() }))
+        Ok(Some(Published {
+            hash,
+            tables: tables.into_iter().map(|t| (t.table, t.stats)).collect(),
+            altered,
+        }))
     }
 
     async fn make_safety_branch(&self, tx: &mut Tx, run: &Run) -> Result<()> {
@@ -402,8 +428,8 @@ impl Repository {
     }
 
     /// What the commit to be changed against its first parent.
-    async fn tables_of(&self, run: &Run, sealed: Vec<Sealed>) -> Result<Vec<CommitTable>> {
-        let Outcome::New(draft) = &run.publication.outcome else { return Ok(vec![]) };
+    async fn tables_of(&self, run: &Run, outcome: &Outcome, sealed: Vec<Sealed>) -> Result<Vec<CommitTable>> {
+        let Outcome::New(draft) = outcome else { return Ok(vec![]) };
         let (after, defined) = self.defined_by(run, draft).await?;
         let sealed: Vec<_> = sealed.into_iter().flat_map(|s| s.tables).collect();
         let mut tables: Vec<CommitTable> = if draft.by_diff {

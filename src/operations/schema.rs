@@ -197,8 +197,13 @@ fn dangling(sides: &Sides<'_>, change: &SchemaChange) -> Vec<String> {
         let mut versions = sides.ours.by_id.keys().chain(&change.added).filter(|v| (sides.first)(**v) == *id);
         versions.any(there)
     };
+    // What a merge made of two versions is no side's; it has their name.
     let named = |id: &TableId| {
-        let table = [sides.ours, sides.theirs, sides.base].iter().find_map(|tables| tables.by_id.get(id));
+        let tables = [sides.ours, sides.theirs, sides.base];
+        let table = tables.iter().find_map(|tables| {
+            let other = || tables.by_id.values().find(|t| (sides.first)(t.id) == (sides.first)(*id));
+            tables.by_id.get(id).or_else(other)
+        });
         table.map_or_else(|| format!("#{}", id.0), |t| t.name.to_string())
     };
     let open = sides.references.iter().filter(|(child, parent)| there(child) && !any(parent));

@@ -335,6 +335,8 @@ pub struct Merged {
     pub fast_forward: bool,
     /// Conflicts that wait.
     pub conflicts: i64,
+    /// Whether triggers of main's made other rows than the merge: its commit has them as they are.
+    pub altered: bool,
     /// For people.
     pub message: String,
 }

@@ -383,3 +383,44 @@ async fn a_refusal_of_the_second_backend_takes_back_the_first() {
     assert_eq!(f.row(&f.main, "t", 1).await.unwrap().0, "dev");
     assert_eq!(f.row(&f.main, "t", 3).await.unwrap().0, "uncommitted");
 }
+
+/// A trigger of main's changed rows that a merge wrote: one commit had two contents.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_triggers_of_main_make_of_a_merge_is_a_commit_of_its_own() {
+    let f = Fixture::new().await;
+    let dev = f.branch("dev", &f.main).await;
+    f.set(&dev, "t", 1, "dev", Some(1)).await;
+    f.set(&dev, "u", 1, "dev", Some(1)).await;
+    f.set(&dev, "v", 1, "dev", Some(1)).await;
+    let theirs = f.commit(&dev, "on dev").await.hash;
+    f.direct("one")
+        .execute_batch(
+            "CREATE TRIGGER upper AFTER UPDATE ON t WHEN NEW.a <> upper(NEW.a) BEGIN UPDATE t SET a = upper(a) WHERE id = NEW.id; END",
+        )
+        .unwrap();
+    let only = MergeOptions { ff_only: true, ..MergeOptions::default() };
+    let refused = f.repository.merge(&f.main, "dev", &only).await.unwrap_err();
+    assert_eq!(refused.code(), "55000");
+    assert_eq!(refused.message(), "trigger \"upper\" of table \"t\" changes rows beside what is written");
+    assert_eq!(refused.detail(), Some("Key (id)=(1) would not be as it is in the commit."));
+    for (table, a) in [("t", "one"), ("u", "one"), ("v", "one")] {
+        assert_eq!(f.row(&f.main, table, 1).await.unwrap().0, a, "nothing is applied");
+    }
+    let merged = f.merge(&f.main, "dev").await;
+    assert_eq!((merged.fast_forward, merged.altered, merged.conflicts), (false, true, 0));
+    assert_ne!(merged.hash, theirs);
+    let at = |hash: String| {
+        let f = &f;
+        async move { f.row(&f.checkout(&hash).await, "t", 1).await.unwrap().0 }
+    };
+    assert_eq!(f.row(&f.main, "t", 1).await.unwrap().0, "DEV");
+    assert_eq!((at(merged.hash.clone()).await, at(theirs).await), ("DEV".to_owned(), "dev".to_owned()));
+    assert_eq!(f.repository.status(&f.main).await.unwrap().len(), 0);
+    // The branch gets it as any other commit of main's; then there is nothing to be changed any more.
+    let back = f.merge(&dev, "main").await;
+    assert!(back.fast_forward);
+    assert_eq!(f.row(&dev, "t", 1).await.unwrap().0, "DEV");
+    f.set(&dev, "u", 2, "dev", None).await;
+    f.commit(&dev, "more").await;
+    assert!(f.merge(&f.main, "dev").await.fast_forward);
+}

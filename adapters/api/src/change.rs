@@ -86,6 +86,16 @@ pub enum SealMode {
     All,
     /// Only the keys that this seal's own changes touched; other work stays pending.
     Own,
+    /// As [`SealMode::Own`]; refused ([`crate::Error::altered`], nothing applied) if a row would not become what its
+    /// change says.
+    Exact,
+}
+
+impl SealMode {
+    /// Whether other work than the seal's own stays pending.
+    pub fn is_own(self) -> bool {
+        self != Self::All
+    }
 }
 
 /// Net changes of one table.
@@ -114,4 +124,7 @@ pub struct Sealed {
     /// Per table: its id, what changed, and a SHA-256 (hex) over the changed rows after the change,
     /// ordered by key: equal content gives equal digests.
     pub tables: Vec<(crate::TableId, TableStats, String)>,
+    /// Whether rows of main did not become what the changes say: triggers of the user's had a say, too.
+    #[serde(default)]
+    pub altered: bool,
 }

@@ -6,6 +6,9 @@ use crate::sqlstate;
 /// The result of everything that can fail towards a client.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// How the reason of a drift begins that [`crate::Adapter::accept`] ends.
+pub const REWRITTEN: &str = "its rows were written anew";
+
 /// A PostgreSQL error: what a client gets as an ErrorResponse.
 ///
 /// The primary message is in lower case without a full stop. No part holds a password or a URL with
@@ -56,11 +59,35 @@ impl Error {
     /// branches nor commits can be trusted to show it as it was.
     pub fn drifted(table: &str, reason: &str) -> Self {
         let message = format!("table \"{table}\" was changed in a way that branches cannot follow");
+        let anew = format!("SELECT epoch_unregister('{table}', '-f') and register it again");
+        let hint = if reason.starts_with(REWRITTEN) {
+            format!("If no value changed by it, SELECT epoch_register('{table}', '--accept'); else {anew}.")
+        } else {
+            format!("Undo the change; if rows were written meanwhile, {anew}.")
+        };
         Self::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
-            .with_detail(format!("{}{}.", reason.get(..1).unwrap_or_default().to_uppercase(), reason.get(1..).unwrap_or_default()))
-            .with_hint(format!(
-                "Undo the change; if rows were written meanwhile, SELECT epoch_unregister('{table}', '-f') and register it again."
+            .with_detail(format!(
+                "{}{}.",
+                reason.get(..1).unwrap_or_default().to_uppercase(),
+                reason.get(1..).unwrap_or_default()
             ))
+            .with_hint(hint)
+    }
+
+    /// 55000: a row would not become what a commit has there, because `triggers` of the user's change what is written.
+    /// `key`: the row's, as `(id)=(1)`; `None` if it is a row that isn't written to.
+    pub fn altered(table: &str, triggers: &[String], key: Option<&str>) -> Self {
+        let message = match triggers {
+            [one] => format!("trigger \"{one}\" of table \"{table}\" changes rows beside what is written"),
+            _ => format!("triggers of table \"{table}\" change rows beside what is written"),
+        };
+        let row = key.map_or_else(|| "Another row".to_owned(), |key| format!("Key {key}"));
+        let which =
+            if triggers.len() > 1 { format!(" Triggers: {}.", triggers.join(", ")) } else { String::new() };
+        Self::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_detail(format!("{row} would not be as it is in the commit.{which}"))
+            .with_hint("Disable the trigger meanwhile, or make a commit: a merge without --ff-only, a revert in place of a reset.")
+            .with_table(table)
     }
 
     /// XX000: a broken invariant of ours.

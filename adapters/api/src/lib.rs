@@ -32,7 +32,7 @@ pub mod sqlstate;
 
 pub use change::{ChangeKind, RowChange, RowWrite, SealMode, Sealed, TableChanges, TableStats};
 pub use draft::{Definition, DraftChange, Piece, Statement};
-pub use error::{Error, Result};
+pub use error::{Error, REWRITTEN, Result};
 pub use garbage::Leftover;
 pub use location::{BackendKind, Location, schema_of_draft};
 pub use predicate::{Comparison, Predicate};
@@ -251,7 +251,8 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// first key that differs, nothing applied), then moves pending work into the ordinal as `mode`
     /// says. Exact under concurrent writers: contains what was committed in the backend when it
     /// ran, what is in flight falls into the next one. Repeating it with the same `operation`
-    /// returns the first run's result and changes nothing. On main, a draft whose changes are given
+    /// returns the first run's result and changes nothing. Triggers of main's tables that are the user's fire; what they
+    /// make of the rows is what is published, and [`Sealed::altered`] says that they did. On main, a draft whose changes are given
     /// under its home's definition first becomes the table there; a revision takes the place of the version that is
     /// there, and a view becomes main's (see [`TableChanges::arrival`]).
     async fn seal(
@@ -324,6 +325,13 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     async fn drift(&self, tables: &[Arc<TableDef>]) -> Result<Vec<(TableId, String)>> {
         let _ = tables;
         Ok(Vec::new())
+    }
+
+    /// Takes the rows of a table that [`Adapter::drift`] says were written anew ([`REWRITTEN`]) for what they were: somebody
+    /// knows that no value changed by it. The default has no such tables.
+    async fn accept(&self, table: &TableDef) -> Result<()> {
+        let _ = table;
+        Ok(())
     }
 
     /// Rows that `view` shows and that don't keep to NOT NULL, CHECK, unique or foreign key constraints of the table;

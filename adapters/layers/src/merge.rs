@@ -1,6 +1,6 @@
 //! The writes that make rows what a merge computed.
 
-use epoch_adapter::{RowChange, RowWrite, Value};
+use epoch_adapter::{Row, RowChange, RowWrite, Value};
 
 /// Each row where it is: deletes, then updates of what differs, then inserts. `writable`: the columns that aren't
 /// generated.
@@ -23,6 +23,14 @@ pub fn out_and_in(changes: &[RowChange], writable: &[usize]) -> Vec<RowWrite> {
     let deletes =
         changes.iter().filter(|c| c.before.is_some()).map(|c| RowWrite::Delete { key: c.key.clone() });
     deletes.chain(changes.iter().filter_map(|c| insert(c, writable))).collect()
+}
+
+/// Whether a row became what it was to be, but for what the backend computes.
+pub fn same(now: Option<&Row>, wanted: Option<&Row>, writable: &[usize]) -> bool {
+    match (now, wanted) {
+        (Some(now), Some(wanted)) => writable.iter().all(|&i| now.get(i) == wanted.get(i)),
+        (now, wanted) => now.is_none() && wanted.is_none(),
+    }
 }
 
 fn insert(change: &RowChange, writable: &[usize]) -> Option<RowWrite> {

@@ -10,8 +10,8 @@ use epoch_adapter::{
 };
 use epoch_layers::cells::Cell;
 use epoch_layers::digest::{feed, finish};
-use epoch_layers::errors::changed_since;
-use epoch_layers::merge::{in_place, out_and_in};
+use epoch_layers::errors::{changed_since, key_text, texts};
+use epoch_layers::merge::{in_place, out_and_in, same};
 use epoch_layers::net::Net;
 use epoch_layers::view::Filter;
 use mysql_async::prelude::Queryable;
@@ -90,14 +90,18 @@ async fn attempt(session: &mut Session, catalog: &Arc<Catalog>, seal: &Seal<'_>)
         return Ok(done);
     }
     apply(session, catalog, seal).await?;
-    let mut out = Sealed::default();
+    let other = first_other(session, catalog, seal).await?;
+    if let (SealMode::Exact, Some(error)) = (seal.mode, &other) {
+        return Err(error.clone());
+    }
+    let mut out = Sealed { altered: other.is_some(), ..Sealed::default() };
     for table in seal.tables {
         let changed = seal.changes.iter().any(|c| c.table.id == table.id);
         if !changed && !seal.layer.is_main() && untouched(session, catalog, table.id, seal.layer).await? {
             continue;
         }
         let meta = catalog.get(table)?;
-        let own = seal.mode == SealMode::Own;
+        let own = seal.mode.is_own();
         if own && !seal.changes.iter().any(|c| c.table.id == meta.id() && !c.changes.is_empty()) {
             continue;
         }
@@ -152,7 +156,7 @@ async fn apply(session: &mut Session, catalog: &Arc<Catalog>, seal: &Seal<'_>) -
         for change in &table.changes {
             compare(&mut writer, &meta, change).await?;
         }
-        if seal.mode == SealMode::Own {
+        if seal.mode.is_own() {
             remember(writer.session, &meta, &table.changes).await?;
         }
         writer.session.run("SAVEPOINT epoch_apply").await?;
@@ -167,6 +171,42 @@ async fn apply(session: &mut Session, catalog: &Arc<Catalog>, seal: &Seal<'_>) -
         writer.session.run("RELEASE SAVEPOINT epoch_apply").await?;
     }
     writer.check_now().await
+}
+
+/// The first row of main that isn't what the changes say, because the user's own triggers had a say, as the error that it
+/// may be.
+async fn first_other(
+    session: &mut Session,
+    catalog: &Arc<Catalog>,
+    seal: &Seal<'_>,
+) -> Result<Option<Error>> {
+    if !seal.layer.is_main() {
+        return Ok(None);
+    }
+    let mut writer = Writer::new(session, Arc::clone(catalog), seal.layer);
+    for table in seal.changes.iter().filter(|c| seal.tables.iter().any(|t| t.id == c.table.id)) {
+        let meta = catalog.get(&table.table)?;
+        let sql = "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = DATABASE() \
+                   AND EVENT_OBJECT_TABLE = ? AND TRIGGER_NAME NOT LIKE 'epoch!_%' ESCAPE '!' ORDER BY TRIGGER_NAME";
+        let name = Value::Text(table.table.location.table.clone());
+        let rows = writer.session.rows(sql, &[name]).await?;
+        let triggers: Vec<String> = rows
+            .into_iter()
+            .filter_map(|row| mysql_async::from_row_opt::<(String,)>(row).ok())
+            .map(|(n,)| n)
+            .collect();
+        if triggers.is_empty() {
+            continue;
+        }
+        for change in &table.changes {
+            let now = writer.current(&meta, &change.key, false).await?;
+            if !same(now.as_ref(), change.after.as_ref(), &meta.writable) {
+                let key = key_text(&meta.key, &texts(&change.key));
+                return Ok(Some(Error::altered(meta.name(), &triggers, Some(&key))));
+            }
+        }
+    }
+    Ok(None)
 }
 
 async fn write_all(writer: &mut Writer<'_>, meta: &Arc<Meta>, writes: Vec<RowWrite>) -> Result<()> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use epoch_adapter::{Arrival, Error, Layer, Result, RowChange, TableChanges, TableDef, Value, sqlstate};
 
+use crate::connect::{THEIRS, ours};
 use crate::error::pg;
 use crate::layer;
 use crate::layout::{base, overlay, quote};
@@ -35,8 +36,15 @@ pub(crate) async fn apply(tx: &Tx, layer: Layer, changes: &[TableChanges]) -> Re
             compare(tx, &Target::new(&change.table, layer)).await?;
         }
     }
+    if layer.is_main() {
+        tx.batch_execute(THEIRS).await.map_err(pg)?;
+    }
     write(tx, layer, &ordered).await?;
-    tx.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await.map_err(pg)
+    tx.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await.map_err(pg)?;
+    if layer.is_main() {
+        tx.batch_execute(&ours()).await.map_err(pg)?;
+    }
+    Ok(())
 }
 
 /// Deletes first, which frees unique values; where a foreign key forbids that (a child moves from a
@@ -106,7 +114,7 @@ impl<'a> Target<'a> {
 /// The temporary table that holds the changes of a table: `n, b, a` (position; whether the row is
 /// there before and after), the key, `b0…`, `a0…`; all but the key's with `epoch_` in front, because a key
 /// may have any name.
-fn staged(table: &TableDef) -> String {
+pub(crate) fn staged(table: &TableDef) -> String {
     format!("pg_temp.epoch_changes_{}", table.id.0)
 }
 

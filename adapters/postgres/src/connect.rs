@@ -24,6 +24,15 @@ pub(crate) const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET Dat
     SET row_security = off; SET jit = off; SET default_transaction_read_only = off; \
     SET default_transaction_isolation = 'read committed'";
 
+/// For the rest of a transaction, what triggers of the user's, and defaults, go by: what any new session of the role has.
+pub(crate) const THEIRS: &str = "SET LOCAL search_path TO DEFAULT; SET LOCAL TimeZone TO DEFAULT; \
+    SET LOCAL DateStyle TO DEFAULT; SET LOCAL IntervalStyle TO DEFAULT";
+
+/// [`SESSION`] again, after [`THEIRS`].
+pub(crate) fn ours() -> String {
+    SESSION.replace("SET ", "SET LOCAL ")
+}
+
 /// A lazy pool for `url`; nothing connects before [`get`].
 pub(crate) fn pool(backend: &str, url: &str, size: usize) -> Result<Pool> {
     let (plain, tls) = split_tls(backend, url)?;

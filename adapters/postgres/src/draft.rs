@@ -130,7 +130,7 @@ pub(crate) async fn run(tx: &Tx, table: &TableDef, statement: &Statement) -> Res
     tx.batch_execute(&sql).await.map_err(|e| restored(pg(e), table, statement))?;
     // What follows is ours: without the client's settings, and not with the server's defaults, by which names of types
     // would have no schema.
-    let ours = crate::connect::SESSION.replace("SET ", "SET LOCAL ");
+    let ours = crate::connect::ours();
     tx.batch_execute(&format!("{}; {ours}", set(&|_| "NULL".to_owned()))).await.map_err(pg)
 }
 

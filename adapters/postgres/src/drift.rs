@@ -2,14 +2,20 @@
 //! triggers past us can't be undone here, and what was written meanwhile isn't known: from then on the
 //! table is refused on branches, instead of showing rows that the branch never had.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use deadpool_postgres::Object;
-use epoch_adapter::{Error, Result, TableDef, TableId};
+use epoch_adapter::{Error, REWRITTEN, Result, TableDef, TableId};
 
 use crate::error::pg;
+use crate::text::fill;
+use crate::written;
 
 const DRIFT_SQL: &str = include_str!("../../../sql/postgres/drift.sql");
+
+/// [`DRIFT_SQL`] with the traces of each table.
+static LOOK: LazyLock<String> =
+    LazyLock::new(|| fill(DRIFT_SQL, &[("traces", &written::traces_sql("t.oid"))]));
 
 /// What one look at the catalog found.
 #[derive(Default)]
@@ -37,7 +43,7 @@ pub(crate) async fn look(client: &Object, tables: &[Arc<TableDef>]) -> Result<Fo
         tables.iter().map(|t| t.location.schema.as_deref().unwrap_or("public")).collect();
     let names: Vec<&str> = tables.iter().map(|t| t.location.table.as_str()).collect();
     let keys: Vec<String> = tables.iter().map(|t| array(&t.schema.key_names())).collect();
-    let statement = client.prepare_cached(DRIFT_SQL).await.map_err(pg)?;
+    let statement = client.prepare_cached(&LOOK).await.map_err(pg)?;
     let rows = client.query(&statement, &[&ids, &schemas, &names, &keys]).await.map_err(pg)?;
     for table in tables {
         let mut reason = Some("the table was dropped or renamed".to_owned());
@@ -46,6 +52,9 @@ pub(crate) async fn look(client: &Object, tables: &[Arc<TableDef>]) -> Result<Fo
                 continue;
             }
             reason = changed(table, row)?;
+            if reason.is_none() {
+                reason = rewritten(client, table, row).await?;
+            }
             found.partitioned |= row.try_get::<_, bool>(6).map_err(pg)?;
             if row.try_get::<_, bool>(7).map_err(pg)? {
                 found.unadopted.push(Arc::clone(table));
@@ -83,6 +92,13 @@ fn changed(table: &TableDef, row: &tokio_postgres::Row) -> Result<Option<String>
         return Ok(Some("a column was dropped and made again, or has the name of another".to_owned()));
     }
     row.try_get(4).map_err(pg)
+}
+
+/// Whether somebody wrote the rows of a table anew that looks as it did.
+async fn rewritten(client: &Object, table: &TableDef, row: &tokio_postgres::Row) -> Result<Option<String>> {
+    let (known, now) = (row.try_get(12).map_err(pg)?, row.try_get(13).map_err(pg)?);
+    let column = written::look(client, table, known, now).await?;
+    Ok(column.map(|column| format!("{REWRITTEN} by a change of column \"{column}\"")))
 }
 
 /// The text of an array.

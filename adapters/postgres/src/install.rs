@@ -93,6 +93,7 @@ pub(crate) async fn guards(client: &Object, table: &TableDef) -> Result<()> {
     if partitioned {
         partitions::install(client, table).await?;
     }
+    crate::written::note(client, table).await?;
     crate::foreign_keys::refresh(client, table, None).await
 }
 
@@ -112,7 +113,8 @@ pub(crate) async fn shared_part(client: &Object) -> Result<()> {
             .with_hint("Unregister them all, then register them again.")),
         };
     }
-    let script = fill(SCHEMA_SQL, &[("layout", &LAYOUT.to_string())]);
+    let script =
+        fill(SCHEMA_SQL, &[("layout", &LAYOUT.to_string()), ("written", crate::written::WRITTEN_SQL)]);
     client.batch_execute(&script).await.map_err(pg)
 }
 
@@ -447,6 +449,7 @@ pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool>
          DO $epoch$ BEGIN
              -- Older layouts have none.
              IF to_regclass('epoch.partition') IS NOT NULL THEN DELETE FROM epoch.partition WHERE table_id = {id}; END IF;
+             IF to_regclass('epoch.written') IS NOT NULL THEN DELETE FROM epoch.written WHERE table_id = {id}; END IF;
          END $epoch$",
         overlay(table),
         mask(table),
@@ -504,7 +507,7 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     if all == 0 {
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.seal, epoch.written_by;
+                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.seal, epoch.written_by, epoch.written;
                  -- Older layouts have no owner, but a sequence.
                  DROP TABLE IF EXISTS epoch.repository; DROP SEQUENCE IF EXISTS epoch.seq, epoch.numbers; DROP FUNCTION IF EXISTS epoch.version_of(int8, int8, int8);
                  DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();

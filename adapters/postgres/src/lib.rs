@@ -17,6 +17,7 @@ mod diff;
 mod draft;
 mod drift;
 mod error;
+mod exact;
 mod fk_check;
 mod foreign_keys;
 mod garbage;
@@ -45,6 +46,7 @@ mod types;
 mod versions;
 mod views;
 mod violations;
+mod written;
 
 pub use borrowed::define_within;
 pub use diff::diff_sql;
@@ -440,6 +442,10 @@ impl Adapter for PostgresAdapter {
             }
         }
         Ok(found.drifted)
+    }
+
+    async fn accept(&self, table: &TableDef) -> Result<()> {
+        written::note(&self.client().await?, table).await
     }
 
     async fn violations(

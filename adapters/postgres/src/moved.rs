@@ -7,6 +7,7 @@ use epoch_adapter::Result;
 use crate::install;
 use crate::text::fill;
 use crate::tx::{self, Tx, is_true};
+use crate::written;
 
 const MOVED_SQL: &str = include_str!("../../../sql/postgres/moved.sql");
 
@@ -22,6 +23,7 @@ pub(crate) async fn settle(pool: &Pool, backend: &str) -> Result<()> {
 }
 
 async fn settle_in(tx: &Tx) -> Result<()> {
+    written::prepare(tx).await?;
     if !is_true(tx, "SELECT to_regclass('epoch.written_by') IS NOT NULL").await?
         || !is_true(tx, ELSEWHERE).await?
     {
@@ -45,6 +47,7 @@ async fn settle_in(tx: &Tx) -> Result<()> {
     }
     tx.affected(
         "UPDATE epoch.partition p SET relation = to_regclass(p.name) WHERE to_regclass(p.name) IS NOT NULL; \
+         DELETE FROM epoch.written; \
          UPDATE epoch.written_by w SET system_identifier = c.system_identifier, database = d.oid \
          FROM pg_control_system() c, pg_database d WHERE d.datname = current_database()",
     )

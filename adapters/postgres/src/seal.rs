@@ -12,7 +12,7 @@ use crate::layout::{PENDING, history};
 use crate::pending::{current, with_pending};
 use crate::text::{columns, fill, join, key, same_key};
 use crate::tx::{Tx, texts};
-use crate::{apply, draft, drift, homecoming, of_main, revise, versions, views};
+use crate::{apply, draft, drift, exact, homecoming, of_main, revise, versions, views};
 
 const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
 
@@ -79,6 +79,13 @@ pub(crate) async fn seal(
         revise::verify(tx, &change.table, layer).await?;
     }
     let mut published = Sealed::default();
+    // What clients write meanwhile isn't looked at: the rows are locked.
+    let merges = layer.is_main() && mode.is_own() && !changes.is_empty();
+    let mut other = None;
+    if merges {
+        let sealed: Vec<i64> = tables.iter().map(|t| t.id.0).collect();
+        other = exact::first_other(tx, changes, &sealed).await?;
+    }
     // Taken after the lock: what an earlier sealer saw as in flight and is committed now is in it.
     let snapshot = texts(tx, "SELECT pg_current_snapshot()").await?;
     let snapshot = snapshot.into_iter().flatten().flatten().next().unwrap_or_default();
@@ -90,13 +97,22 @@ pub(crate) async fn seal(
         }
     }
     for table in with_pending(tx, tables, layer).await? {
-        let rows = texts(tx, &statement(table, layer, ordinal, &snapshot, mode)).await?;
+        let expected =
+            merges.then(|| changes.iter().any(|c| c.table.id == table.id && !c.changes.is_empty()));
+        let rows = texts(tx, &statement(table, layer, ordinal, &snapshot, mode, expected)).await?;
         let Some(row) = rows.first() else { continue };
+        if other.is_none() && row.get(4).cloned().flatten().is_some_and(|n| n != "0") {
+            other = Some(exact::beside(tx, table).await?);
+        }
         let stats: TableStats = TableStats { cells: 0, ..counts(row) };
         if stats.rows() > 0 {
             let digest = row.get(3).cloned().flatten().unwrap_or_default();
             published.tables.push((table.id, stats, digest));
         }
+    }
+    match other {
+        Some(error) if mode == SealMode::Exact => return Err(error),
+        other => published.altered = other.is_some(),
     }
     record(tx, operation, layer, ordinal, &published).await?;
     Ok(Outcome::Sealed(published))
@@ -150,10 +166,26 @@ async fn record(tx: &Tx, operation: &str, layer: Layer, ordinal: Ordinal, publis
     Ok(())
 }
 
-fn statement(table: &TableDef, layer: Layer, ordinal: Ordinal, snapshot: &str, mode: SealMode) -> String {
+/// `expected`: rows beside those that changes were given of are counted; whether there are any such changes.
+fn statement(
+    table: &TableDef,
+    layer: Layer,
+    ordinal: Ordinal,
+    snapshot: &str,
+    mode: SealMode,
+    expected: Option<bool>,
+) -> String {
+    let (beside, given) = match expected {
+        None => ("0", String::new()),
+        Some(false) => ("count(*)", String::new()),
+        Some(true) => (
+            "count(*) FILTER (WHERE s.epoch_n IS NULL)",
+            format!("LEFT JOIN {} s ON {}", apply::staged(table), same_key(table, "s", "n")),
+        ),
+    };
     let own = match mode {
         SealMode::All => String::new(),
-        SealMode::Own => format!(
+        SealMode::Own | SealMode::Exact => format!(
             "AND EXISTS (SELECT FROM {} w WHERE w.epoch_lineage = {} AND {} AND w.epoch_to = {PENDING} \
              AND w.epoch_xid = pg_current_xact_id() OFFSET 0)",
             history(table),
@@ -177,6 +209,8 @@ fn statement(table: &TableDef, layer: Layer, ordinal: Ordinal, snapshot: &str, m
             ("ordinal", &ordinal.to_string()),
             ("snapshot", snapshot),
             ("own", &own),
+            ("beside", beside),
+            ("given", &given),
             ("key", &key(table, "")),
             ("key_h", &key(table, "h.")),
             ("key_n", &key(table, "n.")),

@@ -29,7 +29,10 @@ impl Transaction for PostgresTransaction {
     }
 
     async fn write(&mut self, table: &TableDef, layer: Layer, writes: &[RowWrite]) -> Result<u64> {
-        if !layer.is_main() {
+        if layer.is_main() {
+            // Values are written as under our own settings, but names mean what they mean to triggers.
+            self.tx.batch_execute("SET LOCAL search_path TO DEFAULT").await.map_err(pg)?;
+        } else {
             layer::record(&self.tx, layer).await?;
         }
         let mut affected = 0;

@@ -361,3 +361,69 @@ async fn many_rows_in_one_commit() {
     println!("1 row committed: {:?}", start.elapsed());
     db.drop().await;
 }
+
+/// What a seal makes of changes of `t` on main, by rows of main afterwards; `None`: refused because of triggers.
+async fn with_triggers(
+    triggers: &str,
+    changes: &[RowChange],
+    mode: SealMode,
+) -> Option<(Option<bool>, Vec<String>)> {
+    let db = database().await?;
+    let client = db.client().await;
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE t (id int PRIMARY KEY, v text, twice text GENERATED ALWAYS AS (v || v) STORED); \
+             INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 3) i; \
+             CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN {triggers}"
+        ))
+        .await
+        .unwrap();
+    let table = db.register("t", 1).await;
+    let given = TableChanges { table: table.clone(), changes: changes.to_vec(), arrival: None };
+    let seal = db.adapter.seal("op", std::slice::from_ref(&table), Layer::MAIN, 1, &[given], mode).await;
+    let altered = match seal {
+        Ok(sealed) => Some(sealed.altered),
+        Err(error) => {
+            assert_eq!(error.code(), "55000", "{triggers}: {error}");
+            assert_eq!(error.message(), "trigger \"own\" of table \"t\" changes rows beside what is written");
+            assert_eq!(
+                one(&client, "SELECT count(*) FROM epoch.history_1 WHERE epoch_lineage = 1").await,
+                "0"
+            );
+            None
+        }
+    };
+    let rows = db.rows(&table, main_at(1)).await.into_values();
+    let rows =
+        rows.map(|row| row.iter().map(|v| v.to_text().unwrap_or_default()).collect::<Vec<_>>().join("|"));
+    let rows = rows.collect();
+    db.drop().await;
+    Some((altered, rows))
+}
+
+/// Main's own triggers changed what a merge wrote, and the commit had two contents.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_triggers_of_main_change_are_told() {
+    let old = |i: usize| [["1", "v1", "v1v1"], ["2", "v2", "v2v2"], ["3", "v3", "v3v3"]][i - 1];
+    let update = change(&["1"], Some(&old(1)), Some(&["1", "low", "lowlow"]));
+    let insert = change(&["9"], None, Some(&["9", "new", "newnew"]));
+    let delete = change(&["2"], Some(&old(2)), None);
+    let all = [update.clone(), insert, delete];
+    let upper = "NEW.v = upper(NEW.v); RETURN NEW; END$$; CREATE TRIGGER own BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()";
+    let same = "RETURN coalesce(NEW, OLD); END$$; CREATE TRIGGER own BEFORE INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION f()";
+    let keep = "RETURN NULL; END$$; CREATE TRIGGER own BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION f()";
+    let other = "UPDATE t SET v = 'seen' WHERE id = 3; RETURN NULL; END$$; CREATE TRIGGER own AFTER UPDATE ON t FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION f()";
+    let off = format!("{upper}; ALTER TABLE t DISABLE TRIGGER own");
+    for (triggers, changes, altered, rows) in [
+        (upper, &all[..], true, &["1|LOW|LOWLOW", "3|v3|v3v3", "9|NEW|NEWNEW"][..]),
+        (same, &all, false, &["1|low|lowlow", "3|v3|v3v3", "9|new|newnew"]),
+        (&off, &all, false, &["1|low|lowlow", "3|v3|v3v3", "9|new|newnew"]),
+        (keep, &all, true, &["1|low|lowlow", "2|v2|v2v2", "3|v3|v3v3", "9|new|newnew"]),
+        (other, std::slice::from_ref(&update), true, &["1|low|lowlow", "2|v2|v2v2", "3|seen|seenseen"]),
+    ] {
+        let Some(found) = with_triggers(triggers, changes, SealMode::Own).await else { return };
+        assert_eq!(found, (Some(altered), rows.iter().map(|r| (*r).to_owned()).collect()), "{triggers}");
+        let Some((exact, _)) = with_triggers(triggers, changes, SealMode::Exact).await else { return };
+        assert_eq!(exact, (!altered).then_some(false), "{triggers}");
+    }
+}

@@ -7,8 +7,8 @@ use epoch_adapter::{
     TableId, TableStats, Value, sqlstate,
 };
 use epoch_layers::digest::{feed, finish};
-use epoch_layers::errors::changed_since;
-use epoch_layers::merge::{in_place, out_and_in};
+use epoch_layers::errors::{changed_since, key_text, texts};
+use epoch_layers::merge::{in_place, out_and_in, same};
 use epoch_layers::net::Net;
 use epoch_layers::view::Filter;
 use rusqlite::{Connection, OptionalExtension};
@@ -54,14 +54,18 @@ pub(crate) fn run(conn: &Connection, catalog: &Arc<Catalog>, seal: &Seal<'_>) ->
         return Ok(done);
     }
     apply(conn, catalog, seal)?;
-    let mut out = Sealed::default();
+    let other = first_other(conn, catalog, seal)?;
+    if let (SealMode::Exact, Some(error)) = (seal.mode, &other) {
+        return Err(error.clone());
+    }
+    let mut out = Sealed { altered: other.is_some(), ..Sealed::default() };
     for table in seal.tables {
         let changed = seal.changes.iter().any(|c| c.table.id == table.id);
         if !changed && !seal.layer.is_main() && drift::untouched(conn, catalog, table.id, seal.layer)? {
             continue;
         }
         let meta = catalog.get(table)?;
-        let own = seal.mode == SealMode::Own;
+        let own = seal.mode.is_own();
         if own && !seal.changes.iter().any(|c| c.table.id == meta.id() && !c.changes.is_empty()) {
             continue;
         }
@@ -91,7 +95,7 @@ fn apply(conn: &Connection, catalog: &Arc<Catalog>, seal: &Seal<'_>) -> Result<(
         for change in &table.changes {
             compare(&mut writer, &meta, change)?;
         }
-        if seal.mode == SealMode::Own {
+        if seal.mode.is_own() {
             remember(conn, &meta, &table.changes)?;
         }
         conn.execute_batch("SAVEPOINT epoch_apply").map_err(map)?;
@@ -131,6 +135,34 @@ fn compare(writer: &mut Writer<'_>, meta: &Meta, change: &RowChange) -> Result<(
         return Ok(());
     }
     Err(changed_since(meta.name(), &meta.key, change))
+}
+
+/// The first row of main that isn't what the changes say, because the user's own triggers had a say, as the error that it
+/// may be.
+fn first_other(conn: &Connection, catalog: &Arc<Catalog>, seal: &Seal<'_>) -> Result<Option<Error>> {
+    if !seal.layer.is_main() {
+        return Ok(None);
+    }
+    let writer = Writer::new(conn, Arc::clone(catalog), seal.layer, true);
+    for table in seal.changes.iter().filter(|c| seal.tables.iter().any(|t| t.id == c.table.id)) {
+        let meta = catalog.get(&table.table)?;
+        let sql = "SELECT name FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1 COLLATE NOCASE \
+                   AND name NOT GLOB 'epoch_*' ORDER BY name";
+        let mut stmt = conn.prepare_cached(sql).map_err(map)?;
+        let names = stmt.query_map([meta.name()], |r| r.get(0)).map_err(map)?;
+        let triggers: Vec<String> = names.collect::<rusqlite::Result<_>>().map_err(map)?;
+        if triggers.is_empty() {
+            continue;
+        }
+        for change in &table.changes {
+            let now = writer.current(&meta, &change.key)?;
+            if !same(now.as_ref(), change.after.as_ref(), &meta.writable) {
+                let key = key_text(&meta.key, &texts(&change.key));
+                return Ok(Some(Error::altered(meta.name(), &triggers, Some(&key))));
+            }
+        }
+    }
+    Ok(None)
 }
 
 fn write_all(writer: &mut Writer<'_>, meta: &Arc<Meta>, writes: &[RowWrite]) -> Result<()> {
