@@ -44,7 +44,8 @@ pub(crate) async fn publish(hub: &Hub, seal: Seal<'_>, changes: &[Changes]) -> R
     if changes.is_empty() {
         return match seal.mode {
             SealMode::All => note(hub, seal).await,
-            SealMode::Own => conclude(hub, seal, Vec::new()).await,
+            // Nothing but the changes says what the rows become.
+            SealMode::Own | SealMode::Exact => conclude(hub, seal, Vec::new()).await,
         };
     }
     let intent = intend(hub, state, seal, &changes).await?;
@@ -95,7 +96,7 @@ async fn part(
     let known = hub.table(state, table)?;
     let last = known.last().ok_or_else(|| impossible("a table without a point"))?;
     let then = hub.at_point(known, table, last).await?;
-    if seal.mode == SealMode::Own && applied.is_none() {
+    if seal.mode.is_own() && applied.is_none() {
         return Ok(None);
     }
     // What the last ordinal needs and this one doesn't is kept aside by looking.
@@ -109,7 +110,7 @@ async fn part(
     }
     check_same(known, table, &now)?;
     let (net, over) = match (seal.mode, applied) {
-        (SealMode::Own, Some((applied, changes))) => {
+        (SealMode::Own | SealMode::Exact, Some((applied, changes))) => {
             let others =
                 diff::of_main(hub, &table.schema, &then, &Base::plain(applied.before.clone())).await?;
             own(others, changes)
@@ -203,7 +204,7 @@ async fn intend(hub: &Hub, mut state: Arc<State>, seal: Seal<'_>, changes: &[&Ch
     let mut intent = Intent {
         operation: seal.operation.to_owned(),
         ordinal: seal.ordinal,
-        own: seal.mode == SealMode::Own,
+        own: seal.mode.is_own(),
         tables,
         parts,
         number: 0,

@@ -136,7 +136,7 @@ async fn prepare(
 ) -> Result<Option<Prepared>> {
     let Some(held) = state.held(table.id, seal.layer.lineage) else { return Ok(None) };
     let old = held.pending.clone();
-    if old.is_empty() && changes.is_empty() || seal.mode == SealMode::Own && changes.is_empty() {
+    if old.is_empty() && changes.is_empty() || seal.mode.is_own() && changes.is_empty() {
         return Ok(None);
     }
     let seen = hub.see(state, table, &View { layer: seal.layer, at: At::Working }).await?;
@@ -147,7 +147,7 @@ async fn prepare(
     let own: Over = changes.iter().map(|c| (c.key.clone(), row(&c.after))).collect();
     let mut pending = layer.pending().clone();
     let published: Over = match seal.mode {
-        SealMode::Own => {
+        SealMode::Own | SealMode::Exact => {
             pending.retain(|key, _| !own.contains_key(key));
             own
         }
