@@ -22,7 +22,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
             () = tokio::time::sleep(PERIOD) => {}
         }
         looks = looks.wrapping_add(1);
-        if looks % TABLES == 0 {
+        if looks.is_multiple_of(TABLES) {
             shared.repository.watch_tables().await;
         }
         match shared.repository.reap(&in_use).await {

@@ -274,7 +274,7 @@ pub(crate) async fn by_key(mut stream: BatchStream, schema: &TableSchema) -> Res
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use arrow::datatypes::DataType;
 

@@ -384,7 +384,7 @@ pub(crate) fn busy() -> Error {
 /// Whether the branches are there to be written to; else they are made, or the state is another one.
 async fn check_unchanged(hub: &Hub, state: &mut Arc<State>, work: &[Work]) -> Result<bool> {
     for Work { table, layer, keys } in work {
-        if hub.table(state, table)?.layers.get(&layer.lineage.0).is_none() {
+        if !hub.table(state, table)?.layers.contains_key(&layer.lineage.0) {
             let event =
                 Event::Layer { table: table.id.0, lineage: layer.lineage.0, base: layer.base, copy: None };
             hub.log.append(state, event).await?;
