@@ -78,7 +78,7 @@ const FIT: &[Case] = &[
     },
     Case {
         name: "a column is dropped on the other side",
-        ours: &["ALTER TABLE items ADD note text", "UPDATE items SET note = 'x', price = 99 WHERE id = 1"],
+        ours: &["ALTER TABLE items ADD note text", "UPDATE items SET note = 'x' WHERE id = 1"],
         theirs: &["ALTER TABLE items DROP COLUMN price", "UPDATE items SET qty = 50 WHERE id = 2"],
         both: &[
             "ALTER TABLE items DROP COLUMN price, ADD note text; UPDATE items SET note = 'x' WHERE id = 1; UPDATE items SET qty = 50 WHERE id = 2",
