@@ -64,6 +64,7 @@ const QUERIES: &[&str] = &[
     "SELECT id, share FROM @_view WHERE number = 77",
     "SELECT id, share FROM @_view WHERE id IN (3, 4, 5, 9100) ORDER BY id",
     "SELECT share, many FROM @_groups WHERE share > 20 ORDER BY 1",
+    "SELECT id, n FROM @ x (n, id) WHERE n = 7",
     "SELECT count(*) FROM @ a WHERE (SELECT a.name)::int > 5 AND (SELECT 10 / a.n) > 2",
     "SELECT count(*) FROM @ a WHERE (SELECT sum(v / a.n) FROM (VALUES (10), (20)) w(v)) > 5",
     "SELECT count(*) FROM @ a WHERE EXISTS (SELECT FROM generate_series(2, 10 / a.n))",

@@ -55,7 +55,10 @@ fn comparisons(
     let depth = level.depth(level.at(table.range.start));
     const ENDS: &[&str] = &["union", "intersect", "except", "returning", "conflict", "select", "where"];
     let place = level.stop(at, depth, |i| level.is_any(i, ENDS));
-    if table.command || !level.is(place, "where") || level.depth(place) != depth {
+    // `t x (a, b)` gives the columns other names.
+    let alias = if level.is_word(at, "as") { at + 1 } else { at };
+    let renamed = table.alias.is_some() && level.is_symbol(alias + 1, b'(');
+    if table.command || renamed || !level.is(place, "where") || level.depth(place) != depth {
         return Vec::new();
     }
     let condition = place + 1..clauses::end(level, place + 1, false);
@@ -178,6 +181,9 @@ mod tests {
             ("SELECT 1 FROM u WHERE id = 1 AND EXISTS (SELECT FROM t)", ""),
             ("UPDATE t SET id = 4 FROM u WHERE t.id = 5 AND u.id = 6 RETURNING t.id", "epoch_y.\"id\" = 5"),
             ("INSERT INTO u SELECT * FROM t ON CONFLICT (id) DO UPDATE SET id = 1 WHERE t.id = 5", ""),
+            ("SELECT 1 FROM t x (\"A b\", id) WHERE id = 7", ""),
+            ("SELECT 1 FROM u, t AS x (id) WHERE x.id = 7", ""),
+            ("SELECT 1 FROM u, t AS x WHERE x.id = 7", "epoch_y.\"id\" = 7"),
             ("TABLE t", ""),
         ];
         for (sql, expected) in cases {
