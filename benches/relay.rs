@@ -33,7 +33,9 @@ pub fn run(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Rep
     for (script, flag) in [("select only", Some("-S")), ("TPC-B", None)] {
         for mode in ["simple", "extended", "prepared"] {
             for clients in [1, 16] {
-                let bench = |target: &Target| pgbench(target, Script::BuiltIn(flag), mode, clients, options);
+                let bench = |target: &Target| {
+                    pgbench(target, Script::BuiltIn(flag), mode, clients, options.size(3, 2))
+                };
                 let direct = bench(&servers.postgres);
                 let bouncer = servers.pgbouncer.as_ref().map(&bench);
                 let epoch = bench(&proxy.target("main"));
@@ -80,9 +82,9 @@ pub enum Script {
 }
 
 /// Runs pgbench for some seconds.
-pub fn pgbench(target: &Target, script: Script, mode: &str, clients: u32, options: &Options) -> Run {
+pub fn pgbench(target: &Target, script: Script, mode: &str, clients: u32, seconds: u32) -> Run {
     let dir = tempfile::tempdir().unwrap();
-    let seconds = options.size(3, 2).to_string();
+    let seconds = seconds.to_string();
     let clients = clients.to_string();
     let threads = if clients == "1" { "1" } else { "2" };
     let flags = match script {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Options;
 use crate::common::conn::{Conn, Target};
 use crate::common::proxy::Proxy;
-use crate::measure::{Pace, ms, race, ratio, time, times};
+use crate::measure::{Pace, Samples, ms, race, ratio, time, times};
 use crate::relay::{Script, pgbench};
 use crate::report::Report;
 use crate::servers::Servers;
@@ -152,7 +152,7 @@ fn by_pgbench(
     ];
     report.table(
         &format!("Reads on a branch by pgbench, main moved {drift} rows since the fork"),
-        "p50 of the plain table in ms; PgBouncer, main and branches with overlays of 0, 100 and 10,000 rows as multiples of it.",
+        "p50 of the plain table in ms; PgBouncer, main and branches with overlays of 0, 100 and 10,000 rows as multiples of it, in turns of a second.",
         &["statement", "plain", "pgbouncer", "main", "overlay 0", "100", "10,000"],
     );
     for (name, full, quick) in SCRIPTS {
@@ -160,10 +160,11 @@ fn by_pgbench(
         let aimed = ["point read", "selective join"].contains(&name);
         let all = [("prepared", 1), ("simple", 1), ("extended", 1), ("prepared", 16)];
         for (mode, clients) in all.into_iter().take(if aimed { 4 } else { 2 }) {
-            let p50 = |target: &Target| pgbench(target, script, mode, clients, options).latency.p50();
-            let plain = p50(&servers.postgres);
-            let branches = overlays.iter().map(|o| ratio(p50(&proxy.target(&format!("o{o}"))), plain));
-            let branches: Vec<f64> = branches.collect();
+            let mut targets = vec![servers.postgres.clone(), proxy.target("main")];
+            targets.extend(overlays.iter().map(|o| proxy.target(&format!("o{o}"))));
+            targets.extend(servers.pgbouncer.clone());
+            let (plain, ratios) = in_turns(&targets, script, mode, clients, options);
+            let (branches, bouncer) = ratios[1..].split_at(overlays.len());
             if clients == 1 && aimed {
                 let most = branches.iter().copied().fold(0.0, f64::max);
                 let text = format!(
@@ -175,12 +176,33 @@ fn by_pgbench(
             let mut cells =
                 vec![format!("{name}, {mode}, {clients} client{}", if clients == 1 { "" } else { "s" })];
             cells.push(ms(plain));
-            cells.push(servers.pgbouncer.as_ref().map_or("-".to_owned(), |b| times(ratio(p50(b), plain))));
-            cells.push(times(ratio(p50(&proxy.target("main")), plain)));
-            cells.extend(branches.into_iter().map(times));
+            cells.push(bouncer.first().map_or("-".to_owned(), |b| times(*b)));
+            cells.extend(ratios[..=overlays.len()].iter().map(|r| times(*r)));
             report.row(cells);
         }
     }
+}
+
+/// Runs a script on each target for a second, again and again: the p50 of the first one, and the others' as multiples of
+/// its own in the same turn; of all turns the medians. (A machine that is slow for some seconds is slow for all of them.)
+fn in_turns(
+    targets: &[Target],
+    script: Script,
+    mode: &str,
+    clients: u32,
+    options: &Options,
+) -> (Duration, Vec<f64>) {
+    let turn = || -> Vec<Duration> {
+        targets.iter().map(|target| pgbench(target, script, mode, clients, 1).latency.p50()).collect()
+    };
+    let turns: Vec<Vec<Duration>> = (0..options.size(5, 1)).map(|_| turn()).collect();
+    let plain = Samples::new(turns.iter().map(|turn| turn[0]).collect()).p50();
+    let ratios = (1..targets.len()).map(|at| {
+        let mut all: Vec<f64> = turns.iter().map(|turn| ratio(turn[at], turn[0])).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    });
+    (plain, ratios.collect())
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -270,7 +270,7 @@ fn capture(servers: &Servers, proxy: &Proxy, options: &Options, report: &mut Rep
     let clients = [1, 16];
     let tps = || {
         clients.map(|clients| {
-            pgbench(&servers.postgres, Script::BuiltIn(None), "prepared", clients, options).tps
+            pgbench(&servers.postgres, Script::BuiltIn(None), "prepared", clients, options.size(3, 2)).tps
         })
     };
     let without = tps();

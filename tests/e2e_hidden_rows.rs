@@ -6,7 +6,7 @@
 mod common;
 
 use common::Fixture;
-use common::conn::Conn;
+use common::conn::{Conn, bind, execute, parse, sync};
 use common::database::Database;
 
 /// `k` is read by index, `big` as a whole. Numbers as names; no `n` is 0.
@@ -255,5 +255,39 @@ fn hidden_rows_take_no_part_in_prepared_statements() {
                 assert_eq!(branch.lines(run), plain.lines(run), "{run} on {table}");
             }
         }
+    }
+}
+
+/// A statement that was prepared while its user might read everything is another one when that is taken away.
+#[test]
+fn what_is_prepared_obeys_rights_that_are_taken_away_later() {
+    need_postgres!();
+    const PROBE: &str = "SELECT count(*) FROM k WHERE id = 9100 AND now()::text <> name AND to_tsquery(name) IS NOT NULL";
+    let (shop, _db, _) = forked("k");
+    let mut main = shop.main();
+    main.exec("SELECT status FROM epoch_grant('postgres', 'admin')");
+    main.exec("SELECT status FROM epoch_grant('bob', 'write', 'b')");
+    main.exec("SELECT status FROM epoch_grant('bob', 'read')");
+    let mut target = shop.proxy.target("b");
+    target.user = "bob".to_owned();
+    let mut bob = target.try_connect().unwrap();
+    bob.exec("SET cpu_operator_cost = 0");
+    bob.exec(&format!("PREPARE p AS {PROBE}"));
+    bob.send(&[parse("named", PROBE, &[]), sync()]);
+    assert!(bob.reply().error().is_none());
+    let mut by_name = |bob: &mut Conn| {
+        bob.send(&[bind("", "named", &[], false), execute("", 0), sync()]);
+        bob.reply().rows()[0][0].clone().unwrap()
+    };
+    for taken in [false, true] {
+        if taken {
+            main.exec("SELECT status FROM epoch_revoke('bob', 'read')");
+        }
+        for _ in 0..7 {
+            assert_eq!(bob.one("EXECUTE p"), "0", "taken: {taken}");
+            assert_eq!(by_name(&mut bob), "0", "taken: {taken}");
+        }
+        let plan = bob.lines("EXPLAIN EXECUTE p").join("\n");
+        assert_eq!(plan.contains("Subquery Scan"), taken, "{plan}");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use deadpool_postgres::Object;
 use epoch_adapter::{Error, REWRITTEN, Result, TableDef, TableId};
+use futures::join;
 
 use crate::error::pg;
 use crate::text::fill;
@@ -34,17 +35,22 @@ pub(crate) async fn look(client: &Object, tables: &[Arc<TableDef>]) -> Result<Fo
     if tables.is_empty() {
         return Ok(found);
     }
-    if let Some(reason) = crate::install::other_layout(client).await? {
-        found.drifted = tables.iter().map(|t| (t.id, reason.clone())).collect();
-        return Ok(found);
-    }
     let ids: Vec<i64> = tables.iter().map(|t| t.id.0).collect();
     let schemas: Vec<&str> =
         tables.iter().map(|t| t.location.schema.as_deref().unwrap_or("public")).collect();
     let names: Vec<&str> = tables.iter().map(|t| t.location.table.as_str()).collect();
     let keys: Vec<String> = tables.iter().map(|t| array(&t.schema.key_names())).collect();
-    let statement = client.prepare_cached(&LOOK).await.map_err(pg)?;
-    let rows = client.query(&statement, &[&ids, &schemas, &names, &keys]).await.map_err(pg)?;
+    let look = async {
+        let statement = client.prepare_cached(&LOOK).await.map_err(pg)?;
+        client.query(&statement, &[&ids, &schemas, &names, &keys]).await.map_err(pg)
+    };
+    // Of another layout nothing else can be asked.
+    let (other, rows) = join!(crate::install::other_layout(client), look);
+    if let Some(reason) = other? {
+        found.drifted = tables.iter().map(|t| (t.id, reason.clone())).collect();
+        return Ok(found);
+    }
+    let rows = rows?;
     for table in tables {
         let mut reason = Some("the table was dropped or renamed".to_owned());
         for row in &rows {

@@ -369,7 +369,7 @@ impl Adapter for PostgresAdapter {
     ) -> Result<Sealed> {
         // Partitions that came since the last seal must be known before anything is published.
         for _ in 0..PATIENCE {
-            let tx = self.tx().await?;
+            let tx = Tx::begin_seal(&self.pool, &self.name).await?;
             match seal::seal(&tx, operation, tables, layer, ordinal, changes, mode).await {
                 Ok(Outcome::Unadopted(tables)) => {
                     tx.rollback().await?;

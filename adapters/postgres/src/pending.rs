@@ -6,6 +6,7 @@ use deadpool_postgres::Object;
 use epoch_adapter::{Layer, Result, TableDef, TableId, TableStats};
 
 use crate::diff::counts;
+use crate::error::pg;
 use crate::layout::{PENDING, base, history, overlay};
 use crate::text::{columns, join, key, same_key};
 use crate::tx::texts;
@@ -36,35 +37,39 @@ pub(crate) async fn with_pending<'a>(
     if tables.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = join(tables, " UNION ALL ", |t| {
+    Ok(seen(client, tables, layer).await?.1)
+}
+
+/// A snapshot, and the tables with pending images that it shows.
+pub(crate) async fn seen<'a>(
+    client: &Object,
+    tables: &'a [Arc<TableDef>],
+    layer: Layer,
+) -> Result<(String, Vec<&'a Arc<TableDef>>)> {
+    let there = |t: &Arc<TableDef>| {
         format!(
             "SELECT {}::int8 WHERE EXISTS (SELECT FROM {} h WHERE h.epoch_lineage = $1 AND h.epoch_to = {PENDING} AND h.epoch_seq >= '0/0')",
             t.id.0,
             history(t)
         )
-    });
+    };
+    let none = "SELECT $1::int8 WHERE false".to_owned();
+    let ids = if tables.is_empty() { none } else { join(tables, " UNION ALL ", there) };
+    let sql = format!("SELECT pg_current_snapshot()::text, ARRAY({ids})");
     // Cached by its text: with many tables, planning is most of the cost.
-    let statement = client.prepare_cached(&sql).await.map_err(crate::error::pg)?;
-    let rows = client.query(&statement, &[&layer.lineage.0]).await.map_err(crate::error::pg)?;
-    let mut touched = Vec::new();
-    for row in &rows {
-        let id: i64 = row.try_get(0).map_err(crate::error::pg)?;
-        touched.extend(tables.iter().find(|t| t.id.0 == id));
-    }
-    Ok(touched)
+    let statement = client.prepare_cached(&sql).await.map_err(pg)?;
+    let row = client.query_one(&statement, &[&layer.lineage.0]).await.map_err(pg)?;
+    let ids: Vec<i64> = row.try_get(1).map_err(pg)?;
+    let touched = ids.iter().filter_map(|id| tables.iter().find(|t| t.id.0 == *id)).collect();
+    Ok((row.try_get(0).map_err(pg)?, touched))
 }
 
-/// The row of key `k` in the layer's working state, as a lateral sub-select.
-pub(crate) fn current(table: &TableDef, layer: Layer, k: &str) -> String {
+/// The row of key `k` in the layer's working state, as a lateral sub-select. `lineage`: the layer's, as an expression.
+pub(crate) fn current(table: &TableDef, layer: Layer, lineage: &str, k: &str) -> String {
     let from = if layer.is_main() {
         format!("{} b WHERE {}", base(table), same_key(table, "b", k))
     } else {
-        format!(
-            "{} b WHERE b.epoch_lineage = {} AND {}",
-            overlay(table),
-            layer.lineage.0,
-            same_key(table, "b", k)
-        )
+        format!("{} b WHERE b.epoch_lineage = {lineage} AND {}", overlay(table), same_key(table, "b", k))
     };
     format!("SELECT true AS epoch_there, {} FROM {from}", images(table, "b"))
 }
@@ -93,6 +98,6 @@ fn net_sql(table: &TableDef, layer: Layer) -> String {
         key = key(table, "h."),
         history = history(table),
         lineage = layer.lineage.0,
-        current = current(table, layer, "f"),
+        current = current(table, layer, &layer.lineage.0.to_string(), "f"),
     )
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use epoch_adapter::{
     Arrival, Error, Layer, Ordinal, Result, SealMode, Sealed, TableChanges, TableDef, TableStats, sqlstate,
 };
+use futures::try_join;
 
-use crate::diff::counts;
 use crate::error::pg;
 use crate::layout::{PENDING, history};
-use crate::pending::{current, with_pending};
+use crate::pending::{self, current, seen};
 use crate::text::{columns, fill, join, key, same_key};
-use crate::tx::{Tx, texts};
+use crate::tx::Tx;
 use crate::{apply, draft, drift, exact, homecoming, of_main, revise, versions, views};
 
 const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
@@ -33,14 +33,9 @@ pub(crate) async fn seal(
     changes: &[TableChanges],
     mode: SealMode,
 ) -> Result<Outcome> {
-    // Sealers take turns; writers never wait for this lock, and no client can take it.
-    // Work is proportional to the changes: never a scan of the user's table, and through indexes row by row. What is kept prepared
-    // isn't planned again with each commit.
-    let lock = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-         SET LOCAL plan_cache_mode = force_generic_plan; LOCK TABLE epoch.repository IN SHARE ROW EXCLUSIVE MODE; \
-         SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864";
-    tx.batch_execute(lock).await.map_err(pg)?;
-    if let Some(first) = sealed(tx, operation).await? {
+    // Taken after the lock: what an earlier sealer saw as in flight and is committed now is in it.
+    let (first, mut seen) = try_join!(sealed(tx, operation), seen(tx, tables, layer))?;
+    if let Some(first) = first {
         return Ok(Outcome::Sealed(first));
     }
     if !changes.is_empty() {
@@ -62,12 +57,7 @@ pub(crate) async fn seal(
     let concerned = if layer.is_main() {
         tables.to_vec()
     } else {
-        with_pending(tx, tables, layer)
-            .await?
-            .into_iter()
-            .chain(changes.iter().map(|c| &c.table))
-            .cloned()
-            .collect()
+        seen.1.iter().copied().chain(changes.iter().map(|c| &c.table)).cloned().collect()
     };
     let found = drift::check(tx, &concerned).await?;
     if layer.is_main() && !found.unadopted.is_empty() {
@@ -86,28 +76,27 @@ pub(crate) async fn seal(
         let sealed: Vec<i64> = tables.iter().map(|t| t.id.0).collect();
         other = exact::first_other(tx, changes, &sealed).await?;
     }
-    // Taken after the lock: what an earlier sealer saw as in flight and is committed now is in it.
-    let snapshot = texts(tx, "SELECT pg_current_snapshot()").await?;
-    let snapshot = snapshot.into_iter().flatten().flatten().next().unwrap_or_default();
-    if layer.is_main() && found.partitioned {
-        // No row of a partition that came after the first look may be in this, so look once more.
-        let unadopted = drift::look(tx, tables).await?.unadopted;
-        if !unadopted.is_empty() {
-            return Ok(Outcome::Unadopted(unadopted));
+    // With changes the first one is too old: what they replaced is to be in it.
+    if !changes.is_empty() {
+        seen = pending::seen(tx, tables, layer).await?;
+        if layer.is_main() && found.partitioned {
+            // No row of a partition that came after the first look may be in this, so look once more.
+            let unadopted = drift::look(tx, tables).await?.unadopted;
+            if !unadopted.is_empty() {
+                return Ok(Outcome::Unadopted(unadopted));
+            }
         }
     }
-    for table in with_pending(tx, tables, layer).await? {
+    let (snapshot, pending) = seen;
+    for table in pending {
         let expected =
             merges.then(|| changes.iter().any(|c| c.table.id == table.id && !c.changes.is_empty()));
-        let rows = texts(tx, &statement(table, layer, ordinal, &snapshot, mode, expected)).await?;
-        let Some(row) = rows.first() else { continue };
-        if other.is_none() && row.get(4).cloned().flatten().is_some_and(|n| n != "0") {
+        let moved = move_pending(tx, table, layer, ordinal, &snapshot, mode, expected).await?;
+        if other.is_none() && moved.beside > 0 {
             other = Some(exact::beside(tx, table).await?);
         }
-        let stats: TableStats = TableStats { cells: 0, ..counts(row) };
-        if stats.rows() > 0 {
-            let digest = row.get(3).cloned().flatten().unwrap_or_default();
-            published.tables.push((table.id, stats, digest));
+        if moved.stats.rows() > 0 {
+            published.tables.push((table.id, moved.stats, moved.digest));
         }
     }
     match other {
@@ -166,30 +155,54 @@ async fn record(tx: &Tx, operation: &str, layer: Layer, ordinal: Ordinal, publis
     Ok(())
 }
 
-/// `expected`: rows beside those that changes were given of are counted; whether there are any such changes.
-fn statement(
+/// What [`SEAL_SQL`] did to a table.
+struct Moved {
+    stats: TableStats,
+    digest: String,
+    /// Rows that no change was given of.
+    beside: i64,
+}
+
+async fn move_pending(
+    tx: &Tx,
     table: &TableDef,
     layer: Layer,
     ordinal: Ordinal,
     snapshot: &str,
     mode: SealMode,
     expected: Option<bool>,
-) -> String {
-    let (beside, given) = match expected {
-        None => ("0", String::new()),
-        Some(false) => ("count(*)", String::new()),
-        Some(true) => (
-            "count(*) FILTER (WHERE s.epoch_n IS NULL)",
-            format!("LEFT JOIN {} s ON {}", apply::staged(table), same_key(table, "s", "n")),
+) -> Result<Moved> {
+    let sql = statement(table, layer, mode, expected);
+    // Where it reads the changes, these are in a table of this transaction alone.
+    let statement = match expected {
+        Some(true) => tx.prepare(&sql).await,
+        _ => tx.prepare_cached(&sql).await,
+    }
+    .map_err(pg)?;
+    let row = tx.query_one(&statement, &[&layer.lineage.0, &ordinal, &snapshot]).await.map_err(pg)?;
+    let number = |i: usize| row.try_get::<_, i64>(i).map_err(pg);
+    let stats = TableStats { added: number(0)?, modified: number(1)?, removed: number(2)?, cells: 0 };
+    let digest = row.try_get::<_, Option<String>>(3).map_err(pg)?.unwrap_or_default();
+    Ok(Moved { stats, digest, beside: number(4)? })
+}
+
+/// `expected`: rows beside those that changes were given of are counted; whether there are any such changes.
+fn statement(table: &TableDef, layer: Layer, mode: SealMode, expected: Option<bool>) -> String {
+    let beside = match expected {
+        None => "0::int8".to_owned(),
+        Some(false) => "count(*)".to_owned(),
+        Some(true) => format!(
+            "(SELECT count(*) FROM net o LEFT JOIN {} s ON {} WHERE s.epoch_n IS NULL)",
+            apply::staged(table),
+            same_key(table, "s", "o")
         ),
     };
     let own = match mode {
         SealMode::All => String::new(),
         SealMode::Own | SealMode::Exact => format!(
-            "AND EXISTS (SELECT FROM {} w WHERE w.epoch_lineage = {} AND {} AND w.epoch_to = {PENDING} \
+            "AND EXISTS (SELECT FROM {} w WHERE w.epoch_lineage = $1 AND {} AND w.epoch_to = {PENDING} \
              AND w.epoch_xid = pg_current_xact_id() OFFSET 0)",
             history(table),
-            layer.lineage.0,
             same_key(table, "w", "h")
         ),
     };
@@ -205,12 +218,8 @@ fn statement(
         &[
             ("history", &history(table)),
             ("line", &if layer.is_main() { of_main::images(table) } else { history(table) }),
-            ("lineage", &layer.lineage.0.to_string()),
-            ("ordinal", &ordinal.to_string()),
-            ("snapshot", snapshot),
             ("own", &own),
-            ("beside", beside),
-            ("given", &given),
+            ("beside", &beside),
             ("key", &key(table, "")),
             ("key_h", &key(table, "h.")),
             ("key_n", &key(table, "n.")),
@@ -219,7 +228,7 @@ fn statement(
             ("columns_n", &columns(table, "n.")),
             ("match_g", &same_key(table, "g", "f")),
             ("match_w", &same_key(table, "w", "f")),
-            ("current", &current(table, layer, "f")),
+            ("current", &current(table, layer, "$1", "f")),
             ("after", &after),
             ("after_n", &join(0..width, ", ", |i| format!("n.epoch_a{i}"))),
         ],

@@ -28,6 +28,16 @@ impl Tx {
         Self::start(pool, backend, start).await
     }
 
+    /// As [`Tx::begin`], to seal. Sealers take turns; writers never wait for this lock, and no client can take it. Work
+    /// is proportional to the changes: never a scan of the user's table, and through indexes row by row. What is kept
+    /// prepared isn't planned again with each commit.
+    pub(crate) async fn begin_seal(pool: &Pool, backend: &str) -> Result<Self> {
+        let start = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+             SET LOCAL plan_cache_mode = force_generic_plan; LOCK TABLE epoch.repository IN SHARE ROW EXCLUSIVE MODE; \
+             SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864";
+        Self::start(pool, backend, start).await
+    }
+
     /// One snapshot for the whole transaction.
     pub(crate) async fn begin_snapshot(pool: &Pool, backend: &str) -> Result<Self> {
         Self::start(pool, backend, "BEGIN ISOLATION LEVEL REPEATABLE READ").await
