@@ -275,7 +275,7 @@ fn what_is_prepared_obeys_rights_that_are_taken_away_later() {
     bob.exec(&format!("PREPARE p AS {PROBE}"));
     bob.send(&[parse("named", PROBE, &[]), sync()]);
     assert!(bob.reply().error().is_none());
-    let mut by_name = |bob: &mut Conn| {
+    let by_name = |bob: &mut Conn| {
         bob.send(&[bind("", "named", &[], false), execute("", 0), sync()]);
         bob.reply().rows()[0][0].clone().unwrap()
     };

@@ -439,6 +439,9 @@ impl NameCache {
     ) -> Result<()> {
         let rows = catalog.query(&asked.sql(ours.has_drafts())).await?;
         let path = search_path(&rows)?;
+        // Nothing is known before all of it is.
+        let more = asked.more(&rows, ours, &path)?;
+        let rest = if more.is_empty() { Vec::new() } else { catalog.query(&more.more_sql()).await? };
         if let Some(first) = path.iter().find(|schema| !schema.starts_with("pg_temp")) {
             self.overlaid = first != "pg_catalog";
         }
@@ -456,6 +459,9 @@ impl NameCache {
         }
         for row in rows {
             self.note(asked, &row, ours, &path, now)?;
+        }
+        for row in rest {
+            self.note(&more, &row, ours, &path, now)?;
         }
         self.learn_facts(asked, catalog).await
     }
@@ -611,6 +617,29 @@ impl NameCache {
             _ => return Err(unexpected()),
         }
         Ok(())
+    }
+}
+
+impl Asked {
+    /// What of it has to be asked more of, from the answer to [`Asked::sql`].
+    fn more(&self, rows: &[Vec<Option<String>>], ours: &Ours, path: &[String]) -> Result<Self> {
+        let mut more = Self::default();
+        for row in rows {
+            let cell = |i: usize| row.get(i).and_then(Option::as_deref);
+            let Some(index) = cell(1).and_then(|t| t.parse::<usize>().ok()) else { continue };
+            match cell(0) {
+                Some("t") => {
+                    let Some(key) = self.tables.get(index) else { continue };
+                    let own = draft(key, cell(2), ours, path).is_some();
+                    if !own && matches!(meaning(key, row, ours, path)?, Meaning::Other { .. }) {
+                        more.tables.push(key.clone());
+                    }
+                }
+                Some("o") => more.operators.extend(self.operators.get(index).cloned()),
+                _ => {}
+            }
+        }
+        Ok(more)
     }
 }
 

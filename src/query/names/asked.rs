@@ -82,16 +82,7 @@ impl Asked {
             parts.push(self.functions_sql());
         }
         if !self.operators.is_empty() {
-            let items = self.operators.iter().enumerate();
-            let values: Vec<String> = items.map(|(i, o)| format!("({i}, {})", layout::literal(o))).collect();
-            parts.push(format!(
-                "SELECT 'o', n.i::text, min(p.proname::text) FILTER (WHERE {UNSAFE}), NULL, NULL, NULL, NULL, NULL, NULL, NULL \
-                 FROM (VALUES {}) n(i, name) \
-                 JOIN pg_catalog.pg_operator o ON o.oprname = n.name JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode \
-                 JOIN pg_catalog.pg_language l ON l.oid = p.prolang WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e \
-                     WHERE e.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND e.objid = o.oid AND e.deptype = 'e') GROUP BY n.i",
-                values.join(", ")
-            ));
+            parts.push(self.operators_sql("NULL", ""));
         }
         if !self.types.is_empty() {
             parts.push(self.types_sql());
@@ -102,7 +93,36 @@ impl Asked {
         parts.join(" UNION ALL ")
     }
 
-    fn tables_sql(&self) -> String {
+    /// One query for what [`Asked::sql`] leaves out of tables and operators, as it is long to plan and most have none of it:
+    /// what relations read and call, and their definitions; which operators call what isn't harmless.
+    pub(super) fn more_sql(&self) -> String {
+        let mut parts = Vec::new();
+        if !self.tables.is_empty() {
+            parts.push(self.relations_sql());
+        }
+        if !self.operators.is_empty() {
+            parts.push(self.operators_sql(
+                &format!("min(p.proname::text) FILTER (WHERE {UNSAFE})"),
+                "JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode JOIN pg_catalog.pg_language l ON l.oid = p.prolang",
+            ));
+        }
+        parts.join(" UNION ALL ")
+    }
+
+    /// Of the operators, those that aren't PostgreSQL's or an extension's.
+    fn operators_sql(&self, verdict: &str, joins: &str) -> String {
+        let items = self.operators.iter().enumerate();
+        let values: Vec<String> = items.map(|(i, o)| format!("({i}, {})", layout::literal(o))).collect();
+        format!(
+            "SELECT 'o', n.i::text, {verdict}, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM (VALUES {}) n(i, name) \
+             JOIN pg_catalog.pg_operator o ON o.oprname = n.name {joins} WHERE o.oid >= 16384 AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend e \
+                 WHERE e.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND e.objid = o.oid AND e.deptype = 'e') GROUP BY n.i",
+            values.join(", ")
+        )
+    }
+
+    /// Rows of number and name as SQL.
+    fn table_values(&self) -> String {
         let name = |(schema, name): &(Option<String>, String)| match schema {
             Some(schema) => format!("{}.{}", layout::quote(schema), layout::quote(name)),
             None => layout::quote(name),
@@ -110,6 +130,21 @@ impl Asked {
         let items = self.tables.iter().enumerate();
         let values: Vec<String> =
             items.map(|(i, t)| format!("({i}, {})", layout::literal(&name(t)))).collect();
+        values.join(", ")
+    }
+
+    fn tables_sql(&self) -> String {
+        let facts = super::facts::JSON;
+        format!(
+            "SELECT 't', n.i::text, s.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, NULL, NULL, NULL, \
+             CASE WHEN c.oid >= 16384 AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' THEN {facts} END \
+             FROM (VALUES {}) n(i, name) LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name) \
+             LEFT JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace",
+            self.table_values()
+        )
+    }
+
+    fn relations_sql(&self) -> String {
         // What a view reads, and what is above or below a table in an inheritance tree.
         let steps = "SELECT d.refobjid FROM pg_catalog.pg_rewrite r JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
              AND d.objid = r.oid AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass WHERE r.ev_class = w.oid AND d.refobjid <> w.oid \
@@ -132,16 +167,14 @@ impl Asked {
         ));
         // What a security barrier hides from the conditions around it, a query in its place would not.
         let barrier = "EXISTS (SELECT FROM pg_catalog.unnest(c.reloptions) o(o) WHERE o LIKE 'security_barrier=%' AND o <> 'security_barrier=false')";
-        let facts = super::facts::JSON;
         format!(
             "SELECT 't', n.i::text, s.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, \
              CASE WHEN c.oid >= 16384 AND (c.relpersistence <> 't' OR c.relkind = 'v') THEN {reads}::text END, \
              CASE WHEN c.oid >= 16384 AND c.relkind IN ('v', 'm') THEN {calls} END, \
-             CASE WHEN c.oid >= 16384 AND c.relkind = 'v' AND NOT {barrier} THEN pg_catalog.pg_get_viewdef(c.oid) END, \
-             CASE WHEN c.oid >= 16384 AND c.relkind IN ('r', 'p') AND c.relpersistence <> 't' THEN {facts} END \
+             CASE WHEN c.oid >= 16384 AND c.relkind = 'v' AND NOT {barrier} THEN pg_catalog.pg_get_viewdef(c.oid) END, NULL \
              FROM (VALUES {}) n(i, name) LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name) \
              LEFT JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace",
-            values.join(", ")
+            self.table_values()
         )
     }
 
