@@ -10,7 +10,7 @@ use crate::error::pg;
 use crate::layer;
 use crate::layout::{base, overlay, quote};
 use crate::text::{join, key, same_key, unmodified, writable};
-use crate::tx::{Tx, texts};
+use crate::tx::{ANY_PLAN, BY_INDEX, Tx, texts};
 
 /// Rows that travel in one message.
 const CHUNK: usize = 5_000;
@@ -37,12 +37,12 @@ pub(crate) async fn apply(tx: &Tx, layer: Layer, changes: &[TableChanges]) -> Re
         }
     }
     if layer.is_main() {
-        tx.batch_execute(THEIRS).await.map_err(pg)?;
+        tx.batch_execute(&format!("{THEIRS}; {ANY_PLAN}")).await.map_err(pg)?;
     }
     write(tx, layer, &ordered).await?;
     tx.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await.map_err(pg)?;
     if layer.is_main() {
-        tx.batch_execute(&ours()).await.map_err(pg)?;
+        tx.batch_execute(&format!("{}; {BY_INDEX}", ours())).await.map_err(pg)?;
     }
     Ok(())
 }
@@ -179,26 +179,29 @@ fn arrays(table: &TableDef, start: usize, chunk: &[RowChange]) -> Arrays {
     (numbers, flags, texts)
 }
 
+/// Locks the rows that changes of a table were computed from: the first key whose row is another one. Row by row: as a join to be locked, PostgreSQL read the
+/// user's whole table by its index.
+#[must_use]
+pub fn compare_sql(table: &TableDef, layer: Layer) -> String {
+    let target = Target::new(table, layer);
+    let row = join(&table.schema.columns, ", ", |c| format!("t.{}", quote(&c.name)));
+    let before = join(0..table.schema.columns.len(), ", ", |i| format!("s.epoch_b{i}"));
+    format!(
+        "SELECT {} FROM {} s LEFT JOIN LATERAL (SELECT ROW({row})::text AS epoch_row FROM {} t WHERE {}{} FOR UPDATE OF t) t ON true \
+         WHERE t.epoch_row IS DISTINCT FROM CASE WHEN s.epoch_b THEN ROW({before})::text END ORDER BY s.epoch_n LIMIT 1",
+        key(table, "s."),
+        staged(table),
+        target.name,
+        same_key(table, "t", "s"),
+        target.lineage
+    )
+}
+
 /// Locks the rows and compares them with what the changes were computed from, as text: that is
 /// what the computation saw.
 async fn compare(tx: &Tx, target: &Target<'_>) -> Result<()> {
     let table = target.table;
-    let (name, staged) = (&target.name, staged(table));
-    let lock = format!(
-        "SELECT count(*) FROM (SELECT FROM {name} t, {staged} s WHERE {}{} FOR UPDATE OF t) x",
-        same_key(table, "t", "s"),
-        target.lineage
-    );
-    tx.batch_execute(&lock).await.map_err(pg)?;
-    let row = join(&table.schema.columns, ", ", |c| format!("t.{}", quote(&c.name)));
-    let before = join(0..table.schema.columns.len(), ", ", |i| format!("s.epoch_b{i}"));
-    let find = format!(
-        "SELECT {} FROM {staged} s LEFT JOIN LATERAL (SELECT ROW({row})::text AS epoch_row FROM {name} t WHERE {}{} OFFSET 0) t ON true \
-         WHERE t.epoch_row IS DISTINCT FROM CASE WHEN s.epoch_b THEN ROW({before})::text END ORDER BY s.epoch_n LIMIT 1",
-        key(table, "s."),
-        same_key(table, "t", "s"),
-        target.lineage
-    );
+    let find = compare_sql(table, target.layer);
     let Some(differs) = texts(tx, &find).await?.into_iter().next() else { return Ok(()) };
     let values = join(differs, ", ", |v| v.unwrap_or_default());
     Err(Error::new(

@@ -48,6 +48,7 @@ mod views;
 mod violations;
 mod written;
 
+pub use apply::compare_sql;
 pub use borrowed::define_within;
 pub use diff::diff_sql;
 pub use error::{present, present_detail};

@@ -10,6 +10,16 @@ use tokio_postgres::SimpleQueryMessage;
 use crate::connect;
 use crate::error::pg;
 
+/// Plans of a seal: work is proportional to the changes, never a scan of the user's table, and through indexes row by row.
+/// What is kept prepared isn't planned again with each commit.
+pub(crate) const BY_INDEX: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+    SET LOCAL plan_cache_mode = force_generic_plan";
+
+/// The end of [`BY_INDEX`], for writes to main, whose triggers may do anything: where a table can't be scanned, PostgreSQL
+/// reads all of it by an index instead of joining it.
+pub(crate) const ANY_PLAN: &str = "SET LOCAL enable_seqscan TO DEFAULT; SET LOCAL enable_bitmapscan TO DEFAULT; \
+    SET LOCAL plan_cache_mode TO DEFAULT";
+
 /// An open transaction. Dropped without [`Tx::commit`] or [`Tx::rollback`] (an error, a cancelled
 /// task), the connection is closed, which rolls it back.
 pub(crate) struct Tx {
@@ -28,14 +38,13 @@ impl Tx {
         Self::start(pool, backend, start).await
     }
 
-    /// As [`Tx::begin`], to seal. Sealers take turns; writers never wait for this lock, and no client can take it. Work
-    /// is proportional to the changes: never a scan of the user's table, and through indexes row by row. What is kept
-    /// prepared isn't planned again with each commit.
+    /// As [`Tx::begin`], to seal. Sealers take turns; writers never wait for this lock, and no client can take it.
     pub(crate) async fn begin_seal(pool: &Pool, backend: &str) -> Result<Self> {
-        let start = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-             SET LOCAL plan_cache_mode = force_generic_plan; LOCK TABLE epoch.repository IN SHARE ROW EXCLUSIVE MODE; \
-             SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864";
-        Self::start(pool, backend, start).await
+        let start = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; {BY_INDEX}; LOCK TABLE epoch.repository IN SHARE ROW EXCLUSIVE MODE; \
+             SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 67108864"
+        );
+        Self::start(pool, backend, &start).await
     }
 
     /// One snapshot for the whole transaction.

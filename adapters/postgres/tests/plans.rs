@@ -1,7 +1,7 @@
 //! Plans that must not depend on when ANALYZE ran.
 
-use epoch_adapter::{Adapter, At, Comparison, Predicate, View, Wanted};
-use epoch_adapter_postgres::{diff_sql, relation};
+use epoch_adapter::{Adapter, At, Comparison, Layer, LineageId, Predicate, View, Wanted};
+use epoch_adapter_postgres::{compare_sql, diff_sql, relation};
 use tokio_postgres::Client;
 
 use crate::harness::*;
@@ -274,6 +274,35 @@ async fn a_diff_of_some_keys_reads_the_history_of_these_alone() {
         places.sort();
         let both = rows <= 3 || rows == 20000;
         assert_eq!(places, if both { vec![(main, 1), (main, 2)] } else { vec![(main, 1)] }, "{wanted:?}");
+    }
+    db.drop().await;
+}
+
+/// A merge of 10,000 rows into a table of a million read all of the table by its index to lock them.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_merge_compares_are_found_by_key() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id bigint PRIMARY KEY, n int);
+             INSERT INTO t SELECT g, g FROM generate_series(1, 50000) g; ANALYZE t",
+        )
+        .await
+        .unwrap();
+    let table = db.register("t", 1).await;
+    client
+        .batch_execute(
+            "CREATE TEMPORARY TABLE epoch_changes_1 AS SELECT id AS epoch_n, true AS epoch_b, true AS epoch_a, id, id AS epoch_b0, n AS epoch_b1 \
+             FROM t WHERE id > 40000; ANALYZE epoch_changes_1; SET enable_seqscan = off; SET enable_bitmapscan = off",
+        )
+        .await
+        .unwrap();
+    for lineage in [LineageId::MAIN, LineageId(2)] {
+        let sql = compare_sql(&table, Layer { lineage, base: 0 });
+        let plan = plan(&client, &sql).await;
+        assert!(plan.contains("(id = s.id)"), "{plan}");
+        assert!(!plan.contains("Merge Join") && !plan.contains("Seq Scan on t"), "{plan}");
     }
     db.drop().await;
 }
