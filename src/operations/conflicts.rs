@@ -55,6 +55,23 @@ impl Choice {
             || (!columns.is_empty() && columns.iter().all(|c| self.picks.columns.contains_key(c)))
     }
 
+    /// A row with what was picked for the columns in conflict: also for those of which both sides say the same.
+    fn picked(&self, mut row: Row, pick: impl Fn(usize) -> Pick) -> Row {
+        let side = |row: &Option<Row>, i: usize| row.as_ref().and_then(|r| r.get(i)).cloned();
+        for &i in &self.conflict.columns {
+            let value = match pick(i) {
+                Pick::Ours => side(&self.conflict.ours, i),
+                Pick::Theirs => side(&self.conflict.theirs, i),
+                Pick::Base => side(&self.conflict.base, i),
+                Pick::Value(value) => Some(value),
+            };
+            if let (Some(cell), Some(value)) = (row.get_mut(i), value) {
+                *cell = value;
+            }
+        }
+        row
+    }
+
     /// The row that the merge takes.
     pub(super) fn result(&self, schema: &TableSchema) -> Option<Row> {
         let by_row = self.conflict.columns.is_empty();
@@ -65,7 +82,8 @@ impl Choice {
             (whole, _) => {
                 let whole = whole.clone().unwrap_or(Pick::Ours);
                 let pick = |i: usize| self.picks.columns.get(&i).cloned().unwrap_or_else(|| whole.clone());
-                return Some(with(combine(&self.sides(), pick), &self.conflict.decided));
+                let row = with(combine(&self.sides(), &pick), &self.conflict.decided);
+                return Some(self.picked(row, pick));
             }
         }?;
         for (&i, pick) in self.picks.columns.iter().filter(|(i, _)| self.open_columns(schema).contains(i)) {

@@ -67,7 +67,7 @@ fn previewed(compared: Compared, strategy: Strategy) -> PreviewedTable {
             };
         };
         let sides = Sides { base: our.before, ours: our.after, theirs: their.after };
-        let (result, conflict) = match merge_row(&table.schema, strategy, &rules, &sides) {
+        let (result, conflict) = match merge_row(&table.schema, strategy, &rules, &sides, rules.unsure(&their.key)) {
             Outcome::Result(row) => (row, None),
             Outcome::Conflict { kind, .. } => (sides.ours.clone(), Some(kind)),
         };
