@@ -507,7 +507,7 @@ impl Repository {
         self.may_branch(&branch, Right::Merge, Scope::All)?;
         self.waiting_for(&branch, Verb::Merge).await?;
         let mut tx = self.store().write().await?;
-        violations::replace(&mut tx, branch.lineage, None).await?;
+        violations::replace(&mut tx, branch.lineage, &[]).await?;
         merges::delete(&mut tx, branch.lineage).await?;
         tx.concludes();
         tx.commit().await?;

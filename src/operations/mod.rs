@@ -304,7 +304,7 @@ fn futures_are_send(r: &Repository, c: &Checkout, merge: &MergeOptions, table: &
     is_send(r.rebase(c, "", &RebaseOptions::default()));
     is_send(r.stash_push(c, None, &Author::default()));
     is_send(r.stash_pop(c, None, Strategy::Field, &Author::default()));
-    is_send(r.preview_merge(c, "", None, None));
+    is_send(r.preview_merge(c, "", None, None, true));
     let mut each = |_: &epoch_adapter::Row, _: &Arc<CommitSummary>| std::ops::ControlFlow::Continue(());
     is_send(r.blame(c, table, epoch_adapter::Wanted::default(), None, &mut each));
     is_send(r.grant("", Right::Read, "", &[]));

@@ -432,6 +432,15 @@ pub struct Promoted {
     pub fast_forward: bool,
 }
 
+/// A merge that isn't made.
+#[derive(Debug, Clone, Default)]
+pub struct Preview {
+    /// The tables whose rows the other side changed.
+    pub tables: Vec<PreviewedTable>,
+    /// How many rows would not keep to constraints, by table; `None` if that wasn't asked, or a backend can't tell.
+    pub violations: Option<Vec<(TableName, usize)>>,
+}
+
 /// One table of a merge that isn't made.
 #[derive(Debug, Clone)]
 pub struct PreviewedTable {
@@ -444,6 +453,8 @@ pub struct PreviewedTable {
 /// One row of a merge that isn't made.
 #[derive(Debug, Clone)]
 pub struct PreviewedRow {
+    /// Its key.
+    pub key: Row,
     /// On the three sides.
     pub base: Option<Row>,
     /// See `base`.

@@ -344,6 +344,20 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<Violation>>;
 
+    /// Which constraints changes to a state would break, all of them together and nothing being written: rows that are not
+    /// as they should be afterwards because of a change, each with its table; at most `limit`. `shown`: all tables of this
+    /// backend that the state has, and its views of them. Of rows that have generated columns the changes say what these
+    /// are. The default can't tell (`None`).
+    async fn would_break(
+        &self,
+        shown: &[SeenTable],
+        changes: &[TableChanges],
+        limit: usize,
+    ) -> Result<Option<Vec<(TableId, Violation)>>> {
+        let _ = (shown, changes, limit);
+        Ok(None)
+    }
+
     /// The statements that make a table like this one, by the name that it has on main: CREATE TABLE, and those
     /// of its indexes.
     async fn create_statement(&self, table: &TableDef) -> Result<String>;

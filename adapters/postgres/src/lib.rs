@@ -46,6 +46,7 @@ mod types;
 mod versions;
 mod views;
 mod violations;
+mod would_break;
 mod written;
 
 pub use borrowed::define_within;
@@ -456,6 +457,19 @@ impl Adapter for PostgresAdapter {
         limit: usize,
     ) -> Result<Vec<Violation>> {
         violations::violations(&self.client().await?, (table, view), others, limit).await
+    }
+
+    async fn would_break(
+        &self,
+        shown: &[SeenTable],
+        changes: &[TableChanges],
+        limit: usize,
+    ) -> Result<Option<Vec<(TableId, Violation)>>> {
+        let tx = self.tx().await?;
+        let found = would_break::would_break(&tx, shown, changes, limit).await;
+        // The changes were never more than a temporary table.
+        let _ = tx.rollback().await;
+        found.map(Some)
     }
 
     async fn create_statement(&self, table: &TableDef) -> Result<String> {
