@@ -269,6 +269,7 @@ pub(super) fn columns(
     parameters: &[Option<String>],
 ) -> Result<Option<Vec<Field>>> {
     Ok(match statement {
+        LocalStatement::Call(call) if call.command().is_some() => None,
         LocalStatement::Call(call) => Some(seat.columns(call, parameters)?),
         LocalStatement::Setting(Setting::Show(name), _) => {
             Some(vec![Field::new(name, crate::wire::value::Type::Text)])

@@ -140,6 +140,13 @@ impl Seat {
         let registry = self.shared.registry.clone();
         let in_use = move |branch: &str| registry.in_use(branch);
         let session = self.functions(in_transaction, explain, &in_use);
+        if let Some(command) = call.command() {
+            let args = call.args(parameters);
+            let (count, notices) = functions::write_conflicts(&session, command == "DELETE", &args).await?;
+            let mut done = Done::command(&format!("{command} {count}"));
+            done.notices = notices.into_iter().map(|text| Error::new("00000", text)).collect();
+            return Ok((done, Effect::None));
+        }
         // What can't be answered must not run.
         chosen(call, fields(call, &functions::columns(&session, &call.name, &call.args(parameters))?))?;
         let args = call.args(parameters);

@@ -1,0 +1,133 @@
+//! The rest of the SQL surface through the proxy, on both routes: conflicts that are written to, and settings.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use common::Fixture;
+use common::conn::Conn;
+use common::proxy::{Proxy, ProxyConfig};
+
+const POSTGRES: &str = "CREATE TABLE account (id int PRIMARY KEY, owner text NOT NULL, balance int NOT NULL); \
+     CREATE TABLE note (id int PRIMARY KEY, body text); \
+     INSERT INTO account SELECT i, 'owner ' || i, 100 FROM generate_series(1, 5) i; INSERT INTO note VALUES (1, 'first')";
+
+const SQLITE: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT NOT NULL, balance INTEGER NOT NULL); \
+     CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT); \
+     INSERT INTO account VALUES (1, 'owner 1', 100), (2, 'owner 2', 100), (3, 'owner 3', 100), (4, 'owner 4', 100), \
+     (5, 'owner 5', 100); INSERT INTO note VALUES (1, 'first');";
+
+/// Runs a test on both routes: with main, and a way to other refs.
+fn on_both(test: impl Fn(&mut Conn, &dyn Fn(&str) -> Conn)) {
+    let proxy = Proxy::start(ProxyConfig::embedded());
+    rusqlite::Connection::open(proxy.sqlite_path("shop")).unwrap().execute_batch(SQLITE).unwrap();
+    let mut main = proxy.connect("main");
+    for table in ["account", "note"] {
+        main.exec(&format!("SELECT * FROM epoch_register('{table}', 'sqlite://shop/{table}')"));
+    }
+    test(&mut main, &|reference| proxy.connect(reference));
+    need_postgres!();
+    let shop = Fixture::registered(POSTGRES);
+    test(&mut shop.main(), &|reference| shop.on(reference));
+}
+
+/// Three rows of account in conflict, and one of note: accounts 1 and 2 have other owners and balances on both sides, 3
+/// is gone on main.
+fn diverge(main: &mut Conn, on: &dyn Fn(&str) -> Conn) {
+    main.exec("SELECT * FROM epoch_branch('dev')");
+    let mut dev = on("dev");
+    for (conn, name) in [(&mut dev, "dev"), (&mut *main, "main")] {
+        conn.exec(&format!("UPDATE account SET owner = '{name} ' || id WHERE id IN (1, 2)"));
+        let balance = if name == "dev" { 120 } else { 110 };
+        conn.exec(&format!("UPDATE account SET balance = {balance} WHERE id IN (1, 2)"));
+        conn.exec(&format!("UPDATE note SET body = 'of {name}' WHERE id = 1"));
+        match name {
+            "dev" => conn.exec("UPDATE account SET balance = 3 WHERE id = 3"),
+            _ => conn.exec("DELETE FROM account WHERE id = 3"),
+        };
+        conn.exec(&format!("SELECT epoch_commit('on {name}')"));
+    }
+}
+
+fn tag(conn: &mut Conn, sql: &str) -> String {
+    conn.exec(sql).tags().join(" ")
+}
+
+#[test]
+fn conflicts_are_resolved_by_update_and_delete() {
+    on_both(|main, on| {
+        diverge(main, on);
+        assert_eq!(main.lines("SELECT conflicts FROM epoch_merge('dev')"), ["4"]);
+        let open = "SELECT table_name, num_conflicts FROM epoch.conflicts ORDER BY 1";
+        assert_eq!(main.lines(open), ["account|3", "note|1"]);
+        // Another session has the same rights; a whole row, a table, one column after the other.
+        let mut other = on("main");
+        assert_eq!(tag(&mut other, "UPDATE epoch.conflicts SET resolution = 'theirs' WHERE table_name = 'note'"), "UPDATE 1");
+        assert_eq!(main.lines(open), ["account|3"]);
+        let sql = "UPDATE epoch.conflicts SET our_owner = their_owner WHERE table_name = 'account' AND our_id IN (1, 2)";
+        assert_eq!(tag(main, sql), "UPDATE 2");
+        assert_eq!(main.lines(open), ["account|3"], "their balances are open");
+        let reply = main.extended(
+            "UPDATE epoch.conflicts SET our_balance = $1 WHERE table_name = $2 AND id = $3",
+            &[Some("115"), Some("account"), Some("1")],
+            false,
+        );
+        assert_eq!(reply.tags(), ["UPDATE 1"], "{:?}", reply.error());
+        assert!(reply.columns().is_empty());
+        assert_eq!(main.lines(open), ["account|2"]);
+        // What is taken as it is: account 2's balance is ours, its owner was chosen before.
+        assert_eq!(tag(main, "DELETE FROM epoch.conflicts WHERE table_name = 'account' AND our_id = 2"), "DELETE 1");
+        let by_id = main.one("SELECT conflict_id FROM epoch_conflicts('account') WHERE kind = 'modify/delete'");
+        assert_eq!(tag(main, &format!("UPDATE epoch.conflicts SET resolution = 'theirs' WHERE conflict_id = {by_id}")), "UPDATE 1");
+        assert!(main.lines(open).is_empty());
+        assert_eq!(tag(main, "UPDATE epoch.conflicts SET resolution = 'ours' WHERE table_name = 'account' AND our_id = 77"), "UPDATE 0");
+        main.exec("SELECT epoch_merge('--continue')");
+        let rows = main.lines("SELECT id, owner, balance FROM account ORDER BY id LIMIT 3");
+        assert_eq!(rows, ["1|dev 1|115", "2|dev 2|110", "3|owner 3|3"]);
+        assert_eq!(main.one("SELECT body FROM note"), "of dev");
+        let audited = "SELECT count(*) FROM epoch.audit WHERE operation LIKE '%epoch.conflicts' AND result = 'ok'";
+        assert_eq!(main.one(audited), "6");
+    });
+}
+
+#[test]
+fn conflicts_are_not_written_to_in_other_ways() {
+    on_both(|main, on| {
+        assert_eq!(tag(main, "DELETE FROM epoch.conflicts"), "DELETE 0");
+        diverge(main, on);
+        main.exec("SELECT epoch_merge('dev')");
+        for (sql, code) in [
+            ("DELETE FROM epoch.conflicts RETURNING table_name", "0A000"),
+            ("UPDATE epoch.conflicts SET resolution = 'ours' RETURNING *", "0A000"),
+            ("UPDATE epoch.conflicts SET our_balance = our_balance + 1", "0A000"),
+            ("UPDATE epoch.conflicts SET resolution = 'ours' WHERE our_id > 1", "0A000"),
+            ("WITH x AS (SELECT 1) DELETE FROM epoch.conflicts", "0A000"),
+            ("UPDATE epoch.conflicts SET resolution = 'both'", "22023"),
+            ("UPDATE epoch.conflicts SET resolution = NULL", "22023"),
+            ("UPDATE epoch.conflicts SET their_balance = 1 WHERE table_name = 'account'", "22023"),
+            ("UPDATE epoch.conflicts SET our_id = 9 WHERE table_name = 'account' AND id = 1", "22023"),
+            ("UPDATE epoch.conflicts SET our_balance = 1 WHERE table_name = 'account' AND id = 3", "22023"),
+            ("UPDATE epoch.conflicts SET our_nothing = 1 WHERE table_name = 'account'", "42703"),
+            ("UPDATE epoch.conflicts SET resolution = 'ours' WHERE nothing = 1", "42703"),
+            ("DELETE FROM epoch.conflicts WHERE table_name = 'nothing'", "42P01"),
+        ] {
+            assert_eq!(main.err(sql).code(), code, "{sql}");
+        }
+        // All or nothing: note has no balance.
+        assert_eq!(main.err("UPDATE epoch.conflicts SET our_balance = 1").code(), "42703");
+        let open = "SELECT table_name, num_conflicts FROM epoch.conflicts ORDER BY 1";
+        assert_eq!(main.lines(open), ["account|3", "note|1"]);
+        main.exec("BEGIN");
+        main.exec("UPDATE account SET balance = 1 WHERE id = 5");
+        assert_eq!(main.err("DELETE FROM epoch.conflicts").code(), "25001");
+        main.exec("ROLLBACK");
+        main.exec("SELECT epoch_tag('v1')");
+        assert_eq!(on("v1").err("DELETE FROM epoch.conflicts").code(), "25006");
+        assert_eq!(main.lines(open), ["account|3", "note|1"]);
+        // Without a condition it is about all of them.
+        assert_eq!(tag(main, "DELETE FROM epoch.conflicts"), "DELETE 4");
+        main.exec("SELECT epoch_merge('--continue')");
+        assert_eq!(main.lines("SELECT id, balance FROM account ORDER BY id LIMIT 2"), ["1|110", "2|110"]);
+        assert_eq!(main.one("SELECT body FROM note"), "of main");
+    });
+}
