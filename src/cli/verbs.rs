@@ -100,8 +100,12 @@ fn status(place: &Place, outcome: &Outcome) -> String {
             "0" => String::new(),
             count => paint(RED, format!("  {count} in conflict")),
         };
+        let by = match get("changed_by").trim_matches(['{', '}']) {
+            "" => String::new(),
+            roles => format!("  by {} past the proxy, last at {}", roles.replace(',', ", "), get("last_change")),
+        };
         text.push_str(&format!(
-            "  {}  {}  {counts}{conflicts}\n",
+            "  {}  {}  {counts}{conflicts}{by}\n",
             paint(style, get("change")),
             get("table_name")
         ));

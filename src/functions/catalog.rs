@@ -374,6 +374,9 @@ static CATALOG: &[Function] = &[
             ("rows_modified", Int8),
             ("rows_deleted", Int8),
             ("conflicts", Int8),
+            ("first_change", TimestampTz),
+            ("last_change", TimestampTz),
+            ("changed_by", TextArray),
         ],
         relation: Some("status"),
         ..BLANK

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use epoch_adapter::{
     Layer, LineageId, Location, Ordinal, Pair, Row, Segment, TableDef, TableId, TableName, TableStats, Value,
-    View,
+    View, Writers,
 };
 
 /// The versioned tables that there are for a checkout, at one generation.
@@ -234,6 +234,8 @@ pub struct StatusEntry {
     pub stats: TableStats,
     /// Open conflicts.
     pub conflicts: i64,
+    /// On main, what is known of writers past the proxy.
+    pub writers: Option<Writers>,
 }
 
 /// A row of `epoch_diff_stat`.

@@ -27,6 +27,7 @@ mod view;
 mod view_def;
 mod violation;
 mod wanted;
+mod writers;
 
 pub mod sqlstate;
 
@@ -46,6 +47,7 @@ pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
 pub use view_def::{ViewChange, ViewDef, ViewRead};
 pub use violation::{Rule, SeenTable, Violation};
 pub use wanted::Wanted;
+pub use writers::Writers;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -244,6 +246,13 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// that doesn't grow with the work where the backend can tell so.
     async fn touched(&self, tables: &[Arc<TableDef>], layer: Layer) -> Result<Vec<TableId>> {
         Ok(self.pending(tables, layer).await?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// Who wrote to main's tables past us, of what isn't committed yet: for tables of which the backend knows. The default
+    /// knows nothing.
+    async fn writers(&self, tables: &[Arc<TableDef>]) -> Result<Vec<Writers>> {
+        let _ = tables;
+        Ok(Vec::new())
     }
 
     /// Publishes durable, still unreferenced content as `ordinal` of the layer's lineage, in one

@@ -47,6 +47,7 @@ mod versions;
 mod views;
 mod violations;
 mod would_break;
+mod writers;
 mod written;
 
 pub use borrowed::define_within;
@@ -64,7 +65,7 @@ use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Combined, Definition, Discovered, DraftChange, Error,
     Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode, Sealed,
     SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction,
-    View, Violation, Wanted, sqlstate,
+    View, Violation, Wanted, Writers, sqlstate,
 };
 use tokio::sync::OnceCell;
 
@@ -457,6 +458,10 @@ impl Adapter for PostgresAdapter {
         limit: usize,
     ) -> Result<Vec<Violation>> {
         violations::violations(&self.client().await?, (table, view), others, limit).await
+    }
+
+    async fn writers(&self, tables: &[Arc<TableDef>]) -> Result<Vec<Writers>> {
+        writers::writers(&self.client().await?, tables).await
     }
 
     async fn would_break(
