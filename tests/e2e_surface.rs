@@ -131,3 +131,87 @@ fn conflicts_are_not_written_to_in_other_ways() {
         assert_eq!(main.one("SELECT body FROM note"), "of main");
     });
 }
+
+#[test]
+fn a_commit_follows_each_transaction_if_the_session_wants_it() {
+    on_both(|main, on| {
+        main.exec("SELECT * FROM epoch_branch('dev')");
+        let mut dev = on("dev");
+        assert_eq!(dev.one("SHOW epoch.auto_commit"), "off");
+        dev.exec("SET epoch.auto_commit = on");
+        assert_eq!(dev.one("SHOW epoch.auto_commit"), "on");
+        dev.exec("SET epoch.auto_commit_message = 'by itself'");
+        let log = "SELECT count(*) FROM epoch_log('main..dev')";
+        dev.exec("UPDATE account SET balance = 1 WHERE id = 1");
+        assert_eq!(dev.one(log), "1");
+        assert_eq!(dev.one("SELECT count(*) FROM account"), "5");
+        assert_eq!(dev.one(log), "1", "what changes nothing is no commit");
+        dev.exec("BEGIN");
+        dev.exec("UPDATE account SET balance = 2 WHERE id = 1");
+        dev.exec("UPDATE account SET balance = 2 WHERE id = 2");
+        dev.exec("COMMIT");
+        dev.exec("BEGIN");
+        dev.exec("UPDATE account SET balance = 3 WHERE id = 1");
+        dev.exec("ROLLBACK");
+        assert_eq!(dev.lines("SELECT message FROM epoch_log('main..dev')"), ["by itself", "by itself"]);
+        assert!(dev.lines("SELECT table_name FROM epoch.status").is_empty());
+        // By the extended protocol, and several that are sent at once.
+        let reply = dev.extended("UPDATE account SET balance = 4 WHERE id = $1", &[Some("1")], false);
+        assert_eq!(reply.tags(), ["UPDATE 1"], "{:?}", reply.error());
+        assert_eq!(dev.one(log), "3");
+        dev.send(&[
+            common::conn::query("UPDATE account SET balance = 5 WHERE id = 1"),
+            common::conn::query("UPDATE account SET balance = 6 WHERE id = 1"),
+        ]);
+        dev.reply();
+        dev.reply();
+        assert_eq!(dev.one(log), "5");
+        // A merge that waits isn't concluded by it.
+        main.exec("UPDATE account SET balance = 77 WHERE id = 1");
+        main.exec("SELECT epoch_commit('on main')");
+        assert_eq!(dev.lines("SELECT conflicts FROM epoch_merge('main')"), ["1"]);
+        dev.exec("DELETE FROM epoch.conflicts");
+        dev.exec("UPDATE account SET balance = 8 WHERE id = 4");
+        assert_eq!(dev.lines("SELECT table_name FROM epoch.status"), ["account"]);
+        dev.exec("SELECT epoch_merge('--abort')");
+        dev.exec("RESET epoch.auto_commit");
+        dev.exec("UPDATE account SET balance = 9 WHERE id = 4");
+        assert_eq!(dev.lines("SELECT table_name FROM epoch.status"), ["account"]);
+        assert_eq!(dev.err("SET epoch.auto_commit = 'perhaps'").code(), "22023");
+        assert_eq!(dev.err("SET epoch.auto_commit_message = ''").code(), "22023");
+        assert_eq!(dev.err("SET epoch.nothing = 1").code(), "42704");
+    });
+}
+
+#[test]
+fn tables_that_are_not_versioned_are_written_to_if_the_session_wants_it() {
+    need_postgres!();
+    let shop = Fixture::registered(POSTGRES);
+    let mut direct = shop.direct();
+    direct.exec("CREATE TABLE plain (id int PRIMARY KEY, n int); CREATE VIEW plain_view AS SELECT * FROM plain");
+    let mut dev = shop.branch("dev");
+    assert_eq!(dev.one("SHOW epoch.unversioned_writes"), "deny");
+    let insert = "INSERT INTO plain VALUES (1, 10)";
+    let error = dev.err(insert);
+    assert_eq!(error.code(), "0A000");
+    assert!(error.hint().contains("epoch.unversioned_writes"), "{}", error.hint());
+    dev.exec("SET epoch.unversioned_writes = 'allow'");
+    dev.exec(insert);
+    dev.exec("INSERT INTO plain SELECT id + 10, balance FROM account");
+    dev.exec("UPDATE plain SET n = n + 1 WHERE id = 1");
+    let reply = dev.extended("UPDATE plain SET n = $1 WHERE id = 15", &[Some("7")], false);
+    assert_eq!(reply.tags(), ["UPDATE 1"], "{:?}", reply.error());
+    dev.exec("DELETE FROM plain WHERE id = 14");
+    assert_eq!(direct.lines("SELECT id, n FROM plain ORDER BY id"), ["1|11", "11|100", "12|100", "13|100", "15|7"]);
+    // Versioned tables are the branch's as before, and nothing else is let through.
+    dev.exec("UPDATE account SET balance = 0");
+    assert_eq!(direct.one("SELECT sum(balance) FROM account"), "500");
+    for sql in ["TRUNCATE plain", "ALTER TABLE plain ADD x int", "INSERT INTO plain_view VALUES (9, 9)", "DROP TABLE plain"] {
+        assert_eq!(dev.err(sql).code(), "0A000", "{sql}");
+    }
+    let mut other = shop.on("dev");
+    assert_eq!(other.err(insert).code(), "0A000", "another session has a setting of its own");
+    dev.exec("RESET epoch.unversioned_writes");
+    assert_eq!(dev.err("INSERT INTO plain VALUES (2, 10)").code(), "0A000");
+    assert_eq!(dev.err("SET epoch.unversioned_writes = 'maybe'").code(), "22023");
+}

@@ -102,7 +102,7 @@ fn status(place: &Place, outcome: &Outcome) -> String {
         };
         let by = match get("changed_by").trim_matches(['{', '}']) {
             "" => String::new(),
-            roles => format!("  by {} past the proxy, last at {}", roles.replace(',', ", "), get("last_change")),
+            roles => format!("  by {}, last at {}", roles.replace(',', ", "), get("last_change")),
         };
         text.push_str(&format!(
             "  {}  {}  {counts}{conflicts}{by}\n",

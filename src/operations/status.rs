@@ -36,7 +36,7 @@ impl Repository {
         tx.commit().await?;
         let (head, working) = (Named::Branch(branch.clone()), Named::Working(branch.clone()));
         let defined = self.defined_between(&head, &working).await?;
-        let mut writers = self.writers_past_us(&branch, &found).await?;
+        let mut writers = self.writers_of(&branch, &found).await?;
         let readable =
             |table: &Arc<TableDef>| self.may_branch(&branch, Right::Read, Scope::Table(&table.name)).is_ok();
         let mut tables = self.tables_on(checkout).sorted();
@@ -81,8 +81,8 @@ impl Repository {
         Ok(tables.into_iter().filter(readable).filter_map(entry).collect())
     }
 
-    /// Of the changed tables of main, who changed them past the proxy.
-    async fn writers_past_us(
+    /// Of the changed tables of main, who changed them.
+    async fn writers_of(
         &self,
         branch: &Branch,
         changed: &BTreeMap<TableId, (TableStats, i64)>,

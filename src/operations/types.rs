@@ -234,7 +234,7 @@ pub struct StatusEntry {
     pub stats: TableStats,
     /// Open conflicts.
     pub conflicts: i64,
-    /// On main, what is known of writers past the proxy.
+    /// On main, what is known of who wrote to it.
     pub writers: Option<Writers>,
 }
 

@@ -149,6 +149,7 @@ impl Federated {
                 if self.status() == Status::Idle {
                     self.portals.clear();
                 }
+                self.commit_transaction().await;
                 let status = self.status();
                 encode::ready_for_query(self.client.output.tail(), status);
                 return Ok(());
@@ -191,9 +192,20 @@ impl Federated {
                 self.report(&error);
             }
         }
+        self.commit_transaction().await;
         let status = self.status();
         encode::ready_for_query(self.client.output.tail(), status);
         Ok(())
+    }
+
+    /// Where a transaction ended, `epoch.auto_commit` has its turn.
+    async fn commit_transaction(&mut self) {
+        if self.status() != Status::Idle || !self.seat.commits_by_itself() {
+            return;
+        }
+        if let Some(warning) = self.seat.commit_transaction().boxed().await {
+            encode::error(self.client.output.tail(), Severity::Warning, &warning);
+        }
     }
 
     /// The outer error ends the connection, the inner one is the statement's.

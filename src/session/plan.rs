@@ -112,10 +112,13 @@ impl Planner {
     pub(super) fn new(shared: Arc<Shared>, live: Arc<Live>, backend: &str, start: &Start) -> Result<Self> {
         let engine =
             federation::Session::new(start.repository.clone(), &start.user, &start.database).sharing_thread();
+        let seat = Seat::new(shared, live, start)?;
+        let mut names = NameCache::default();
+        names.allow_unversioned(seat.writes_unversioned());
         Ok(Self {
-            seat: Seat::new(shared, live, start)?,
+            seat,
             backend: backend.to_owned(),
-            names: NameCache::default(),
+            names,
             gate: GateState::default(),
             gate_stamp: None,
             engine,
@@ -438,6 +441,8 @@ impl Native {
             LocalStatement::Setting(setting, _) => {
                 let in_transaction = self.pipe.status != Status::Idle || self.pipe.batch;
                 let result = self.planner.seat.set(setting, in_transaction).boxed().await;
+                let allowed = self.planner.seat.writes_unversioned();
+                self.planner.names.allow_unversioned(allowed);
                 self.take_effect(result).await
             }
             LocalStatement::Define(definition, text) => self.define(definition, text).await,
@@ -533,6 +538,7 @@ impl Native {
         self.planner.touched.clear();
         self.planner.names.invalidate();
         self.planner.seat.reset();
+        self.planner.names.allow_unversioned(self.planner.seat.writes_unversioned());
         Ok(Ok(Done::command(if discards { "DISCARD ALL" } else { "RESET" })))
     }
 }

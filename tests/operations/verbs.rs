@@ -467,7 +467,7 @@ async fn rules_and_previews_report_their_columns() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn status_names_who_wrote_to_main_past_us_and_when() {
+async fn status_names_who_wrote_to_main_and_when() {
     let Some(f) = Fixture::postgres().await else { return };
     let before = chrono::Utc::now() - chrono::TimeDelta::seconds(60);
     f.set(&f.main, "u", 1, "ours", Some(1)).await;

@@ -248,7 +248,7 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         Ok(self.pending(tables, layer).await?.into_iter().map(|(id, _)| id).collect())
     }
 
-    /// Who wrote to main's tables past us, of what isn't committed yet: for tables of which the backend knows. The default
+    /// Who wrote to main's tables without us, of what isn't committed yet: for tables of which the backend knows. The default
     /// knows nothing.
     async fn writers(&self, tables: &[Arc<TableDef>]) -> Result<Vec<Writers>> {
         let _ = tables;

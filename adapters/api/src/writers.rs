@@ -1,6 +1,6 @@
 use crate::TableId;
 
-/// Who wrote to a table of main past us, as far as it isn't committed yet.
+/// Who wrote to a table of main without us, as far as it isn't committed yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Writers {
     /// The table.

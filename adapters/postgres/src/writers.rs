@@ -1,5 +1,6 @@
-//! Who wrote to main's tables past us, and when: the first trigger of ours in a transaction notes it, unless it is one of
-//! ours or of a client of ours. Notes are for what isn't committed yet, and no part of history.
+//! Who wrote to main's tables, and when: the first trigger of ours in a transaction notes it, unless the transaction is one
+//! of ours. (Of clients of the proxy, too: on main it sends the server nothing of its own that would tell them from others.)
+//! Notes are for what isn't committed yet, and no part of history.
 
 use std::sync::Arc;
 
@@ -14,9 +15,8 @@ use crate::tx::{Tx, is_true, texts};
 pub(crate) const WRITERS_SQL: &str = "CREATE TABLE IF NOT EXISTS epoch.writer (xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     at timestamptz NOT NULL DEFAULT clock_timestamp(), role text NOT NULL DEFAULT session_user);";
 
-/// What the functions of main's triggers do first. Clients of ours have a lineage, and so have we, in a way.
-pub(crate) const NOTE_SQL: &str = "IF epoch_v_count = 0 AND coalesce(current_setting('epoch.lineage', true), '') = ''
-        AND coalesce(current_setting('epoch.known', true), '') = '' THEN
+/// What the functions of main's triggers do first.
+pub(crate) const NOTE_SQL: &str = "IF epoch_v_count = 0 AND coalesce(current_setting('epoch.known', true), '') = '' THEN
         INSERT INTO epoch.writer DEFAULT VALUES;
     END IF;";
 
