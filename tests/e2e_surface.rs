@@ -215,3 +215,26 @@ fn tables_that_are_not_versioned_are_written_to_if_the_session_wants_it() {
     assert_eq!(dev.err("INSERT INTO plain VALUES (2, 10)").code(), "0A000");
     assert_eq!(dev.err("SET epoch.unversioned_writes = 'maybe'").code(), "22023");
 }
+
+#[test]
+fn rows_of_all_branches_are_counted_without_reading_them() {
+    on_both(|main, on| {
+        for (name, sql) in [("a", "DELETE FROM account WHERE id = 1"), ("b", "DELETE FROM account"), ("c", "SELECT 1")] {
+            main.exec(&format!("SELECT * FROM epoch_branch('{name}')"));
+            on(name).exec(sql);
+        }
+        assert_eq!(main.one("SELECT count(*) FROM epoch_all_branches('account')"), "14");
+        let by_branch = "SELECT _branch, count(*) AS n FROM epoch_all_branches('account') GROUP BY _branch";
+        let mut counted = main.lines(by_branch);
+        counted.sort();
+        // A branch without rows isn't among the groups.
+        assert_eq!(counted, ["a|4", "c|5", "main|5"]);
+        assert_eq!(main.lines(&format!("{by_branch} ORDER BY 1")), counted, "as when rows are read");
+        assert_eq!(main.one("SELECT count(*) FROM epoch_all_branches('account') WHERE id > 0"), "14");
+        let reply = main.extended("SELECT count(*) FROM epoch_all_branches($1)", &[Some("account")], false);
+        assert_eq!(reply.rows(), [[Some("14".to_owned())]], "{:?}", reply.error());
+        let all = "SELECT * FROM epoch_all_branches('account', '--count') ORDER BY 1";
+        assert_eq!(main.lines(all), ["a|4", "b|0", "c|5", "main|5"]);
+        assert_eq!(main.err("SELECT * FROM epoch_all_branches('account', '--present')").code(), "22023");
+    });
+}

@@ -2,6 +2,7 @@
 
 mod clauses;
 mod conflicts;
+mod counting;
 mod create_as;
 mod keyed;
 mod merge;
@@ -422,7 +423,7 @@ impl Describer<'_, '_> {
 
     fn select(&mut self, select: &nodes::SelectStmt) -> Kind {
         if self.wrap == Wrap::None
-            && let Some(call) = lone_call(select)
+            && let Some(call) = lone_call(select).or_else(|| counting::of_branches(select))
         {
             return call;
         }
@@ -681,7 +682,7 @@ fn chosen_columns(select: &nodes::SelectStmt) -> Option<Vec<(String, String)>> {
     select.target_list().iter().map(one).collect()
 }
 
-fn call_of(
+pub(super) fn call_of(
     call: &nodes::FuncCall,
     from: bool,
     alias: Option<String>,
