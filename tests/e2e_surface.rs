@@ -238,3 +238,25 @@ fn rows_of_all_branches_are_counted_without_reading_them() {
         assert_eq!(main.err("SELECT * FROM epoch_all_branches('account', '--present')").code(), "22023");
     });
 }
+
+#[test]
+fn branches_are_listed_among_the_databases_if_the_session_wants_it() {
+    on_both(|main, on| {
+        main.exec("SELECT * FROM epoch_branch('feature/x')");
+        let listed = "SELECT datname FROM pg_database WHERE datname LIKE 'shop/%'";
+        for mut conn in [on("main"), on("feature/x")] {
+            let own = conn.one("SELECT count(*) FROM pg_catalog.pg_database");
+            // In a session on the branch its own database is listed anyway, where there is no server that knows better.
+            let before = conn.lines(listed).len();
+            assert_eq!(conn.one("SHOW epoch.show_branch_databases"), "off");
+            conn.exec("SET epoch.show_branch_databases = on");
+            assert_eq!(conn.lines(listed), ["shop/feature/x"]);
+            let reply = conn.extended("SELECT count(*) FROM pg_database d WHERE d.datname = $1", &[Some("shop/feature/x")], false);
+            assert_eq!(reply.rows(), [[Some("1".to_owned())]], "{:?}", reply.error());
+            assert_eq!(conn.one("SELECT count(DISTINCT oid) = count(*) FROM pg_database"), "t");
+            conn.exec("RESET epoch.show_branch_databases");
+            assert_eq!(conn.lines(listed).len(), before);
+            assert_eq!(conn.one("SELECT count(*) FROM pg_catalog.pg_database"), own);
+        }
+    });
+}

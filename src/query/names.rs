@@ -118,6 +118,8 @@ pub struct NameCache {
     system_views: HashMap<(String, String), Arc<str>>,
     /// On branches, tables that aren't versioned may be written to (`epoch.unversioned_writes`).
     unversioned: bool,
+    /// Branches are among the databases (`epoch.show_branch_databases`).
+    databases: bool,
 }
 
 /// What is known of an operator's name.
@@ -174,6 +176,19 @@ impl NameCache {
             self.unversioned = allowed;
             self.version += 1;
         }
+    }
+
+    /// Whether branches are among the databases that catalogs list.
+    pub fn show_databases(&mut self, shown: bool) {
+        if self.databases != shown {
+            self.databases = shown;
+            self.version += 1;
+        }
+    }
+
+    /// Whether branches are among the databases that catalogs list.
+    pub fn shows_databases(&self) -> bool {
+        self.databases
     }
 
     /// Whether tables that aren't versioned may be written to on branches.

@@ -57,7 +57,7 @@ pub(super) async fn statement(
     rewriter.checks = checks;
     rewriter.late = relations::splice(ctx, catalog, &mut rewriter).await?;
     psql::list_functions(&mut rewriter);
-    catalogs::show(ctx, catalog, &mut rewriter).await?;
+    rewriter.late |= catalogs::show(ctx, catalog, &mut rewriter).await?;
     if ctx.checkout.is_main() {
         if rewriter.late {
             // Which functions return many rows must be known.

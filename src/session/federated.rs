@@ -55,7 +55,8 @@ pub struct Federated {
 
 impl Federated {
     /// A session for a client that was not greeted yet.
-    pub fn new(client: Channel, seat: Seat, engine: federation::Session) -> Self {
+    pub fn new(client: Channel, seat: Seat, mut engine: federation::Session) -> Self {
+        engine.show_databases(seat.shows_databases());
         Self {
             client,
             seat,
@@ -298,9 +299,14 @@ impl Federated {
                     portals.clear();
                 }
                 seat.reset();
+                engine.show_databases(seat.shows_databases());
                 (Done::federated(outcome), Effect::Switch(initial))
             }
-            LocalStatement::Setting(setting, _) => seat.set(setting, in_transaction).boxed().await?,
+            LocalStatement::Setting(setting, _) => {
+                let done = seat.set(setting, in_transaction).boxed().await?;
+                engine.show_databases(seat.shows_databases());
+                done
+            }
             LocalStatement::Commit(_) => return Err(Error::unsupported("COMMIT")),
             LocalStatement::Define(definition, _) => return Err(Error::unsupported(definition.tag)),
             LocalStatement::Federated(prepared) => {

@@ -23,6 +23,7 @@ struct Settings {
     auto_commit: String,
     auto_commit_message: String,
     unversioned_writes: String,
+    show_branch_databases: String,
 }
 
 /// The state of one session.
@@ -61,6 +62,7 @@ impl Seat {
             auto_commit: "off".to_owned(),
             auto_commit_message: "transaction".to_owned(),
             unversioned_writes: "deny".to_owned(),
+            show_branch_databases: "off".to_owned(),
         };
         let mut seat = Self {
             shared,
@@ -143,6 +145,11 @@ impl Seat {
     /// Whether statements on a branch may write to tables that aren't versioned.
     pub(super) fn writes_unversioned(&self) -> bool {
         self.settings.unversioned_writes == "allow"
+    }
+
+    /// Whether branches are among the databases that catalogs list.
+    pub(super) fn shows_databases(&self) -> bool {
+        self.settings.show_branch_databases == "on"
     }
 
     fn strategy(&self) -> Strategy {
@@ -253,7 +260,7 @@ impl Seat {
         let value = match name {
             "epoch.merge_strategy" => one_of(name, value, &["field", "row", "ours", "theirs"])?,
             "epoch.unversioned_writes" => one_of(name, value, &["deny", "allow"])?,
-            "epoch.auto_commit" => match value.to_ascii_lowercase().as_str() {
+            "epoch.auto_commit" | "epoch.show_branch_databases" => match value.to_ascii_lowercase().as_str() {
                 "on" | "true" | "yes" | "1" => "on",
                 "off" | "false" | "no" | "0" => "off",
                 _ => {
@@ -282,6 +289,7 @@ impl Settings {
             "epoch.auto_commit" => &mut self.auto_commit,
             "epoch.auto_commit_message" => &mut self.auto_commit_message,
             "epoch.unversioned_writes" => &mut self.unversioned_writes,
+            "epoch.show_branch_databases" => &mut self.show_branch_databases,
             _ => return Err(unknown(name)),
         })
     }
@@ -294,6 +302,7 @@ impl Settings {
             "epoch.auto_commit" => &self.auto_commit,
             "epoch.auto_commit_message" => &self.auto_commit_message,
             "epoch.unversioned_writes" => &self.unversioned_writes,
+            "epoch.show_branch_databases" => &self.show_branch_databases,
             _ => return Err(unknown(name)),
         })
     }
@@ -313,7 +322,7 @@ fn unknown(name: &str) -> Error {
     Error::new(sqlstate::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
         .with_hint(
             "Settings of a session: epoch.branch, epoch.author, epoch.email, epoch.merge_strategy, epoch.auto_commit, \
-             epoch.auto_commit_message, epoch.unversioned_writes.",
+             epoch.auto_commit_message, epoch.unversioned_writes, epoch.show_branch_databases.",
         )
 }
 

@@ -4,7 +4,8 @@
 use pg_raw_parse::{Node, nodes};
 
 use super::Kind;
-use crate::query::parse::{Argument, Constant, call::constant};
+use crate::query::parse::call::constant;
+use crate::query::parse::{Argument, Constant};
 
 /// UPDATE, as a call: arguments `set our_x`, `take our_x` (of another column, by its name), and `where x`; `refused` with
 /// the construct that isn't understood.
@@ -23,7 +24,7 @@ pub(super) fn update(update: &nodes::UpdateStmt, inside: bool) -> Kind {
     writing.check(inside, "UPDATE");
     writing.refuse_if(update.with_clause().is_some(), "WITH");
     writing.refuse_if(!update.from_clause().is_empty(), "FROM");
-    writing.refuse_if(!update.returning_clause().is_empty(), "RETURNING");
+    writing.refuse_if(update.returning_clause().is_some(), "RETURNING");
     for target in update.target_list().iter() {
         writing.set(target);
     }
@@ -37,7 +38,7 @@ pub(super) fn delete(delete: &nodes::DeleteStmt, inside: bool) -> Kind {
     writing.check(inside, "DELETE");
     writing.refuse_if(delete.with_clause().is_some(), "WITH");
     writing.refuse_if(!delete.using_clause().is_empty(), "USING");
-    writing.refuse_if(!delete.returning_clause().is_empty(), "RETURNING");
+    writing.refuse_if(delete.returning_clause().is_some(), "RETURNING");
     writing.conditions(delete.where_clause());
     writing.call(DELETE_CONFLICTS)
 }

@@ -3,6 +3,7 @@
 use pg_raw_parse::{Node, nodes};
 
 use super::{Kind, call_of};
+use crate::query::parse::call::constant;
 use crate::query::parse::{Argument, Constant};
 
 /// `SELECT count(*) FROM epoch_all_branches(…)` and `SELECT _branch, count(*) FROM epoch_all_branches(…) GROUP BY _branch`,
@@ -86,8 +87,11 @@ fn is_branch(node: Node<'_>) -> bool {
 
 /// GROUP BY the branch, by its name or its place.
 fn groups_by_branch(select: &nodes::SelectStmt) -> bool {
-    let [group] = select.group_clause().iter().collect::<Vec<_>>()[..] else { return false };
-    is_branch(group) || super::super::call::constant(group) == Constant::Int(1)
+    let mut groups = select.group_clause().iter();
+    match (groups.next(), groups.next()) {
+        (Some(group), None) => is_branch(group) || constant(group) == Constant::Int(1),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
