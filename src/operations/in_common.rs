@@ -76,7 +76,9 @@ impl Repository {
                 let sum = row.get(i).zip(delta).and_then(|(cell, delta)| known.plus(i, cell, &delta));
                 match (row.get_mut(i), sum) {
                     (Some(cell), Some(sum)) => *cell = sum,
-                    _ => drop(doubted.insert(i)),
+                    _ => {
+                        doubted.insert(i);
+                    }
                 }
             }
             sides.rebase(key, before, row);

@@ -10,7 +10,7 @@ use crate::operations::CommitOptions;
 impl Seat {
     /// Commits what the session's branch has of uncommitted changes, if the session wants that after its transactions. What
     /// kept it from doing so is a warning: the changes stay uncommitted, and the next commit takes them.
-    pub(super) async fn commit_transaction(&mut self) -> Option<Error> {
+    pub(super) async fn commit_transaction(&self) -> Option<Error> {
         if !self.commits_by_itself() || !self.checkout.is_branch() {
             return None;
         }

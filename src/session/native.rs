@@ -67,7 +67,9 @@ impl Native {
         loop {
             self.pipe.pump()?;
             self.take_notes();
-            self.commit_transaction().await?;
+            if self.pipe.ended {
+                self.commit_transaction().await?;
+            }
             if self.pipe.stopping && self.pipe.is_quiet() && self.pipe.status == Status::Idle {
                 return Err(shutting_down());
             }
@@ -88,7 +90,7 @@ impl Native {
 
     /// Where a transaction ended, `epoch.auto_commit` has its turn, before the client's next message.
     async fn commit_transaction(&mut self) -> Result<()> {
-        if !self.pipe.ended || !self.pipe.is_quiet() || self.pipe.status != Status::Idle {
+        if !self.pipe.is_quiet() || self.pipe.status != Status::Idle {
             return Ok(());
         }
         self.pipe.ended = false;

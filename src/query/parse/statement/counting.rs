@@ -58,8 +58,7 @@ pub(super) fn of_branches(select: &nodes::SelectStmt) -> Option<Kind> {
         return None;
     };
     // One that counts already has other columns.
-    let [Argument { name: None | Some(_), value: Constant::Text(_) | Constant::Param(_) }] = arguments.as_slice()
-    else {
+    let [Argument { value: Constant::Text(_) | Constant::Param(_), .. }] = arguments.as_slice() else {
         return None;
     };
     for flag in ["count", how] {
