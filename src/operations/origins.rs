@@ -114,56 +114,67 @@ impl<'a> Counts<'a> {
     }
 }
 
-/// What lies between the states that are merged.
-struct Between {
-    /// Commits that ours has and the bases have not, and the other way round.
-    ours: [HashSet<usize>; 2],
-    theirs: [HashSet<usize>; 2],
-}
+/// Commits that a side has and the bases have not, and the other way round.
+struct Between([HashSet<usize>; 2]);
 
 impl Between {
-    fn of(graph: &Graph, bases: &[usize], ours: usize, theirs: usize) -> Self {
-        let both = |side: usize| {
-            [graph.range(&[side], bases).collect(), graph.range(bases, &[side]).collect::<HashSet<usize>>()]
+    fn of(graph: &Graph, bases: &[usize], side: usize) -> Self {
+        Self([graph.range(&[side], bases).collect(), graph.range(bases, &[side]).collect()])
+    }
+
+    fn changes(&self, graph: &Graph) -> BTreeSet<String> {
+        let Self(commits) = self;
+        commits.iter().flatten().flat_map(|&at| brings(graph, at).into_keys()).collect()
+    }
+
+    fn contains(&self, at: usize) -> bool {
+        let Self(commits) = self;
+        commits.iter().any(|commits| commits.contains(&at))
+    }
+
+    /// Whether the side has a commit, given whether the base has it.
+    fn has(&self, at: usize, base: bool) -> bool {
+        let Self([more, less]) = self;
+        more.contains(&at) || (base && !less.contains(&at))
+    }
+}
+
+/// How often base, ours and theirs have a change. What lies between is given as far as somebody knows it.
+fn times(
+    graph: &Graph,
+    change: &str,
+    bases: &[usize],
+    [ours, theirs]: [usize; 2],
+    [near_ours, near_theirs]: [Option<&Between>; 2],
+) -> [Times; 3] {
+    // One that a single commit brings is there where that is.
+    if let ([only], [base]) = (carriers(graph, change).as_slice(), bases)
+        && brings(graph, *only).get(change) == Some(&Some(1))
+    {
+        let in_base = graph.is_ancestor(*only, *base);
+        let in_side = |side: usize, near: Option<&Between>| match near {
+            Some(near) => near.has(*only, in_base),
+            None => graph.is_ancestor(*only, side),
         };
-        Self { ours: both(ours), theirs: both(theirs) }
+        let there = [in_base, in_side(ours, near_ours), in_side(theirs, near_theirs)];
+        return there.map(|there| Some(i64::from(there)));
     }
-
-    /// How often base, ours and theirs have a change. One that only one commit brings is there where that is.
-    fn times(
-        &self,
-        graph: &Graph,
-        change: &str,
-        bases: &[usize],
-        [ours, theirs]: [usize; 2],
-    ) -> (Times, Times, Times) {
-        if let ([only], [_]) = (carriers(graph, change).as_slice(), bases)
-            && brings(graph, *only).get(change) == Some(&Some(1))
-        {
-            let has = |[more, less]: &[HashSet<usize>; 2], base: i64| {
-                Some(base + i64::from(more.contains(only)) - i64::from(less.contains(only)))
-            };
-            let [_, less_ours] = &self.ours;
-            let [_, less_theirs] = &self.theirs;
-            let base = i64::from(less_ours.contains(only) || less_theirs.contains(only));
-            return (Some(base), has(&self.ours, base), has(&self.theirs, base));
-        }
-        let heads: Vec<usize> = bases.iter().copied().chain([ours, theirs]).collect();
-        let counts = Counts::of(graph, change, &heads);
-        (counts.merged(bases), counts.at(ours), counts.at(theirs))
-    }
+    let heads: Vec<usize> = bases.iter().copied().chain([ours, theirs]).collect();
+    let counts = Counts::of(graph, change, &heads);
+    [counts.merged(bases), counts.at(ours), counts.at(theirs)]
 }
 
-fn changes_in<'a>(graph: &Graph, commits: impl Iterator<Item = &'a usize>) -> BTreeSet<String> {
-    commits.flat_map(|&at| brings(graph, at).into_keys()).collect()
-}
+/// With this many changes to look for, ours is read once instead of once for each.
+const MANY: usize = 8;
 
 /// What a state that is merged from these has more than ours.
 fn brought(graph: &Graph, bases: &[usize], ours: usize, theirs: usize) -> BTreeMap<String, Times> {
-    let between = Between::of(graph, bases, ours, theirs);
-    let changes = changes_in(graph, between.theirs.iter().flatten());
+    let near_theirs = Between::of(graph, bases, theirs);
+    let changes = near_theirs.changes(graph);
+    let near_ours = (changes.len() > MANY).then(|| Between::of(graph, bases, ours));
     let more = |change: String| {
-        let (base, our, their) = between.times(graph, &change, bases, [ours, theirs]);
+        let near = [near_ours.as_ref(), Some(&near_theirs)];
+        let [base, our, their] = times(graph, &change, bases, [ours, theirs], near);
         let times = three_way(base, our, their).zip(our).map(|(merged, our)| merged - our);
         (change, times)
     };
@@ -172,22 +183,22 @@ fn brought(graph: &Graph, bases: &[usize], ours: usize, theirs: usize) -> BTreeM
 
 /// The changes that both sides have and the base has not, or the other way round; with those of which that can't be told.
 fn common(graph: &Graph, bases: &[usize], ours: usize, theirs: usize) -> Vec<Common> {
-    let between = Between::of(graph, bases, ours, theirs);
-    let of_theirs = changes_in(graph, between.theirs.iter().flatten());
-    let mut changes = changes_in(graph, between.ours.iter().flatten());
+    let [near_ours, near_theirs] = [ours, theirs].map(|side| Between::of(graph, bases, side));
+    let of_theirs = near_theirs.changes(graph);
+    let mut changes = near_ours.changes(graph);
     changes.retain(|change| of_theirs.contains(change));
-    let near = |at: &usize| between.ours.iter().chain(&between.theirs).any(|side| side.contains(at));
     let one = |change: String| {
-        let (base, our, their) = between.times(graph, &change, bases, [ours, theirs]);
-        let times = match (base, our, their) {
-            (Some(base), Some(our), Some(their)) => match (our - base, their - base) {
+        let near = [Some(&near_ours), Some(&near_theirs)];
+        let times = match times(graph, &change, bases, [ours, theirs], near) {
+            [Some(base), Some(our), Some(their)] => match (our - base, their - base) {
                 (0, _) | (_, 0) => return None,
                 (our, their) => (our == their).then_some(our),
             },
             _ => None,
         };
-        let again = graph.again(&change).iter().filter(|at| near(at) && is_whole(graph, **at));
-        let carriers = again.map(|&at| graph.hash(at).to_owned()).collect();
+        let near = |at: usize| near_ours.contains(at) || near_theirs.contains(at);
+        let again = graph.again(&change).iter().copied().filter(|&at| near(at) && is_whole(graph, at));
+        let carriers = again.map(|at| graph.hash(at).to_owned()).collect();
         Some(Common { change, times, carriers })
     };
     let mut found: Vec<Common> = changes.into_iter().filter_map(one).collect();

@@ -146,7 +146,7 @@ impl Native {
             return Ok(None);
         }
         // Each transaction is a commit of its own, however many the client has sent.
-        if self.planner.seat.commits_by_itself() && self.pipe.ends() {
+        if self.planner.seat.commits_by_itself() && self.pipe.ends() && !self.pipe.copy_in {
             return Ok(None);
         }
         let Some(header) = frame::from_client(&self.pipe.client.input)? else { return Ok(None) };
