@@ -1,7 +1,9 @@
 //! One and the same change on both sides of a merge counts once where deltas are added up.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use epoch::operations::{
-    Checkout, CommitOptions, MergeOptions, PickOptions, RebaseOptions, Resolution, Side, Strategy,
+    Checkout, CommitOptions, MergeOptions, PickOptions, RebaseOptions, Resolution, Side, Strategy, Verb,
 };
 use epoch_adapter::Value;
 
@@ -232,7 +234,7 @@ async fn a_pick_that_was_resolved_by_hand_makes_the_sum_a_conflict() {
         };
         f.repository.resolve_conflicts(&f.main, &by_hand).await.unwrap();
         f.repository
-            .sequence_continue(&f.main, epoch::operations::Verb::CherryPick, &ada(), None)
+            .sequence_continue(&f.main, Verb::CherryPick, &ada(), None)
             .await
             .unwrap();
         assert_eq!(total(f, &f.main).await, 112);
@@ -282,4 +284,175 @@ async fn a_conflict_of_equal_values_takes_the_value_that_is_chosen() {
         assert_eq!(total(f, &f.main).await, 120);
     })
     .await;
+}
+
+/// A commit as the model knows it: how often it has which change.
+struct Known {
+    hash: String,
+    parents: Vec<usize>,
+    counts: BTreeMap<usize, i64>,
+}
+
+/// States are sums of changes, each so many times; what a change does is known from when it was made.
+struct Model {
+    commits: Vec<Known>,
+    deltas: Vec<i64>,
+    heads: Vec<usize>,
+}
+
+impl Model {
+    fn total(&self, counts: &BTreeMap<usize, i64>) -> i64 {
+        100 + counts.iter().map(|(change, n)| self.deltas[*change] * n).sum::<i64>()
+    }
+
+    fn above(&self, from: usize) -> BTreeSet<usize> {
+        let mut seen = BTreeSet::from([from]);
+        let mut stack = vec![from];
+        while let Some(at) = stack.pop() {
+            stack.extend(self.commits[at].parents.iter().copied().filter(|p| seen.insert(*p)));
+        }
+        seen
+    }
+
+    /// The best common ancestors.
+    fn bases(&self, a: usize, b: usize) -> Vec<usize> {
+        let common: BTreeSet<usize> = self.above(a).intersection(&self.above(b)).copied().collect();
+        let best = |c: &&usize| !common.iter().any(|d| d != *c && self.above(*d).contains(*c));
+        common.iter().filter(best).copied().collect()
+    }
+
+    /// What merging comes to; `None` for a conflict.
+    fn merged(&self, base: usize, ours: usize, theirs: usize) -> Option<BTreeMap<usize, i64>> {
+        let [base, ours, theirs] = [base, ours, theirs].map(|at| &self.commits[at].counts);
+        let mut merged = BTreeMap::new();
+        for change in 0..self.deltas.len() {
+            let [b, o, t] = [base, ours, theirs].map(|counts| counts.get(&change).copied().unwrap_or(0));
+            let count = match (o - b, t - b) {
+                (x, y) if x == y => o,
+                (0, _) => t,
+                (_, 0) => o,
+                _ => return None,
+            };
+            merged.insert(change, count);
+        }
+        Some(merged)
+    }
+
+    fn commit(&mut self, hash: String, parents: Vec<usize>, counts: BTreeMap<usize, i64>) -> usize {
+        // The same commit may come about twice.
+        if let Some(known) = self.commits.iter().position(|c| c.hash == hash) {
+            assert_eq!(self.total(&self.commits[known].counts), self.total(&counts));
+            return known;
+        }
+        self.commits.push(Known { hash, parents, counts });
+        self.commits.len() - 1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_agree_with_a_model_of_changes_that_are_picked_reverted_amended_and_merged() {
+    for seed in [1_u64, 2, 3, 4] {
+        let f = Fixture::new().await;
+        agrees(&f, seed).await;
+    }
+}
+
+async fn agrees(f: &Fixture, seed: u64) {
+    let mut state = seed;
+    let mut random = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let r = &f.repository;
+    let branches = [f.main.clone(), start(f).await, f.branch("third", &f.main).await];
+    let hash = r.hash_of(&f.main, "HEAD").await.unwrap();
+    let root = Known { hash, parents: vec![], counts: BTreeMap::new() };
+    let mut model = Model { commits: vec![root], deltas: vec![], heads: vec![0; 3] };
+    let (mut merges, mut conflicts, mut picks) = (0, 0, 0);
+    for step in 0..160 {
+        let at = random(3);
+        let (branch, head) = (&branches[at], model.heads[at]);
+        let ordinary: Vec<usize> =
+            (0..model.commits.len()).filter(|i| model.commits[*i].parents.len() == 1).collect();
+        let some = (!ordinary.is_empty()).then(|| ordinary[random(ordinary.len().max(1))]);
+        match (random(10), some) {
+            (0..4, _) | (_, None) => {
+                let delta = random(50) as i64 + 1;
+                let hash = add(f, branch, delta).await;
+                let mut counts = model.commits[head].counts.clone();
+                counts.insert(model.deltas.len(), 1);
+                model.deltas.push(delta);
+                model.heads[at] = model.commit(hash, vec![head], counts);
+            }
+            (4, _) if model.commits[head].parents.len() == 1 => {
+                let delta = random(50) as i64 + 1;
+                let n = total(f, branch).await + delta;
+                f.set(branch, "t", 1, "one", Some(n)).await;
+                let amend = CommitOptions { amend: true, ..commit_options(&format!("amended {step}")) };
+                let hash = r.commit(branch, &amend).await.unwrap().hash;
+                let mut counts = model.commits[head].counts.clone();
+                counts.insert(model.deltas.len(), 1);
+                model.deltas.push(delta);
+                let parents = model.commits[head].parents.clone();
+                model.heads[at] = model.commit(hash, parents, counts);
+            }
+            (kind @ (4..8), Some(commit)) => {
+                let (revert, parent) = (kind > 6, model.commits[commit].parents[0]);
+                let (base, theirs) = if revert { (commit, parent) } else { (parent, commit) };
+                let specs = [model.commits[commit].hash.clone()];
+                let options = PickOptions::default();
+                let (verb, done) = match revert {
+                    true => (Verb::Revert, r.revert(branch, &specs, &options).await.unwrap()),
+                    false => (Verb::CherryPick, r.cherry_pick(branch, &specs, &options).await.unwrap()),
+                };
+                picks += 1;
+                match model.merged(base, head, theirs) {
+                    None => {
+                        assert_eq!(done.conflicts, 1, "seed {seed}, step {step}");
+                        r.sequence_abort(branch, verb).await.unwrap();
+                        conflicts += 1;
+                    }
+                    Some(counts) => {
+                        assert_eq!(done.conflicts, 0, "seed {seed}, step {step}");
+                        // What changes nothing is no commit.
+                        if model.total(&counts) != model.total(&model.commits[head].counts) {
+                            assert_eq!(done.done, 1, "seed {seed}, step {step}");
+                            model.heads[at] = model.commit(done.hash, vec![head], counts);
+                        }
+                    }
+                }
+            }
+            _ => {
+                let other = (at + 1 + random(2)) % 3;
+                let theirs = model.heads[other];
+                let bases = model.bases(head, theirs);
+                let [base] = bases[..] else { continue };
+                let source = branches[other].name.clone();
+                let done = r.merge(branch, &source, &MergeOptions::default()).await.unwrap();
+                merges += 1;
+                if base == theirs {
+                    continue;
+                }
+                if base == head {
+                    model.heads[at] = theirs;
+                    continue;
+                }
+                match model.merged(base, head, theirs) {
+                    None => {
+                        assert_eq!(done.conflicts, 1, "seed {seed}, step {step}");
+                        r.merge_abort(branch).await.unwrap();
+                        conflicts += 1;
+                    }
+                    Some(counts) => {
+                        assert_eq!(done.conflicts, 0, "seed {seed}, step {step}");
+                        model.heads[at] = model.commit(done.hash, vec![head, theirs], counts);
+                    }
+                }
+            }
+        }
+        let expected = model.total(&model.commits[model.heads[at]].counts);
+        assert_eq!(total(f, branch).await, expected, "seed {seed}, step {step}");
+        assert_eq!(r.hash_of(branch, "HEAD").await.unwrap(), model.commits[model.heads[at]].hash);
+    }
+    assert!(merges > 10 && picks > 20 && conflicts > 0, "seed {seed}: {merges} {picks} {conflicts}");
 }
