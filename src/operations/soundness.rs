@@ -202,8 +202,9 @@ impl Repository {
         // What the refusal said is known whatever becomes of the question.
         let Ok(Some(all)) = all else { return vec![first] };
         let mut broken: Vec<Broken> = all.into_iter().map(|(table, violation)| broken(&table, violation)).collect();
-        if broken.is_empty() {
-            return vec![first];
+        // Of what isn't looked at the refusal alone tells.
+        if !broken.iter().any(|one| one.kind == first.kind) {
+            broken.insert(0, first.clone());
         }
         if broken.len() > NOTED {
             broken.truncate(NOTED);
