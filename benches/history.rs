@@ -78,7 +78,8 @@ fn log(options: &Options, report: &mut Report) {
     drop(store);
     proxy.restart(&[]);
     let mut conn = proxy.connect("long");
-    let first = "SELECT commit_hash, author, date, message FROM epoch_log() ORDER BY commit_order DESC LIMIT 50";
+    let first =
+        "SELECT commit_hash, author, date, message FROM epoch_log() ORDER BY commit_order DESC LIMIT 50";
     let (cold, rows) = time(|| conn.lines(first).len());
     assert_eq!(rows, 50);
     show(report, &format!("log of {commits} commits: first page, the proxy just started"), vec![cold]);
@@ -89,13 +90,19 @@ fn log(options: &Options, report: &mut Report) {
     );
     aim(report, &format!("the first page of a log of {commits} commits"), warm, Duration::from_millis(50));
     let middle = conn.one(&format!("SELECT max(commit_order) - {} FROM epoch_log('-n', '1')", commits / 2));
-    let page = format!("SELECT commit_hash, message FROM epoch_log() WHERE commit_order < {middle} ORDER BY commit_order DESC LIMIT 50");
+    let page = format!(
+        "SELECT commit_hash, message FROM epoch_log() WHERE commit_order < {middle} ORDER BY commit_order DESC LIMIT 50"
+    );
     show(
         report,
         &format!("log of {commits} commits: a page in the middle"),
         (0..options.size(30, 10)).map(|_| read(&mut conn, &page)).collect(),
     );
-    show(report, &format!("log of {commits} commits: all of it"), vec![read(&mut conn, "SELECT commit_hash FROM epoch_log()")]);
+    show(
+        report,
+        &format!("log of {commits} commits: all of it"),
+        vec![read(&mut conn, "SELECT commit_hash FROM epoch_log()")],
+    );
 }
 
 fn differences(proxy: &Proxy, n: u32, options: &Options, report: &mut Report) {

@@ -255,7 +255,9 @@ fn a_diff_is_paged_on_a_terminal() {
     };
     assert!(paged.contains("paged:") && paged.contains("Porto"), "{paged}");
     assert!(paged.contains("\u{1b}["), "colours stay: {paged}");
-    for (arguments, pager) in [("--no-pager diff", pager), ("--json diff", pager), ("diff", ""), ("status", pager)] {
+    for (arguments, pager) in
+        [("--no-pager diff", pager), ("--json diff", pager), ("diff", ""), ("status", pager)]
+    {
         let shown = on_terminal(arguments, pager).unwrap();
         assert!(!shown.contains("paged:") && shown.contains("users"), "{arguments}: {shown}");
     }

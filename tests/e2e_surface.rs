@@ -62,7 +62,10 @@ fn conflicts_are_resolved_by_update_and_delete() {
         assert_eq!(main.lines(open), ["account|3", "note|1"]);
         // Another session has the same rights; a whole row, a table, one column after the other.
         let mut other = on("main");
-        assert_eq!(tag(&mut other, "UPDATE epoch.conflicts SET resolution = 'theirs' WHERE table_name = 'note'"), "UPDATE 1");
+        assert_eq!(
+            tag(&mut other, "UPDATE epoch.conflicts SET resolution = 'theirs' WHERE table_name = 'note'"),
+            "UPDATE 1"
+        );
         assert_eq!(main.lines(open), ["account|3"]);
         let sql = "UPDATE epoch.conflicts SET our_owner = their_owner WHERE table_name = 'account' AND our_id IN (1, 2)";
         assert_eq!(tag(main, sql), "UPDATE 2");
@@ -76,16 +79,33 @@ fn conflicts_are_resolved_by_update_and_delete() {
         assert!(reply.columns().is_empty());
         assert_eq!(main.lines(open), ["account|2"]);
         // What is taken as it is: account 2's balance is ours, its owner was chosen before.
-        assert_eq!(tag(main, "DELETE FROM epoch.conflicts WHERE table_name = 'account' AND our_id = 2"), "DELETE 1");
-        let by_id = main.one("SELECT conflict_id FROM epoch_conflicts('account') WHERE kind = 'modify/delete'");
-        assert_eq!(tag(main, &format!("UPDATE epoch.conflicts SET resolution = 'theirs' WHERE conflict_id = {by_id}")), "UPDATE 1");
+        assert_eq!(
+            tag(main, "DELETE FROM epoch.conflicts WHERE table_name = 'account' AND our_id = 2"),
+            "DELETE 1"
+        );
+        let by_id =
+            main.one("SELECT conflict_id FROM epoch_conflicts('account') WHERE kind = 'modify/delete'");
+        assert_eq!(
+            tag(
+                main,
+                &format!("UPDATE epoch.conflicts SET resolution = 'theirs' WHERE conflict_id = {by_id}")
+            ),
+            "UPDATE 1"
+        );
         assert!(main.lines(open).is_empty());
-        assert_eq!(tag(main, "UPDATE epoch.conflicts SET resolution = 'ours' WHERE table_name = 'account' AND our_id = 77"), "UPDATE 0");
+        assert_eq!(
+            tag(
+                main,
+                "UPDATE epoch.conflicts SET resolution = 'ours' WHERE table_name = 'account' AND our_id = 77"
+            ),
+            "UPDATE 0"
+        );
         main.exec("SELECT epoch_merge('--continue')");
         let rows = main.lines("SELECT id, owner, balance FROM account ORDER BY id LIMIT 3");
         assert_eq!(rows, ["1|dev 1|115", "2|dev 2|110", "3|owner 3|3"]);
         assert_eq!(main.one("SELECT body FROM note"), "of dev");
-        let audited = "SELECT count(*) FROM epoch.audit WHERE operation LIKE '%epoch.conflicts' AND result = 'ok'";
+        let audited =
+            "SELECT count(*) FROM epoch.audit WHERE operation LIKE '%epoch.conflicts' AND result = 'ok'";
         assert_eq!(main.one(audited), "6");
     });
 }
@@ -188,7 +208,9 @@ fn tables_that_are_not_versioned_are_written_to_if_the_session_wants_it() {
     need_postgres!();
     let shop = Fixture::registered(POSTGRES);
     let mut direct = shop.direct();
-    direct.exec("CREATE TABLE plain (id int PRIMARY KEY, n int); CREATE VIEW plain_view AS SELECT * FROM plain");
+    direct.exec(
+        "CREATE TABLE plain (id int PRIMARY KEY, n int); CREATE VIEW plain_view AS SELECT * FROM plain",
+    );
     let mut dev = shop.branch("dev");
     assert_eq!(dev.one("SHOW epoch.unversioned_writes"), "deny");
     let insert = "INSERT INTO plain VALUES (1, 10)";
@@ -202,11 +224,19 @@ fn tables_that_are_not_versioned_are_written_to_if_the_session_wants_it() {
     let reply = dev.extended("UPDATE plain SET n = $1 WHERE id = 15", &[Some("7")], false);
     assert_eq!(reply.tags(), ["UPDATE 1"], "{:?}", reply.error());
     dev.exec("DELETE FROM plain WHERE id = 14");
-    assert_eq!(direct.lines("SELECT id, n FROM plain ORDER BY id"), ["1|11", "11|100", "12|100", "13|100", "15|7"]);
+    assert_eq!(
+        direct.lines("SELECT id, n FROM plain ORDER BY id"),
+        ["1|11", "11|100", "12|100", "13|100", "15|7"]
+    );
     // Versioned tables are the branch's as before, and nothing else is let through.
     dev.exec("UPDATE account SET balance = 0");
     assert_eq!(direct.one("SELECT sum(balance) FROM account"), "500");
-    for sql in ["TRUNCATE plain", "ALTER TABLE plain ADD x int", "INSERT INTO plain_view VALUES (9, 9)", "DROP TABLE plain"] {
+    for sql in [
+        "TRUNCATE plain",
+        "ALTER TABLE plain ADD x int",
+        "INSERT INTO plain_view VALUES (9, 9)",
+        "DROP TABLE plain",
+    ] {
         assert_eq!(dev.err(sql).code(), "0A000", "{sql}");
     }
     let mut other = shop.on("dev");
@@ -219,7 +249,9 @@ fn tables_that_are_not_versioned_are_written_to_if_the_session_wants_it() {
 #[test]
 fn rows_of_all_branches_are_counted_without_reading_them() {
     on_both(|main, on| {
-        for (name, sql) in [("a", "DELETE FROM account WHERE id = 1"), ("b", "DELETE FROM account"), ("c", "SELECT 1")] {
+        for (name, sql) in
+            [("a", "DELETE FROM account WHERE id = 1"), ("b", "DELETE FROM account"), ("c", "SELECT 1")]
+        {
             main.exec(&format!("SELECT * FROM epoch_branch('{name}')"));
             on(name).exec(sql);
         }
@@ -250,7 +282,11 @@ fn branches_are_listed_among_the_databases_if_the_session_wants_it() {
             assert_eq!(conn.one("SHOW epoch.show_branch_databases"), "off");
             conn.exec("SET epoch.show_branch_databases = on");
             assert_eq!(conn.lines(listed), ["shop/feature/x"]);
-            let reply = conn.extended("SELECT count(*) FROM pg_database d WHERE d.datname = $1", &[Some("shop/feature/x")], false);
+            let reply = conn.extended(
+                "SELECT count(*) FROM pg_database d WHERE d.datname = $1",
+                &[Some("shop/feature/x")],
+                false,
+            );
             assert_eq!(reply.rows(), [[Some("1".to_owned())]], "{:?}", reply.error());
             assert_eq!(conn.one("SELECT count(DISTINCT oid) = count(*) FROM pg_database"), "t");
             conn.exec("RESET epoch.show_branch_databases");

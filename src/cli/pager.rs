@@ -8,7 +8,16 @@ use clap::ArgMatches;
 
 /// Commands whose output is for reading.
 const PAGED: &[&str] = &[
-    "diff", "log", "history", "blame", "patch", "reflog", "schema-diff", "audit", "constraint-violations", "all-branches",
+    "diff",
+    "log",
+    "history",
+    "blame",
+    "patch",
+    "reflog",
+    "schema-diff",
+    "audit",
+    "constraint-violations",
+    "all-branches",
 ];
 
 /// The pager for a command, if it has one.

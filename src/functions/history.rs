@@ -242,7 +242,11 @@ fn previewed_tables(tables: &[PreviewedTable], violations: Option<Vec<(TableName
     rows
 }
 
-fn previewed_table(table: &TableDef, rows: &[PreviewedRow], violations: Option<usize>) -> Vec<Option<String>> {
+fn previewed_table(
+    table: &TableDef,
+    rows: &[PreviewedRow],
+    violations: Option<usize>,
+) -> Vec<Option<String>> {
     let count =
         |wanted: fn(&PreviewedRow) -> bool| Some(rows.iter().filter(|r| wanted(r)).count().to_string());
     vec![

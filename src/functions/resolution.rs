@@ -90,7 +90,8 @@ enum Of {
 /// The side and place of a column: `our_n`, or, of the key, `id`.
 fn place(table: &TableDef, name: &str) -> Option<(Of, usize)> {
     let sides = [("base_", Of::Base), ("our_", Of::Ours), ("their_", Of::Theirs)];
-    let found = sides.iter().find_map(|(prefix, of)| Some((*of, table.schema.index_of(name.strip_prefix(prefix)?)?)));
+    let found =
+        sides.iter().find_map(|(prefix, of)| Some((*of, table.schema.index_of(name.strip_prefix(prefix)?)?)));
     found.or_else(|| {
         let i = table.schema.index_of(name)?;
         table.schema.key.contains(&i).then_some((Of::Key, i))
@@ -160,8 +161,10 @@ fn of_constant(conflict: &Conflict, name: &str, arg: &Arg) -> Result<(Option<Str
             "ours" => Ok((None, Side::Ours)),
             "theirs" => Ok((None, Side::Theirs)),
             "base" => Ok((None, Side::Base)),
-            other => Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid resolution \"{other}\""))
-                .with_hint("Resolutions are ours, theirs and base; set our_… columns to other values.")),
+            other => {
+                Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid resolution \"{other}\""))
+                    .with_hint("Resolutions are ours, theirs and base; set our_… columns to other values."))
+            }
         };
     }
     let column = settable(conflict, name)?;

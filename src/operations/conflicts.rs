@@ -265,7 +265,9 @@ fn not_in_conflict(choice: &Choice, table: &TableDef, column: &str) -> Error {
     let message = format!("column \"{column}\" of table \"{}\" is not in conflict", table.name);
     Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
         .with_detail(format!("The conflict is that of key ({}).", key.join(", ")))
-        .with_hint("conflicting_columns of epoch_conflicts('table') says which are; resolution sets all of the row.")
+        .with_hint(
+            "conflicting_columns of epoch_conflicts('table') says which are; resolution sets all of the row.",
+        )
 }
 
 fn key_matches(choice: &Choice, table: &TableDef, resolution: &Resolution) -> bool {

@@ -205,7 +205,8 @@ impl Known<'_> {
     async fn of_commit(&self, commit: &str, told: &Told) -> Result<Option<Deltas>> {
         let repository = self.repository;
         let Some(parent) = &told.parent else { return Ok(None) };
-        let touches = |id: &TableId| *id == self.table.id || repository.state().are_versions(*id, self.table.id);
+        let touches =
+            |id: &TableId| *id == self.table.id || repository.state().are_versions(*id, self.table.id);
         if !told.tables.iter().any(touches) {
             return Ok(Some(Deltas::new()));
         }
@@ -318,7 +319,9 @@ impl Known<'_> {
             let Some(told) = self.told(&one.change).await? else { continue };
             let Some(parent) = told.parent else { continue };
             let (before, after) = (Named::Commit(parent), Named::Commit(one.change.clone()));
-            let Ok(views) = self.repository.views_between(&before, &after, self.table).await else { continue };
+            let Ok(views) = self.repository.views_between(&before, &after, self.table).await else {
+                continue;
+            };
             let own: Vec<RowChange> =
                 self.repository.diff_of(self.table, &views, &wanted).await?.try_collect().await?;
             let Some(own) = own.into_iter().find(|c| c.key == *key) else { continue };

@@ -333,7 +333,8 @@ impl Repository {
             return Ok(merged(&branch.head, false, conflicts, &message));
         }
         let changes = plan.into_changes();
-        let outcome = Outcome::New(self.drafted(branch, (&merge.base, &merge.theirs), remembered, None, None).await?);
+        let outcome =
+            Outcome::New(self.drafted(branch, (&merge.base, &merge.theirs), remembered, None, None).await?);
         let action = format!("merge {}", merge.source);
         let done =
             self.apply(lock, branch, changes, outcome, action, &remembered.author, Ends::default()).await?;

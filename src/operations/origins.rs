@@ -206,17 +206,16 @@ fn common(graph: &Graph, bases: &[usize], ours: usize, theirs: usize) -> Vec<Com
     if let [first, others @ ..] = bases {
         for other in others {
             let below = graph.merge_bases(*first, *other);
-            found.extend(common(graph, &below, *first, *other).into_iter().map(|c| Common { times: None, ..c }));
+            found.extend(
+                common(graph, &below, *first, *other).into_iter().map(|c| Common { times: None, ..c }),
+            );
         }
     }
     found
 }
 
 fn origins(brought: BTreeMap<String, Times>, whole: bool) -> Vec<Origin> {
-    brought
-        .into_iter()
-        .map(|(commit, times)| Origin { commit, times: times.unwrap_or(0), whole })
-        .collect()
+    brought.into_iter().map(|(commit, times)| Origin { commit, times: times.unwrap_or(0), whole }).collect()
 }
 
 /// Adds what two commits bring.
@@ -231,7 +230,8 @@ fn together(mut first: BTreeMap<String, Times>, second: BTreeMap<String, Times>)
 
 /// The commits' places in the graph.
 fn places(graph: &Graph, bases: &[String], ours: &str, theirs: &str) -> Result<(Vec<usize>, usize, usize)> {
-    let place = |hash: &str| graph.index(hash).ok_or_else(|| Error::internal("a commit is missing from the graph"));
+    let place =
+        |hash: &str| graph.index(hash).ok_or_else(|| Error::internal("a commit is missing from the graph"));
     let bases = bases.iter().map(|base| place(base)).collect::<Result<_>>()?;
     Ok((bases, place(ours)?, place(theirs)?))
 }
@@ -399,12 +399,7 @@ mod tests {
 
     #[test]
     fn what_one_side_has_twice_is_not_known() {
-        let g = graph(&[
-            (&[], &[]),
-            (&[0], &[]),
-            (&[0], &[(1, 1, true)]),
-            (&[2], &[(1, 1, true)]),
-        ]);
+        let g = graph(&[(&[], &[]), (&[0], &[]), (&[0], &[(1, 1, true)]), (&[2], &[(1, 1, true)])]);
         assert_eq!(known(&common(&g, &[0], 3, 1)), [("1", None)]);
         assert_eq!(brought(&g, &[0], 3, 1), BTreeMap::from([("1".to_owned(), None)]));
     }

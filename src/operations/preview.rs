@@ -75,14 +75,20 @@ impl Repository {
     ) -> Result<Option<Vec<(TableName, usize)>>> {
         let change = |row: &PreviewedRow| {
             let (before, after) = (row.ours.clone(), row.result.clone());
-            (before != after && row.conflict.is_none()).then(|| RowChange { key: row.key.clone(), before, after })
+            (before != after && row.conflict.is_none()).then(|| RowChange {
+                key: row.key.clone(),
+                before,
+                after,
+            })
         };
         let changes = tables.iter().map(|t| TableChanges {
             table: t.table.clone(),
             changes: t.rows.iter().filter_map(change).collect(),
             arrival: None,
         });
-        let Some(broken) = self.would_break(branch, changes.collect(), COUNTED).await? else { return Ok(None) };
+        let Some(broken) = self.would_break(branch, changes.collect(), COUNTED).await? else {
+            return Ok(None);
+        };
         let mut counts: BTreeMap<TableName, usize> = BTreeMap::new();
         for (table, _) in broken {
             *counts.entry(table.name.clone()).or_default() += 1;
@@ -107,10 +113,11 @@ fn previewed(compared: Compared, strategy: Strategy) -> PreviewedTable {
             };
         };
         let sides = Sides { base: our.before, ours: our.after, theirs: their.after };
-        let (result, conflict) = match merge_row(&table.schema, strategy, &rules, &sides, rules.unsure(&their.key)) {
-            Outcome::Result(row) => (row, None),
-            Outcome::Conflict { kind, .. } => (sides.ours.clone(), Some(kind)),
-        };
+        let (result, conflict) =
+            match merge_row(&table.schema, strategy, &rules, &sides, rules.unsure(&their.key)) {
+                Outcome::Result(row) => (row, None),
+                Outcome::Conflict { kind, .. } => (sides.ours.clone(), Some(kind)),
+            };
         let Sides { base, ours, theirs } = sides;
         PreviewedRow { key: their.key, base, ours, theirs, result, conflict }
     });

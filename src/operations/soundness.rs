@@ -12,8 +12,8 @@ use super::{Checkout, Repository, Right, Scope, Target};
 use crate::Result;
 use crate::metadata::OperationLock;
 use crate::metadata::refs::Branch;
-use crate::metadata::violations::{self, Broken};
 use crate::metadata::to_json;
+use crate::metadata::violations::{self, Broken};
 
 /// The most rows that are listed.
 const MOST: usize = 100_000;
@@ -81,9 +81,8 @@ impl Repository {
             return true;
         }
         let shown = self.tables_on(checkout);
-        let is = |t: &&Arc<TableDef>| {
-            t.name.name == broken.table_name || t.name.to_string() == broken.table_name
-        };
+        let is =
+            |t: &&Arc<TableDef>| t.name.name == broken.table_name || t.name.to_string() == broken.table_name;
         let mut named = shown.by_id.values().filter(is).peekable();
         match named.peek() {
             Some(_) => named.all(|table| self.view(checkout, table).is_ok()),
@@ -201,7 +200,8 @@ impl Repository {
         };
         // What the refusal said is known whatever becomes of the question.
         let Ok(Some(all)) = all else { return vec![first] };
-        let mut broken: Vec<Broken> = all.into_iter().map(|(table, violation)| broken(&table, violation)).collect();
+        let mut broken: Vec<Broken> =
+            all.into_iter().map(|(table, violation)| broken(&table, violation)).collect();
         // Of what isn't looked at the refusal alone tells.
         if !broken.iter().any(|one| one.kind == first.kind) {
             broken.insert(0, first.clone());

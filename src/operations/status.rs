@@ -55,7 +55,7 @@ impl Repository {
             found.entry(id).or_default().0 = stats;
             tables.push(table);
         }
-        let mut entry = |table: Arc<TableDef>| {
+        let entry = |table: Arc<TableDef>| {
             let defined = defined.get(&table.id).copied().unwrap_or_default();
             let known = found.get(&table.id).copied();
             let (stats, conflicts) = known.or_else(|| (defined != Defined::Same).then(Default::default))?;

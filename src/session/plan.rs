@@ -161,7 +161,8 @@ impl Planner {
         let stamp = (self.seat.repository.generation(), prepared, databases);
         if self.gate_stamp != Some(stamp) {
             let tables = self.seat.repository.tables();
-            self.gate = GateState::new(&tables, &self.backend).with_prepared(prepared).with_databases(databases);
+            self.gate =
+                GateState::new(&tables, &self.backend).with_prepared(prepared).with_databases(databases);
             self.gate_stamp = Some(stamp);
         }
         query::gate(sql, &self.gate) == Gate::Relay

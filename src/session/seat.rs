@@ -260,14 +260,16 @@ impl Seat {
         let value = match name {
             "epoch.merge_strategy" => one_of(name, value, &["field", "row", "ours", "theirs"])?,
             "epoch.unversioned_writes" => one_of(name, value, &["deny", "allow"])?,
-            "epoch.auto_commit" | "epoch.show_branch_databases" => match value.to_ascii_lowercase().as_str() {
-                "on" | "true" | "yes" | "1" => "on",
-                "off" | "false" | "no" | "0" => "off",
-                _ => {
-                    let message = format!("parameter \"{name}\" requires a Boolean value");
-                    return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+            "epoch.auto_commit" | "epoch.show_branch_databases" => {
+                match value.to_ascii_lowercase().as_str() {
+                    "on" | "true" | "yes" | "1" => "on",
+                    "off" | "false" | "no" | "0" => "off",
+                    _ => {
+                        let message = format!("parameter \"{name}\" requires a Boolean value");
+                        return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+                    }
                 }
-            },
+            }
             "epoch.auto_commit_message" if value.trim().is_empty() => {
                 let message = format!("invalid value for parameter \"{name}\": \"{value}\"");
                 return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)

@@ -115,8 +115,7 @@ pub(crate) async fn shared_part(client: &Object) -> Result<()> {
         };
     }
     let written = [crate::written::WRITTEN_SQL, WRITERS_SQL].join("\n");
-    let script =
-        fill(SCHEMA_SQL, &[("layout", &LAYOUT.to_string()), ("written", &written)]);
+    let script = fill(SCHEMA_SQL, &[("layout", &LAYOUT.to_string()), ("written", &written)]);
     client.batch_execute(&script).await.map_err(pg)
 }
 

@@ -39,8 +39,9 @@ pub(crate) async fn violations(
     let rows = format!("{} {}", relation::scanning(table, view), quote(&table.location.table));
     let mut queries = not_null(client, table, &rows).await?;
     queries.extend(checks(client, table, &rows).await?);
-    queries
-        .extend(indexes(client, table).await?.iter().filter(|i| i.unique).map(|i| unique(table, i, &rows, None)));
+    queries.extend(
+        indexes(client, table).await?.iter().filter(|i| i.unique).map(|i| unique(table, i, &rows, None)),
+    );
     let family = versions::family(client, table.id).await?.unwrap_or(table.id.0);
     for foreign in foreign_keys::read(client, table, family).await? {
         if foreign.child.id == table.id {
@@ -104,7 +105,9 @@ pub(crate) fn unique(table: &TableDef, index: &Index, rows: &str, among: Option<
     };
     let among = match among {
         // Of NULLs nothing is among any.
-        Some(among) if !index.nulls_not_distinct => format!(" AND ({parts}) IN (SELECT {parts} FROM {among})"),
+        Some(among) if !index.nulls_not_distinct => {
+            format!(" AND ({parts}) IN (SELECT {parts} FROM {among})")
+        }
         _ => String::new(),
     };
     let predicate = index.predicate.as_deref().unwrap_or("true");

@@ -12,12 +12,14 @@ use crate::layout::{PENDING, history};
 use crate::tx::{Tx, is_true, texts};
 
 /// The table of notes. Databases that were prepared before there were any get it with the next registration.
-pub(crate) const WRITERS_SQL: &str = "CREATE TABLE IF NOT EXISTS epoch.writer (xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+pub(crate) const WRITERS_SQL: &str =
+    "CREATE TABLE IF NOT EXISTS epoch.writer (xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     at timestamptz NOT NULL DEFAULT clock_timestamp(), role text NOT NULL DEFAULT session_user);";
 
-/// What the functions of main's triggers do first.
-pub(crate) const NOTE_SQL: &str = "IF epoch_v_count = 0 AND coalesce(current_setting('epoch.known', true), '') = '' THEN
+/// What the functions of main's triggers do first. The setting is the transaction's, or all the session's if it is ours.
+pub(crate) const NOTE_SQL: &str = "IF coalesce(current_setting('epoch.known', true), '') = '' THEN
         INSERT INTO epoch.writer DEFAULT VALUES;
+        PERFORM set_config('epoch.known', 'on', true);
     END IF;";
 
 /// Commits between two times that notes nobody needs are removed.

@@ -200,7 +200,8 @@ pub(crate) fn of_foreign_key(
     };
     let pairs = || foreign.columns.iter().zip(&foreign.parent_columns);
     let same = |rows: &str| {
-        let one = |(c, p): (&String, &String)| format!("{rows}.{}{} = r.{}", quote(p), collation(p), quote(c));
+        let one =
+            |(c, p): (&String, &String)| format!("{rows}.{}{} = r.{}", quote(p), collation(p), quote(c));
         pairs().map(one).collect::<Vec<_>>().join(" AND ")
     };
     let had = match before {

@@ -52,8 +52,10 @@ fn load(conn: &Connection, meta: &Meta, change: &TableChanges) -> Result<()> {
         column.map_or_else(|| "BINARY".to_owned(), |c| c.collation.clone())
     };
     let keys: Vec<String> = (0..meta.key.len()).map(|i| format!("epoch_k{i}")).collect();
-    let defined = keys.iter().zip(&meta.key).map(|(k, name)| format!("{k} COLLATE {}", quote(&collation(name))));
-    let cells = meta.columns.iter().map(|name| format!("{} COLLATE {}", quote(name), quote(&collation(name))));
+    let defined =
+        keys.iter().zip(&meta.key).map(|(k, name)| format!("{k} COLLATE {}", quote(&collation(name))));
+    let cells =
+        meta.columns.iter().map(|name| format!("{} COLLATE {}", quote(name), quote(&collation(name))));
     let columns: Vec<String> = defined.chain(["epoch_after".to_owned()]).chain(cells).collect();
     let name = staged(change.table.id);
     let create = format!(
@@ -69,7 +71,8 @@ fn load(conn: &Connection, meta: &Meta, change: &TableChanges) -> Result<()> {
         let absent: Row = vec![Value::Null; meta.columns.len()];
         let after = change.after.as_ref().unwrap_or(&absent);
         let flag = Value::Int(i64::from(change.after.is_some()));
-        let values: Vec<Value> = change.key.iter().cloned().chain([flag]).chain(after.iter().cloned()).collect();
+        let values: Vec<Value> =
+            change.key.iter().cloned().chain([flag]).chain(after.iter().cloned()).collect();
         insert.execute(bind(&values)).map_err(map)?;
     }
     Ok(())

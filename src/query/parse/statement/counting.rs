@@ -44,9 +44,8 @@ pub(super) fn of_branches(select: &nodes::SelectStmt) -> Option<Kind> {
     if names != ["epoch_all_branches"] {
         return None;
     }
-    let called = |target: &nodes::ResTarget, name: &str| {
-        (name.to_owned(), target.name().unwrap_or(name).to_owned())
-    };
+    let called =
+        |target: &nodes::ResTarget, name: &str| (name.to_owned(), target.name().unwrap_or(name).to_owned());
     let (chosen, how) = match targets.as_slice() {
         [count] => (vec![called(count, "count")], "total"),
         [branch, count] => (vec![called(branch, "_branch"), called(count, "count")], "present"),
@@ -112,7 +111,8 @@ mod tests {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         let total = flags("SELECT count(*) FROM epoch_all_branches('t')").unwrap();
         assert_eq!(total, (vec!["count".to_owned(), "total".to_owned()], vec![pair("count", "count")]));
-        let by_branch = flags("SELECT _branch AS b, count(*) n FROM epoch_all_branches($1) x GROUP BY 1").unwrap();
+        let by_branch =
+            flags("SELECT _branch AS b, count(*) n FROM epoch_all_branches($1) x GROUP BY 1").unwrap();
         let expected = vec![pair("_branch", "b"), pair("count", "n")];
         assert_eq!(by_branch, (vec!["count".to_owned(), "present".to_owned()], expected));
     }
