@@ -2,7 +2,7 @@
 //! through PgBouncer: `cargo bench`, or `cargo bench --bench epoch -- --quick`.
 //!
 //! Starts its own servers in temporary folders and stops them. Writes `docs/benchmarks.md` unless
-//! `--quick` or a section is given (`main`, `branch`, `versions`, `workloads`, `memory`).
+//! `--quick` or a section is given (`main`, `branch`, `versions`, `history`, `workloads`, `memory`).
 
 #![allow(
     missing_docs,
@@ -15,6 +15,7 @@
 
 #[path = "../tests/common/mod.rs"]
 mod common;
+mod history;
 mod measure;
 mod memory;
 mod relay;
@@ -73,6 +74,9 @@ fn main() {
     }
     if options.wants("versions") {
         versions::run(&servers, &proxy, &options, &mut report);
+    }
+    if options.wants("history") {
+        history::run(&servers, &proxy, &options, &mut report);
     }
     if options.wants("workloads") {
         workloads::run(&servers, &proxy, &options, &mut report);

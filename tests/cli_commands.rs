@@ -232,3 +232,38 @@ fn the_demo_is_made_once() {
     let name = open().query_row("SELECT name FROM customers WHERE id = 7", [], |row| row.get::<_, String>(0));
     assert_eq!(name.unwrap(), "Still here");
 }
+
+/// On a terminal, which `script` makes; elsewhere nothing is between the command and who reads.
+#[test]
+fn a_diff_is_paged_on_a_terminal() {
+    let repo = Repo::with_users();
+    let database = rusqlite::Connection::open(repo.path().join("shop.db")).unwrap();
+    database.execute_batch("UPDATE users SET city = 'Porto' WHERE id = 1").unwrap();
+    let epoch = env!("CARGO_BIN_EXE_epoch");
+    let on_terminal = |arguments: &str, pager: &str| {
+        let mut command = Command::new("script");
+        command.args(["-qec", &format!("{epoch} {arguments}"), "/dev/null"]);
+        command.current_dir(repo.path()).env("HOME", repo.path()).env("USER", "tester");
+        command.env("TERM", "xterm").env("EPOCH_PAGER", pager).env_remove("NO_COLOR");
+        let output = command.stdin(std::process::Stdio::null()).output();
+        output.ok().map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let pager = "sed s/^/paged:/";
+    let Some(paged) = on_terminal("diff", pager) else {
+        println!("skipped: there is no program script");
+        return;
+    };
+    assert!(paged.contains("paged:") && paged.contains("Porto"), "{paged}");
+    assert!(paged.contains("\u{1b}["), "colours stay: {paged}");
+    for (arguments, pager) in
+        [("--no-pager diff", pager), ("--json diff", pager), ("diff", ""), ("status", pager)]
+    {
+        let shown = on_terminal(arguments, pager).unwrap();
+        assert!(!shown.contains("paged:") && shown.contains("users"), "{arguments}: {shown}");
+    }
+    // A pager that isn't there hides nothing.
+    assert!(on_terminal("diff", "no-such-pager-here").unwrap().contains("Porto"));
+    let piped = repo.command(&["diff"]).env("EPOCH_PAGER", pager).output().unwrap();
+    let piped = String::from_utf8(piped.stdout).unwrap();
+    assert!(!piped.contains("paged:") && piped.contains("Porto"), "{piped}");
+}

@@ -30,5 +30,7 @@ mod resets;
 mod soundness;
 #[path = "operations/stores.rs"]
 mod stores;
+#[path = "operations/sums.rs"]
+mod sums;
 #[path = "operations/verbs.rs"]
 mod verbs;

@@ -24,6 +24,7 @@ BEGIN
         epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), epoch_v_count || ' 0/0');
     END IF;
     PERFORM set_config(epoch_v_setting, '', true), set_config('epoch.marks', (epoch_v_count + 1)::text, true);
+    {{note}}
     {{partitions}}
     IF epoch_v_count > split_part(epoch_v_mark, ' ', 1)::int8 THEN
         DELETE FROM {{history}} h USING {{rows_old}} o
@@ -65,6 +66,7 @@ BEGIN
         epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), epoch_v_count || ' 0/0');
     END IF;
     PERFORM set_config(epoch_v_setting, '', true), set_config('epoch.marks', (epoch_v_count + 1)::text, true);
+    {{note}}
     {{partitions}}
     IF epoch_v_count > split_part(epoch_v_mark, ' ', 1)::int8 THEN
         DELETE FROM {{history}} h USING {{rows_new}} n

@@ -99,6 +99,11 @@ fn global() -> Vec<Arg> {
             .value_name("USER")
             .global(true)
             .help("With the rights of this user instead of the owner's"),
+        Arg::new("no-pager")
+            .long("no-pager")
+            .global(true)
+            .action(ArgAction::SetTrue)
+            .help("Don't page long output on a terminal (by $EPOCH_PAGER, $PAGER, or less)"),
         Arg::new("json").long("json").global(true).action(ArgAction::SetTrue).help("Print JSON"),
         Arg::new("color")
             .long("color")

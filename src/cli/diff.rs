@@ -1,11 +1,13 @@
 //! `epoch diff`: one line per row, coloured by cell.
 
 use epoch_adapter::TableDef;
+use futures::TryStreamExt;
 
 use super::Done;
 use super::output::{BOLD, DIM, GREEN, Output, RED, YELLOW, cell, grid, one_line, paint};
 use super::place::Place;
-use crate::functions::{Arg, Args, Outcome};
+use super::progress::Progress;
+use crate::functions::{Arg, Args, Opened, Outcome};
 use crate::{Error, Result};
 
 /// Prints the diff of one table or of all that differ.
@@ -17,15 +19,34 @@ pub(super) async fn diff(place: &Place, args: &Args, stat: bool, output: &Output
     if output.json {
         return output.show(&place.call("epoch_diff", &args).await?, grid);
     }
+    let progress = Progress::default();
+    let text = progress.show("diff", text(place, &args, &progress)).await?;
+    output.print(&text)
+}
+
+async fn text(place: &Place, args: &Args, progress: &Progress) -> Result<String> {
     let mut text = String::new();
-    let stats = place.call("epoch_diff_stat", &args).await?;
+    let stats = place.call("epoch_diff_stat", args).await?;
+    let counts = ["rows_added", "rows_modified", "rows_deleted"];
+    for row in 0..stats.rows.len() {
+        let counted = counts.iter().filter_map(|column| cell(&stats, row, column)?.parse::<u64>().ok());
+        progress.expect(counted.sum());
+    }
     for row in 0..stats.rows.len() {
         let get = |column| cell(&stats, row, column).unwrap_or_default();
         let name = get("table_name");
         let table = place.repository.find_table(&place.checkout, name);
         let table = table.ok_or_else(|| Error::internal(format!("table {name} is gone")))?;
-        let changes = place.call("epoch_diff", &of_table(&args, name)).await?;
-        if changes.rows.is_empty() {
+        let Opened { columns, mut rows } = place.open_rows("epoch_diff", &of_table(args, name)).await?;
+        let mut changes = Outcome { columns, ..Outcome::default() };
+        let mut lines = String::new();
+        while let Some(row) = rows.try_next().await? {
+            changes.rows = vec![row];
+            let line = line(&table, &changes, 0);
+            progress.row(line.len());
+            lines.push_str(&line);
+        }
+        if lines.is_empty() {
             continue;
         }
         let heading = format!("{} {}", paint(BOLD, name), paint(DIM, get("location")));
@@ -36,9 +57,9 @@ pub(super) async fn diff(place: &Place, args: &Args, stat: bool, output: &Output
             paint(RED, format!("-{}", get("rows_deleted"))),
         );
         text.push_str(&format!("{heading}  {counts}\n"));
-        text.extend((0..changes.rows.len()).map(|row| line(&table, &changes, row)));
+        text.push_str(&lines);
     }
-    output.print(&text)
+    Ok(text)
 }
 
 /// `epoch diff users`: a lone registered table, as `git diff PATH` takes it.

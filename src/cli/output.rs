@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use anstyle::{AnsiColor, Style};
 use clap::ArgMatches;
 
-use super::{Done, json};
+use super::{Done, json, pager};
 use crate::functions::{Outcome, SqlType};
 use crate::{Error, Result, sqlstate};
 
@@ -24,6 +24,8 @@ pub(super) fn paint(style: Style, text: impl std::fmt::Display) -> String {
 /// Where results go.
 pub(super) struct Output {
     pub(super) json: bool,
+    /// What shows it page by page.
+    pager: Option<String>,
 }
 
 impl Output {
@@ -35,11 +37,18 @@ impl Output {
             _ => anstream::ColorChoice::Auto,
         };
         choice.write_global();
-        Self { json: matches.get_flag("json") }
+        Self { json: matches.get_flag("json"), pager: pager::of(matches) }
     }
 
     /// Prints text. A reader that has gone away (`| head`) is not an error.
     pub(super) fn print(&self, text: &str) -> Result<Done> {
+        if let Some(pager) = self.pager.as_ref().filter(|_| !text.is_empty()) {
+            let plain = anstream::AutoStream::choice(&std::io::stdout()) == anstream::ColorChoice::Never;
+            let plain = plain.then(|| anstream::adapter::strip_str(text).to_string());
+            if pager::show(pager, plain.as_deref().unwrap_or(text)) {
+                return Ok(Done::Well);
+            }
+        }
         let mut out = anstream::stdout().lock();
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
             Err(e) if e.kind() != ErrorKind::BrokenPipe => {

@@ -7,7 +7,7 @@ use clap::ArgMatches;
 
 use crate::config::{self, Config, Environment, Loaded, Overrides};
 use crate::federation;
-use crate::functions::{self, Args, Explain, ExplainPart, Outcome, Session};
+use crate::functions::{self, Args, Asked, Explain, ExplainPart, Opened, Outcome, Session};
 use crate::operations::{Actor, Author, Checkout, Repository, Strategy};
 use crate::{Error, Result, sqlstate};
 
@@ -52,6 +52,21 @@ impl Place {
             None => checked_out(&repository, &head, moving).await?,
         };
         Ok(Self { repository, config: loaded.config, checkout, head, elsewhere: named.is_some() })
+    }
+
+    /// The rows of a function that returns them as they are read, with its columns; none after these.
+    pub(super) async fn open_rows(&self, function: &str, args: &Args) -> Result<Opened> {
+        let session = Session {
+            repository: &self.repository,
+            checkout: &self.checkout,
+            author: self.author(),
+            read_only: true,
+            in_transaction: false,
+            branch_in_use: &|_| false,
+            strategy: Strategy::default(),
+            explain: None,
+        };
+        functions::open(&session, function, args, &Asked::default()).await
     }
 
     /// Runs a function as this place's session. A checkout is remembered for the next command.

@@ -4,6 +4,7 @@ use clap::ArgMatches;
 
 use super::output::{BOLD, CYAN, GREEN, Output, RED, YELLOW, cell, counted, grid, one_line, paint, short};
 use super::place::Place;
+use super::progress::Progress;
 use super::{Done, command, diff, history, interactive, table};
 use crate::functions::{Args, Function, Outcome};
 use crate::{Error, Result};
@@ -24,7 +25,7 @@ pub(super) async fn run(verb: &str, matches: &ArgMatches, output: &Output) -> Re
         return diff::diff(&place, &args, matches.get_flag("stat"), output).await;
     }
     let (name, args) = listing(function, args);
-    let outcome = place.call(name, &args).await?;
+    let outcome = Progress::default().show(verb, place.call(name, &args)).await?;
     let print = printer(name, matches, &place);
     output.show(&outcome, print)?;
     let stopped = |column: &str| cell(&outcome, 0, column).is_some_and(|count| count != "0");
@@ -100,8 +101,12 @@ fn status(place: &Place, outcome: &Outcome) -> String {
             "0" => String::new(),
             count => paint(RED, format!("  {count} in conflict")),
         };
+        let by = match get("changed_by").trim_matches(['{', '}']) {
+            "" => String::new(),
+            roles => format!("  by {}, last at {}", roles.replace(',', ", "), get("last_change")),
+        };
         text.push_str(&format!(
-            "  {}  {}  {counts}{conflicts}\n",
+            "  {}  {}  {counts}{conflicts}{by}\n",
             paint(style, get("change")),
             get("table_name")
         ));

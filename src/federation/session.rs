@@ -118,6 +118,8 @@ pub struct Session {
     notices: Vec<Error>,
     /// It runs on a thread that others need.
     shares_thread: bool,
+    /// Branches are among the databases.
+    databases: bool,
 }
 
 impl Session {
@@ -135,7 +137,13 @@ impl Session {
             cursors: HashMap::new(),
             notices: Vec::new(),
             shares_thread: false,
+            databases: false,
         }
+    }
+
+    /// Whether branches are among the databases that catalogs list.
+    pub fn show_databases(&mut self, shown: bool) {
+        self.databases = shown;
     }
 
     /// The same, on a thread that other sessions relay on: the work for results is done elsewhere.
@@ -299,6 +307,9 @@ impl Session {
         self.repository.refresh().await?;
         let mut info = SessionInfo::new(&self.user, &self.database, &self.settings)?;
         info.read_only = !checkout.is_branch();
+        if self.databases {
+            info.branches = self.repository.branch_names().await?;
+        }
         let mut open = HashMap::new();
         if let Some(block) = &mut self.block {
             if block.snapshot {

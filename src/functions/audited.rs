@@ -28,7 +28,7 @@ pub(super) async fn run(
 }
 
 /// Arguments as they were written, without passwords.
-fn shown(args: &Args) -> String {
+pub(super) fn shown(args: &Args) -> String {
     let positional = args.positional.iter().map(value);
     let named = args.named.iter().map(|(name, arg)| format!("{name} => {}", value(arg)));
     let all = positional.chain(named).collect::<Vec<_>>().join(", ");

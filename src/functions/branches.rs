@@ -17,13 +17,15 @@ const CONCURRENT: usize = 8;
 /// `epoch_all_branches`: the rows of one branch after the other, as they are read.
 pub(super) async fn all_branches(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<RowStream> {
     let table = columns::table(session, &args.required("table")?)?;
-    if args.flag("total") && !args.flag("count") {
-        return Err(args.invalid("--total is of --count"));
+    if (args.flag("total") || args.flag("present")) && !args.flag("count") {
+        return Err(args.invalid("--total and --present are of --count"));
     }
     let (conditions, names) = of_branches(asked);
     let there = showing(session.repository, &table, names.as_deref()).await?;
     if args.flag("count") {
-        return counts(session.repository, &table, there, args.flag("total")).await;
+        let mut counts = counts(session.repository, &table, there).await?;
+        counts.retain(|(_, count)| *count != 0 || !args.flag("present"));
+        return Ok(shown(counts, args.flag("total")));
     }
     let asked = Asked { conditions, ..asked.clone() };
     let scan = rows::scan(session.repository, &table, &asked)?;
@@ -88,8 +90,7 @@ async fn counts(
     repository: &Repository,
     table: &Arc<TableDef>,
     there: Vec<Checkout>,
-    total: bool,
-) -> Result<RowStream> {
+) -> Result<Vec<(String, i64)>> {
     let main = repository.checkout("main", None).await?;
     if !repository.tables_on(&main).by_id.contains_key(&table.id) {
         // No branch has anything in common with main.
@@ -97,7 +98,7 @@ async fn counts(
         for branch in there {
             counts.push((branch.name.clone(), count(repository, table, &branch).await?));
         }
-        return Ok(shown(counts, total));
+        return Ok(counts);
     }
     let base = count(repository, table, &main).await?;
     let of_branch = |branch: Checkout| async move {
@@ -110,8 +111,7 @@ async fn counts(
         };
         Ok::<_, Error>((branch.name, base + differ))
     };
-    let counts = stream::iter(there).map(of_branch).buffered(CONCURRENT).try_collect().await?;
-    Ok(shown(counts, total))
+    stream::iter(there).map(of_branch).buffered(CONCURRENT).try_collect().await
 }
 
 async fn count(repository: &Repository, table: &TableDef, there: &Checkout) -> Result<i64> {

@@ -374,6 +374,9 @@ static CATALOG: &[Function] = &[
             ("rows_modified", Int8),
             ("rows_deleted", Int8),
             ("conflicts", Int8),
+            ("first_change", TimestampTz),
+            ("last_change", TimestampTz),
+            ("changed_by", TextArray),
         ],
         relation: Some("status"),
         ..BLANK
@@ -441,11 +444,12 @@ static CATALOG: &[Function] = &[
     Function {
         name: "epoch_all_branches",
         summary: "A table on every branch, with uncommitted changes",
-        usage: "epoch_all_branches(table [, '--count' [, '--total']])",
+        usage: "epoch_all_branches(table [, '--count' [, '--total' | '--present']])",
         parameters: &[need("table", "Table")],
         flags: &[
             switch(None, "count", "How many rows each branch shows, instead of the rows"),
             switch(None, "total", "With --count: of all branches together"),
+            switch(None, "present", "With --count: without branches that have no rows"),
         ],
         ..BLANK
     },

@@ -129,6 +129,7 @@ static PREVIEW_OF_ALL: &[(&str, SqlType)] = &[
     ("rows_modified", Int8),
     ("rows_deleted", Int8),
     ("conflicts", Int8),
+    ("violations", Int8),
 ];
 
 static DIFF_OF_ALL: &[(&str, SqlType)] = &[

@@ -1,10 +1,10 @@
 //! The rows of a table over time and over branches.
 
 use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use epoch_adapter::{Error, Predicate, Row, Scan, TableDef, Value, Wanted};
+use epoch_adapter::{Error, Predicate, Row, Scan, TableDef, TableName, Value, Wanted};
 use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
@@ -13,7 +13,7 @@ use super::asked::{Push, Pushed, Term, term};
 use super::conflicts::{cells, cells_at};
 use super::{Asked, RowStream, Rows, Session, columns, rows, text};
 use crate::Result;
-use crate::operations::{PreviewedRow, RowVersion};
+use crate::operations::{Preview, PreviewedRow, PreviewedTable, RowVersion};
 
 /// The columns of `epoch_history` that aren't the table's.
 const OF_COMMIT: [&str; 4] = ["commit_hash", "author", "date", "diff_type"];
@@ -206,10 +206,12 @@ pub(super) async fn preview(session: &Session<'_>, args: &Parsed) -> Result<Rows
     };
     let wanted = table.map(|name| columns::table(session, &name)).transpose()?;
     let repository = session.repository;
-    let tables =
-        repository.preview_merge(session.checkout, &source, target.as_deref(), Some(strategy)).await?;
+    let constraints = wanted.is_none();
+    let Preview { tables, violations } = repository
+        .preview_merge(session.checkout, &source, target.as_deref(), Some(strategy), constraints)
+        .await?;
     let Some(wanted) = wanted else {
-        return Ok(tables.iter().map(|t| previewed_table(&t.table, &t.rows)).collect());
+        return Ok(previewed_tables(&tables, violations));
     };
     let mut rows = Vec::new();
     for table in &tables {
@@ -221,7 +223,30 @@ pub(super) async fn preview(session: &Session<'_>, args: &Parsed) -> Result<Rows
     Ok(rows)
 }
 
-fn previewed_table(table: &TableDef, rows: &[PreviewedRow]) -> Vec<Option<String>> {
+/// With tables that the merge doesn't change, but whose rows it would leave without a parent.
+fn previewed_tables(tables: &[PreviewedTable], violations: Option<Vec<(TableName, usize)>>) -> Rows {
+    let told = violations.is_some();
+    let mut violations: BTreeMap<String, usize> =
+        violations.unwrap_or_default().into_iter().map(|(name, count)| (name.to_string(), count)).collect();
+    let mut rows = Vec::new();
+    for table in tables {
+        let broken = violations.remove(&table.table.name.to_string()).unwrap_or_default();
+        rows.push(previewed_table(&table.table, &table.rows, told.then_some(broken)));
+    }
+    for (name, count) in violations {
+        let mut row = vec![Some(name)];
+        row.extend(vec![Some("0".to_owned()); 4]);
+        row.push(Some(count.to_string()));
+        rows.push(row);
+    }
+    rows
+}
+
+fn previewed_table(
+    table: &TableDef,
+    rows: &[PreviewedRow],
+    violations: Option<usize>,
+) -> Vec<Option<String>> {
     let count =
         |wanted: fn(&PreviewedRow) -> bool| Some(rows.iter().filter(|r| wanted(r)).count().to_string());
     vec![
@@ -230,6 +255,7 @@ fn previewed_table(table: &TableDef, rows: &[PreviewedRow]) -> Vec<Option<String
         count(|r| r.ours.is_some() && r.result.is_some() && r.ours != r.result),
         count(|r| r.ours.is_some() && r.result.is_none()),
         count(|r| r.conflict.is_some()),
+        violations.map(|count| count.to_string()),
     ]
 }
 

@@ -23,6 +23,7 @@ mod merge;
 mod patch;
 mod read;
 mod refs;
+mod resolution;
 mod rights;
 mod rows;
 mod sequence;
@@ -41,6 +42,7 @@ pub use args::{Arg, Args};
 pub use asked::{Asked, Condition, Term};
 pub use catalog::{Flag, Function, Kind, Parameter, Takes, catalog, find, relations};
 pub use columns::columns;
+pub use resolution::write_conflicts;
 
 /// The PostgreSQL type of a result column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,22 +243,35 @@ fn known(name: &str) -> Result<&'static Function> {
 /// Mutating functions act at once and on their own, so they need a session that may write and that
 /// isn't in the middle of something. A plain checkout writes nothing.
 fn guard(session: &Session<'_>, function: &Function, parsed: &args::Parsed) -> Result<()> {
-    if session.in_transaction && !parsed.lists(function) {
-        return Err(Error::new(
-            sqlstate::ACTIVE_SQL_TRANSACTION,
-            format!("{} cannot run inside a transaction block", function.name),
-        )
-        .with_hint("Commit or roll back first, or let the driver autocommit."));
+    if parsed.lists(function) {
+        return Ok(());
     }
-    if session.read_only && !only_moves(function, parsed) && !parsed.lists(function) {
-        return Err(Error::new(
-            sqlstate::READ_ONLY_SQL_TRANSACTION,
-            format!("cannot execute {} in a read-only session", function.name),
-        )
+    if only_moves(function, parsed) {
+        return check_alone(session, function.name);
+    }
+    check_writable(session, function.name)
+}
+
+/// 25001 inside a transaction block.
+fn check_alone(session: &Session<'_>, what: &str) -> Result<()> {
+    if !session.in_transaction {
+        return Ok(());
+    }
+    let message = format!("{what} cannot run inside a transaction block");
+    Err(Error::new(sqlstate::ACTIVE_SQL_TRANSACTION, message)
+        .with_hint("Commit or roll back first, or let the driver autocommit."))
+}
+
+/// 25001 inside a transaction block, 25006 in a session that only reads.
+fn check_writable(session: &Session<'_>, what: &str) -> Result<()> {
+    check_alone(session, what)?;
+    if !session.read_only {
+        return Ok(());
+    }
+    let message = format!("cannot execute {what} in a read-only session");
+    Err(Error::new(sqlstate::READ_ONLY_SQL_TRANSACTION, message)
         .with_detail(format!("The session is on \"{}\".", session.checkout.name))
-        .with_hint("Check out a branch: SELECT epoch_checkout('main')."));
-    }
-    Ok(())
+        .with_hint("Check out a branch: SELECT epoch_checkout('main')."))
 }
 
 /// A plain checkout.

@@ -90,6 +90,9 @@ pub(super) async fn status(session: &Session<'_>) -> Result<Rows> {
             Some(s.stats.modified.to_string()),
             Some(s.stats.removed.to_string()),
             Some(s.conflicts.to_string()),
+            s.writers.as_ref().map(|w| text::moment(w.first)),
+            s.writers.as_ref().map(|w| text::moment(w.last)),
+            s.writers.map(|w| text::array(&w.roles)),
         ]
     };
     Ok(session.repository.status(session.checkout).await?.into_iter().map(row).collect())

@@ -11,6 +11,11 @@ pub(super) fn timestamp(at: DateTime<Utc>) -> String {
     format!("{trimmed}+00")
 }
 
+/// `timestamp with time zone` of microseconds since 1970.
+pub(super) fn moment(micros: i64) -> String {
+    DateTime::from_timestamp_micros(micros).map(timestamp).unwrap_or_default()
+}
+
 /// `boolean`.
 pub(super) fn boolean(value: bool) -> String {
     if value { "t" } else { "f" }.to_owned()

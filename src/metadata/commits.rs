@@ -6,6 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use epoch_adapter::{LineageId, Ordinal, Result, TableId, TableStats};
 use sha2::{Digest, Sha256};
 
+use super::origins::{self, Origin};
 use super::{Tx, date, micros, params};
 
 /// A commit to be.
@@ -23,6 +24,8 @@ pub struct NewCommit {
     pub message: String,
     /// What it changes against its first parent.
     pub tables: Vec<CommitTable>,
+    /// The changes of others that it brings again; no part of its hash.
+    pub origins: Vec<Origin>,
 }
 
 /// What a commit changed in one table.
@@ -98,6 +101,10 @@ pub async fn insert(tx: &mut Tx, commit: &NewCommit) -> Result<String> {
         )
         .await?;
     }
+    // What is applied to where it comes from is the same commit.
+    if !commit.origins.iter().any(|o| o.commit == hash) {
+        origins::insert(tx, &hash, &commit.origins).await?;
+    }
     Ok(hash)
 }
 
@@ -146,11 +153,16 @@ pub struct GraphRow {
     pub parents: Vec<String>,
     /// Tables that differ from the first parent.
     pub tables: Vec<TableId>,
+    /// The changes of others that it brings again.
+    pub origins: Vec<Origin>,
 }
 
 /// Commits newer than `seq`, oldest first.
 pub async fn graph_since(tx: &mut Tx, seq: i64) -> Result<Vec<GraphRow>> {
     let commits = tx.query("SELECT seq, hash FROM commits WHERE seq > $1 ORDER BY seq", params![seq]).await?;
+    if commits.is_empty() {
+        return Ok(Vec::new());
+    }
     let parents = tx
         .query(
             "SELECT c.seq, p.parent FROM commit_parents p JOIN commits c ON c.hash = p.hash
@@ -165,16 +177,21 @@ pub async fn graph_since(tx: &mut Tx, seq: i64) -> Result<Vec<GraphRow>> {
             params![seq],
         )
         .await?;
+    let mut origins = origins::since(tx, seq).await?.into_iter().peekable();
     let mut parents = parents.iter().peekable();
     let mut tables = tables.iter().peekable();
     let mut graph = Vec::with_capacity(commits.len());
     for row in &commits {
-        let mut one = GraphRow { seq: row.int(0)?, hash: row.text(1)?, parents: vec![], tables: vec![] };
+        let (seq, hash) = (row.int(0)?, row.text(1)?);
+        let mut one = GraphRow { seq, hash, parents: vec![], tables: vec![], origins: vec![] };
         while let Some(parent) = parents.next_if(|p| p.int(0).is_ok_and(|seq| seq == one.seq)) {
             one.parents.push(parent.text(1)?);
         }
         while let Some(table) = tables.next_if(|t| t.int(0).is_ok_and(|seq| seq == one.seq)) {
             one.tables.push(TableId(table.int(1)?));
+        }
+        while let Some((_, origin)) = origins.next_if(|(seq, _)| *seq == one.seq) {
+            one.origins.push(origin);
         }
         graph.push(one);
     }
@@ -238,6 +255,7 @@ mod tests {
             date: date(1_700_000_000_000_001),
             message: "m".to_owned(),
             tables: vec![],
+            origins: vec![],
         }
     }
 

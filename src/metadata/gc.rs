@@ -161,7 +161,7 @@ pub async fn size_of_commits(tx: &mut Tx, hashes: &[String]) -> Result<i64> {
 
 /// Deletes commits, at most [`COMMITS`], of which no other commit is a child.
 pub async fn delete_commits(tx: &mut Tx, hashes: &[String]) -> Result<()> {
-    for table in ["positions", "commit_tables", "commit_parents", "commits"] {
+    for table in ["positions", "commit_tables", "commit_origins", "commit_parents", "commits"] {
         for (sql, params) in in_groups(&format!("DELETE FROM {table} WHERE hash IN"), hashes) {
             tx.execute(&sql, &params).await?;
         }
@@ -185,7 +185,7 @@ fn in_groups(start: &str, hashes: &[String]) -> Vec<(String, Vec<super::Cell>)> 
 /// Takes a lineage from everything that could show it.
 pub async fn collect(tx: &mut Tx, lineage: LineageId) -> Result<()> {
     for sql in [
-        "DELETE FROM violations WHERE lineage = $1",
+        "DELETE FROM merge_violations WHERE lineage = $1",
         "DELETE FROM conflicts WHERE lineage = $1",
         "DELETE FROM merges WHERE lineage = $1",
         "DELETE FROM positions WHERE lineage = $1",

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/metadata/003_verbs.sql"),
     include_str!("../../sql/metadata/004_rights.sql"),
     include_str!("../../sql/metadata/005_gc.sql"),
+    include_str!("../../sql/metadata/006_origins.sql"),
 ];
 
 pub(super) async fn run(store: &Store, name: &str) -> Result<()> {
@@ -61,6 +62,7 @@ async fn initialize(tx: &mut super::Tx, name: &str) -> Result<()> {
         date,
         message: "Initialize repository".to_owned(),
         tables: vec![],
+        origins: vec![],
     };
     let hash = commits::insert(tx, &root).await?;
     commits::add_position(tx, LineageId::MAIN, 0, &hash).await?;

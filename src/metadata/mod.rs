@@ -2,7 +2,7 @@
 //!
 //! Statements are written once, with `$1` placeholders and [`Cell`]s for values. Typed access is in
 //! the modules by subject ([`refs`], [`commits`], [`gc`], [`tables`], [`spans`], [`journal`], [`merges`], [`rules`],
-//! [`stashes`], [`rights`], [`audit`], [`hook_runs`], [`violations`]).
+//! [`stashes`], [`rights`], [`audit`], [`hook_runs`], [`violations`], [`origins`]).
 
 pub mod audit;
 pub mod commits;
@@ -10,6 +10,7 @@ pub mod gc;
 pub mod hook_runs;
 pub mod journal;
 pub mod merges;
+pub mod origins;
 pub mod refs;
 pub mod rights;
 pub mod rules;

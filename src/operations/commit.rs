@@ -112,6 +112,10 @@ impl Repository {
         } else {
             (vec![branch.head.clone()], options.message.clone())
         };
+        let origins = match parents.as_slice() {
+            [parent] if options.amend || moved_softly => self.taken_up(branch, parent).await?,
+            _ => vec![],
+        };
         let action = if options.amend { "commit (amend)" } else { "commit" };
         Ok(Some(Publication {
             action: format!("{action}: {}", message.lines().next().unwrap_or_default()),
@@ -126,6 +130,7 @@ impl Repository {
                 message,
                 by_diff: options.amend || moved_softly,
                 allow_empty: empty,
+                origins,
             }),
             forget_merge: false,
             safety: None,

@@ -51,6 +51,7 @@ impl Repository {
         strategy: Strategy,
     ) -> Result<(Vec<Compared>, SchemaChange, HashMap<TableId, TableId>)> {
         let base = &self.base_of(&merge.base, rules).await?;
+        let common = &self.in_common(merge, rules).await?;
         let (ours, theirs) = (&Named::Commit(merge.ours.clone()), &Named::Commit(merge.theirs.clone()));
         let ids = |tables: &[Arc<TableDef>]| tables.iter().map(|t| t.id).collect::<HashSet<TableId>>();
         let changed = &ids(&self.tables_since(base, ours).await?);
@@ -119,7 +120,9 @@ impl Repository {
                         (table, ours, theirs)
                     }
                 };
-                let rules = Rules::of(&table, rules, is_newer || newer_tables.contains(&table.id));
+                let mut rules = Rules::of(&table, rules, is_newer || newer_tables.contains(&table.id));
+                let sides = (of_ours, of_theirs);
+                let (of_ours, of_theirs) = self.but_once(common, base, &table, &mut rules, sides).await?;
                 Ok::<_, Error>(Compared { table, rules, ours: of_ours, theirs: of_theirs })
             })
             .buffered(CONCURRENT)

@@ -55,6 +55,23 @@ impl Choice {
             || (!columns.is_empty() && columns.iter().all(|c| self.picks.columns.contains_key(c)))
     }
 
+    /// A row with what was picked for the columns in conflict: also for those of which both sides say the same.
+    fn picked(&self, mut row: Row, pick: impl Fn(usize) -> Pick) -> Row {
+        let side = |row: &Option<Row>, i: usize| row.as_ref().and_then(|r| r.get(i)).cloned();
+        for &i in &self.conflict.columns {
+            let value = match pick(i) {
+                Pick::Ours => side(&self.conflict.ours, i),
+                Pick::Theirs => side(&self.conflict.theirs, i),
+                Pick::Base => side(&self.conflict.base, i),
+                Pick::Value(value) => Some(value),
+            };
+            if let (Some(cell), Some(value)) = (row.get_mut(i), value) {
+                *cell = value;
+            }
+        }
+        row
+    }
+
     /// The row that the merge takes.
     pub(super) fn result(&self, schema: &TableSchema) -> Option<Row> {
         let by_row = self.conflict.columns.is_empty();
@@ -65,7 +82,8 @@ impl Choice {
             (whole, _) => {
                 let whole = whole.clone().unwrap_or(Pick::Ours);
                 let pick = |i: usize| self.picks.columns.get(&i).cloned().unwrap_or_else(|| whole.clone());
-                return Some(with(combine(&self.sides(), pick), &self.conflict.decided));
+                let row = with(combine(&self.sides(), &pick), &self.conflict.decided);
+                return Some(self.picked(row, pick));
             }
         }?;
         for (&i, pick) in self.picks.columns.iter().filter(|(i, _)| self.open_columns(schema).contains(i)) {
@@ -195,6 +213,61 @@ impl Repository {
         let remaining = choices.iter().filter(|c| !c.resolved).count() as i64;
         Ok(Resolved { resolved, remaining })
     }
+}
+
+/// What is chosen for one conflict: of columns, or (`None`) of all that is in conflict. With nothing, ours stays where
+/// nothing else was chosen before.
+pub type Chosen = (i64, Vec<(Option<String>, Side)>);
+
+impl Repository {
+    /// Chooses for these conflicts, all of them or none. 22023 for a column that isn't in conflict.
+    pub async fn resolve_these(&self, checkout: &Checkout, wanted: &[Chosen]) -> Result<Resolved> {
+        let _lock = self.locked().await?;
+        let branch = self.head_branch(Some(checkout))?;
+        self.may_resolve(&branch)?;
+        if self.waiting(&branch).await?.is_none() {
+            return Err(no_merge(&branch));
+        }
+        let mut choices = self.choices(&branch).await?;
+        let mut tx = self.store().write().await?;
+        let mut resolved = 0;
+        for (id, sides) in wanted {
+            // Somebody may have ended that merge, and begun another one.
+            let choice = choices.iter_mut().find(|c| c.id == *id).ok_or_else(|| {
+                let message = "the conflicts changed in the meantime";
+                Error::new(sqlstate::SERIALIZATION_FAILURE, message).with_hint("Retry.")
+            })?;
+            let def = self.table_by_id(choice.table)?;
+            let was = choice.resolved;
+            if sides.is_empty() && choice.picks.whole.is_none() {
+                choice.picks.whole = Some(Pick::Ours);
+            }
+            for (column, side) in sides {
+                let resolution =
+                    Resolution { side: side.clone(), table: None, key: None, column: column.clone() };
+                if !choose(choice, &def, &resolution)? {
+                    return Err(not_in_conflict(choice, &def, column.as_deref().unwrap_or_default()));
+                }
+            }
+            choice.resolved = choice.is_complete(&def.schema);
+            resolved += i64::from(choice.resolved && !was);
+            merges::resolve(&mut tx, choice.id, &to_json(&choice.picks)?, choice.resolved).await?;
+        }
+        tx.concludes();
+        tx.commit().await?;
+        let remaining = choices.iter().filter(|c| !c.resolved).count() as i64;
+        Ok(Resolved { resolved, remaining })
+    }
+}
+
+fn not_in_conflict(choice: &Choice, table: &TableDef, column: &str) -> Error {
+    let key: Vec<String> = choice.conflict.key.iter().map(|v| v.to_text().unwrap_or_default()).collect();
+    let message = format!("column \"{column}\" of table \"{}\" is not in conflict", table.name);
+    Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+        .with_detail(format!("The conflict is that of key ({}).", key.join(", ")))
+        .with_hint(
+            "conflicting_columns of epoch_conflicts('table') says which are; resolution sets all of the row.",
+        )
 }
 
 fn key_matches(choice: &Choice, table: &TableDef, resolution: &Resolution) -> bool {

@@ -233,6 +233,7 @@ mod tests {
             hash: hash(seq),
             parents: parents.iter().map(|p| hash(*p)).collect(),
             tables: vec![],
+            origins: vec![],
         };
         let at = |lineage, ordinal, commit| (LineageId(lineage), ordinal, hash(commit));
         Facts {
@@ -343,7 +344,13 @@ mod tests {
     fn what_a_head_left_is_kept_for_its_time_and_then_is_a_hole() {
         let mut facts = facts();
         // main was amended: 6 in the place of 2
-        facts.commits.push(GraphRow { seq: 6, hash: hash(6), parents: vec![hash(1)], tables: vec![] });
+        facts.commits.push(GraphRow {
+            seq: 6,
+            hash: hash(6),
+            parents: vec![hash(1)],
+            tables: vec![],
+            origins: vec![],
+        });
         facts.positions.insert(2, (MAIN, 2, hash(6)));
         facts.lines[0].latest = 2;
         facts.branches[0].head = hash(6);

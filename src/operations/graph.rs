@@ -7,12 +7,15 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use epoch_adapter::TableId;
 
 use crate::metadata::commits::GraphRow;
+use crate::metadata::origins::Origin;
 
 /// All commits of a repository.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     nodes: Vec<Node>,
     by_hash: HashMap<String, usize>,
+    /// The commits that bring a change of another one again, by the commit that first made it.
+    again: HashMap<String, Vec<usize>>,
 }
 
 #[derive(Debug)]
@@ -22,6 +25,7 @@ struct Node {
     parents: Vec<usize>,
     /// Tables that differ from the first parent.
     tables: Vec<TableId>,
+    origins: Vec<Origin>,
 }
 
 impl Graph {
@@ -38,7 +42,11 @@ impl Graph {
             }
             let parents = row.parents.iter().filter_map(|p| self.index(p)).collect();
             self.by_hash.insert(row.hash.clone(), self.nodes.len());
-            self.nodes.push(Node { seq: row.seq, hash: row.hash, parents, tables: row.tables });
+            for origin in &row.origins {
+                self.again.entry(origin.commit.clone()).or_default().push(self.nodes.len());
+            }
+            let GraphRow { seq, hash, tables, origins, .. } = row;
+            self.nodes.push(Node { seq, hash, parents, tables, origins });
         }
     }
 
@@ -61,6 +69,16 @@ impl Graph {
 
     pub(super) fn tables(&self, index: usize) -> &[TableId] {
         self.nodes.get(index).map_or(&[], |n| n.tables.as_slice())
+    }
+
+    /// The changes of others that a commit brings again.
+    pub(super) fn origins(&self, index: usize) -> &[Origin] {
+        self.nodes.get(index).map_or(&[], |n| n.origins.as_slice())
+    }
+
+    /// The commits that bring the change of a commit again.
+    pub(super) fn again(&self, hash: &str) -> &[usize] {
+        self.again.get(hash).map_or(&[], Vec::as_slice)
     }
 
     /// The `n`th ancestor by first parents.
@@ -200,6 +218,7 @@ mod tests {
             hash: i.to_string(),
             parents: parents.iter().map(ToString::to_string).collect(),
             tables: vec![TableId(i as i64)],
+            origins: vec![],
         });
         graph.extend(rows.collect());
         graph

@@ -47,7 +47,7 @@ pub(super) fn merge_table(
             continue;
         };
         let sides = Sides { base: our.before, ours: our.after, theirs: change.after };
-        match merge_row(schema, strategy, rules, &sides) {
+        match merge_row(schema, strategy, rules, &sides, rules.unsure(&change.key)) {
             Outcome::Result(after) if after == sides.ours => {}
             Outcome::Result(after) => {
                 merged.changes.push(RowChange { key: change.key, before: sides.ours, after });
@@ -85,12 +85,36 @@ pub(super) enum Outcome {
     },
 }
 
-/// Judges a row that both sides changed.
-pub(super) fn merge_row(schema: &TableSchema, strategy: Strategy, rules: &Rules, sides: &Sides) -> Outcome {
+/// Judges a row that both sides changed. The `unsure` columns are in conflict whatever the sides say of them.
+pub(super) fn merge_row(
+    schema: &TableSchema,
+    strategy: Strategy,
+    rules: &Rules,
+    sides: &Sides,
+    unsure: &[usize],
+) -> Outcome {
     let (Some(ours), Some(theirs)) = (&sides.ours, &sides.theirs) else {
         return merge_deleted(strategy, sides);
     };
-    let decided = rules.decide(schema, sides);
+    let mut decided = rules.decide(schema, sides);
+    if !unsure.is_empty() && sides.base.is_some() {
+        decided.retain(|(i, _)| !unsure.contains(i));
+        match strategy {
+            Strategy::Field => {
+                let mut columns = conflicting_columns(schema, sides);
+                columns.retain(|i| !unsure.contains(i) && !decided.iter().any(|(known, _)| known == i));
+                columns.extend(unsure);
+                columns.sort_unstable();
+                return conflict(sides, columns, decided);
+            }
+            Strategy::Row => return conflict(sides, vec![], vec![]),
+            // The side that has its way has it in them, too.
+            Strategy::Ours => decided.extend(unsure.iter().filter_map(|&i| Some((i, ours.get(i)?.clone())))),
+            Strategy::Theirs => {
+                decided.extend(unsure.iter().filter_map(|&i| Some((i, theirs.get(i)?.clone()))));
+            }
+        }
+    }
     let result = |pick: Pick| Outcome::Result(Some(with(combine(sides, |_| pick.clone()), &decided)));
     if strategy == Strategy::Row {
         return match rules.decide_all(sides, &decided) {

@@ -258,7 +258,7 @@ impl Repository {
             let what = if pure { "would fast-forward" } else { "would merge without conflicts" };
             return Ok(merged(&branch.head, pure, 0, &format!("{what}: {}", counts(&changes))));
         }
-        let otherwise = draft(branch, theirs, remembered, None, None);
+        let otherwise = self.drafted(branch, (&branch.head, theirs), remembered, None, None).await?;
         let outcome = match pure {
             true if options.ff_only => Outcome::Existing(theirs.to_owned()),
             true => Outcome::Forward { hash: theirs.to_owned(), otherwise },
@@ -333,11 +333,30 @@ impl Repository {
             return Ok(merged(&branch.head, false, conflicts, &message));
         }
         let changes = plan.into_changes();
-        let outcome = Outcome::New(draft(branch, &merge.theirs, remembered, None, None));
+        let outcome =
+            Outcome::New(self.drafted(branch, (&merge.base, &merge.theirs), remembered, None, None).await?);
         let action = format!("merge {}", merge.source);
         let done =
             self.apply(lock, branch, changes, outcome, action, &remembered.author, Ends::default()).await?;
         Ok(Merged { altered: done.altered, ..merged(&done.hash, false, 0, "merged") })
+    }
+
+    /// The commit of a merge. One that squashes says which changes it brings, as no parent does.
+    async fn drafted(
+        &self,
+        branch: &Branch,
+        (bases, theirs): (&str, &str),
+        remembered: &Remembered,
+        author: Option<&Author>,
+        message: Option<&str>,
+    ) -> Result<Draft> {
+        let draft = draft(branch, theirs, remembered, author, message);
+        if !remembered.squash {
+            return Ok(draft);
+        }
+        let bases: Vec<String> = bases.split(' ').map(str::to_owned).collect();
+        let origins = self.brought(&bases, &branch.head, theirs, true).await?;
+        Ok(Draft { origins, ..draft })
     }
 
     /// Leaves a merge on its branch, with the conflicts to be resolved.
@@ -489,7 +508,7 @@ impl Repository {
         self.may_branch(&branch, Right::Merge, Scope::All)?;
         self.waiting_for(&branch, Verb::Merge).await?;
         let mut tx = self.store().write().await?;
-        violations::replace(&mut tx, branch.lineage, None).await?;
+        violations::replace(&mut tx, branch.lineage, &[]).await?;
         merges::delete(&mut tx, branch.lineage).await?;
         tx.concludes();
         tx.commit().await?;
@@ -551,7 +570,8 @@ impl Repository {
         let doing = self.merging(branch, "merge", &merge.source, &merge.theirs, message).await?;
         self.before(&doing).await?;
         let changes = self.resolved(branch, branch, merge, &remembered).await?;
-        let outcome = Outcome::New(draft(branch, &merge.theirs, &remembered, author, message));
+        let between = (merge.base.as_str(), merge.theirs.as_str());
+        let outcome = Outcome::New(self.drafted(branch, between, &remembered, author, message).await?);
         let action = format!("merge {}", merge.source);
         let author = author.unwrap_or(&remembered.author);
         let ends = Ends { forget_merge: true, ..Ends::default() };
@@ -654,6 +674,7 @@ fn draft(
         message: message.filter(|m| !m.is_empty()).unwrap_or(&remembered.message).to_owned(),
         by_diff: false,
         allow_empty: true,
+        origins: vec![],
     }
 }
 

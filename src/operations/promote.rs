@@ -136,6 +136,7 @@ impl Repository {
             Some(message) => message.to_owned(),
             None => self.squash_message(&squashed).await?,
         };
+        let origins = self.brought(std::slice::from_ref(&since), &since, &branch.head, true).await?;
         let draft = Draft {
             parents: vec![since],
             author: author.clone(),
@@ -143,6 +144,7 @@ impl Repository {
             message,
             by_diff: true,
             allow_empty: true,
+            origins,
         };
         let nothing = Changes::default();
         let action = "squash history".to_owned();
@@ -174,5 +176,6 @@ fn promotion(branch: &Branch, theirs: &str, source: &str, author: &Author) -> Dr
         message: format!("Promote {source} to {}", branch.name),
         by_diff: false,
         allow_empty: true,
+        origins: vec![],
     }
 }

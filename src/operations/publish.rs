@@ -18,6 +18,7 @@ use super::{Author, Repository};
 use crate::metadata::commits::{self, CommitTable, NewCommit};
 use crate::metadata::journal::{self, Entry};
 use crate::metadata::merges::{self, WaitingMerge};
+use crate::metadata::origins::Origin;
 use crate::metadata::refs::{self, Tag};
 use crate::metadata::{OperationLock, Tx, audit, now, spans, stashes, tables, to_json};
 
@@ -122,6 +123,9 @@ pub(super) struct Draft {
     /// The seals don't say what changed against the first parent: ask for the difference.
     pub(super) by_diff: bool,
     pub(super) allow_empty: bool,
+    /// The changes of other commits that it brings again.
+    #[serde(default)]
+    pub(super) origins: Vec<Origin>,
 }
 
 /// What was published.
@@ -616,6 +620,7 @@ fn to_commit(draft: &Draft, tables: &[CommitTable]) -> NewCommit {
         date: draft.date,
         message: draft.message.clone(),
         tables: tables.to_vec(),
+        origins: draft.origins.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use epoch_adapter::{Column, Error, Result, TableDef, TableSchema, Value, sqlstate};
+use epoch_adapter::{Column, Error, Result, Row, TableDef, TableSchema, Value, sqlstate};
 
 use super::merge::{Sides, cell};
 use super::{Checkout, Repository};
@@ -40,6 +40,8 @@ pub(super) struct Rules {
     by_column: BTreeMap<usize, Rule>,
     /// Whether the other side committed to the table last.
     theirs_newer: bool,
+    /// Cells of which no sum can be told: which of what both sides changed is one and the same change isn't known.
+    unsure: BTreeMap<Row, Vec<usize>>,
 }
 
 impl Rules {
@@ -47,7 +49,7 @@ impl Rules {
     pub(super) fn of(table: &TableDef, all: &[ColumnRule], theirs_newer: bool) -> Self {
         let own = all.iter().filter(|r| r.table == table.name);
         let by_column = own.filter_map(|r| Some((table.schema.index_of(&r.column)?, Rule::parse(&r.rule)?)));
-        Self { by_column: by_column.collect(), theirs_newer }
+        Self { by_column: by_column.collect(), theirs_newer, unsure: BTreeMap::new() }
     }
 
     /// Those that say what merge bases come to.
@@ -55,6 +57,24 @@ impl Rules {
         let mut rules = Self::of(table, all, false);
         rules.by_column.retain(|_, rule| *rule != Rule::Latest);
         rules
+    }
+
+    /// The columns whose deltas are added up.
+    pub(super) fn sums(&self) -> Vec<usize> {
+        self.by_column.iter().filter(|(_, rule)| **rule == Rule::Sum).map(|(i, _)| *i).collect()
+    }
+
+    /// Makes cells conflicts, whatever the sides say of them.
+    pub(super) fn doubt(&mut self, key: Row, column: usize) {
+        let columns = self.unsure.entry(key).or_default();
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+
+    /// The columns of a row that are conflicts, whatever the sides say of them.
+    pub(super) fn unsure(&self, key: &Row) -> &[usize] {
+        self.unsure.get(key).map_or(&[], Vec::as_slice)
     }
 
     /// The columns that both sides changed and a rule decides, with their values.
@@ -139,6 +159,44 @@ fn sum(column: &Column, base: &Value, ours: &Value, theirs: &Value) -> Option<Va
             let sum = real(ours)? + real(theirs)? - real(base)?;
             sum.is_finite().then_some(Value::Real(sum))
         }
+    }
+}
+
+/// What takes one number to another; `None` if one is NULL, or none.
+pub(super) fn difference(column: &Column, from: &Value, to: &Value) -> Option<Value> {
+    sum(column, from, to, &zero(to))
+}
+
+/// `a + b`, as [`difference`].
+pub(super) fn plus(column: &Column, a: &Value, b: &Value) -> Option<Value> {
+    sum(column, &zero(a), a, b)
+}
+
+/// Whether two numbers are the same, written as they may be. Floating ones may differ by what additions leave.
+pub(super) fn same_number(column: &Column, a: &Value, b: &Value) -> bool {
+    let Some(gap) = difference(column, a, b) else { return false };
+    match (&gap, class(column)) {
+        (Value::Text(text), Some(Class::Whole | Class::Decimal)) => {
+            Decimal::parse(text).is_some_and(|d| d.digits == 0)
+        }
+        (Value::Int(gap), _) => *gap == 0,
+        _ => {
+            let number = |value: &Value| match value {
+                Value::Text(text) => text.parse().ok(),
+                other => real(other),
+            };
+            let sizes = [number(&gap), number(a), number(b)];
+            let [Some(gap), Some(a), Some(b)] = sizes else { return false };
+            gap.abs() <= 1e-9 * a.abs().max(b.abs()).max(1.0)
+        }
+    }
+}
+
+/// Nothing, in the form that a number has.
+fn zero(like: &Value) -> Value {
+    match like {
+        Value::Text(_) => Value::Text("0".to_owned()),
+        _ => Value::Int(0),
     }
 }
 
@@ -319,7 +377,7 @@ mod tests {
 
     /// What `v` becomes; `None` for a conflict.
     fn merged(rule: Rule, pg_type: &str, base: &str, ours: &str, theirs: &str) -> Option<Value> {
-        let rules = Rules { by_column: BTreeMap::from([(1, rule)]), theirs_newer: true };
+        let rules = Rules { by_column: BTreeMap::from([(1, rule)]), theirs_newer: true, ..Rules::default() };
         let row = |v: &str| -> Option<Row> { Some(vec![text("1"), text(v), text("w")]) };
         let sides = Sides { base: row(base), ours: row(ours), theirs: row(theirs) };
         rules.decide(&schema(pg_type), &sides).pop().map(|(_, value)| value)
@@ -355,7 +413,7 @@ mod tests {
 
     #[test]
     fn a_strategy_by_row_follows_rules_if_they_cover_all() {
-        let rules = Rules { by_column: BTreeMap::from([(1, Rule::Sum)]), theirs_newer: false };
+        let rules = Rules { by_column: BTreeMap::from([(1, Rule::Sum)]), ..Rules::default() };
         let row = |v: &str, w: &str| -> Option<Row> { Some(vec![text("1"), text(v), text(w)]) };
         let change = |after| RowChange { key: vec![text("1")], before: row("10", "w"), after };
         let merge = |ours, theirs| {
@@ -369,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_conflict_elsewhere_keeps_what_rules_decided() {
-        let rules = Rules { by_column: BTreeMap::from([(1, Rule::Sum)]), theirs_newer: false };
+        let rules = Rules { by_column: BTreeMap::from([(1, Rule::Sum)]), ..Rules::default() };
         let row = |v: &str, w: &str| -> Option<Row> { Some(vec![text("1"), text(v), text(w)]) };
         let change = |after| RowChange { key: vec![text("1")], before: row("10", "w"), after };
         let (ours, theirs) = (change(row("7", "x")), change(row("12", "y")));

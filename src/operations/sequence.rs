@@ -120,8 +120,18 @@ pub(super) enum Action {
     Drop,
 }
 
+impl Step {
+    /// What is compared: from where, and to where.
+    pub(super) fn ends(&self) -> (&str, &str) {
+        match self.action {
+            Action::Revert => (&self.commit, &self.parent),
+            _ => (&self.parent, &self.commit),
+        }
+    }
+}
+
 impl Action {
-    fn joins(self) -> bool {
+    pub(super) fn joins(self) -> bool {
         matches!(self, Self::Squash | Self::Fixup)
     }
 }
@@ -367,10 +377,8 @@ impl Repository {
                 self.skip(branch, &mut remembered).await?;
                 continue;
             }
-            let (base, theirs) = match step.action {
-                Action::Revert => (step.commit.clone(), step.parent.clone()),
-                _ => (step.parent.clone(), step.commit.clone()),
-            };
+            let (base, theirs) = step.ends();
+            let (base, theirs) = (base.to_owned(), theirs.to_owned());
             let ours = target.head.clone();
             let options = to_json(&remembered)?;
             let source = step.commit.clone();
@@ -479,7 +487,11 @@ impl Repository {
         }
         let outcome = match stash {
             Some(_) => Outcome::Existing(target.head.clone()),
-            None => Outcome::New(self.draft_of(target, &step, &remembered.author, message).await?),
+            None => {
+                let draft = self.draft_of(target, &step, &remembered.author, message).await?;
+                let origins = self.brought_by_step(target, &step).await?;
+                Outcome::New(Draft { origins, ..draft })
+            }
         };
         let mut action = String::new();
         if let Some(sequence) = &mut remembered.sequence {
@@ -518,6 +530,7 @@ impl Repository {
             message: String::new(),
             by_diff: false,
             allow_empty: true,
+            origins: vec![],
         };
         Ok(match step.action {
             Action::Revert => {

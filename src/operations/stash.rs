@@ -103,6 +103,7 @@ impl Repository {
             message: format!("WIP on {}", branch.name),
             by_diff: false,
             allow_empty: true,
+            origins: vec![],
         };
         let changes = Changes { rows: changes, ..Changes::default() };
         let outcome = Outcome::New(draft);

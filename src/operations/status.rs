@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use epoch_adapter::{Result, TableDef, TableId, TableStats};
+use epoch_adapter::{LineageId, Result, TableDef, TableId, TableStats, Writers};
 use futures::TryStreamExt;
 
 use super::resolve::Named;
@@ -36,6 +36,7 @@ impl Repository {
         tx.commit().await?;
         let (head, working) = (Named::Branch(branch.clone()), Named::Working(branch.clone()));
         let defined = self.defined_between(&head, &working).await?;
+        let mut writers = self.writers_of(&branch, &found).await?;
         let readable =
             |table: &Arc<TableDef>| self.may_branch(&branch, Right::Read, Scope::Table(&table.name)).is_ok();
         let mut tables = self.tables_on(checkout).sorted();
@@ -74,9 +75,32 @@ impl Repository {
                 },
                 stats,
                 conflicts,
+                writers: writers.remove(&table.id),
             })
         };
         Ok(tables.into_iter().filter(readable).filter_map(entry).collect())
+    }
+
+    /// Of the changed tables of main, who changed them.
+    async fn writers_of(
+        &self,
+        branch: &Branch,
+        changed: &BTreeMap<TableId, (TableStats, i64)>,
+    ) -> Result<HashMap<TableId, Writers>> {
+        let mut known = HashMap::new();
+        if branch.lineage != LineageId::MAIN {
+            return Ok(known);
+        }
+        let mut by_backend: BTreeMap<String, Vec<Arc<TableDef>>> = BTreeMap::new();
+        for id in changed.iter().filter(|(_, (stats, _))| stats.rows() > 0).map(|(id, _)| *id) {
+            let table = self.table_by_id(id)?;
+            by_backend.entry(table.location.backend.clone()).or_default().push(table);
+        }
+        for (backend, tables) in by_backend {
+            let found = self.inner.backends.require(&backend)?.writers(&tables).await?;
+            known.extend(found.into_iter().map(|writers| (writers.table, writers)));
+        }
+        Ok(known)
     }
 
     /// Changes between a branch's head and its working state: what is pending, except after a soft

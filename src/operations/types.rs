@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use epoch_adapter::{
     Layer, LineageId, Location, Ordinal, Pair, Row, Segment, TableDef, TableId, TableName, TableStats, Value,
-    View,
+    View, Writers,
 };
 
 /// The versioned tables that there are for a checkout, at one generation.
@@ -234,6 +234,8 @@ pub struct StatusEntry {
     pub stats: TableStats,
     /// Open conflicts.
     pub conflicts: i64,
+    /// On main, what is known of who wrote to it.
+    pub writers: Option<Writers>,
 }
 
 /// A row of `epoch_diff_stat`.
@@ -432,6 +434,15 @@ pub struct Promoted {
     pub fast_forward: bool,
 }
 
+/// A merge that isn't made.
+#[derive(Debug, Clone, Default)]
+pub struct Preview {
+    /// The tables whose rows the other side changed.
+    pub tables: Vec<PreviewedTable>,
+    /// How many rows would not keep to constraints, by table; `None` if that wasn't asked, or a backend can't tell.
+    pub violations: Option<Vec<(TableName, usize)>>,
+}
+
 /// One table of a merge that isn't made.
 #[derive(Debug, Clone)]
 pub struct PreviewedTable {
@@ -444,6 +455,8 @@ pub struct PreviewedTable {
 /// One row of a merge that isn't made.
 #[derive(Debug, Clone)]
 pub struct PreviewedRow {
+    /// Its key.
+    pub key: Row,
     /// On the three sides.
     pub base: Option<Row>,
     /// See `base`.

@@ -58,6 +58,8 @@ fn key(ctx: &Context<'_>, by: By<'_>) -> String {
     };
     // Others get other relations.
     let kind = if ctx.repository.sees_all() { kind } else { kind.to_ascii_uppercase() };
+    let kind = format!("{kind}{}", if ctx.names.writes_unversioned() { "u" } else { "" });
+    let kind = format!("{kind}{}", if ctx.names.shows_databases() { "d" } else { "" });
     match &ctx.checkout.target {
         Target::Branch { layer } => format!("{kind}{}\0{backend}\0{repository}\0{text}", layer.lineage.0),
         Target::Commit { hash, .. } => format!("{kind}{hash}\0{backend}\0{repository}\0{text}"),

@@ -9,6 +9,7 @@
 
 mod branch;
 mod casts;
+mod databases;
 mod literals;
 mod map;
 mod rows;
@@ -108,21 +109,23 @@ pub(super) fn schema(ctx: &Context<'_>, table: &TableRef) -> Option<&'static str
     find(ctx, table).map(|(schema, _)| schema)
 }
 
-/// Puts what the session's ref shows of the catalogs in the place of their names.
+/// Puts what the session's ref shows of the catalogs in the place of their names. Whether that is the repository's state.
 pub(super) async fn show(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     rewriter: &mut Rewriter<'_>,
-) -> Result<()> {
+) -> Result<bool> {
+    let late = databases::show(ctx, catalog, rewriter).await?;
     // On main, and where a branch has main's tables, only ours are to be left out.
     if differs(ctx)
         && concerns(ctx, rewriter.sql, rewriter.statement)
         && let Some(map) = map::of(ctx, catalog).await?
     {
-        return branch::show(ctx, catalog, &map, rewriter).await;
+        branch::show(ctx, catalog, &map, rewriter).await?;
+        return Ok(late);
     }
     hide(ctx, rewriter);
-    Ok(())
+    Ok(late)
 }
 
 /// On main names aren't looked up: nobody has a table of his own with the name of a catalog.

@@ -241,11 +241,14 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
             if views::definition(ctx, &TableRef { role: Role::Read, ..table.clone() }).is_some() {
                 return Err(through_view(statement, &shown));
             }
+            if may_write_past(ctx, statement, &meaning) {
+                return Ok(());
+            }
             return Err(Error::unsupported(format!(
                 "writing to table \"{shown}\", which is not versioned, on a branch"
             ))
             .with_hint(format!(
-                "SELECT epoch_register({}), or write to it on main.",
+                "SELECT epoch_register({}), write to it on main, or SET epoch.unversioned_writes = 'allow'.",
                 layout::literal(&shown).trim()
             )));
         }
@@ -261,6 +264,16 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
         _ => {}
     }
     Ok(())
+}
+
+/// Whether the session wants to write to tables that aren't versioned, and this is one, in a statement that changes rows.
+fn may_write_past(ctx: &Context<'_>, statement: &Statement, meaning: &Meaning) -> bool {
+    let table = matches!(meaning, Meaning::Other { kind: 'r' | 'p', .. });
+    let rows = matches!(
+        statement.kind,
+        Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Copy { from: true, .. }
+    );
+    ctx.names.writes_unversioned() && table && rows
 }
 
 /// Data definition of temporary tables is the server's, that of versioned tables ours; that of others isn't possible.

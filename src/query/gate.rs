@@ -12,6 +12,8 @@ pub struct GateState {
     prepared: bool,
     /// The backend's catalogs hold objects of ours.
     registered: bool,
+    /// Branches are among the databases.
+    databases: bool,
 }
 
 impl GateState {
@@ -22,13 +24,22 @@ impl GateState {
         let mut names: Vec<String> = elsewhere.map(|t| t.name.name.to_ascii_lowercase()).collect();
         names.sort();
         names.dedup();
-        Self { names, prepared: false, registered }
+        Self { names, prepared: false, registered, databases: false }
     }
 
     /// As [`NameCache::has_prepared`](super::NameCache::has_prepared) says.
     #[must_use]
     pub fn with_prepared(mut self, prepared: bool) -> Self {
         self.prepared = prepared;
+        self
+    }
+}
+
+impl GateState {
+    /// As [`NameCache::shows_databases`](super::NameCache::shows_databases) says.
+    #[must_use]
+    pub fn with_databases(mut self, databases: bool) -> Self {
+        self.databases = databases;
         self
     }
 }
@@ -54,6 +65,7 @@ pub fn gate(sql: &[u8], state: &GateState) -> Gate {
         || (state.prepared && contains(sql, b"execute"))
         || state.names.iter().any(|name| contains(sql, name.as_bytes()))
         || (state.registered && catalogs::named_in(sql))
+        || (state.databases && contains(sql, b"pg_database"))
         || escaped();
     if found { Gate::Parse } else { Gate::Relay }
 }

@@ -116,6 +116,10 @@ pub struct NameCache {
     overlaid: bool,
     /// The queries of the server's own views, by schema and name.
     system_views: HashMap<(String, String), Arc<str>>,
+    /// On branches, tables that aren't versioned may be written to (`epoch.unversioned_writes`).
+    unversioned: bool,
+    /// Branches are among the databases (`epoch.show_branch_databases`).
+    databases: bool,
 }
 
 /// What is known of an operator's name.
@@ -164,6 +168,32 @@ impl NameCache {
         self.catalogs = None;
         // Their texts depend on the search path.
         self.system_views.clear();
+    }
+
+    /// Whether tables that aren't versioned may be written to on branches; plans say so from now on.
+    pub fn allow_unversioned(&mut self, allowed: bool) {
+        if self.unversioned != allowed {
+            self.unversioned = allowed;
+            self.version += 1;
+        }
+    }
+
+    /// Whether branches are among the databases that catalogs list.
+    pub fn show_databases(&mut self, shown: bool) {
+        if self.databases != shown {
+            self.databases = shown;
+            self.version += 1;
+        }
+    }
+
+    /// Whether branches are among the databases that catalogs list.
+    pub fn shows_databases(&self) -> bool {
+        self.databases
+    }
+
+    /// Whether tables that aren't versioned may be written to on branches.
+    pub(super) fn writes_unversioned(&self) -> bool {
+        self.unversioned
     }
 
     /// What is different from the server's catalogs, if it was asked in this state.

@@ -30,8 +30,9 @@ pub use scope::{ColumnUse, Item, Scope, is_within};
 pub use select_list::{SelectItem, SelectList};
 pub use simple::{Simple, simple};
 pub use statement::{
-    Conflict, CreateAs, Define, Ending, How, Insert, Isolation, Keyed, Keys, Kind, Merge, Modify, Nested,
-    Overriding, Select, Setting, Shown, Source, Star, ViewHow, When, Width, Wrap,
+    Conflict, CreateAs, DELETE_CONFLICTS, Define, Ending, How, Insert, Isolation, Keyed, Keys, Kind, Merge,
+    Modify, Nested, Overriding, Select, Setting, Shown, Source, Star, UPDATE_CONFLICTS, ViewHow, When, Width,
+    Wrap,
 };
 pub use walk::{Attribute, Cte, FunctionRef, Role, Site, TableRef, Unnamed, With};
 

@@ -255,6 +255,16 @@ pub struct Call {
 }
 
 impl Call {
+    /// The command tag, without a count, of an UPDATE or DELETE of `epoch.conflicts`, which is no function and returns no
+    /// rows.
+    pub fn command(&self) -> Option<&'static str> {
+        match self.name.as_str() {
+            parse::UPDATE_CONFLICTS => Some("UPDATE"),
+            parse::DELETE_CONFLICTS => Some("DELETE"),
+            _ => None,
+        }
+    }
+
     /// How many parameters (`$n`) it has.
     pub fn parameters(&self) -> usize {
         let number = |a: &Argument| if let Constant::Param(n) = a.value { n + 1 } else { 0 };

@@ -57,7 +57,8 @@ pub(super) async fn statement(
     rewriter.checks = checks;
     rewriter.late = relations::splice(ctx, catalog, &mut rewriter).await?;
     psql::list_functions(&mut rewriter);
-    catalogs::show(ctx, catalog, &mut rewriter).await?;
+    let late = catalogs::show(ctx, catalog, &mut rewriter).await?;
+    rewriter.late |= late;
     if ctx.checkout.is_main() {
         if rewriter.late {
             // Which functions return many rows must be known.

@@ -55,7 +55,8 @@ pub struct Federated {
 
 impl Federated {
     /// A session for a client that was not greeted yet.
-    pub fn new(client: Channel, seat: Seat, engine: federation::Session) -> Self {
+    pub fn new(client: Channel, seat: Seat, mut engine: federation::Session) -> Self {
+        engine.show_databases(seat.shows_databases());
         Self {
             client,
             seat,
@@ -149,6 +150,7 @@ impl Federated {
                 if self.status() == Status::Idle {
                     self.portals.clear();
                 }
+                self.commit_transaction().await;
                 let status = self.status();
                 encode::ready_for_query(self.client.output.tail(), status);
                 return Ok(());
@@ -191,9 +193,20 @@ impl Federated {
                 self.report(&error);
             }
         }
+        self.commit_transaction().await;
         let status = self.status();
         encode::ready_for_query(self.client.output.tail(), status);
         Ok(())
+    }
+
+    /// Where a transaction ended, `epoch.auto_commit` has its turn.
+    async fn commit_transaction(&mut self) {
+        if self.status() != Status::Idle || !self.seat.commits_by_itself() {
+            return;
+        }
+        if let Some(warning) = self.seat.commit_transaction().boxed().await {
+            encode::error(self.client.output.tail(), Severity::Warning, &warning);
+        }
     }
 
     /// The outer error ends the connection, the inner one is the statement's.
@@ -286,9 +299,14 @@ impl Federated {
                     portals.clear();
                 }
                 seat.reset();
+                engine.show_databases(seat.shows_databases());
                 (Done::federated(outcome), Effect::Switch(initial))
             }
-            LocalStatement::Setting(setting, _) => seat.set(setting, in_transaction).boxed().await?,
+            LocalStatement::Setting(setting, _) => {
+                let done = seat.set(setting, in_transaction).boxed().await?;
+                engine.show_databases(seat.shows_databases());
+                done
+            }
             LocalStatement::Commit(_) => return Err(Error::unsupported("COMMIT")),
             LocalStatement::Define(definition, _) => return Err(Error::unsupported(definition.tag)),
             LocalStatement::Federated(prepared) => {

@@ -1,5 +1,6 @@
 //! One state machine per client connection, and the listener.
 
+mod auto_commit;
 mod block;
 mod create_as;
 mod define;

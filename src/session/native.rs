@@ -13,7 +13,7 @@ use super::prepared::Prepared;
 use super::statement::Statements;
 use crate::query::Origins;
 use crate::wire::decode;
-use crate::wire::encode::Status;
+use crate::wire::encode::{self, Severity, Status};
 use crate::wire::frame::{self, Header};
 use crate::wire::startup::lost;
 
@@ -67,6 +67,9 @@ impl Native {
         loop {
             self.pipe.pump()?;
             self.take_notes();
+            if self.pipe.ended {
+                self.commit_transaction().await?;
+            }
             if self.pipe.stopping && self.pipe.is_quiet() && self.pipe.status == Status::Idle {
                 return Err(shutting_down());
             }
@@ -83,6 +86,23 @@ impl Native {
                 Wake::ServerGone => return self.server_gone().await,
             }
         }
+    }
+
+    /// Where a transaction ended, `epoch.auto_commit` has its turn, before the client's next message.
+    async fn commit_transaction(&mut self) -> Result<()> {
+        if !self.pipe.is_quiet() || self.pipe.status != Status::Idle {
+            return Ok(());
+        }
+        self.pipe.ended = false;
+        if !self.planner.seat.commits_by_itself() {
+            return Ok(());
+        }
+        // The transaction's own result need not wait.
+        self.pipe.client.flush().await.map_err(lost)?;
+        if let Some(warning) = self.planner.seat.commit_transaction().boxed().await {
+            encode::error(self.pipe.client.output.tail(), Severity::Warning, &warning);
+        }
+        Ok(())
     }
 
     /// What the connection to the client is, for the caller's last words.
@@ -123,6 +143,10 @@ impl Native {
             }
         }
         if self.pipe.server.is_congested() {
+            return Ok(None);
+        }
+        // Each transaction is a commit of its own, however many the client has sent.
+        if self.planner.seat.commits_by_itself() && self.pipe.ends() && !self.pipe.copy_in {
             return Ok(None);
         }
         let Some(header) = frame::from_client(&self.pipe.client.input)? else { return Ok(None) };
@@ -266,6 +290,7 @@ impl Native {
         if self.pipe.server.close().await.is_err() {
             return Ok(());
         }
+        let wrote = self.planner.seat.commits_by_itself() && (self.pipe.ended || self.pipe.ends());
         loop {
             self.pipe.pump()?;
             // Whether the client still reads its last replies is its business.
@@ -275,6 +300,9 @@ impl Native {
             }
         }
         self.pipe.pump()?;
+        if wrote && let Some(warning) = self.planner.seat.commit_transaction().boxed().await {
+            tracing::warn!(%warning, "the last transaction of a session");
+        }
         let _ = self.pipe.client.close().await;
         Ok(())
     }

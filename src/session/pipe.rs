@@ -151,6 +151,8 @@ pub struct Pipe {
     pub reading: Reading,
     /// A ReadyForQuery said that no transaction is open.
     pub settled: bool,
+    /// A ReadyForQuery ended a transaction since the last look of `epoch.auto_commit`.
+    pub ended: bool,
     /// Something since the last look may have taken settings back: an error, a ROLLBACK.
     pub unsure: bool,
     /// A statement of ours broke the client's batch, and the client doesn't know yet.
@@ -198,6 +200,7 @@ impl Pipe {
             failing: false,
             reading: Reading::default(),
             settled: false,
+            ended: false,
             unsure: false,
             untold: false,
             said_fatal: false,
@@ -223,6 +226,11 @@ impl Pipe {
     /// Nothing is owed to anybody, outside any batch.
     pub fn is_quiet(&self) -> bool {
         self.queue.is_empty() && !self.batch && !self.skipping && self.server_rest == 0
+    }
+
+    /// Whether the server owes a reply that may end a transaction.
+    pub fn ends(&self) -> bool {
+        self.queue.iter().any(|e| matches!(e.kind, Kind::Query | Kind::Function | Kind::Sync))
     }
 
     /// The client ended its COPY.
@@ -487,6 +495,7 @@ impl Pipe {
             Some(To::Silent | To::Capture) => false,
             _ => true,
         };
+        self.ended |= shown && self.status == Status::Idle;
         match shown {
             true if self.implicit => encode::ready_for_query(self.client.output.tail(), Status::Idle),
             true => self.show(size),

@@ -69,7 +69,7 @@ pub struct Planner {
     backend: String,
     names: NameCache,
     gate: GateState,
-    gate_stamp: Option<(u64, bool)>,
+    gate_stamp: Option<(u64, bool, bool)>,
     engine: federation::Session,
     started: Instant,
     errors: Restore,
@@ -112,7 +112,7 @@ impl Planner {
     pub(super) fn new(shared: Arc<Shared>, live: Arc<Live>, backend: &str, start: &Start) -> Result<Self> {
         let engine =
             federation::Session::new(start.repository.clone(), &start.user, &start.database).sharing_thread();
-        Ok(Self {
+        let mut planner = Self {
             seat: Seat::new(shared, live, start)?,
             backend: backend.to_owned(),
             names: NameCache::default(),
@@ -124,7 +124,16 @@ impl Planner {
             tuned: Vec::new(),
             touched: Vec::new(),
             block: None,
-        })
+        };
+        planner.follow_settings();
+        Ok(planner)
+    }
+
+    /// What settings of the session mean for its plans, from now on.
+    fn follow_settings(&mut self) {
+        self.names.allow_unversioned(self.seat.writes_unversioned());
+        self.names.show_databases(self.seat.shows_databases());
+        self.engine.show_databases(self.seat.shows_databases());
     }
 
     /// Whether the backend's own tables are what the session is on.
@@ -148,10 +157,12 @@ impl Planner {
         if !self.is_trusted() {
             return false;
         }
-        let stamp = (self.seat.repository.generation(), self.names.has_prepared());
+        let (prepared, databases) = (self.names.has_prepared(), self.names.shows_databases());
+        let stamp = (self.seat.repository.generation(), prepared, databases);
         if self.gate_stamp != Some(stamp) {
             let tables = self.seat.repository.tables();
-            self.gate = GateState::new(&tables, &self.backend).with_prepared(stamp.1);
+            self.gate =
+                GateState::new(&tables, &self.backend).with_prepared(prepared).with_databases(databases);
             self.gate_stamp = Some(stamp);
         }
         query::gate(sql, &self.gate) == Gate::Relay
@@ -269,6 +280,7 @@ pub(super) fn columns(
     parameters: &[Option<String>],
 ) -> Result<Option<Vec<Field>>> {
     Ok(match statement {
+        LocalStatement::Call(call) if call.command().is_some() => None,
         LocalStatement::Call(call) => Some(seat.columns(call, parameters)?),
         LocalStatement::Setting(Setting::Show(name), _) => {
             Some(vec![Field::new(name, crate::wire::value::Type::Text)])
@@ -437,6 +449,7 @@ impl Native {
             LocalStatement::Setting(setting, _) => {
                 let in_transaction = self.pipe.status != Status::Idle || self.pipe.batch;
                 let result = self.planner.seat.set(setting, in_transaction).boxed().await;
+                self.planner.follow_settings();
                 self.take_effect(result).await
             }
             LocalStatement::Define(definition, text) => self.define(definition, text).await,
@@ -532,6 +545,7 @@ impl Native {
         self.planner.touched.clear();
         self.planner.names.invalidate();
         self.planner.seat.reset();
+        self.planner.follow_settings();
         Ok(Ok(Done::command(if discards { "DISCARD ALL" } else { "RESET" })))
     }
 }

@@ -20,6 +20,10 @@ struct Settings {
     author: String,
     email: String,
     strategy: String,
+    auto_commit: String,
+    auto_commit_message: String,
+    unversioned_writes: String,
+    show_branch_databases: String,
 }
 
 /// The state of one session.
@@ -55,6 +59,10 @@ impl Seat {
             author: shared.config.author.clone().unwrap_or_else(|| start.user.clone()),
             email: shared.config.email.clone().unwrap_or_default(),
             strategy: "field".to_owned(),
+            auto_commit: "off".to_owned(),
+            auto_commit_message: "transaction".to_owned(),
+            unversioned_writes: "deny".to_owned(),
+            show_branch_databases: "off".to_owned(),
         };
         let mut seat = Self {
             shared,
@@ -110,13 +118,38 @@ impl Seat {
         functions::Session {
             repository: &self.repository,
             checkout: &self.checkout,
-            author: Author { name: self.settings.author.clone(), email: self.settings.email.clone() },
+            author: self.author(),
             read_only: !self.checkout.is_branch(),
             in_transaction,
             branch_in_use,
             strategy: self.strategy(),
             explain,
         }
+    }
+
+    /// Who commits in this session.
+    pub(super) fn author(&self) -> Author {
+        Author { name: self.settings.author.clone(), email: self.settings.email.clone() }
+    }
+
+    /// Whether a commit follows each transaction.
+    pub(super) fn commits_by_itself(&self) -> bool {
+        self.settings.auto_commit == "on"
+    }
+
+    /// The message of such commits.
+    pub(super) fn auto_commit_message(&self) -> String {
+        self.settings.auto_commit_message.clone()
+    }
+
+    /// Whether statements on a branch may write to tables that aren't versioned.
+    pub(super) fn writes_unversioned(&self) -> bool {
+        self.settings.unversioned_writes == "allow"
+    }
+
+    /// Whether branches are among the databases that catalogs list.
+    pub(super) fn shows_databases(&self) -> bool {
+        self.settings.show_branch_databases == "on"
     }
 
     fn strategy(&self) -> Strategy {
@@ -140,6 +173,13 @@ impl Seat {
         let registry = self.shared.registry.clone();
         let in_use = move |branch: &str| registry.in_use(branch);
         let session = self.functions(in_transaction, explain, &in_use);
+        if let Some(command) = call.command() {
+            let args = call.args(parameters);
+            let (count, notices) = functions::write_conflicts(&session, command == "DELETE", &args).await?;
+            let mut done = Done::command(&format!("{command} {count}"));
+            done.notices = notices.into_iter().map(|text| Error::new("00000", text)).collect();
+            return Ok((done, Effect::None));
+        }
         // What can't be answered must not run.
         chosen(call, fields(call, &functions::columns(&session, &call.name, &call.args(parameters))?))?;
         let args = call.args(parameters);
@@ -188,11 +228,8 @@ impl Seat {
             }
             Setting::Reset(name) => {
                 let initial = self.initial_settings.clone();
-                *self.place(name)? = match name.as_str() {
-                    "epoch.author" => initial.author,
-                    "epoch.email" => initial.email,
-                    _ => initial.strategy,
-                };
+                let (own, initial) = (&mut self.settings, initial);
+                *own.place(name)? = initial.value(name)?.to_owned();
                 Ok((Done::command("RESET"), Effect::None))
             }
             Setting::DiscardAll | Setting::ResetAll => Ok((Done::command("RESET"), Effect::None)),
@@ -214,38 +251,81 @@ impl Seat {
     fn show(&self, name: &str) -> Result<String> {
         Ok(match name {
             "epoch.branch" => self.checkout.name.clone(),
-            "epoch.author" => self.settings.author.clone(),
-            "epoch.email" => self.settings.email.clone(),
-            "epoch.merge_strategy" => self.settings.strategy.clone(),
-            _ => return Err(unknown(name)),
+            _ => self.settings.value(name)?.to_owned(),
         })
     }
 
     fn put(&mut self, name: &str, value: &str) -> Result<()> {
-        if name == "epoch.merge_strategy" && !matches!(value, "field" | "row" | "ours" | "theirs") {
-            return Err(Error::new(
-                sqlstate::INVALID_PARAMETER_VALUE,
-                format!("invalid value for parameter \"{name}\": \"{value}\""),
-            )
-            .with_hint("Available values: field, row, ours, theirs."));
-        }
-        value.clone_into(self.place(name)?);
+        let place = self.settings.place(name)?;
+        let value = match name {
+            "epoch.merge_strategy" => one_of(name, value, &["field", "row", "ours", "theirs"])?,
+            "epoch.unversioned_writes" => one_of(name, value, &["deny", "allow"])?,
+            "epoch.auto_commit" | "epoch.show_branch_databases" => {
+                match value.to_ascii_lowercase().as_str() {
+                    "on" | "true" | "yes" | "1" => "on",
+                    "off" | "false" | "no" | "0" => "off",
+                    _ => {
+                        let message = format!("parameter \"{name}\" requires a Boolean value");
+                        return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
+                    }
+                }
+            }
+            "epoch.auto_commit_message" if value.trim().is_empty() => {
+                let message = format!("invalid value for parameter \"{name}\": \"{value}\"");
+                return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+                    .with_detail("A commit has a message."));
+            }
+            _ => value,
+        };
+        value.clone_into(place);
         Ok(())
     }
+}
 
+impl Settings {
     fn place(&mut self, name: &str) -> Result<&mut String> {
-        match name {
-            "epoch.author" => Ok(&mut self.settings.author),
-            "epoch.email" => Ok(&mut self.settings.email),
-            "epoch.merge_strategy" => Ok(&mut self.settings.strategy),
-            _ => Err(unknown(name)),
-        }
+        Ok(match name {
+            "epoch.author" => &mut self.author,
+            "epoch.email" => &mut self.email,
+            "epoch.merge_strategy" => &mut self.strategy,
+            "epoch.auto_commit" => &mut self.auto_commit,
+            "epoch.auto_commit_message" => &mut self.auto_commit_message,
+            "epoch.unversioned_writes" => &mut self.unversioned_writes,
+            "epoch.show_branch_databases" => &mut self.show_branch_databases,
+            _ => return Err(unknown(name)),
+        })
     }
+
+    fn value(&self, name: &str) -> Result<&str> {
+        Ok(match name {
+            "epoch.author" => &self.author,
+            "epoch.email" => &self.email,
+            "epoch.merge_strategy" => &self.strategy,
+            "epoch.auto_commit" => &self.auto_commit,
+            "epoch.auto_commit_message" => &self.auto_commit_message,
+            "epoch.unversioned_writes" => &self.unversioned_writes,
+            "epoch.show_branch_databases" => &self.show_branch_databases,
+            _ => return Err(unknown(name)),
+        })
+    }
+}
+
+/// 22023 for a value that isn't one of these.
+fn one_of<'a>(name: &str, value: &'a str, known: &[&str]) -> Result<&'a str> {
+    if known.contains(&value) {
+        return Ok(value);
+    }
+    let message = format!("invalid value for parameter \"{name}\": \"{value}\"");
+    Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+        .with_hint(format!("Available values: {}.", known.join(", "))))
 }
 
 fn unknown(name: &str) -> Error {
     Error::new(sqlstate::UNDEFINED_OBJECT, format!("unrecognized configuration parameter \"{name}\""))
-        .with_hint("Settings of a session: epoch.branch, epoch.author, epoch.email, epoch.merge_strategy.")
+        .with_hint(
+            "Settings of a session: epoch.branch, epoch.author, epoch.email, epoch.merge_strategy, epoch.auto_commit, \
+             epoch.auto_commit_message, epoch.unversioned_writes, epoch.show_branch_databases.",
+        )
 }
 
 /// The columns, under the names that the statement gives them.

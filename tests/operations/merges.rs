@@ -334,7 +334,7 @@ async fn a_preview_says_what_a_merge_would_do() {
     let (f, dev) = diverged().await;
     let before = (f.rows(&f.main).await, f.repository.hash_of(&f.main, "HEAD").await.unwrap());
     for on in [&f.main, &dev] {
-        let tables = f.repository.preview_merge(on, "dev", Some("main"), None).await.unwrap();
+        let tables = f.repository.preview_merge(on, "dev", Some("main"), None, false).await.unwrap().tables;
         let names: Vec<_> = tables.iter().map(|t| t.table.name.to_string()).collect();
         assert_eq!(names, ["t", "v"]);
         let rows = &tables[0].rows;
@@ -347,7 +347,7 @@ async fn a_preview_says_what_a_merge_would_do() {
     }
     assert_eq!((f.rows(&f.main).await, f.repository.hash_of(&f.main, "HEAD").await.unwrap()), before);
     assert!(f.repository.conflicts(&f.main, None).await.unwrap().is_empty());
-    let missing = f.repository.preview_merge(&f.main, "dev", Some("nowhere"), None).await.unwrap_err();
+    let missing = f.repository.preview_merge(&f.main, "dev", Some("nowhere"), None, true).await.unwrap_err();
     assert_eq!(missing.code(), "3D000");
 }
 

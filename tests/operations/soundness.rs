@@ -185,6 +185,93 @@ async fn what_a_merge_would_break_is_listed_until_one_works() {
     .await;
 }
 
+/// Of `epoch_preview_merge`: table, rows that are added, modified and deleted, conflicts, violations.
+async fn preview(f: &Fixture, on: &Checkout, source: &str) -> Vec<String> {
+    let outcome = call(f, on, "epoch_preview_merge", &[source]).await.unwrap();
+    let line = |row: &Vec<Option<String>>| {
+        row.iter().map(|c| c.as_deref().unwrap_or("NULL")).collect::<Vec<_>>().join(" ")
+    };
+    outcome.rows.iter().map(line).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_a_merge_would_break_is_listed_not_the_first_alone() {
+    on_all(async |f| {
+        f.direct_sql("one", FAMILY).await;
+        f.direct_sql("one", "CREATE UNIQUE INDEX p_code_key ON p (code)").await;
+        register(f, &["p", "c"]).await;
+        let dev = f.branch("dev", &f.main).await;
+        let number = |n: i64| if f.is_postgres() { Value::Text(n.to_string()) } else { Value::Int(n) };
+        let text = |t: &str| Value::Text(t.to_owned());
+        let write = async |on: &Checkout, table: &str, rows: Vec<RowWrite>| {
+            super::support::write(&f.repository, on, table, rows).await;
+        };
+        let child = |id, p| RowWrite::Insert(vec![Some(number(id)), Some(number(p)), Some(number(7))]);
+        let parent = |id, code: &str| RowWrite::Insert(vec![Some(number(id)), Some(text(code))]);
+        write(&dev, "c", vec![child(2, 2), child(3, 2), child(4, 1)]).await;
+        write(&dev, "p", vec![parent(10, "x"), parent(11, "y"), parent(12, "z")]).await;
+        f.commit(&dev, "children and parents").await;
+        write(&f.main, "p", vec![RowWrite::Delete { key: vec![number(2)] }]).await;
+        write(&f.main, "p", vec![parent(20, "x"), parent(21, "y")]).await;
+        f.commit(&f.main, "one parent less, and codes").await;
+
+        let broken = [
+            "c foreign key c_p_fkey 2",
+            "c foreign key c_p_fkey 3",
+            "p unique p_code_key 10",
+            "p unique p_code_key 11",
+            "p unique p_code_key 20",
+            "p unique p_code_key 21",
+        ];
+        assert_eq!(preview(f, &f.main, "dev").await, ["c 3 0 0 0 2", "p 3 0 0 0 4"]);
+        assert!(f.repository.violations(&f.main, &[]).await.unwrap().is_empty(), "a preview leaves nothing");
+        let error = f.repository.merge(&f.main, "dev", &MergeOptions::default()).await.unwrap_err();
+        assert!(["23503", "23505"].contains(&error.code()), "{error:?}");
+        assert_eq!(told(&f.repository.violations(&f.main, &[]).await.unwrap()), broken);
+        // The other way round the children aren't what is merged.
+        assert_eq!(preview(f, &dev, "main").await, ["p 2 0 1 0 4", "c 0 0 0 0 2"]);
+        f.repository.merge(&dev, "main", &MergeOptions::default()).await.unwrap_err();
+        assert_eq!(told(&f.repository.violations(&dev, &[]).await.unwrap()), broken);
+        // What is left when a part is mended.
+        write(&dev, "c", vec![RowWrite::Delete { key: vec![number(2)] }]).await;
+        write(&dev, "c", vec![RowWrite::Delete { key: vec![number(3)] }]).await;
+        f.commit(&dev, "no children").await;
+        f.repository.merge(&f.main, "dev", &MergeOptions::default()).await.unwrap_err();
+        assert_eq!(told(&f.repository.violations(&f.main, &[]).await.unwrap()), broken[2..]);
+        for (id, code) in [(10, "xx"), (11, "yy")] {
+            let set = vec![(1, text(code))];
+            write(&dev, "p", vec![RowWrite::Update { key: vec![number(id)], set }]).await;
+        }
+        f.commit(&dev, "other codes").await;
+        assert_eq!(preview(f, &f.main, "dev").await, ["c 1 0 0 0 0", "p 3 0 0 0 0"]);
+        f.merge(&f.main, "dev").await;
+        assert!(f.repository.violations(&f.main, &[]).await.unwrap().is_empty());
+        assert_eq!(f.repository.verify_constraints(&f.main, &[]).await.unwrap(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_can_be_noted_of_a_merge_is_said() {
+    on_all(async |f| {
+        f.direct_sql("one", FAMILY).await;
+        register(f, &["p", "c"]).await;
+        let dev = f.branch("dev", &f.main).await;
+        let number = |n: i64| if f.is_postgres() { Value::Text(n.to_string()) } else { Value::Int(n) };
+        let child = |id| RowWrite::Insert(vec![Some(number(id)), Some(number(2)), Some(number(7))]);
+        super::support::write(&f.repository, &dev, "c", (100..1200).map(child).collect()).await;
+        f.commit(&dev, "children").await;
+        f.direct_sql("one", "DELETE FROM p WHERE id = 2").await;
+        f.commit(&f.main, "without a parent").await;
+        f.repository.merge(&f.main, "dev", &MergeOptions::default()).await.unwrap_err();
+        let found = f.repository.violations(&f.main, &[]).await.unwrap();
+        assert_eq!((found.len(), found.last().unwrap().kind.as_str()), (1001, "more"));
+        assert!(found[..1000].iter().all(|u| u.kind == "foreign key" && u.row.is_some()));
+        assert_eq!(preview(f, &f.main, "dev").await, ["c 1100 0 0 0 1100"]);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn arguments_and_rights_of_verification() {
     let f = Fixture::new().await;

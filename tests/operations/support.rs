@@ -117,6 +117,17 @@ impl Fixture {
         found
     }
 
+    /// One text from a database.
+    pub async fn text(&self, backend: &str, sql: &str) -> String {
+        let databases = self.databases.as_ref().unwrap();
+        let (client, connection) =
+            tokio_postgres::connect(&databases.url(backend), tokio_postgres::NoTls).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let found = client.query_one(sql, &[]).await.unwrap().get(0);
+        driver.abort();
+        found
+    }
+
     /// How many rows of a table there are beside main's own rows: of branches, and of history.
     pub async fn beside(&self, table: &str) -> i64 {
         let (_, backend) = *TABLES.iter().find(|(name, _)| *name == table).unwrap();

@@ -465,3 +465,33 @@ async fn rules_and_previews_report_their_columns() {
     assert_eq!(rows[0], ["5", "NULL", "modify/modify"]);
     assert_eq!(ask(&f, &f.main, "epoch_merge_rule", &["-d", "t", "n"], &["rule"]).await, [["none"]]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn status_names_who_wrote_to_main_and_when() {
+    let Some(f) = Fixture::postgres().await else { return };
+    let before = chrono::Utc::now() - chrono::TimeDelta::seconds(60);
+    f.set(&f.main, "u", 1, "ours", Some(1)).await;
+    f.direct_sql("one", "UPDATE t SET n = 7 WHERE id = 1; UPDATE t SET n = 8 WHERE id IN (1, 2)").await;
+    f.direct_sql("one", "DELETE FROM t WHERE id = 3").await;
+    let status = f.repository.status(&f.main).await.unwrap();
+    let of = |name: &str| status.iter().find(|s| s.table_name == name).unwrap().clone();
+    assert_eq!(of("u").writers, None);
+    let writers = of("t").writers.unwrap();
+    let user = f.text("one", "SELECT session_user::text").await;
+    assert_eq!(writers.roles, [user.clone()]);
+    assert!(before.timestamp_micros() < writers.first && writers.first < writers.last, "{writers:?}");
+    assert!(writers.last < (chrono::Utc::now() + chrono::TimeDelta::seconds(60)).timestamp_micros());
+    assert_eq!(f.count("one", "SELECT count(*) FROM epoch.writer").await, 2, "once per transaction");
+    let columns = ["table_name", "changed_by"];
+    let told = ask(&f, &f.main, "epoch_status", &[], &columns).await;
+    assert_eq!(told, [["t".to_owned(), format!("{{{user}}}")], ["u".to_owned(), "NULL".to_owned()]]);
+    f.commit(&f.main, "all").await;
+    assert!(f.repository.status(&f.main).await.unwrap().is_empty());
+    // What is committed needs no note.
+    for n in 0..20 {
+        f.direct_sql("one", &format!("UPDATE t SET n = {n} + 100 WHERE id = 1")).await;
+        f.commit(&f.main, "another").await;
+    }
+    assert!(f.count("one", "SELECT count(*) FROM epoch.writer").await < 17);
+    f.finish().await;
+}

@@ -27,6 +27,7 @@ mod view;
 mod view_def;
 mod violation;
 mod wanted;
+mod writers;
 
 pub mod sqlstate;
 
@@ -46,6 +47,7 @@ pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
 pub use view_def::{ViewChange, ViewDef, ViewRead};
 pub use violation::{Rule, SeenTable, Violation};
 pub use wanted::Wanted;
+pub use writers::Writers;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -246,6 +248,13 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         Ok(self.pending(tables, layer).await?.into_iter().map(|(id, _)| id).collect())
     }
 
+    /// Who wrote to main's tables without us, of what isn't committed yet: for tables of which the backend knows. The default
+    /// knows nothing.
+    async fn writers(&self, tables: &[Arc<TableDef>]) -> Result<Vec<Writers>> {
+        let _ = tables;
+        Ok(Vec::new())
+    }
+
     /// Publishes durable, still unreferenced content as `ordinal` of the layer's lineage, in one
     /// transaction: first applies `changes` (each row compared with its `before`; 40001 naming the
     /// first key that differs, nothing applied), then moves pending work into the ordinal as `mode`
@@ -343,6 +352,20 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         others: &[SeenTable],
         limit: usize,
     ) -> Result<Vec<Violation>>;
+
+    /// Which constraints changes to a state would break, all of them together and nothing being written: rows that are not
+    /// as they should be afterwards because of a change, each with its table; at most `limit`. `shown`: all tables of this
+    /// backend that the state has, and its views of them. Of rows that have generated columns the changes say what these
+    /// are. The default can't tell (`None`).
+    async fn would_break(
+        &self,
+        shown: &[SeenTable],
+        changes: &[TableChanges],
+        limit: usize,
+    ) -> Result<Option<Vec<(TableId, Violation)>>> {
+        let _ = (shown, changes, limit);
+        Ok(None)
+    }
 
     /// The statements that make a table like this one, by the name that it has on main: CREATE TABLE, and those
     /// of its indexes.

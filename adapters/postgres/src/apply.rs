@@ -118,7 +118,7 @@ pub(crate) fn staged(table: &TableDef) -> String {
     format!("pg_temp.epoch_changes_{}", table.id.0)
 }
 
-async fn load(tx: &Tx, change: &TableChanges) -> Result<()> {
+pub(crate) async fn load(tx: &Tx, change: &TableChanges) -> Result<()> {
     let table = &change.table;
     let cells = |prefix: &str| {
         join(table.schema.columns.iter().enumerate(), ", ", |(i, c)| {

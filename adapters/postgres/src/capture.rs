@@ -4,6 +4,7 @@ use epoch_adapter::TableDef;
 
 use crate::layout::{base, copying_setting, history, literal, overlay};
 use crate::text::{columns, fill, key, same_key};
+use crate::writers::NOTE_SQL;
 
 const FUNCTIONS_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
 const TRIGGERS_SQL: &str = include_str!("../../../sql/postgres/capture_triggers.sql");
@@ -62,6 +63,7 @@ fn functions(
             ("fn", &format!("epoch.{name}_{id}")),
             ("may_rekey", may_rekey),
             ("partitions", of_partitions),
+            ("note", if name == "capture" { NOTE_SQL } else { "" }),
             ("history", &history(table)),
             ("rows_old", "epoch_old"),
             ("rows_new", "epoch_new"),

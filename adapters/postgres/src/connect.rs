@@ -22,7 +22,7 @@ pub(crate) const SESSION: &str = "SET search_path = pg_catalog, pg_temp; SET Dat
     SET IntervalStyle = postgres; SET TimeZone = 'UTC'; SET extra_float_digits = 1; SET bytea_output = hex; \
     SET xmloption = content; SET standard_conforming_strings = on; SET client_min_messages = warning; \
     SET row_security = off; SET jit = off; SET default_transaction_read_only = off; \
-    SET default_transaction_isolation = 'read committed'";
+    SET default_transaction_isolation = 'read committed'; SET epoch.known = 'on'";
 
 /// For the rest of a transaction, what triggers of the user's, and defaults, go by: what any new session of the role has.
 pub(crate) const THEIRS: &str = "SET LOCAL search_path TO DEFAULT; SET LOCAL TimeZone TO DEFAULT; \

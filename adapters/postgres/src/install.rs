@@ -12,6 +12,7 @@ use crate::layout::{
 use crate::text::{fill, join, key, writable};
 use crate::tx::{Tx, is_true};
 use crate::versions::{self, Entry};
+use crate::writers::WRITERS_SQL;
 use crate::{capture, partitions};
 
 const SCHEMA_SQL: &str = include_str!("../../../sql/postgres/schema.sql");
@@ -104,7 +105,7 @@ pub(crate) async fn shared_part(client: &Object) -> Result<()> {
             return Err(others("database"));
         }
         return match other_layout(client).await? {
-            None => Ok(()),
+            None => client.batch_execute(WRITERS_SQL).await.map_err(pg),
             Some(reason) => Err(Error::new(
                 sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
                 "the tables of this database were registered by another version of Horizon Epoch",
@@ -113,8 +114,8 @@ pub(crate) async fn shared_part(client: &Object) -> Result<()> {
             .with_hint("Unregister them all, then register them again.")),
         };
     }
-    let script =
-        fill(SCHEMA_SQL, &[("layout", &LAYOUT.to_string()), ("written", crate::written::WRITTEN_SQL)]);
+    let written = [crate::written::WRITTEN_SQL, WRITERS_SQL].join("\n");
+    let script = fill(SCHEMA_SQL, &[("layout", &LAYOUT.to_string()), ("written", &written)]);
     client.batch_execute(&script).await.map_err(pg)
 }
 
@@ -507,7 +508,7 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     if all == 0 {
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.seal, epoch.written_by, epoch.written;
+                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.seal, epoch.written_by, epoch.written, epoch.writer;
                  -- Older layouts have no owner, but a sequence.
                  DROP TABLE IF EXISTS epoch.repository; DROP SEQUENCE IF EXISTS epoch.seq, epoch.numbers; DROP FUNCTION IF EXISTS epoch.version_of(int8, int8, int8);
                  DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();

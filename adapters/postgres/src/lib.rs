@@ -46,6 +46,8 @@ mod types;
 mod versions;
 mod views;
 mod violations;
+mod would_break;
+mod writers;
 mod written;
 
 pub use apply::compare_sql;
@@ -64,7 +66,7 @@ use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Combined, Definition, Discovered, DraftChange, Error,
     Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode, Sealed,
     SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction,
-    View, Violation, Wanted, sqlstate,
+    View, Violation, Wanted, Writers, sqlstate,
 };
 use tokio::sync::OnceCell;
 
@@ -457,6 +459,23 @@ impl Adapter for PostgresAdapter {
         limit: usize,
     ) -> Result<Vec<Violation>> {
         violations::violations(&self.client().await?, (table, view), others, limit).await
+    }
+
+    async fn writers(&self, tables: &[Arc<TableDef>]) -> Result<Vec<Writers>> {
+        writers::writers(&self.client().await?, tables).await
+    }
+
+    async fn would_break(
+        &self,
+        shown: &[SeenTable],
+        changes: &[TableChanges],
+        limit: usize,
+    ) -> Result<Option<Vec<(TableId, Violation)>>> {
+        let tx = self.tx().await?;
+        let found = would_break::would_break(&tx, shown, changes, limit).await;
+        // The changes were never more than a temporary table.
+        let _ = tx.rollback().await;
+        found.map(Some)
     }
 
     async fn create_statement(&self, table: &TableDef) -> Result<String> {

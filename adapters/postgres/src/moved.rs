@@ -40,6 +40,10 @@ async fn settle_in(tx: &Tx) -> Result<()> {
     for history in tx::texts(tx, histories).await?.into_iter().flatten().flatten() {
         tx.affected(&fill(MOVED_SQL, &[("history", &history)])).await?;
     }
+    // Transactions have other numbers here.
+    if is_true(tx, "SELECT to_regclass('epoch.writer') IS NOT NULL").await? {
+        tx.affected("DELETE FROM epoch.writer").await?;
+    }
     // Columns that were dropped aren't in a dump, so the others are elsewhere.
     let guarded = "SELECT g.tgrelid::regclass::text FROM pg_trigger g WHERE g.tgname = 'zz_epoch_guard' AND g.tgnargs = 1 ORDER BY 1";
     for relation in tx::texts(tx, guarded).await?.into_iter().flatten().flatten() {

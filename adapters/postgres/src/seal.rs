@@ -12,7 +12,7 @@ use crate::layout::{PENDING, history};
 use crate::pending::{self, current, seen};
 use crate::text::{columns, fill, join, key, same_key};
 use crate::tx::Tx;
-use crate::{apply, draft, drift, exact, homecoming, of_main, revise, versions, views};
+use crate::{apply, draft, drift, exact, homecoming, of_main, revise, versions, views, writers};
 
 const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
 
@@ -102,6 +102,9 @@ pub(crate) async fn seal(
     match other {
         Some(error) if mode == SealMode::Exact => return Err(error),
         other => published.altered = other.is_some(),
+    }
+    if layer.is_main() && mode == SealMode::All {
+        writers::clean(tx, tables.len(), ordinal, &snapshot).await?;
     }
     record(tx, operation, layer, ordinal, &published).await?;
     Ok(Outcome::Sealed(published))

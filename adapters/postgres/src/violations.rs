@@ -20,11 +20,14 @@ const NOT_NULL_SQL: &str = "SELECT a.attname::text FROM pg_attribute a JOIN pg_c
     WHERE a.attnotnull AND a.attnum > 0 AND NOT a.attisdropped AND n.nspname = $1 AND c.relname = $2 ORDER BY a.attnum";
 
 /// A query over the rows of a view: its last column is the detail, before it are the key's.
-struct Query {
+pub(crate) struct Query {
     rule: Rule,
     constraint: String,
     sql: String,
 }
+
+/// How a table's rows are read.
+pub(crate) type See<'a> = &'a dyn Fn(&TableDef, &View) -> String;
 
 /// See [`epoch_adapter::Adapter::violations`].
 pub(crate) async fn violations(
@@ -36,14 +39,21 @@ pub(crate) async fn violations(
     let rows = format!("{} {}", relation::scanning(table, view), quote(&table.location.table));
     let mut queries = not_null(client, table, &rows).await?;
     queries.extend(checks(client, table, &rows).await?);
-    queries
-        .extend(indexes(client, table).await?.iter().filter(|i| i.unique).map(|i| unique(table, i, &rows)));
+    queries.extend(
+        indexes(client, table).await?.iter().filter(|i| i.unique).map(|i| unique(table, i, &rows, None)),
+    );
     let family = versions::family(client, table.id).await?.unwrap_or(table.id.0);
     for foreign in foreign_keys::read(client, table, family).await? {
         if foreign.child.id == table.id {
-            queries.extend(of_foreign_key(table, view, &foreign, others));
+            let children = relation::scanning(table, view);
+            queries.extend(of_foreign_key(table, &children, &foreign, others, (&relation::scanning, None)));
         }
     }
+    run(client, queries, limit).await
+}
+
+/// What queries find.
+pub(crate) async fn run(client: &Object, queries: Vec<Query>, limit: usize) -> Result<Vec<Violation>> {
     let mut found = Vec::new();
     for query in queries {
         let left = limit.saturating_sub(found.len());
@@ -61,7 +71,7 @@ pub(crate) async fn violations(
 }
 
 /// As the table is now: a constraint may have come after branches had their rows.
-async fn not_null(client: &Object, table: &TableDef, rows: &str) -> Result<Vec<Query>> {
+pub(crate) async fn not_null(client: &Object, table: &TableDef, rows: &str) -> Result<Vec<Query>> {
     let schema = table.location.schema.as_deref().unwrap_or("public");
     let required = client.query(NOT_NULL_SQL, &[&schema, &table.location.table]).await.map_err(pg)?;
     let query = |row: &tokio_postgres::Row| {
@@ -73,7 +83,7 @@ async fn not_null(client: &Object, table: &TableDef, rows: &str) -> Result<Vec<Q
     required.iter().map(query).collect()
 }
 
-async fn checks(client: &Object, table: &TableDef, rows: &str) -> Result<Vec<Query>> {
+pub(crate) async fn checks(client: &Object, table: &TableDef, rows: &str) -> Result<Vec<Query>> {
     let schema = table.location.schema.as_deref().unwrap_or("public");
     let found = client.query(CHECKS_SQL, &[&schema, &table.location.table]).await.map_err(pg)?;
     let mut out = Vec::new();
@@ -86,12 +96,19 @@ async fn checks(client: &Object, table: &TableDef, rows: &str) -> Result<Vec<Que
     Ok(out)
 }
 
-/// All rows that share a key with another one.
-fn unique(table: &TableDef, index: &Index, rows: &str) -> Query {
+/// All rows that share a key with another one; of keys that rows `among` these have.
+pub(crate) fn unique(table: &TableDef, index: &Index, rows: &str, among: Option<&str>) -> Query {
     let parts = join(&index.parts, ", ", |p| format!("({p})"));
     let given = match index.nulls_not_distinct {
         true => "true".to_owned(),
         false => join(&index.parts, " AND ", |p| format!("({p}) IS NOT NULL")),
+    };
+    let among = match among {
+        // Of NULLs nothing is among any.
+        Some(among) if !index.nulls_not_distinct => {
+            format!(" AND ({parts}) IN (SELECT {parts} FROM {among})")
+        }
+        _ => String::new(),
     };
     let predicate = index.predicate.as_deref().unwrap_or("true");
     let shown = join(&index.parts, " || ', ' || ", |p| format!("coalesce(({p})::text, 'null')"));
@@ -99,24 +116,34 @@ fn unique(table: &TableDef, index: &Index, rows: &str) -> Query {
     let keys = key(table, "");
     let sql = format!(
         "SELECT {keys}, epoch_detail FROM (SELECT {keys}, {start} || {shown} || ') is there more than once.' AS epoch_detail, \
-         count(*) OVER (PARTITION BY {parts}) AS epoch_count FROM {rows} WHERE ({predicate}) AND {given}) epoch_keys \
+         count(*) OVER (PARTITION BY {parts}) AS epoch_count FROM {rows} WHERE ({predicate}) AND {given}{among}) epoch_keys \
          WHERE epoch_count > 1"
     );
     let constraint = index.constraint.clone().unwrap_or_else(|| index.name.clone());
     Query { rule: Rule::Unique, constraint, sql }
 }
 
-/// Rows without a parent, in the version of it that is there; a parent that isn't versioned is as it is.
-fn of_foreign_key(
+/// Rows without a parent, in the version of it that is there; a parent that isn't versioned is as it is. `see` says how
+/// parents are read, and how they were read when the rows must have had one.
+pub(crate) fn of_foreign_key(
     table: &TableDef,
-    view: &View,
+    children: &str,
     foreign: &ForeignKey,
     others: &[SeenTable],
+    (see, before): (See<'_>, Option<See<'_>>),
 ) -> Option<Query> {
-    let shown = foreign.parents.iter().find_map(|parent| {
+    let seen = foreign.parents.iter().find_map(|parent| {
         let (seen, view) = others.iter().find(|(other, _)| other.id == parent.table.id)?;
-        Some((relation::scanning(seen, view), parent.referenced.as_slice()))
+        Some((seen, view, parent.referenced.as_slice()))
     });
+    let had = match (before, &seen) {
+        (Some(before), Some((parent, view, referenced))) => {
+            let joined = foreign.joined(referenced, "q", "c");
+            format!(" AND EXISTS (SELECT FROM {} q WHERE {joined})", before(parent, view))
+        }
+        _ => String::new(),
+    };
+    let shown = seen.map(|(parent, view, referenced)| (see(parent, view), referenced));
     let (parent, referenced) = match shown {
         Some(shown) => shown,
         None if foreign.parent_family.is_none() => {
@@ -142,9 +169,8 @@ fn of_foreign_key(
     let start = literal(&format!("Key ({})=(", foreign.columns.join(", ")));
     let end = literal(&format!(") is not present in table \"{}\".", foreign.parent_name.1));
     let sql = format!(
-        "SELECT {}, {start} || {shown} || {end} FROM {} c WHERE {wrong}",
+        "SELECT {}, {start} || {shown} || {end} FROM {children} c WHERE {wrong}{had}",
         key(table, "c."),
-        relation::scanning(table, view)
     );
     Some(Query { rule: Rule::ForeignKey, constraint: foreign.name.clone(), sql })
 }

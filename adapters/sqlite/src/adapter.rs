@@ -19,7 +19,7 @@ use crate::meta::{Catalog, Meta, schema_version};
 use crate::pool::{Pool, Pooled, blocking};
 use crate::seal::Seal;
 use crate::tx::Tx;
-use crate::{describe, diff, drift, garbage, install, layer, scan, seal, view, violations};
+use crate::{describe, diff, drift, garbage, install, layer, scan, seal, view, violations, would_break};
 
 /// One SQLite file as a backend. Cheap to share; never blocks the async runtime.
 pub struct SqliteAdapter {
@@ -358,6 +358,20 @@ impl Adapter for SqliteAdapter {
             let catalog = shared.catalog(conn)?;
             let meta = catalog.get(&table)?;
             violations::violations(conn, &catalog, &meta, &view, &others, limit)
+        })
+        .await
+    }
+
+    async fn would_break(
+        &self,
+        shown: &[SeenTable],
+        changes: &[TableChanges],
+        limit: usize,
+    ) -> Result<Option<Vec<(TableId, Violation)>>> {
+        let (shown, changes) = (shown.to_vec(), changes.to_vec());
+        self.read(move |shared, conn| {
+            let catalog = shared.catalog(conn)?;
+            would_break::would_break(conn, &catalog, &shown, &changes, limit).map(Some)
         })
         .await
     }

@@ -30,6 +30,7 @@ pub mod types;
 mod view;
 mod violations;
 mod wal;
+mod would_break;
 mod write;
 
 pub use adapter::SqliteAdapter;

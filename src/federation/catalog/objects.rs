@@ -68,9 +68,22 @@ impl Relation {
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
     pub(crate) database: String,
+    /// The databases of branches, if they are to be listed.
+    pub(crate) databases: Vec<String>,
     pub(crate) user: String,
     pub(crate) schemas: Vec<(i64, String)>,
     pub(crate) relations: Vec<Relation>,
+}
+
+/// The names of the branches' databases, but for the session's own.
+fn databases(planner: &Planner) -> Vec<String> {
+    let repository = planner.repository.name();
+    let name = |branch: &String| match branch.as_str() {
+        "main" => repository.to_owned(),
+        branch => format!("{repository}/{branch}"),
+    };
+    let all = planner.session.branches.iter().map(name);
+    all.filter(|name| *name != planner.session.database).collect()
 }
 
 impl Objects {
@@ -93,6 +106,7 @@ impl Objects {
         relations.extend((0..).zip(ours).filter_map(|(index, f)| epoch_relation(index, f)));
         Self {
             database: planner.session.database.clone(),
+            databases: databases(planner),
             user: planner.session.user.clone(),
             schemas,
             relations,

@@ -185,8 +185,15 @@ const PG_DATABASE: &str = "oid:oid datname:name datdba:oid=10 encoding:int4=6 da
     datistemplate:bool=f datallowconn:bool=t datconnlimit:int4=-1 datfrozenxid:oid=0 datminmxid:oid=0 \
     dattablespace:oid=1663 datcollate:text=C datctype:text=C daticulocale:text datcollversion:text datacl:text[]";
 
+/// The oids of branches among the databases.
+const FIRST_BRANCH: i64 = 1_000_000_000;
+
 fn databases(objects: &Objects) -> Vec<Row> {
-    vec![row([("oid", DATABASE.to_string()), ("datname", objects.database.clone())])]
+    let own = row([("oid", DATABASE.to_string()), ("datname", objects.database.clone())]);
+    let branches = (FIRST_BRANCH..)
+        .zip(&objects.databases)
+        .map(|(oid, name)| row([("oid", oid.to_string()), ("datname", name.clone())]));
+    std::iter::once(own).chain(branches).collect()
 }
 
 const PG_ROLES: &str = "rolname:name rolsuper:bool=f rolinherit:bool=t rolcreaterole:bool=f rolcreatedb:bool=f \

@@ -28,6 +28,8 @@ pub(crate) struct SessionInfo {
     pub(crate) settings: Settings,
     pub(crate) read_only: bool,
     pub(crate) in_transaction: bool,
+    /// The branches, if they are to be among the databases.
+    pub(crate) branches: Vec<String>,
 }
 
 impl SessionInfo {
@@ -52,6 +54,7 @@ impl SessionInfo {
             settings: settings.clone(),
             read_only: false,
             in_transaction: false,
+            branches: Vec::new(),
         })
     }
 }

@@ -1,6 +1,8 @@
 //! What kind of statement it is, and where its clauses are.
 
 mod clauses;
+mod conflicts;
+mod counting;
 mod create_as;
 mod keyed;
 mod merge;
@@ -18,6 +20,7 @@ use super::{Argument, Constant, Listed, Statement, listed, relax};
 use crate::Result;
 use crate::query::lexer::Tokens;
 pub(super) use clauses::{is_star, is_starred, item_names};
+pub use conflicts::{DELETE_CONFLICTS, UPDATE_CONFLICTS};
 pub use create_as::{CreateAs, Keys, Shown};
 pub use keyed::Keyed;
 pub use merge::{Merge, When};
@@ -400,6 +403,12 @@ impl Describer<'_, '_> {
         match node {
             Node::SelectStmt(select) => self.select(select),
             Node::InsertStmt(insert) => self.insert(insert),
+            Node::UpdateStmt(update) if conflicts::is_target(update.relation()) => {
+                conflicts::update(update, self.is_inside())
+            }
+            Node::DeleteStmt(delete) if conflicts::is_target(delete.relation()) => {
+                conflicts::delete(delete, self.is_inside())
+            }
             Node::UpdateStmt(update) => self.update(update),
             Node::DeleteStmt(delete) => self.delete(delete),
             Node::MergeStmt(merge) => self.merge(merge),
@@ -407,9 +416,14 @@ impl Describer<'_, '_> {
         }
     }
 
+    /// Whether this is a part of another statement.
+    fn is_inside(&self) -> bool {
+        self.nested || self.wrap != Wrap::None
+    }
+
     fn select(&mut self, select: &nodes::SelectStmt) -> Kind {
         if self.wrap == Wrap::None
-            && let Some(call) = lone_call(select)
+            && let Some(call) = lone_call(select).or_else(|| counting::of_branches(select))
         {
             return call;
         }
@@ -668,7 +682,7 @@ fn chosen_columns(select: &nodes::SelectStmt) -> Option<Vec<(String, String)>> {
     select.target_list().iter().map(one).collect()
 }
 
-fn call_of(
+pub(super) fn call_of(
     call: &nodes::FuncCall,
     from: bool,
     alias: Option<String>,

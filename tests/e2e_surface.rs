@@ -1,0 +1,296 @@
+//! The rest of the SQL surface through the proxy, on both routes: conflicts that are written to, and settings.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+
+use common::Fixture;
+use common::conn::Conn;
+use common::proxy::{Proxy, ProxyConfig};
+
+const POSTGRES: &str = "CREATE TABLE account (id int PRIMARY KEY, owner text NOT NULL, balance int NOT NULL); \
+     CREATE TABLE note (id int PRIMARY KEY, body text); \
+     INSERT INTO account SELECT i, 'owner ' || i, 100 FROM generate_series(1, 5) i; INSERT INTO note VALUES (1, 'first')";
+
+const SQLITE: &str = "CREATE TABLE account (id INTEGER PRIMARY KEY, owner TEXT NOT NULL, balance INTEGER NOT NULL); \
+     CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT); \
+     INSERT INTO account VALUES (1, 'owner 1', 100), (2, 'owner 2', 100), (3, 'owner 3', 100), (4, 'owner 4', 100), \
+     (5, 'owner 5', 100); INSERT INTO note VALUES (1, 'first');";
+
+/// Runs a test on both routes: with main, and a way to other refs.
+fn on_both(test: impl Fn(&mut Conn, &dyn Fn(&str) -> Conn)) {
+    let proxy = Proxy::start(ProxyConfig::embedded());
+    rusqlite::Connection::open(proxy.sqlite_path("shop")).unwrap().execute_batch(SQLITE).unwrap();
+    let mut main = proxy.connect("main");
+    for table in ["account", "note"] {
+        main.exec(&format!("SELECT * FROM epoch_register('{table}', 'sqlite://shop/{table}')"));
+    }
+    test(&mut main, &|reference| proxy.connect(reference));
+    need_postgres!();
+    let shop = Fixture::registered(POSTGRES);
+    test(&mut shop.main(), &|reference| shop.on(reference));
+}
+
+/// Three rows of account in conflict, and one of note: accounts 1 and 2 have other owners and balances on both sides, 3
+/// is gone on main.
+fn diverge(main: &mut Conn, on: &dyn Fn(&str) -> Conn) {
+    main.exec("SELECT * FROM epoch_branch('dev')");
+    let mut dev = on("dev");
+    for (conn, name) in [(&mut dev, "dev"), (&mut *main, "main")] {
+        conn.exec(&format!("UPDATE account SET owner = '{name} ' || id WHERE id IN (1, 2)"));
+        let balance = if name == "dev" { 120 } else { 110 };
+        conn.exec(&format!("UPDATE account SET balance = {balance} WHERE id IN (1, 2)"));
+        conn.exec(&format!("UPDATE note SET body = 'of {name}' WHERE id = 1"));
+        match name {
+            "dev" => conn.exec("UPDATE account SET balance = 3 WHERE id = 3"),
+            _ => conn.exec("DELETE FROM account WHERE id = 3"),
+        };
+        conn.exec(&format!("SELECT epoch_commit('on {name}')"));
+    }
+}
+
+fn tag(conn: &mut Conn, sql: &str) -> String {
+    conn.exec(sql).tags().join(" ")
+}
+
+#[test]
+fn conflicts_are_resolved_by_update_and_delete() {
+    on_both(|main, on| {
+        diverge(main, on);
+        assert_eq!(main.lines("SELECT conflicts FROM epoch_merge('dev')"), ["4"]);
+        let open = "SELECT table_name, num_conflicts FROM epoch.conflicts ORDER BY 1";
+        assert_eq!(main.lines(open), ["account|3", "note|1"]);
+        // Another session has the same rights; a whole row, a table, one column after the other.
+        let mut other = on("main");
+        assert_eq!(
+            tag(&mut other, "UPDATE epoch.conflicts SET resolution = 'theirs' WHERE table_name = 'note'"),
+            "UPDATE 1"
+        );
+        assert_eq!(main.lines(open), ["account|3"]);
+        let sql = "UPDATE epoch.conflicts SET our_owner = their_owner WHERE table_name = 'account' AND our_id IN (1, 2)";
+        assert_eq!(tag(main, sql), "UPDATE 2");
+        assert_eq!(main.lines(open), ["account|3"], "their balances are open");
+        let reply = main.extended(
+            "UPDATE epoch.conflicts SET our_balance = $1 WHERE table_name = $2 AND id = $3",
+            &[Some("115"), Some("account"), Some("1")],
+            false,
+        );
+        assert_eq!(reply.tags(), ["UPDATE 1"], "{:?}", reply.error());
+        assert!(reply.columns().is_empty());
+        assert_eq!(main.lines(open), ["account|2"]);
+        // What is taken as it is: account 2's balance is ours, its owner was chosen before.
+        assert_eq!(
+            tag(main, "DELETE FROM epoch.conflicts WHERE table_name = 'account' AND our_id = 2"),
+            "DELETE 1"
+        );
+        let by_id =
+            main.one("SELECT conflict_id FROM epoch_conflicts('account') WHERE kind = 'modify/delete'");
+        assert_eq!(
+            tag(
+                main,
+                &format!("UPDATE epoch.conflicts SET resolution = 'theirs' WHERE conflict_id = {by_id}")
+            ),
+            "UPDATE 1"
+        );
+        assert!(main.lines(open).is_empty());
+        assert_eq!(
+            tag(
+                main,
+                "UPDATE epoch.conflicts SET resolution = 'ours' WHERE table_name = 'account' AND our_id = 77"
+            ),
+            "UPDATE 0"
+        );
+        main.exec("SELECT epoch_merge('--continue')");
+        let rows = main.lines("SELECT id, owner, balance FROM account ORDER BY id LIMIT 3");
+        assert_eq!(rows, ["1|dev 1|115", "2|dev 2|110", "3|owner 3|3"]);
+        assert_eq!(main.one("SELECT body FROM note"), "of dev");
+        let audited =
+            "SELECT count(*) FROM epoch.audit WHERE operation LIKE '%epoch.conflicts' AND result = 'ok'";
+        assert_eq!(main.one(audited), "6");
+    });
+}
+
+#[test]
+fn conflicts_are_not_written_to_in_other_ways() {
+    on_both(|main, on| {
+        assert_eq!(tag(main, "DELETE FROM epoch.conflicts"), "DELETE 0");
+        diverge(main, on);
+        main.exec("SELECT epoch_merge('dev')");
+        for (sql, code) in [
+            ("DELETE FROM epoch.conflicts RETURNING table_name", "0A000"),
+            ("UPDATE epoch.conflicts SET resolution = 'ours' RETURNING *", "0A000"),
+            ("UPDATE epoch.conflicts SET our_balance = our_balance + 1", "0A000"),
+            ("UPDATE epoch.conflicts SET resolution = 'ours' WHERE our_id > 1", "0A000"),
+            ("WITH x AS (SELECT 1) DELETE FROM epoch.conflicts", "0A000"),
+            ("UPDATE epoch.conflicts SET resolution = 'both'", "22023"),
+            ("UPDATE epoch.conflicts SET resolution = NULL", "22023"),
+            ("UPDATE epoch.conflicts SET their_balance = 1 WHERE table_name = 'account'", "22023"),
+            ("UPDATE epoch.conflicts SET our_id = 9 WHERE table_name = 'account' AND id = 1", "22023"),
+            ("UPDATE epoch.conflicts SET our_balance = 1 WHERE table_name = 'account' AND id = 3", "22023"),
+            ("UPDATE epoch.conflicts SET our_nothing = 1 WHERE table_name = 'account'", "42703"),
+            ("UPDATE epoch.conflicts SET resolution = 'ours' WHERE nothing = 1", "42703"),
+            ("DELETE FROM epoch.conflicts WHERE table_name = 'nothing'", "42P01"),
+        ] {
+            assert_eq!(main.err(sql).code(), code, "{sql}");
+        }
+        // All or nothing: note has no balance.
+        assert_eq!(main.err("UPDATE epoch.conflicts SET our_balance = 1").code(), "42703");
+        let open = "SELECT table_name, num_conflicts FROM epoch.conflicts ORDER BY 1";
+        assert_eq!(main.lines(open), ["account|3", "note|1"]);
+        main.exec("BEGIN");
+        main.exec("UPDATE account SET balance = 1 WHERE id = 5");
+        assert_eq!(main.err("DELETE FROM epoch.conflicts").code(), "25001");
+        main.exec("ROLLBACK");
+        main.exec("SELECT epoch_tag('v1')");
+        assert_eq!(on("v1").err("DELETE FROM epoch.conflicts").code(), "25006");
+        assert_eq!(main.lines(open), ["account|3", "note|1"]);
+        // Without a condition it is about all of them.
+        assert_eq!(tag(main, "DELETE FROM epoch.conflicts"), "DELETE 4");
+        main.exec("SELECT epoch_merge('--continue')");
+        assert_eq!(main.lines("SELECT id, balance FROM account ORDER BY id LIMIT 2"), ["1|110", "2|110"]);
+        assert_eq!(main.one("SELECT body FROM note"), "of main");
+    });
+}
+
+#[test]
+fn a_commit_follows_each_transaction_if_the_session_wants_it() {
+    on_both(|main, on| {
+        main.exec("SELECT * FROM epoch_branch('dev')");
+        let mut dev = on("dev");
+        assert_eq!(dev.one("SHOW epoch.auto_commit"), "off");
+        dev.exec("SET epoch.auto_commit = on");
+        assert_eq!(dev.one("SHOW epoch.auto_commit"), "on");
+        dev.exec("SET epoch.auto_commit_message = 'by itself'");
+        let log = "SELECT count(*) FROM epoch_log('main..dev')";
+        dev.exec("UPDATE account SET balance = 1 WHERE id = 1");
+        assert_eq!(dev.one(log), "1");
+        assert_eq!(dev.one("SELECT count(*) FROM account"), "5");
+        assert_eq!(dev.one(log), "1", "what changes nothing is no commit");
+        dev.exec("BEGIN");
+        dev.exec("UPDATE account SET balance = 2 WHERE id = 1");
+        dev.exec("UPDATE account SET balance = 2 WHERE id = 2");
+        dev.exec("COMMIT");
+        dev.exec("BEGIN");
+        dev.exec("UPDATE account SET balance = 3 WHERE id = 1");
+        dev.exec("ROLLBACK");
+        assert_eq!(dev.lines("SELECT message FROM epoch_log('main..dev')"), ["by itself", "by itself"]);
+        assert!(dev.lines("SELECT table_name FROM epoch.status").is_empty());
+        // By the extended protocol, and several that are sent at once.
+        let reply = dev.extended("UPDATE account SET balance = 4 WHERE id = $1", &[Some("1")], false);
+        assert_eq!(reply.tags(), ["UPDATE 1"], "{:?}", reply.error());
+        assert_eq!(dev.one(log), "3");
+        dev.send(&[
+            common::conn::query("UPDATE account SET balance = 5 WHERE id = 1"),
+            common::conn::query("UPDATE account SET balance = 6 WHERE id = 1"),
+        ]);
+        dev.reply();
+        dev.reply();
+        assert_eq!(dev.one(log), "5");
+        // A merge that waits isn't concluded by it.
+        main.exec("UPDATE account SET balance = 77 WHERE id = 1");
+        main.exec("SELECT epoch_commit('on main')");
+        assert_eq!(dev.lines("SELECT conflicts FROM epoch_merge('main')"), ["1"]);
+        dev.exec("DELETE FROM epoch.conflicts");
+        dev.exec("UPDATE account SET balance = 8 WHERE id = 4");
+        assert_eq!(dev.lines("SELECT table_name FROM epoch.status"), ["account"]);
+        dev.exec("SELECT epoch_merge('--abort')");
+        dev.exec("RESET epoch.auto_commit");
+        dev.exec("UPDATE account SET balance = 9 WHERE id = 4");
+        assert_eq!(dev.lines("SELECT table_name FROM epoch.status"), ["account"]);
+        assert_eq!(dev.err("SET epoch.auto_commit = 'perhaps'").code(), "22023");
+        assert_eq!(dev.err("SET epoch.auto_commit_message = ''").code(), "22023");
+        assert_eq!(dev.err("SET epoch.nothing = 1").code(), "42704");
+    });
+}
+
+#[test]
+fn tables_that_are_not_versioned_are_written_to_if_the_session_wants_it() {
+    need_postgres!();
+    let shop = Fixture::registered(POSTGRES);
+    let mut direct = shop.direct();
+    direct.exec(
+        "CREATE TABLE plain (id int PRIMARY KEY, n int); CREATE VIEW plain_view AS SELECT * FROM plain",
+    );
+    let mut dev = shop.branch("dev");
+    assert_eq!(dev.one("SHOW epoch.unversioned_writes"), "deny");
+    let insert = "INSERT INTO plain VALUES (1, 10)";
+    let error = dev.err(insert);
+    assert_eq!(error.code(), "0A000");
+    assert!(error.hint().contains("epoch.unversioned_writes"), "{}", error.hint());
+    dev.exec("SET epoch.unversioned_writes = 'allow'");
+    dev.exec(insert);
+    dev.exec("INSERT INTO plain SELECT id + 10, balance FROM account");
+    dev.exec("UPDATE plain SET n = n + 1 WHERE id = 1");
+    let reply = dev.extended("UPDATE plain SET n = $1 WHERE id = 15", &[Some("7")], false);
+    assert_eq!(reply.tags(), ["UPDATE 1"], "{:?}", reply.error());
+    dev.exec("DELETE FROM plain WHERE id = 14");
+    assert_eq!(
+        direct.lines("SELECT id, n FROM plain ORDER BY id"),
+        ["1|11", "11|100", "12|100", "13|100", "15|7"]
+    );
+    // Versioned tables are the branch's as before, and nothing else is let through.
+    dev.exec("UPDATE account SET balance = 0");
+    assert_eq!(direct.one("SELECT sum(balance) FROM account"), "500");
+    for sql in [
+        "TRUNCATE plain",
+        "ALTER TABLE plain ADD x int",
+        "INSERT INTO plain_view VALUES (9, 9)",
+        "DROP TABLE plain",
+    ] {
+        assert_eq!(dev.err(sql).code(), "0A000", "{sql}");
+    }
+    let mut other = shop.on("dev");
+    assert_eq!(other.err(insert).code(), "0A000", "another session has a setting of its own");
+    dev.exec("RESET epoch.unversioned_writes");
+    assert_eq!(dev.err("INSERT INTO plain VALUES (2, 10)").code(), "0A000");
+    assert_eq!(dev.err("SET epoch.unversioned_writes = 'maybe'").code(), "22023");
+}
+
+#[test]
+fn rows_of_all_branches_are_counted_without_reading_them() {
+    on_both(|main, on| {
+        for (name, sql) in
+            [("a", "DELETE FROM account WHERE id = 1"), ("b", "DELETE FROM account"), ("c", "SELECT 1")]
+        {
+            main.exec(&format!("SELECT * FROM epoch_branch('{name}')"));
+            on(name).exec(sql);
+        }
+        assert_eq!(main.one("SELECT count(*) FROM epoch_all_branches('account')"), "14");
+        let by_branch = "SELECT _branch, count(*) AS n FROM epoch_all_branches('account') GROUP BY _branch";
+        let mut counted = main.lines(by_branch);
+        counted.sort();
+        // A branch without rows isn't among the groups.
+        assert_eq!(counted, ["a|4", "c|5", "main|5"]);
+        assert_eq!(main.lines(&format!("{by_branch} ORDER BY 1")), counted, "as when rows are read");
+        assert_eq!(main.one("SELECT count(*) FROM epoch_all_branches('account') WHERE id > 0"), "14");
+        let reply = main.extended("SELECT count(*) FROM epoch_all_branches($1)", &[Some("account")], false);
+        assert_eq!(reply.rows(), [[Some("14".to_owned())]], "{:?}", reply.error());
+        let all = "SELECT * FROM epoch_all_branches('account', '--count') ORDER BY 1";
+        assert_eq!(main.lines(all), ["a|4", "b|0", "c|5", "main|5"]);
+        assert_eq!(main.err("SELECT * FROM epoch_all_branches('account', '--present')").code(), "22023");
+    });
+}
+
+#[test]
+fn branches_are_listed_among_the_databases_if_the_session_wants_it() {
+    on_both(|main, on| {
+        main.exec("SELECT * FROM epoch_branch('feature/x')");
+        let listed = "SELECT datname FROM pg_database WHERE datname LIKE 'shop/%'";
+        for mut conn in [on("main"), on("feature/x")] {
+            // In a session on the branch its own database is listed anyway, where there is no server that knows better.
+            let before = conn.lines(listed).len();
+            assert_eq!(conn.one("SHOW epoch.show_branch_databases"), "off");
+            conn.exec("SET epoch.show_branch_databases = on");
+            assert_eq!(conn.lines(listed), ["shop/feature/x"]);
+            let reply = conn.extended(
+                "SELECT count(*) FROM pg_database d WHERE d.datname = $1",
+                &[Some("shop/feature/x")],
+                false,
+            );
+            assert_eq!(reply.rows(), [[Some("1".to_owned())]], "{:?}", reply.error());
+            assert_eq!(conn.one("SELECT count(DISTINCT oid) = count(*) FROM pg_database"), "t");
+            conn.exec("RESET epoch.show_branch_databases");
+            assert_eq!(conn.lines(listed).len(), before);
+        }
+    });
+}
