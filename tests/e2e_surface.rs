@@ -246,6 +246,53 @@ fn tables_that_are_not_versioned_are_written_to_if_the_session_wants_it() {
     assert_eq!(dev.err("SET epoch.unversioned_writes = 'maybe'").code(), "22023");
 }
 
+/// Who might write to one branch only wrote to tables that all see, by the setting; and so did everybody where main was protected.
+#[test]
+fn tables_that_are_not_versioned_are_written_to_by_who_may_write_to_main() {
+    need_postgres!();
+    let shop = Fixture::registered(POSTGRES);
+    shop.direct().exec("CREATE TABLE plain (id int PRIMARY KEY, n int); INSERT INTO plain VALUES (1, 1)");
+    let mut main = shop.main();
+    main.exec("SELECT status FROM epoch_grant('postgres', 'admin')");
+    main.exec("SELECT status FROM epoch_grant('ann', 'write', 'dev')");
+    let mut dev = shop.branch("dev");
+    let mut target = shop.proxy.target("dev");
+    target.user = "ann".to_owned();
+    let mut ann = target.try_connect().unwrap();
+    let update = "UPDATE plain SET n = n + 1 WHERE id = 1";
+    for conn in [&mut dev, &mut ann] {
+        conn.exec("SET epoch.unversioned_writes = 'allow'");
+    }
+    for _ in 0..3 {
+        assert_eq!(dev.simple(update).tags(), ["UPDATE 1"]);
+        assert_eq!(ann.err(update).code(), "42501");
+        let reply = ann.extended("UPDATE plain SET n = $1 WHERE id = 1", &[Some("9")], false);
+        assert_eq!(reply.error().unwrap().code(), "42501");
+    }
+    main.exec("SELECT * FROM epoch_protect('main', '--no-writes')");
+    assert_eq!(dev.err(update).code(), "42501");
+    assert_eq!(shop.direct().one("SELECT n FROM plain"), "4");
+}
+
+/// A branch wrote to main's rows of a versioned table by the parent that somebody had given it.
+#[test]
+fn parents_of_versioned_tables_are_not_written_to_past_the_branch() {
+    need_postgres!();
+    let shop = Fixture::registered(POSTGRES);
+    let mut direct = shop.direct();
+    direct.exec("CREATE TABLE parent (id int NOT NULL, owner text NOT NULL, balance int NOT NULL)");
+    let mut dev = shop.branch("dev");
+    dev.exec("SET epoch.unversioned_writes = 'allow'");
+    dev.exec("INSERT INTO parent VALUES (70, 'x', 1)");
+    direct.exec("ALTER TABLE account INHERIT parent");
+    for sql in
+        ["UPDATE parent SET balance = 0", "DELETE FROM parent", "INSERT INTO parent VALUES (71, 'x', 1)"]
+    {
+        assert!(dev.simple(sql).error().is_some(), "{sql}");
+    }
+    assert_eq!(direct.one("SELECT sum(balance) FROM ONLY account"), "500");
+}
+
 #[test]
 fn rows_of_all_branches_are_counted_without_reading_them() {
     on_both(|main, on| {

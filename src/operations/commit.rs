@@ -59,6 +59,17 @@ impl Repository {
         }
     }
 
+    /// Whether the checkout's branch has something uncommitted, and whoever acts may write to it at all.
+    pub async fn has_to_commit(&self, checkout: &Checkout) -> Result<bool> {
+        self.refresh().await?;
+        let branch = self.head_branch(Some(checkout))?;
+        if self.may_branch(&branch, Right::Write, Scope::Some).is_err() {
+            return Ok(false);
+        }
+        let defined = !self.state().pending_tables(branch.lineage).is_empty();
+        Ok(defined || !self.touched_of(&branch, |_| true).await?.is_empty())
+    }
+
     /// 42501 unless whoever acts may commit to all tables, or those that are named.
     fn may_commit(&self, checkout: &Checkout, branch: &Branch, options: &CommitOptions) -> Result<()> {
         self.check_not_merge_only(branch)?;

@@ -56,6 +56,7 @@ impl Repository {
         let ids = |tables: &[Arc<TableDef>]| tables.iter().map(|t| t.id).collect::<HashSet<TableId>>();
         let changed = &ids(&self.tables_since(base, ours).await?);
         let tables = self.tables_since(base, theirs).await?;
+        let silent = self.tables_of_common(common, &tables).await?;
         let SchemaMerge { change, twins, altered, combined } =
             self.merge_schema(branch, [&base.commit, ours, theirs], [changed, &ids(&tables)]).await?;
         let there = self.tables_of_ref(ours).await?;
@@ -66,7 +67,7 @@ impl Repository {
         let (twins, comparison) =
             (&twins, &Comparison { branch, schema: &change, altered: &altered, sides: &sides, base });
         // What isn't there after the merge need not change.
-        let kept = tables.into_iter().filter_map(|t| {
+        let kept = tables.into_iter().chain(silent).filter_map(|t| {
             let newer = || there.by_id.values().find(|o| self.state().is_made_from(o.id, t.id)).cloned();
             let stays =
                 there.by_id.contains_key(&t.id) || change.added.contains(&t.id) || twins.contains_key(&t.id);

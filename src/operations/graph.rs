@@ -76,6 +76,11 @@ impl Graph {
         self.nodes.get(index).map_or(&[], |n| n.origins.as_slice())
     }
 
+    /// The commits whose changes others bring again.
+    pub(super) fn brought_again(&self) -> impl Iterator<Item = &String> {
+        self.again.keys()
+    }
+
     /// The commits that bring the change of a commit again.
     pub(super) fn again(&self, hash: &str) -> &[usize] {
         self.again.get(hash).map_or(&[], Vec::as_slice)

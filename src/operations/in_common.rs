@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use epoch_adapter::{Result, Row, RowChange, TableDef, TableId, Value, Wanted, sqlstate};
+use epoch_adapter::{Error, Result, Row, RowChange, TableDef, TableId, Value, Wanted, sqlstate};
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryStreamExt};
 
@@ -29,7 +29,28 @@ impl Repository {
         self.common_changes(&merge.base, &merge.ours, &merge.theirs).await
     }
 
-    /// Both sides' changes of a table from a base that has what they have in common.
+    /// Tables in which theirs is on balance what the base was, though a change that both sides have is in them: then it has
+    /// another one, too, that takes it back.
+    pub(super) async fn tables_of_common(
+        &self,
+        common: &[Common],
+        known: &[Arc<TableDef>],
+    ) -> Result<Vec<Arc<TableDef>>> {
+        let ids: BTreeSet<TableId> = self
+            .with_graph(|graph| {
+                let commits = common.iter().flat_map(|one| {
+                    let again = graph.again(&one.change).iter().copied();
+                    again.chain(graph.index(&one.change))
+                });
+                Ok(commits.flat_map(|at| graph.tables(at).to_vec()).collect())
+            })
+            .await?;
+        let state = self.state();
+        let others = ids.into_iter().filter(|id| !known.iter().any(|t| state.are_versions(t.id, *id)));
+        Ok(others.filter_map(|id| state.table(id).cloned()).collect())
+    }
+
+    /// Both sides' changes of a table from a base that has what they have in common. 55000 if that can't be told.
     pub(super) async fn but_once(
         &self,
         common: &[Common],
@@ -64,15 +85,17 @@ impl Repository {
             let mut doubted = unsure.get(key).cloned().unwrap_or_default();
             let cells = once.get(key).cloned().unwrap_or_default();
             let nothing = cells.iter().all(|(i, delta)| doubted.contains(i) || known.is_nothing(*i, delta));
-            if nothing && (doubted.is_empty() || !sides.has(key)) {
+            if nothing && doubted.is_empty() {
                 continue;
             }
             let before = match sides.base(key) {
                 Some(row) => row,
-                None => known.row_at(base, common, key).await?,
+                None => known.row_at(base, common, key).await?.ok_or_else(|| unknown(table, key))?,
             };
             let Some(mut row) = before.clone().filter(|_| sides.keeps(key)) else { continue };
-            for (i, delta) in cells.into_iter().filter(|(_, delta)| delta.is_some()) {
+            // A conflict shows the base as it is.
+            let certain: Vec<_> = cells.into_iter().filter(|(i, _)| !doubted.contains(i)).collect();
+            for (i, delta) in certain {
                 let sum = row.get(i).zip(delta).and_then(|(cell, delta)| known.plus(i, cell, &delta));
                 match (row.get_mut(i), sum) {
                     (Some(cell), Some(sum)) => *cell = sum,
@@ -88,6 +111,21 @@ impl Repository {
     }
 }
 
+/// Where a delta would be lost, or counted twice, nothing is merged.
+fn unknown(table: &TableDef, key: &Row) -> Error {
+    let shown = |values: Vec<String>| values.join(", ");
+    let key = shown(key.iter().map(|v| v.to_text().unwrap_or_default()).collect());
+    Error::new(
+        sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE,
+        format!("it is not known what both sides of the merge have in common of table \"{}\"", table.name),
+    )
+    .with_detail(format!(
+        "A change of key ({})=({key}) is on both sides, and the row that they come from can't be found by it any more.",
+        shown(table.schema.key_names())
+    ))
+    .with_hint("Merge without the rule sum of its columns, and set the row yourself.")
+}
+
 /// What both sides changed, by key.
 struct BothSides {
     ours: BTreeMap<Row, RowChange>,
@@ -98,10 +136,6 @@ impl BothSides {
     fn of(ours: Vec<RowChange>, theirs: Vec<RowChange>) -> Self {
         let by_key = |changes: Vec<RowChange>| changes.into_iter().map(|c| (c.key.clone(), c)).collect();
         Self { ours: by_key(ours), theirs: by_key(theirs) }
-    }
-
-    fn has(&self, key: &Row) -> bool {
-        self.ours.contains_key(key) || self.theirs.contains_key(key)
     }
 
     /// The base's row, if a side changed it; it may be that there is none.
@@ -309,8 +343,8 @@ impl Known<'_> {
         Ok(others)
     }
 
-    /// The base's row of a key that neither side changed on balance.
-    async fn row_at(&self, base: &Base, common: &[Common], key: &Row) -> Result<Option<Row>> {
+    /// The base's row of a key that neither side changed on balance; `None` if nobody knows any more whether it has one.
+    async fn row_at(&self, base: &Base, common: &[Common], key: &Row) -> Result<Option<Option<Row>>> {
         if !base.is_plain(self.table.id) {
             return Ok(None);
         }
@@ -332,7 +366,7 @@ impl Known<'_> {
             let since: Vec<RowChange> =
                 self.repository.diff_of(self.table, &views, &wanted).await?.try_collect().await?;
             let since = since.into_iter().find(|c| c.key == *key);
-            return Ok(since.map_or(own.after, |c| c.after));
+            return Ok(Some(since.map_or(own.after, |c| c.after)));
         }
         Ok(None)
     }

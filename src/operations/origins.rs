@@ -124,7 +124,14 @@ impl Between {
 
     fn changes(&self, graph: &Graph) -> BTreeSet<String> {
         let Self(commits) = self;
-        commits.iter().flatten().flat_map(|&at| brings(graph, at).into_keys()).collect()
+        let mut changes: BTreeSet<String> =
+            commits.iter().flatten().flat_map(|&at| brings(graph, at).into_keys()).collect();
+        // What a merge counts depends on its bases: of changes that several commits bring it may have another number
+        // than what lies between, though nothing there brings them.
+        if commits.iter().flatten().any(|&at| graph.parents(at).len() > 1) {
+            changes.extend(graph.brought_again().cloned());
+        }
+        changes
     }
 
     fn contains(&self, at: usize) -> bool {

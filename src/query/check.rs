@@ -4,7 +4,7 @@ use epoch_adapter::schema_of_draft;
 use epoch_adapter_postgres::layout;
 
 use super::errors::is_hidden;
-use super::names::{Meaning, internal, registered, runs_text};
+use super::names::{Meaning, Place, internal, registered, runs_text};
 use super::parse::{Constant, Define, How, Kind, Role, Statement, TableRef, ViewHow, Wrap};
 use super::plan::Context;
 use super::{relations, rights, views};
@@ -241,8 +241,9 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
             if views::definition(ctx, &TableRef { role: Role::Read, ..table.clone() }).is_some() {
                 return Err(through_view(statement, &shown));
             }
-            if may_write_past(ctx, statement, &meaning) {
-                return Ok(());
+            if let Some(place) = written_past(ctx, statement, &meaning) {
+                // The table is main's: it takes the right to write to main, and that main may be written to.
+                return rights::on_main_too(ctx, place);
             }
             return Err(Error::unsupported(format!(
                 "writing to table \"{shown}\", which is not versioned, on a branch"
@@ -266,14 +267,19 @@ fn table(ctx: &Context<'_>, statement: &Statement, table: &TableRef) -> Result<(
     Ok(())
 }
 
-/// Whether the session wants to write to tables that aren't versioned, and this is one, in a statement that changes rows.
-fn may_write_past(ctx: &Context<'_>, statement: &Statement, meaning: &Meaning) -> bool {
-    let table = matches!(meaning, Meaning::Other { kind: 'r' | 'p', .. });
+/// The table, if the session wants to write to tables that aren't versioned, and this is one, in a statement that changes
+/// rows.
+fn written_past<'a>(ctx: &Context<'_>, statement: &Statement, meaning: &'a Meaning) -> Option<&'a Place> {
+    let Meaning::Other { kind: 'r', place, reads, .. } = meaning else { return None };
+    // Through a parent its children are written to, and these may be versioned.
+    if !reads.is_empty() {
+        return None;
+    }
     let rows = matches!(
         statement.kind,
         Kind::Insert(_) | Kind::Update(_) | Kind::Delete(_) | Kind::Copy { from: true, .. }
     );
-    ctx.names.writes_unversioned() && table && rows
+    (ctx.names.writes_unversioned() && rows).then_some(place)
 }
 
 /// Data definition of temporary tables is the server's, that of versioned tables ours; that of others isn't possible.

@@ -22,7 +22,7 @@ use proof::Name;
 
 use super::catalogs;
 use super::execute::Prepared;
-use super::parse::{Attribute, Isolation, Statement, TableRef};
+use super::parse::{Attribute, Isolation, Role, Statement, TableRef};
 use crate::operations::Tables;
 use crate::{Error, Result, sqlstate};
 
@@ -406,6 +406,8 @@ impl NameCache {
                 let known = |(at, meaning): &(Instant, Meaning)| match meaning {
                     Meaning::Registered(_) => fresh(at),
                     Meaning::Missing | Meaning::Elsewhere => false,
+                    // A versioned table may have become a child of it.
+                    Meaning::Other { .. } if self.unversioned && table.role == Role::Target => false,
                     _ => {
                         let mut ours = tables.by_id.values().chain(tables.own_views());
                         fresh(at) && !ours.any(|t| t.location.table == table.name)

@@ -4,14 +4,14 @@
 //! statement reaches the server only if it is shown to touch just what the client may touch. What isn't shown is
 //! refused, on main too.
 
-use epoch_adapter::TableName;
+use epoch_adapter::{Layer, TableName};
 
 use super::lexer::{self, TokenKind};
 use super::names::{Meaning, Place, runs_text};
 use super::parse::{self, Ending, How, Kind, Role, Statement, TableRef, Wrap};
 use super::plan::Context;
 use super::{check, lock, relations};
-use crate::operations::{Right, Watch};
+use crate::operations::{Checkout, Right, Target, Watch};
 use crate::{Error, Result, sqlstate};
 
 /// Refuses a statement that needs more than the session has.
@@ -222,6 +222,9 @@ fn table(
             }
             if !temporary {
                 ctx.repository.may(ctx.checkout, right, &named(&place))?;
+                if right == Right::Write && matches!(kind, 'r' | 'p') {
+                    on_main_too(ctx, &place)?;
+                }
             }
             if right == Right::Write && kind == 'v' && ctx.checkout.is_main() {
                 return Err(unproven(&format!("{} through view \"{}\"", check::command(statement), place.1)));
@@ -233,6 +236,12 @@ fn table(
             })
         }
     }
+}
+
+/// 42501 unless the session may write to a table on main, wherever it is.
+pub(super) fn on_main_too(ctx: &Context<'_>, place: &Place) -> Result<()> {
+    let main = Checkout { name: "main".to_owned(), target: Target::Branch { layer: Layer::MAIN } };
+    ctx.repository.may(&main, Right::Write, &named(place))
 }
 
 fn named((schema, name): &Place) -> TableName {

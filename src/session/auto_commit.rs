@@ -24,6 +24,9 @@ impl Seat {
     }
 
     async fn commit_now(&self) -> Result<()> {
+        if !self.repository.has_to_commit(&self.checkout).await? {
+            return Ok(());
+        }
         // A commit would conclude a merge that waits.
         if self.repository.waits(&self.checkout).await?.is_some() {
             return Ok(());
