@@ -262,7 +262,8 @@ fn hidden_rows_take_no_part_in_prepared_statements() {
 #[test]
 fn what_is_prepared_obeys_rights_that_are_taken_away_later() {
     need_postgres!();
-    const PROBE: &str = "SELECT count(*) FROM k WHERE id = 9100 AND now()::text <> name AND to_tsquery(name) IS NOT NULL";
+    const PROBE: &str =
+        "SELECT count(*) FROM k WHERE id = 9100 AND now()::text <> name AND to_tsquery(name) IS NOT NULL";
     let (shop, _db, _) = forked("k");
     let mut main = shop.main();
     main.exec("SELECT status FROM epoch_grant('postgres', 'admin')");

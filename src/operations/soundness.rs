@@ -209,7 +209,7 @@ impl Repository {
         if broken.len() > NOTED {
             broken.truncate(NOTED);
             broken.push(Broken {
-                table_name: first.table_name,
+                table_name: String::new(),
                 kind: MORE.to_owned(),
                 constraint: String::new(),
                 key: None,
