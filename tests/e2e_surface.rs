@@ -341,3 +341,19 @@ fn branches_are_listed_among_the_databases_if_the_session_wants_it() {
         }
     });
 }
+
+/// A count over all branches was refused to who may read some of them, but not main.
+#[test]
+fn branches_that_one_may_read_are_counted_without_main() {
+    need_postgres!();
+    let shop = Fixture::registered(POSTGRES);
+    let mut main = shop.main();
+    main.exec("SELECT status FROM epoch_grant('postgres', 'admin')");
+    main.exec("SELECT status FROM epoch_grant('ann', 'read', 'dev')");
+    shop.branch("dev").exec("DELETE FROM account WHERE id = 1");
+    let mut target = shop.proxy.target("dev");
+    target.user = "ann".to_owned();
+    let mut ann = target.try_connect().unwrap();
+    assert_eq!(ann.one("SELECT count(*) FROM epoch_all_branches('account')"), "4");
+    assert_eq!(ann.lines("SELECT * FROM epoch_all_branches('account', '--count')"), ["dev|4"]);
+}

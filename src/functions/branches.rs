@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{Comparison, Scan, TableDef};
+use epoch_adapter::{Comparison, Scan, TableDef, sqlstate};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::args::Parsed;
 use super::asked::term;
 use super::{Asked, Condition, RowStream, Session, columns, rows};
-use crate::operations::{Checkout, Repository};
+use crate::operations::{Checkout, Repository, Right, Scope};
 use crate::{Error, Result};
 
 /// Branches that are counted at the same time.
@@ -91,15 +91,22 @@ async fn counts(
     table: &Arc<TableDef>,
     there: Vec<Checkout>,
 ) -> Result<Vec<(String, i64)>> {
-    let main = repository.checkout("main", None).await?;
-    if !repository.tables_on(&main).by_id.contains_key(&table.id) {
-        // No branch has anything in common with main.
+    let main = match repository.checkout("main", None).await {
+        Err(error) if error.code() == sqlstate::INSUFFICIENT_PRIVILEGE => None,
+        main => Some(main?),
+    };
+    let is_there = |main: &Checkout| {
+        repository.tables_on(main).by_id.contains_key(&table.id)
+            && repository.may(main, Right::Read, Scope::Table(&table.name)).is_ok()
+    };
+    let Some(main) = main.filter(is_there) else {
+        // No branch has anything in common with main, or nothing is to be told of it.
         let mut counts = Vec::new();
         for branch in there {
             counts.push((branch.name.clone(), count(repository, table, &branch).await?));
         }
         return Ok(counts);
-    }
+    };
     let base = count(repository, table, &main).await?;
     let of_branch = |branch: Checkout| async move {
         let differ = match branch.is_main() {
