@@ -82,7 +82,7 @@ impl Choice {
             (whole, _) => {
                 let whole = whole.clone().unwrap_or(Pick::Ours);
                 let pick = |i: usize| self.picks.columns.get(&i).cloned().unwrap_or_else(|| whole.clone());
-                let row = with(combine(&self.sides(), &pick), &self.conflict.decided);
+                let row = with(combine(&self.sides(), pick), &self.conflict.decided);
                 return Some(self.picked(row, pick));
             }
         }?;

@@ -3,6 +3,7 @@
 
 mod asked;
 mod facts;
+mod harmful;
 mod ours;
 mod proof;
 
@@ -16,6 +17,7 @@ use epoch_adapter_postgres::layout;
 
 use asked::Asked;
 pub(super) use facts::Facts;
+pub(super) use harmful::runs_text;
 use ours::draft;
 pub(super) use ours::{Ours, Place, location, registered};
 use proof::Name;
@@ -752,41 +754,6 @@ fn meaning(
         definition: cell(8).map(str::to_owned),
         temporary,
     })
-}
-
-/// Whether a function of PostgreSQL or an extension runs SQL that it gets as text, reads tables by
-/// their name, or writes what no branch holds.
-pub(super) fn runs_text(name: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "query_to_xml",
-        "query_to_xmlschema",
-        "query_to_xml_and_xmlschema",
-        "cursor_to_xml",
-        "cursor_to_xmlschema",
-        "table_to_xml",
-        "table_to_xmlschema",
-        "table_to_xml_and_xmlschema",
-        "schema_to_xml",
-        "schema_to_xmlschema",
-        "schema_to_xml_and_xmlschema",
-        "database_to_xml",
-        "database_to_xmlschema",
-        "database_to_xml_and_xmlschema",
-        "ts_rewrite",
-        "ts_stat",
-        "connectby",
-        "xpath_table",
-        "lo_import",
-        "lo_create",
-        "lo_creat",
-        "lo_from_bytea",
-        "lo_put",
-        "lo_unlink",
-        "lowrite",
-        "lo_truncate",
-        "lo_truncate64",
-    ];
-    NAMES.contains(&name) || name.starts_with("dblink") || name.starts_with("crosstab")
 }
 
 /// 42501 for objects of ours.
