@@ -478,7 +478,7 @@ async fn status_names_who_wrote_to_main_and_when() {
     assert_eq!(of("u").writers, None);
     let writers = of("t").writers.unwrap();
     let user = f.text("one", "SELECT session_user::text").await;
-    assert_eq!(writers.roles, [user.clone()]);
+    assert_eq!(writers.roles, std::slice::from_ref(&user));
     assert!(before.timestamp_micros() < writers.first && writers.first < writers.last, "{writers:?}");
     assert!(writers.last < (chrono::Utc::now() + chrono::TimeDelta::seconds(60)).timestamp_micros());
     assert_eq!(f.count("one", "SELECT count(*) FROM epoch.writer").await, 2, "once per transaction");
