@@ -179,8 +179,8 @@ fn arrays(table: &TableDef, start: usize, chunk: &[RowChange]) -> Arrays {
     (numbers, flags, texts)
 }
 
-/// Locks the rows that changes of a table were computed from: the first key whose row is another one. Row by row: as a join to be locked, PostgreSQL read the
-/// user's whole table by its index.
+/// Locks the rows that changes of a table were computed from: the first key whose row is another one. Row by row: as a join
+/// to be locked, PostgreSQL read the user's whole table by its index.
 #[must_use]
 pub fn compare_sql(table: &TableDef, layer: Layer) -> String {
     let target = Target::new(table, layer);

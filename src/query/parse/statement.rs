@@ -624,13 +624,12 @@ pub(super) fn is_ours(schema: Option<&str>, name: &str) -> bool {
     schema.is_none() && name.starts_with("epoch_") && crate::functions::find(name).is_some()
 }
 
-/// `SELECT epoch_x(…)`, `SELECT * FROM epoch_x(…)` with nothing else.
-fn lone_call(select: &nodes::SelectStmt) -> Option<Kind> {
-    let bare = select.op == 0
+/// Whether a query has nothing but a select list, FROM and GROUP BY.
+fn is_bare(select: &nodes::SelectStmt) -> bool {
+    select.op == 0
         && select.distinct_clause().is_empty()
         && select.into_clause().is_none()
         && matches!(select.where_clause(), Node::None)
-        && select.group_clause().is_empty()
         && matches!(select.having_clause(), Node::None)
         && select.window_clause().is_empty()
         && select.values_lists().is_empty()
@@ -638,9 +637,13 @@ fn lone_call(select: &nodes::SelectStmt) -> Option<Kind> {
         && matches!(select.limit_offset(), Node::None)
         && matches!(select.limit_count(), Node::None)
         && select.locking_clause().is_empty()
-        && select.with_clause().is_none();
+        && select.with_clause().is_none()
+}
+
+/// `SELECT epoch_x(…)`, `SELECT * FROM epoch_x(…)` with nothing else.
+fn lone_call(select: &nodes::SelectStmt) -> Option<Kind> {
     let target = select.target_list().first()?;
-    if !bare {
+    if !is_bare(select) || !select.group_clause().is_empty() {
         return None;
     }
     let single = select.target_list().len() == 1;

@@ -2,27 +2,14 @@
 
 use pg_raw_parse::{Node, nodes};
 
-use super::{Kind, call_of};
+use super::{Kind, call_of, is_bare};
 use crate::query::parse::call::constant;
 use crate::query::parse::{Argument, Constant};
 
 /// `SELECT count(*) FROM epoch_all_branches(…)` and `SELECT _branch, count(*) FROM epoch_all_branches(…) GROUP BY _branch`,
 /// and nothing else, as calls that count.
 pub(super) fn of_branches(select: &nodes::SelectStmt) -> Option<Kind> {
-    let bare = select.op == 0
-        && select.distinct_clause().is_empty()
-        && select.into_clause().is_none()
-        && matches!(select.where_clause(), Node::None)
-        && matches!(select.having_clause(), Node::None)
-        && select.window_clause().is_empty()
-        && select.values_lists().is_empty()
-        && select.sort_clause().is_empty()
-        && matches!(select.limit_offset(), Node::None)
-        && matches!(select.limit_count(), Node::None)
-        && select.locking_clause().is_empty()
-        && select.with_clause().is_none()
-        && !select.group_distinct;
-    if !bare || select.from_clause().len() != 1 {
+    if !is_bare(select) || select.group_distinct || select.from_clause().len() != 1 {
         return None;
     }
     let targets: Vec<&nodes::ResTarget> = select.target_list().iter().collect();
