@@ -49,6 +49,8 @@ SELECT t.id,
             WHERE k.ord <= i.indnkeyatts AND a.attnum IS NULL)),
     -- Its rows would be seen as the table's.
     NOT t.partitioned AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = t.oid),
+    -- Statements that name the other fire none of our triggers.
+    (SELECT min(i.inhparent::regclass::text) FROM pg_inherits i WHERE i.inhrelid = t.oid),
     -- Of the same names and types, but not where they were (guard.sql).
     EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = t.oid AND g.tgname = 'zz_epoch_guard' AND g.tgnargs = 1
         AND encode(g.tgargs, 'escape') <> (SELECT string_agg(a.attnum::text, ',' ORDER BY a.attname COLLATE "C") FROM pg_attribute a
