@@ -140,6 +140,7 @@ fn the_cli_reference_is_the_commands_own_help() {
         &["table", "remove"],
         &["table", "list"],
         &["table", "discover"],
+        &["table", "triggers"],
         &["query"],
         &["completions"],
     ];

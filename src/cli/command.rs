@@ -53,6 +53,7 @@ const VERBS: &[(&[&str], &str)] = &[
     (&["table", "remove"], "epoch_unregister"),
     (&["table", "list"], "epoch_tables"),
     (&["table", "discover"], "epoch_discover"),
+    (&["table", "triggers"], "epoch_triggers"),
 ];
 
 /// What all commands are.

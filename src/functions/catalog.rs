@@ -62,7 +62,7 @@ static CATALOG: &[Function] = &[
     Function {
         name: "epoch_register",
         summary: "Start to version tables",
-        usage: "epoch_register(pattern [, location] [, key => array]), epoch_register(pattern, '--accept')",
+        usage: "epoch_register(pattern [, location] [, key => array] [, triggers => 'on'|'off']), epoch_register(pattern, '--accept')",
         parameters: &[
             need("pattern", "Table, pattern or location: users, public.*, sqlite://NAME/*"),
             may(
@@ -77,6 +77,11 @@ static CATALOG: &[Function] = &[
                 takes: Takes::List,
                 help: "Key columns, for a table without a primary key",
             },
+            text(
+                None,
+                "triggers",
+                "on: the table's row triggers, as they are now, run on branches too; off: on main only. Also of registered tables",
+            ),
             switch(None, "accept", "Go on with a table whose rows were written anew: no value changed"),
         ],
         columns: &[("table_name", Text), ("location", Text), ("key", TextArray), ("rows_estimate", Int8)],
@@ -360,6 +365,21 @@ static CATALOG: &[Function] = &[
             ("registered", Bool),
             ("reason", Text),
         ],
+        ..BLANK
+    },
+    Function {
+        name: "epoch_triggers",
+        summary: "The triggers of registered tables, whether they run on branches, and why they can't",
+        usage: "epoch_triggers([table])",
+        parameters: &[may("table", "Table or pattern")],
+        columns: &[
+            ("table_name", Text),
+            ("trigger_name", Text),
+            ("function_name", Text),
+            ("on_branches", Bool),
+            ("reason", Text),
+        ],
+        relation: Some("triggers"),
         ..BLANK
     },
     Function {

@@ -290,6 +290,7 @@ async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parse
         "epoch_register" => tables::register(session, args).await,
         "epoch_unregister" => tables::unregister(session, args).await,
         "epoch_discover" => tables::discover(session, args).await,
+        "epoch_triggers" => tables::triggers(session, args).await,
         "epoch_tables" => tables::tables(session),
         "epoch_backends" => tables::backends(session).await,
         "epoch_commit" => return commit::commit(session, args).await,

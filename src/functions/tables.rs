@@ -13,9 +13,21 @@ pub(super) async fn register(session: &Session<'_>, args: &Parsed) -> Result<Row
     let location = args.text("location");
     let key = args.list("key");
     let key = (!key.is_empty()).then_some(key.as_slice());
-    let made = match (args.flag("accept"), &location, key) {
-        (false, ..) => session.repository.register(&pattern, location.as_deref(), key).await?,
-        (true, None, None) => session.repository.accept(&pattern).await?,
+    let triggers = match args.text("triggers").as_deref() {
+        None => None,
+        Some("on") => Some(true),
+        Some("off") => Some(false),
+        Some(_) => return Err(args.invalid("triggers of epoch_register is on or off")),
+    };
+    let made = match (args.flag("accept"), &location, key, triggers) {
+        (false, _, _, None) => session.repository.register(&pattern, location.as_deref(), key).await?,
+        (false, None, None, Some(on)) if session.repository.has_tables(&pattern) => {
+            session.repository.run_triggers(&pattern, on).await?
+        }
+        (false, _, _, Some(on)) => {
+            register_with_triggers(session, &pattern, location.as_deref(), key, on).await?
+        }
+        (true, None, None, None) => session.repository.accept(&pattern).await?,
         _ => return Err(args.invalid("--accept of epoch_register takes names of registered tables only")),
     };
     let row = |r: Registered| {
@@ -27,6 +39,41 @@ pub(super) async fn register(session: &Session<'_>, args: &Parsed) -> Result<Row
         ]
     };
     Ok(made.into_iter().map(row).collect())
+}
+
+/// Registers tables if their triggers can be had as they are wanted.
+async fn register_with_triggers(
+    session: &Session<'_>,
+    pattern: &str,
+    location: Option<&str>,
+    key: Option<&[String]>,
+    on: bool,
+) -> Result<Vec<Registered>> {
+    let made = session.repository.register(pattern, location, key).await?;
+    for table in &made {
+        if let Err(error) = session.repository.run_triggers(&table.table.name.to_string(), on).await {
+            for table in &made {
+                session.repository.unregister(&table.table.name.to_string(), true).await?;
+            }
+            return Err(error);
+        }
+    }
+    Ok(made)
+}
+
+/// `epoch_triggers`.
+pub(super) async fn triggers(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
+    let found = session.repository.user_triggers(args.text("table").as_deref()).await?;
+    let row = |(table, trigger): (Arc<epoch_adapter::TableDef>, epoch_adapter::UserTrigger)| {
+        vec![
+            Some(table.name.to_string()),
+            Some(trigger.name),
+            Some(trigger.function),
+            Some(text::boolean(trigger.on_branches)),
+            trigger.reason,
+        ]
+    };
+    Ok(found.into_iter().map(row).collect())
 }
 
 /// `epoch_unregister`.

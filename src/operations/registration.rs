@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use epoch_adapter::{
-    Adapter, At, Discovered, Error, LineageId, Location, Result, TableDef, TableId, TableName, sqlstate,
+    Adapter, At, Discovered, Error, LineageId, Location, Result, TableDef, TableId, TableName, UserTrigger,
+    sqlstate,
 };
 
 use super::resolve::Named;
@@ -77,13 +78,8 @@ impl Repository {
     pub async fn accept(&self, pattern: &str) -> Result<Vec<Registered>> {
         self.may_all(super::Right::Admin)?;
         let _lock = self.locked_to_define().await?;
-        let mut tables = self.tables().sorted();
-        tables.retain(|table| matches(pattern, &table.name));
-        if tables.is_empty() {
-            return Err(unknown(pattern));
-        }
         let mut accepted = Vec::new();
-        for table in tables {
+        for table in self.matching(pattern)? {
             let backend = self.inner.backends.require(&table.location.backend)?;
             backend.accept(&table).await?;
             self.inner.looked.remove(&table.location.backend);
@@ -92,6 +88,48 @@ impl Repository {
             accepted.push(Registered { table, rows_estimate });
         }
         Ok(accepted)
+    }
+
+    /// Whether a registered table of main matches.
+    pub fn has_tables(&self, pattern: &str) -> bool {
+        self.tables().by_name.keys().any(|name| matches(pattern, name))
+    }
+
+    /// Makes the row triggers of registered tables run on branches, as they are now, or no longer. 0A000 if one can't.
+    pub async fn run_triggers(&self, pattern: &str, on: bool) -> Result<Vec<Registered>> {
+        self.may_all(super::Right::Admin)?;
+        let _lock = self.locked_to_define().await?;
+        let mut done = Vec::new();
+        for table in self.matching(pattern)? {
+            self.sound(&table).await?;
+            let backend = self.inner.backends.require(&table.location.backend)?;
+            backend.run_triggers(&table, on).await?;
+            let rows_estimate = backend.row_estimate(&table).await?;
+            done.push(Registered { table, rows_estimate });
+        }
+        Ok(done)
+    }
+
+    /// The user's triggers of registered tables.
+    pub async fn user_triggers(&self, pattern: Option<&str>) -> Result<Vec<(Arc<TableDef>, UserTrigger)>> {
+        let tables = match pattern {
+            Some(pattern) => self.matching(pattern)?,
+            None => self.tables().sorted(),
+        };
+        let mut found = Vec::new();
+        for table in tables {
+            let backend = self.inner.backends.require(&table.location.backend)?;
+            let triggers = backend.user_triggers(&table).await?;
+            found.extend(triggers.into_iter().map(|trigger| (Arc::clone(&table), trigger)));
+        }
+        Ok(found)
+    }
+
+    /// The registered tables of main of this name, or that match; 42P01 if there are none.
+    fn matching(&self, pattern: &str) -> Result<Vec<Arc<TableDef>>> {
+        let mut tables = self.tables().sorted();
+        tables.retain(|table| matches(pattern, &table.name));
+        if tables.is_empty() { Err(unknown(pattern)) } else { Ok(tables) }
     }
 
     async fn candidates_at(&self, pattern: &str, location: &str) -> Result<Vec<Candidate>> {

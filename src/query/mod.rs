@@ -8,7 +8,6 @@
 
 pub mod errors;
 pub mod gate;
-pub mod lexer;
 pub mod parse;
 pub mod stable;
 mod text;
@@ -39,6 +38,8 @@ mod serializable;
 mod shape;
 mod snapshot;
 mod write;
+
+pub use epoch_adapter_postgres::lexer;
 
 pub use create_as::{CreateAs, ROWS as CREATE_AS_ROWS};
 pub use define::{Action, Definition, is_reserved};

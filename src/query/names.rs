@@ -3,7 +3,6 @@
 
 mod asked;
 mod facts;
-mod harmful;
 mod ours;
 mod proof;
 
@@ -16,8 +15,8 @@ use epoch_adapter::{TableDef, TableId};
 use epoch_adapter_postgres::layout;
 
 use asked::Asked;
+pub(super) use epoch_adapter_postgres::runs_text;
 pub(super) use facts::Facts;
-pub(super) use harmful::runs_text;
 use ours::draft;
 pub(super) use ours::{Ours, Place, location, registered};
 use proof::Name;

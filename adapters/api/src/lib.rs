@@ -22,6 +22,7 @@ mod location;
 mod predicate;
 mod revision;
 mod table;
+mod trigger;
 mod value;
 mod view;
 mod view_def;
@@ -42,6 +43,7 @@ pub use revision::{
     Source, Touched, compose, unchanged,
 };
 pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema, identifier};
+pub use trigger::UserTrigger;
 pub use value::{Row, Value};
 pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
 pub use view_def::{ViewChange, ViewDef, ViewRead};
@@ -134,6 +136,22 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     /// Installs capture triggers and overlay, mask and history tables for `table`. Idempotent; the
     /// user's table keeps its rows, columns and constraints.
     async fn install(&self, table: &TableDef) -> Result<()>;
+
+    /// The user's triggers of a table that fire for its clients, by name.
+    async fn user_triggers(&self, table: &TableDef) -> Result<Vec<UserTrigger>> {
+        let _ = table;
+        Ok(Vec::new())
+    }
+
+    /// Makes the user's row triggers run on branches, as they are now, or no longer. 0A000 if one of them can't, with why;
+    /// the default refuses.
+    async fn run_triggers(&self, table: &TableDef, on: bool) -> Result<()> {
+        let _ = table;
+        match on {
+            true => Err(Error::unsupported(format!("triggers on branches of a {} backend", self.kind()))),
+            false => Ok(()),
+        }
+    }
 
     /// Removes everything that [`Adapter::install`] made. Idempotent. The last table takes the rest
     /// of our objects with it: the database is as it was before the first registration.

@@ -52,6 +52,15 @@ pub(crate) async fn define(
         }
         DraftChange::Revise { of, view, statement } => {
             install::shared_part(tx).await?;
+            // Those of the new version would have to be made of what the statement does to the table.
+            if !crate::user_triggers::copied(tx, of).await?.is_empty() {
+                let what = format!("altering table \"{}\", whose triggers run on branches,", of.name);
+                let hint = format!(
+                    "SELECT epoch_register('{}', triggers => 'off') makes them run on main only.",
+                    of.name
+                );
+                return Err(Error::unsupported(what).with_hint(hint));
+            }
             revise::revise(tx, table, layer, (of, view), statement).await
         }
     }

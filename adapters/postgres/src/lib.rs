@@ -21,11 +21,12 @@ mod exact;
 mod fk_check;
 mod foreign_keys;
 mod garbage;
+mod harmful;
 mod homecoming;
 mod install;
 mod layer;
 pub mod layout;
-
+pub mod lexer;
 mod moved;
 mod of_main;
 mod parse;
@@ -41,8 +42,10 @@ mod stand_in;
 mod stream;
 mod text;
 mod transaction;
+mod trigger_body;
 mod tx;
 mod types;
+mod user_triggers;
 mod versions;
 mod views;
 mod violations;
@@ -54,7 +57,9 @@ pub use apply::compare_sql;
 pub use borrowed::define_within;
 pub use diff::diff_sql;
 pub use error::{present, present_detail};
+pub use harmful::runs_text;
 pub use stand_in::FOREIGN_KEYS;
+pub use user_triggers::TRUNCATING_SETTING;
 
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
@@ -66,7 +71,7 @@ use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Combined, Definition, Discovered, DraftChange, Error,
     Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode, Sealed,
     SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction,
-    View, Violation, Wanted, Writers, sqlstate,
+    UserTrigger, View, Violation, Wanted, Writers, sqlstate,
 };
 use tokio::sync::OnceCell;
 
@@ -226,6 +231,16 @@ impl Adapter for PostgresAdapter {
 
     async fn install(&self, table: &TableDef) -> Result<()> {
         install::install(self.installing().await?, table).await
+    }
+
+    async fn user_triggers(&self, table: &TableDef) -> Result<Vec<UserTrigger>> {
+        user_triggers::list(&self.client().await?, table).await
+    }
+
+    async fn run_triggers(&self, table: &TableDef, on: bool) -> Result<()> {
+        let tx = self.installing().await?;
+        let done = user_triggers::set(&tx, table, on).await;
+        tx.finish(done).await
     }
 
     async fn uninstall(&self, table: &TableDef) -> Result<()> {

@@ -9,7 +9,7 @@ use epoch_adapter::{
 
 use crate::error::pg;
 use crate::layer;
-use crate::layout::{base, overlay, quote};
+use crate::layout::{LINEAGE_SETTING, base, overlay, quote};
 use crate::stream::Source;
 use crate::text::{join, typed, untyped};
 use crate::tx::Tx;
@@ -31,9 +31,13 @@ impl Transaction for PostgresTransaction {
     async fn write(&mut self, table: &TableDef, layer: Layer, writes: &[RowWrite]) -> Result<u64> {
         if layer.is_main() {
             // Values are written as under our own settings, but names mean what they mean to triggers.
-            self.tx.batch_execute("SET LOCAL search_path TO DEFAULT").await.map_err(pg)?;
+            let theirs = format!("SET LOCAL search_path TO DEFAULT; SET LOCAL {LINEAGE_SETTING} TO ''");
+            self.tx.batch_execute(&theirs).await.map_err(pg)?;
         } else {
             layer::record(&self.tx, layer).await?;
+            // As a session of the branch has it, whose writes fire the user's triggers where they run on branches.
+            let lineage = format!("SET LOCAL {LINEAGE_SETTING} TO '{}'", layer.lineage.0);
+            self.tx.batch_execute(&lineage).await.map_err(pg)?;
         }
         let mut affected = 0;
         let mut rest = writes;

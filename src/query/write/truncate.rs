@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use epoch_adapter::{Layer, TableDef, TableId};
 use epoch_adapter_postgres::layout::{LINEAGE, literal, overlay, quote};
-use epoch_adapter_postgres::relation;
+use epoch_adapter_postgres::{TRUNCATING_SETTING, relation};
 
 use crate::query::names::{Catalog, Meaning, location, registered};
 use crate::query::plan::Context;
@@ -66,7 +66,11 @@ pub(in crate::query) async fn tables(
         let others: Vec<String> =
             deletes.iter().enumerate().map(|(i, sql)| format!("epoch_{i} AS ({sql})")).collect();
         let with = if others.is_empty() { String::new() } else { format!("WITH {} ", others.join(", ")) };
-        rewriter.edits.replace(rewriter.statement.range.clone(), with + &last);
+        // The user's triggers for each row have no part in it, as on main.
+        let set =
+            |value: &str| format!("PERFORM pg_catalog.set_config('{TRUNCATING_SETTING}', '{value}', true);");
+        let block = format!("BEGIN {} {with}{last}; {} END", set("on"), set("off"));
+        rewriter.edits.replace(rewriter.statement.range.clone(), format!("DO {}", literal(&block)));
     }
     rewriter.writes = true;
     rewriter.tag = Some("TRUNCATE TABLE");

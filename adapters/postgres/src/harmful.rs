@@ -2,7 +2,7 @@
 
 /// Whether a function of PostgreSQL or an extension runs SQL that it gets as text, reads tables by
 /// their name, or writes what no branch holds.
-pub(in crate::query) fn runs_text(name: &str) -> bool {
+pub fn runs_text(name: &str) -> bool {
     const NAMES: &[&str] = &[
         "query_to_xml",
         "query_to_xmlschema",
