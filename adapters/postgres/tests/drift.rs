@@ -73,9 +73,9 @@ reported! {
     values_that_partitions_were_given: PARTS, "ALTER TABLE t ALTER v TYPE text USING upper(v)" => "its rows were written anew by a change of column \"v\"";
     a_table_that_inherits_from_it: PLAIN, "CREATE TABLE child () INHERITS (t); INSERT INTO child VALUES (9, 'x', 9)" => "a table inherits from it";
     // Statements that name the other table wrote rows that nothing captured.
-    a_table_that_inherits_now: PLAIN, "CREATE TABLE p (id int NOT NULL, v varchar(10), n int); ALTER TABLE t INHERIT p; UPDATE p SET n = 9" => "it became a part of p";
-    a_table_that_is_a_partition_now: PLAIN, "CREATE TABLE p (id int NOT NULL, v varchar(10), n int) PARTITION BY RANGE (id); ALTER TABLE p ATTACH PARTITION t DEFAULT; UPDATE p SET n = 9" => "it became a part of p";
-    partitions_that_are_partitions_now: PARTS, "CREATE TABLE p (id int NOT NULL, v text) PARTITION BY RANGE (id); ALTER TABLE p ATTACH PARTITION t DEFAULT; INSERT INTO p VALUES (19, 'z')" => "it became a part of p";
+    a_table_that_inherits_now: PLAIN, "CREATE TABLE p (id int NOT NULL, v varchar(10), n int); ALTER TABLE t INHERIT p; UPDATE p SET n = 9" => "it became a part of public.p";
+    a_table_that_is_a_partition_now: PLAIN, "CREATE TABLE p (id int NOT NULL, v varchar(10), n int) PARTITION BY RANGE (id); ALTER TABLE p ATTACH PARTITION t DEFAULT; UPDATE p SET n = 9" => "it became a part of public.p";
+    partitions_that_are_partitions_now: PARTS, "CREATE TABLE p (id int NOT NULL, v text) PARTITION BY RANGE (id); ALTER TABLE p ATTACH PARTITION t DEFAULT; INSERT INTO p VALUES (19, 'z')" => "it became a part of public.p";
     the_table_dropped: PLAIN, "DROP TABLE t" => "the table was dropped or renamed";
     the_table_renamed: PLAIN, "ALTER TABLE t RENAME TO u" => "the table was dropped or renamed";
     another_table_of_its_name: PLAIN, "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v varchar(10), n int)" => "trigger zz_epoch_delete of public.t is missing";
