@@ -366,6 +366,21 @@ const UNFIT: &[(&[&str], &[&str], &str)] = &[
     ),
 ];
 
+/// A merge that waits with the table as a whole in conflict; it is given up again.
+fn conflict(conn: &mut Conn, from: &str, more: &str, what: &str) {
+    let message = |conn: &mut Conn, more: &str| {
+        let call = format!("epoch_merge('{from}'{more})");
+        conn.call(&call, "conflicts, message").concat()
+    };
+    let dry = message(conn, &format!("{more}, '--dry-run'"));
+    assert_eq!(dry, format!("1|would have schema conflicts: {what}"));
+    let waits = message(conn, more);
+    let rest = "nothing was changed; resolve them, then continue the merge";
+    assert_eq!(waits, format!("1|1 conflicts ({what}): {rest}"));
+    assert_eq!(conn.lines("SELECT * FROM epoch.conflicts"), ["items|1"]);
+    conn.exec("SELECT * FROM epoch_merge('--abort')");
+}
+
 #[test]
 fn what_does_not_fit_is_named_and_changes_nothing() {
     need_postgres!();
@@ -380,14 +395,7 @@ fn what_does_not_fit_is_named_and_changes_nothing() {
         }
         let (of_a, schemas) = (rows(&mut a), "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'epoch%'");
         let made = direct.one(schemas);
-        for dry_run in ["", ", '--dry-run'"] {
-            let error = a.err(&format!("SELECT * FROM epoch_merge('b{n}'{dry_run})"));
-            assert_eq!(
-                (error.code(), error.message(), error.detail()),
-                ("55000", "the merge has schema conflicts", format!("table \"items\": {detail}").as_str()),
-                "{ours:?} {theirs:?}"
-            );
-        }
+        conflict(&mut a, &format!("b{n}"), "", &format!("table \"items\": {detail}"));
         assert_eq!(rows(&mut a), of_a);
         assert_eq!(direct.one(schemas), made, "{ours:?} {theirs:?}: nothing is left");
         assert_eq!(a.one("SELECT count(*) FROM epoch.status"), "0");
@@ -420,22 +428,11 @@ fn a_change_in_a_column_that_the_other_side_dropped_is_a_conflict() {
         let (of_a, of_b) = (rows(&mut a), rows(&mut b));
         for (conn, from, other) in [(&mut a, format!("lb{n}"), "ours"), (&mut b, format!("la{n}"), "theirs")]
         {
-            for more in [
-                "",
-                ", '--dry-run'",
-                if other == "ours" { ", strategy => 'theirs'" } else { ", strategy => 'ours'" },
-            ] {
-                let error = conn.err(&format!("SELECT * FROM epoch_merge('{from}'{more})"));
-                assert_eq!(
-                    (error.code(), error.message()),
-                    ("55000", "the merge has schema conflicts"),
-                    "{changed:?}"
-                );
-                assert_eq!(
-                    error.detail(),
-                    "table \"items\": changed in rows on one side, dropped on the other (column \"code\")",
-                    "{dropped:?}"
-                );
+            for more in ["", if other == "ours" { ", strategy => 'theirs'" } else { ", strategy => 'ours'" }]
+            {
+                let what =
+                    "table \"items\": changed in rows on one side, dropped on the other (column \"code\")";
+                conflict(conn, &from, more, what);
             }
             assert_eq!(
                 conn.call(&format!("epoch_merge('{from}', '--dry-run', strategy => '{other}')"), "conflicts"),
@@ -470,8 +467,8 @@ fn a_change_in_a_column_that_the_other_side_dropped_is_a_conflict() {
     main.exec("SELECT * FROM epoch_merge('lost_a')");
     b.exec("UPDATE items SET code = 'y' WHERE id = 3");
     commit(&mut b, "late");
-    let error = main.err("SELECT * FROM epoch_merge('lost_b')");
-    assert_eq!((error.code(), error.message()), ("55000", "the merge has schema conflicts"));
+    let what = "table \"items\": changed in rows on one side, dropped on the other (column \"code\")";
+    conflict(&mut main, "lost_b", "", what);
     assert_eq!(main.call("epoch_merge('lost_b', strategy => 'ours')", "conflicts"), ["0"]);
 }
 

@@ -31,7 +31,9 @@ pub(super) async fn run(verb: &str, matches: &ArgMatches, output: &Output) -> Re
     let stopped = |column: &str| cell(&outcome, 0, column).is_some_and(|count| count != "0");
     Ok(match name {
         "epoch_merge" if stopped("conflicts") => Done::Conflicts,
-        "epoch_cherry_pick" | "epoch_revert" if stopped("data_conflicts") => Done::Conflicts,
+        "epoch_cherry_pick" | "epoch_revert" if stopped("data_conflicts") || stopped("schema_conflicts") => {
+            Done::Conflicts
+        }
         "epoch_rebase" if cell(&outcome, 0, "status") == Some("conflicts") => Done::Conflicts,
         "epoch_stash" if cell(&outcome, 0, "status").is_some_and(|s| s.contains("stopped")) => {
             Done::Conflicts

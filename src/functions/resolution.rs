@@ -31,7 +31,8 @@ async fn resolve(session: &Session<'_>, delete: bool, args: &Args) -> Result<(u6
     let conditions: Vec<(&str, &Arg)> =
         args.named.iter().filter_map(|(name, arg)| Some((name.strip_prefix("where ")?, arg))).collect();
     let wanted = match conditions.iter().find(|(name, _)| *name == "table_name") {
-        Some((_, Arg::Text(name))) => Some(columns::table(session, name)?.name.to_string()),
+        // One that the branch doesn't have may be in conflict, too.
+        Some((_, Arg::Text(name))) => Some(name.clone()),
         _ => None,
     };
     let conflicts = session.repository.conflicts(session.checkout, wanted.as_deref()).await?;

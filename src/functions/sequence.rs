@@ -68,8 +68,8 @@ pub(super) async fn pick(session: &Session<'_>, function: &Function, args: &Pars
 fn picked_outcome(picked: Picked, function: &str) -> Outcome {
     let row = vec![
         Some(picked.hash.clone()),
-        Some(picked.conflicts.to_string()),
-        Some("0".to_owned()),
+        Some((picked.conflicts - picked.schema_conflicts).to_string()),
+        Some(picked.schema_conflicts.to_string()),
         Some("0".to_owned()),
     ];
     Outcome { rows: vec![row], notices: notices(&picked, function), ..Outcome::default() }

@@ -9,11 +9,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::base::Base;
 use super::branch_views::merge_views;
-use super::lost::{Against, refused};
+use super::lost::Against;
 use super::publish::SchemaChange;
 use super::resolve::Named;
 use super::rules::Rules;
-use super::schema::{SchemaMerge, Sides, merge_tables};
+use super::schema::{SchemaConflict, SchemaMerge, Sides, TableChoices, merge_tables};
 use super::{Repository, Strategy, Tables};
 use crate::metadata::merges::WaitingMerge;
 use crate::metadata::refs::Branch;
@@ -29,6 +29,16 @@ pub(super) struct Compared {
     /// From the base to ours, and to theirs.
     pub(super) ours: Vec<RowChange>,
     pub(super) theirs: Vec<RowChange>,
+}
+
+/// What is known of both sides of a merge.
+pub(super) struct Comparisons {
+    pub(super) tables: Vec<Compared>,
+    pub(super) schema: SchemaChange,
+    /// As [`SchemaMerge::altered`].
+    pub(super) altered: HashMap<TableId, TableId>,
+    /// Tables of which a side is to be chosen, before anything here holds.
+    pub(super) conflicts: Vec<SchemaConflict>,
 }
 
 /// What a merge is computed with.
@@ -49,7 +59,8 @@ impl Repository {
         merge: &WaitingMerge,
         rules: &[ColumnRule],
         strategy: Strategy,
-    ) -> Result<(Vec<Compared>, SchemaChange, HashMap<TableId, TableId>)> {
+        choices: &TableChoices,
+    ) -> Result<Comparisons> {
         let base = &self.base_of(&merge.base, rules).await?;
         let common = &self.in_common(merge, rules).await?;
         let (ours, theirs) = (&Named::Commit(merge.ours.clone()), &Named::Commit(merge.theirs.clone()));
@@ -57,8 +68,9 @@ impl Repository {
         let changed = &ids(&self.tables_since(base, ours).await?);
         let tables = self.tables_since(base, theirs).await?;
         let silent = self.tables_of_common(common, &tables).await?;
-        let SchemaMerge { change, twins, altered, combined } =
-            self.merge_schema(branch, [&base.commit, ours, theirs], [changed, &ids(&tables)]).await?;
+        let commits = [&base.commit, ours, theirs];
+        let merge_of_tables = self.merge_schema(branch, commits, [changed, &ids(&tables)], choices).await?;
+        let SchemaMerge { change, twins, altered, combined, mut conflicts, apart, whole } = merge_of_tables;
         let there = self.tables_of_ref(ours).await?;
         base.check_schema(&change, &twins, &there)?;
         let newer_tables = &self.newer_tables(merge).await?;
@@ -66,37 +78,41 @@ impl Repository {
             [self.tables_of_ref(&base.commit).await?, Arc::clone(&there), self.tables_of_ref(theirs).await?];
         let (twins, comparison) =
             (&twins, &Comparison { branch, schema: &change, altered: &altered, sides: &sides, base });
+        let first = |id| self.state().first_version(id);
         // What isn't there after the merge need not change.
-        let kept = tables.into_iter().chain(silent).filter_map(|t| {
-            let newer = || there.by_id.values().find(|o| self.state().is_made_from(o.id, t.id)).cloned();
-            let stays =
-                there.by_id.contains_key(&t.id) || change.added.contains(&t.id) || twins.contains_key(&t.id);
-            let both = combined.get(&t.id).map(|both| self.state().table(*both).cloned());
-            let is_newer = newer_tables.contains(&t.id);
-            let table = match both {
-                Some(both) => both?,
-                None if stays => Arc::clone(&t),
-                None => newer()?,
-            };
-            Some((is_newer || newer_tables.contains(&table.id), table))
-        });
-        let kept: Vec<(bool, Arc<TableDef>)> = kept.collect();
+        let kept =
+            tables.into_iter().chain(silent).filter(|t| !apart.contains(&first(t.id))).filter_map(|t| {
+                let newer = || there.by_id.values().find(|o| self.state().is_made_from(o.id, t.id)).cloned();
+                let stays = there.by_id.contains_key(&t.id)
+                    || change.added.contains(&t.id)
+                    || twins.contains_key(&t.id);
+                let both = combined.get(&t.id).map(|both| self.state().table(*both).cloned());
+                let is_newer = newer_tables.contains(&t.id);
+                let table = match both {
+                    Some(both) => both?,
+                    None if stays => Arc::clone(&t),
+                    None => newer()?,
+                };
+                Some((is_newer || newer_tables.contains(&table.id), table))
+            });
+        let mut kept: Vec<(bool, Arc<TableDef>)> = kept.collect();
         let [in_base, in_ours, in_theirs] = &sides;
-        let mut lost = Vec::new();
+        let mut lost = HashSet::new();
         for (_, table) in &kept {
             let of_ours = Against { named: ours, tables: in_ours, given_up_by: Strategy::Theirs };
             let of_theirs = Against { named: theirs, tables: in_theirs, given_up_by: Strategy::Ours };
             for side in [of_ours, of_theirs] {
                 let columns = self.lost_columns(table, (&base.commit, in_base), &side, strategy).await?;
                 if !columns.is_empty() {
-                    lost.push((Arc::clone(table), columns));
+                    let what = "changed in rows on one side, dropped on the other";
+                    conflicts.push(SchemaConflict::new(table, what, columns));
+                    lost.insert(table.id);
                 }
             }
         }
-        if !lost.is_empty() {
-            return Err(refused(&lost));
-        }
-        let compared = stream::iter(kept)
+        kept.retain(|(_, table)| !lost.contains(&table.id));
+        let mut compared = self.compared_whole(branch, &change, [ours, theirs], &whole).await?;
+        let merged: Vec<Compared> = stream::iter(kept)
             .map(|(is_newer, table)| async move {
                 let (table, of_ours, of_theirs) = match twins.get(&table.id) {
                     Some(twin) => {
@@ -129,7 +145,30 @@ impl Repository {
             .buffered(CONCURRENT)
             .try_collect()
             .await?;
-        Ok((compared, change, altered))
+        compared.extend(merged);
+        Ok(Comparisons { tables: compared, schema: change, altered, conflicts })
+    }
+
+    /// Tables that are taken from theirs as they are there.
+    async fn compared_whole(
+        &self,
+        branch: &Branch,
+        schema: &SchemaChange,
+        [ours, theirs]: [&Named; 2],
+        whole: &[TableId],
+    ) -> Result<Vec<Compared>> {
+        let mut out = Vec::new();
+        for id in whole {
+            let table = self.table_by_id(*id)?;
+            let of_theirs = self.changes_of(branch, schema, &table, ours, theirs).await?;
+            out.push(Compared {
+                rules: Rules::of(&table, &[], true),
+                table,
+                ours: vec![],
+                theirs: of_theirs,
+            });
+        }
+        Ok(out)
     }
 
     /// What both sides changed of a table.
@@ -304,6 +343,7 @@ impl Repository {
         branch: &Branch,
         [base, ours, theirs]: [&Named; 3],
         [ours_changed, theirs_changed]: [&HashSet<TableId>; 2],
+        choices: &TableChoices,
     ) -> Result<SchemaMerge> {
         let (base, ours) = (self.tables_of_ref(base).await?, self.tables_of_ref(ours).await?);
         let theirs = self.tables_of_ref(theirs).await?;
@@ -320,6 +360,7 @@ impl Repository {
             theirs_changed: &|id| theirs_changed.contains(&id),
             combined: &combined,
             references: &references,
+            choices,
         })?;
         for (table, ours) in &merge.altered {
             self.check_can_come(branch, &*self.table_by_id(*table)?, *ours)?;

@@ -1,6 +1,7 @@
 //! The conflicts of a waiting merge, and choosing between their sides.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use epoch_adapter::{
@@ -10,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::merge::{Pick, RowConflict, Sides, combine, differing_columns, with};
 use super::merging::no_merge;
-use super::{Checkout, Conflict, Repository, Resolution, Resolved, Right, Scope, Side};
+use super::schema::{TableChoices, TableSide};
+use super::{Checkout, Conflict, ConflictKind, Repository, Resolution, Resolved, Right, Scope, Side};
 use crate::metadata::refs::Branch;
 use crate::metadata::{merges, to_json};
 
@@ -47,6 +49,10 @@ impl Choice {
             return differing_columns(schema, &self.sides());
         }
         self.conflict.columns.clone()
+    }
+
+    fn is_of_schema(&self) -> bool {
+        self.conflict.kind == ConflictKind::Schema
     }
 
     fn is_complete(&self, schema: &TableSchema) -> bool {
@@ -114,28 +120,51 @@ impl Repository {
         }
         let branch = self.head_branch(Some(checkout))?;
         self.may_branch(&branch, Right::Read, Scope::All)?;
-        let wanted = table.map(|name| self.table(checkout, name)).transpose()?.map(|t| t.id);
         let choices = self.choices(&branch).await?;
+        let wanted = table.map(|name| self.wanted(checkout, &choices, name)).transpose()?;
         choices
             .into_iter()
-            .filter(|c| wanted.is_none_or(|w| self.is_of(c, w)))
+            .filter(|c| wanted.as_ref().is_none_or(|w| self.is_of(c, w)))
             .map(|c| self.describe_conflict(c))
             .collect()
     }
 
+    /// The table that a name means: the branch's, or one that only conflicts are about.
+    fn wanted(&self, checkout: &Checkout, choices: &[Choice], name: &str) -> Result<Arc<TableDef>> {
+        let here = self.table(checkout, name);
+        here.or_else(|error| {
+            let named = super::registration::parse_name(name);
+            let tables = choices.iter().filter_map(|c| self.table_by_id(c.table).ok());
+            tables.into_iter().find(|t| t.name == named).ok_or(error)
+        })
+    }
+
     /// Whether a conflict is one of a table, in whatever version the merge makes of it.
-    fn is_of(&self, choice: &Choice, table: TableId) -> bool {
-        choice.table == table || self.state().are_versions(choice.table, table)
+    fn is_of(&self, choice: &Choice, table: &TableDef) -> bool {
+        let same = choice.table == table.id || self.state().are_versions(choice.table, table.id);
+        // What both sides made of a name may be unrelated.
+        same || (choice.is_of_schema() && self.table_by_id(choice.table).is_ok_and(|t| t.name == table.name))
+    }
+
+    /// The sides that were chosen for tables, by their first versions.
+    pub(super) fn chosen_tables(&self, choices: &[Choice]) -> TableChoices {
+        let side = |choice: &Choice| match choice.picks.whole {
+            Some(Pick::Theirs) => TableSide::Theirs,
+            _ => TableSide::Ours,
+        };
+        let of_tables = choices.iter().filter(|c| c.is_of_schema() && c.resolved);
+        of_tables.map(|c| (self.state().first_version(c.table), side(c))).collect()
     }
 
     fn describe_conflict(&self, choice: Choice) -> Result<Conflict> {
         let table = self.table_by_id(choice.table)?;
         let name = |&i: &usize| table.schema.columns.get(i).map(|c| c.name.clone());
         let conflict = choice.conflict;
+        let columns = conflict.columns.iter().filter_map(name);
         Ok(Conflict {
             id: choice.id,
             kind: conflict.kind,
-            columns: conflict.columns.iter().filter_map(name).collect(),
+            columns: columns.chain(conflict.parts).collect(),
             key: conflict.key,
             base: conflict.base,
             ours: conflict.ours,
@@ -181,18 +210,20 @@ impl Repository {
         if self.waiting(&branch).await?.is_none() {
             return Err(no_merge(&branch));
         }
-        let table =
-            resolution.table.as_deref().map(|name| self.table(checkout, name)).transpose()?.map(|t| t.id);
         if matches!(resolution.side, Side::Value(_)) && resolution.column.is_none() {
             let message = "a value resolves one column: name the column";
             return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message));
         }
         let mut choices = self.choices(&branch).await?;
+        let table =
+            resolution.table.as_deref().map(|name| self.wanted(checkout, &choices, name)).transpose()?;
         let mut tx = self.store().write().await?;
         let (mut matched, mut resolved) = (false, 0);
         for choice in &mut choices {
             let def = self.table_by_id(choice.table)?;
-            if table.is_some_and(|t| !self.is_of(choice, t)) || !key_matches(choice, &def, resolution) {
+            if table.as_ref().is_some_and(|t| !self.is_of(choice, t))
+                || !key_matches(choice, &def, resolution)
+            {
                 continue;
             }
             let was = choice.resolved;
@@ -284,6 +315,14 @@ fn key_matches(choice: &Choice, table: &TableDef, resolution: &Resolution) -> bo
 
 /// Notes the choice; false if it isn't about this conflict.
 fn choose(choice: &mut Choice, table: &TableDef, resolution: &Resolution) -> Result<bool> {
+    if choice.is_of_schema() && (resolution.column.is_some() || resolution.side == Side::Base) {
+        if resolution.table.is_none() && resolution.side != Side::Base {
+            return Ok(false);
+        }
+        let message = format!("table \"{}\" is in conflict as a whole", table.name);
+        return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+            .with_hint("Choose ours or theirs of it: the definition, and the rows with it."));
+    }
     let Some(name) = &resolution.column else {
         // The last word on everything: earlier choices for single columns go.
         choice.picks.columns.clear();

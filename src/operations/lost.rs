@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{Error, Result, TableDef, sqlstate};
+use epoch_adapter::{Result, TableDef};
 
 use super::resolve::Named;
 use super::{Repository, Strategy, Tables};
@@ -56,19 +56,4 @@ impl Repository {
         let gone = places.iter().enumerate().filter(|(_, place)| place.is_none()).map(|(i, _)| i);
         Some((version, gone.collect()))
     }
-}
-
-/// 55000 for what is lost of each table.
-pub(super) fn refused(lost: &[(Arc<TableDef>, Vec<String>)]) -> Error {
-    let one = |(table, columns): &(Arc<TableDef>, Vec<String>)| {
-        format!(
-            "table \"{}\": changed in rows on one side, dropped on the other ({})",
-            table.name,
-            columns.join(", ")
-        )
-    };
-    let detail: Vec<String> = lost.iter().map(one).collect();
-    Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the merge has schema conflicts")
-        .with_detail(detail.join("; "))
-        .with_hint("Drop the column on both branches, or merge with the strategy (ours, theirs) of the side that dropped it.")
 }

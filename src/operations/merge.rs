@@ -29,6 +29,9 @@ pub(super) struct RowConflict {
     /// Columns that rules decided, and how.
     #[serde(default)]
     pub(super) decided: Vec<(usize, Value)>,
+    /// Of a conflict of the table itself: the parts of its definition that differ.
+    #[serde(default)]
+    pub(super) parts: Vec<String>,
 }
 
 /// Merges the changes base→ours and base→theirs of one table.
@@ -53,6 +56,7 @@ pub(super) fn merge_table(
                 merged.changes.push(RowChange { key: change.key, before: sides.ours, after });
             }
             Outcome::Conflict { kind, columns, decided } => merged.conflicts.push(RowConflict {
+                parts: vec![],
                 kind,
                 key: change.key,
                 base: sides.base,

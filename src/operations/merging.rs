@@ -13,6 +13,7 @@ use super::hooking::Doing;
 use super::merge::{RowConflict, TableMerge, merge_table};
 use super::publish::{After, Draft, Outcome, Part, Publication, Published, SchemaChange};
 use super::resolve::Named;
+use super::schema::{SchemaConflict, TableChoices};
 use super::sequence::{Sequence, Verb};
 use super::{
     Author, Checkout, CommitOptions, Committed, MergeOptions, Merged, Repository, Right, Scope, Strategy,
@@ -61,6 +62,8 @@ pub(super) struct Plan {
     pub(super) schema: SchemaChange,
     /// As [`SchemaMerge::altered`].
     altered: HashMap<TableId, TableId>,
+    /// Tables of which a side is to be chosen.
+    pub(super) schema_conflicts: Vec<SchemaConflict>,
 }
 
 /// What is to be published: rows by table, and which tables come and go.
@@ -285,8 +288,9 @@ impl Repository {
         }
         let tables = self.tables_between(&from, &to).await?;
         let changed: HashSet<TableId> = tables.iter().map(|t| t.id).collect();
-        let schema =
-            self.merge_schema(branch, [&from, &from, &to], [&HashSet::new(), &changed]).await?.change;
+        let changed = [&HashSet::new(), &changed];
+        let merge = self.merge_schema(branch, [&from, &from, &to], changed, &TableChoices::new()).await?;
+        let schema = merge.without_conflicts()?.change;
         let mut rows = Vec::new();
         for table in tables {
             rows.push((table.clone(), self.changes_of(branch, &schema, &table, &from, &to).await?));
@@ -315,8 +319,12 @@ impl Repository {
         remembered: &Remembered,
         options: &MergeOptions,
     ) -> Result<Merged> {
-        let plan = self.plan(branch, &merge, remembered).await?;
+        let plan = self.plan(branch, &merge, remembered, &TableChoices::new()).await?;
         let conflicts = plan.conflicts();
+        if options.dry_run && !plan.schema_conflicts.is_empty() {
+            let message = format!("would have schema conflicts: {}", plan.what_of_schema());
+            return Ok(merged(&branch.head, false, conflicts, &message));
+        }
         if options.dry_run {
             let message = format!("would merge: {}, conflicts: {conflicts}", counts(&plan.into_changes()));
             return Ok(merged(&branch.head, false, conflicts, &message));
@@ -328,7 +336,7 @@ impl Repository {
             self.stop_at(&merge, &plan).await?;
             let message = match conflicts {
                 0 => "merges cleanly: nothing was changed; continue the merge to commit it".to_owned(),
-                n => format!("{n} conflicts: nothing was changed; resolve them, then continue the merge"),
+                n => format!("{}: nothing was changed; resolve them, then continue the merge", plan.shown(n)),
             };
             return Ok(merged(&branch.head, false, conflicts, &message));
         }
@@ -361,8 +369,9 @@ impl Repository {
 
     /// Leaves a merge on its branch, with the conflicts to be resolved.
     pub(super) async fn stop_at(&self, merge: &WaitingMerge, plan: &Plan) -> Result<()> {
-        let rows = plan.tables.iter().flat_map(|(t, m)| m.conflicts.iter().map(|c| conflict_row(t, c)));
-        let rows = rows.collect::<Result<Vec<_>>>()?;
+        let of_tables = plan.schema_conflicts.iter().map(|c| conflict_row(c.table, &c.stored()));
+        let rows = plan.tables.iter().flat_map(|(t, m)| m.conflicts.iter().map(|c| conflict_row(t.id, c)));
+        let rows = of_tables.chain(rows).collect::<Result<Vec<_>>>()?;
         let mut tx = self.store().write().await?;
         merges::replace(&mut tx, merge, &rows).await?;
         tx.commit().await?;
@@ -376,14 +385,20 @@ impl Repository {
         branch: &Branch,
         merge: &WaitingMerge,
         remembered: &Remembered,
+        choices: &TableChoices,
     ) -> Result<Plan> {
-        let (compared, schema, altered) =
-            self.compared(branch, merge, &remembered.rules, remembered.strategy).await?;
-        let tables = compared.into_iter().map(|c| {
-            let merged = merge_table(&c.table.schema, remembered.strategy, &c.rules, c.ours, c.theirs);
+        let strategy = remembered.strategy;
+        let compared = self.compared(branch, merge, &remembered.rules, strategy, choices).await?;
+        let tables = compared.tables.into_iter().map(|c| {
+            let merged = merge_table(&c.table.schema, strategy, &c.rules, c.ours, c.theirs);
             (c.table, merged)
         });
-        Ok(Plan { tables: tables.collect(), schema, altered })
+        Ok(Plan {
+            tables: tables.collect(),
+            schema: compared.schema,
+            altered: compared.altered,
+            schema_conflicts: compared.conflicts,
+        })
     }
 
     /// Publishes changes of rows on top of a branch's head.
@@ -600,15 +615,31 @@ impl Repository {
                 "SELECT * FROM epoch.conflicts lists them; epoch_conflicts_resolve resolves them.",
             ));
         }
-        let plan = self.plan(target, merge, remembered).await?;
+        let plan = self.plan(target, merge, remembered, &self.chosen_tables(&choices)).await?;
+        if !plan.schema_conflicts.is_empty() {
+            return Err(Error::internal("a table in conflict has no side"));
+        }
         resolve_plan(plan, &choices)
     }
 }
 
 impl Plan {
-    /// How many rows are in conflict.
+    /// How many rows and tables are in conflict.
     pub(super) fn conflicts(&self) -> i64 {
-        self.tables.iter().map(|(_, m)| m.conflicts.len() as i64).sum()
+        let rows: i64 = self.tables.iter().map(|(_, m)| m.conflicts.len() as i64).sum();
+        rows + self.schema_conflicts.len() as i64
+    }
+
+    /// Their number for people, and what is wrong with tables.
+    pub(super) fn shown(&self, conflicts: i64) -> String {
+        match self.schema_conflicts.is_empty() {
+            true => format!("{conflicts} conflicts"),
+            false => format!("{conflicts} conflicts ({})", self.what_of_schema()),
+        }
+    }
+
+    fn what_of_schema(&self) -> String {
+        self.schema_conflicts.iter().map(|c| c.what.as_str()).collect::<Vec<_>>().join("; ")
     }
 
     /// The rows that merge.
@@ -678,10 +709,10 @@ fn draft(
     }
 }
 
-fn conflict_row(table: &TableDef, conflict: &RowConflict) -> Result<ConflictRow> {
+fn conflict_row(table: TableId, conflict: &RowConflict) -> Result<ConflictRow> {
     Ok(ConflictRow {
         id: 0,
-        table: table.id,
+        table,
         kind: conflict.kind.as_str().to_owned(),
         body: to_json(conflict)?,
         resolution: "{}".to_owned(),

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use epoch_adapter::{Result, RowChange, TableChanges, TableName};
 
-use super::comparing::Compared;
+use super::comparing::{Compared, Comparisons};
 use super::merge::{Outcome, Sides, merge_row};
 use super::merging::Relation;
 use super::publish::SchemaChange;
-use super::{Checkout, Preview, PreviewedRow, PreviewedTable, Repository, Right, Scope, Strategy};
+use super::schema::TableChoices;
+use super::{
+    Checkout, ConflictKind, Preview, PreviewedRow, PreviewedTable, Repository, Right, Scope, Strategy,
+};
 use crate::metadata::merges::WaitingMerge;
 use crate::metadata::refs::Branch;
 
@@ -53,16 +56,22 @@ impl Repository {
         let rules = self.merge_rules().await?;
         // What has what was done on both sides is made, and isn't needed any more afterwards.
         let lock = if self.combines(&branch, &merge).await? { Some(self.locked().await?) } else { None };
-        let compared = self.compared(&branch, &merge, &rules, strategy.unwrap_or_default()).await;
+        let compared =
+            self.compared(&branch, &merge, &rules, strategy.unwrap_or_default(), &TableChoices::new()).await;
         if lock.is_some() {
             self.sweep().await;
         }
-        let (compared, schema, altered) = compared?;
+        let Comparisons { tables: compared, schema, altered, conflicts } = compared?;
         let strategy = strategy.unwrap_or_default();
-        let tables: Vec<PreviewedTable> =
+        let mut tables: Vec<PreviewedTable> =
             compared.into_iter().map(|c| previewed(c, strategy)).filter(|t| !t.rows.is_empty()).collect();
+        let are_merged = conflicts.is_empty();
+        for conflict in conflicts {
+            tables
+                .push(PreviewedTable { table: self.table_by_id(conflict.table)?, rows: vec![in_conflict()] });
+        }
         // What tables that come or are altered would break isn't known before they are there.
-        let rows_alone = schema == SchemaChange::default() && altered.is_empty();
+        let rows_alone = are_merged && schema == SchemaChange::default() && altered.is_empty();
         let violations =
             if constraints && rows_alone { self.previewed_violations(&branch, &tables).await? } else { None };
         Ok(Preview { tables, violations })
@@ -95,6 +104,12 @@ impl Repository {
         }
         Ok(Some(counts.into_iter().collect()))
     }
+}
+
+/// What stands for a table that is in conflict itself.
+fn in_conflict() -> PreviewedRow {
+    let conflict = Some(ConflictKind::Schema);
+    PreviewedRow { key: vec![], base: None, ours: None, theirs: None, result: None, conflict }
 }
 
 fn previewed(compared: Compared, strategy: Strategy) -> PreviewedTable {

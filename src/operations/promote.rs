@@ -5,6 +5,7 @@ use epoch_adapter::{Error, Result, sqlstate};
 use super::merging::{Changes, Ends, Relation, Remembered};
 use super::publish::{After, Draft, Outcome};
 use super::resolve::Named;
+use super::schema::TableChoices;
 use super::{Author, Checkout, Promoted, Repository, Right, Scope, Strategy, kept};
 use crate::metadata::merges::WaitingMerge;
 use crate::metadata::refs::Branch;
@@ -55,12 +56,10 @@ impl Repository {
                 };
                 let rules = self.merge_rules().await?;
                 let remembered = Remembered { strategy: Strategy::Field, rules, ..Remembered::default() };
-                let plan = self.plan(&branch, &merge, &remembered).await?;
+                let plan = self.plan(&branch, &merge, &remembered, &TableChoices::new()).await?;
                 if plan.conflicts() > 0 {
-                    let message = format!(
-                        "\"{source}\" cannot be promoted to \"{target}\": {} conflicts",
-                        plan.conflicts()
-                    );
+                    let conflicts = plan.shown(plan.conflicts());
+                    let message = format!("\"{source}\" cannot be promoted to \"{target}\": {conflicts}");
                     return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
                         .with_hint(format!("Merge \"{target}\" into \"{source}\" and resolve them there.")));
                 }

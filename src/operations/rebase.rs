@@ -33,7 +33,14 @@ impl Repository {
         let todo = self.own_commits(&branch.head, &onto).await?;
         if !options.interactive && stands_on(&todo, &onto, &branch.head) {
             let message = format!("branch \"{}\" is up to date", branch.name);
-            return Ok(Picked { hash: branch.head, conflicts: 0, done: 0, left: 0, message });
+            return Ok(Picked {
+                hash: branch.head,
+                conflicts: 0,
+                schema_conflicts: 0,
+                done: 0,
+                left: 0,
+                message,
+            });
         }
         let hidden = self.hidden_branch("rebase", &branch, &onto).await?;
         let sequence = Sequence {
@@ -56,7 +63,7 @@ impl Repository {
         }
         let left = remembered.sequence.as_ref().map_or(0, |s| s.todo.len());
         let message = format!("{left} commits planned: see epoch.rebase_plan, edit it, then continue");
-        Ok(Picked { hash: branch.head, conflicts: 0, done: 0, left, message })
+        Ok(Picked { hash: branch.head, conflicts: 0, schema_conflicts: 0, done: 0, left, message })
     }
 
     /// The commits of `head` that `onto` hasn't, oldest first. Merges are left out, as git does.

@@ -390,7 +390,7 @@ fn unknown(name: &str) -> Error {
         .with_hint("SELECT * FROM epoch.tables lists the registered ones; epoch_register adds one.")
 }
 
-fn parse_name(text: &str) -> TableName {
+pub(super) fn parse_name(text: &str) -> TableName {
     match text.split_once('.') {
         Some((schema, name)) => TableName { schema: schema.to_owned(), name: name.to_owned() },
         None => TableName::public(text),

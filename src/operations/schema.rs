@@ -1,12 +1,13 @@
 //! Merging which tables there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use epoch_adapter::{Error, Result, TableDef, TableId, identifier, sqlstate};
 
-use super::Tables;
+use super::merge::RowConflict;
 use super::publish::SchemaChange;
 use super::state::Made;
+use super::{ConflictKind, Tables};
 
 /// The tables of the three sides of a merge.
 pub(super) struct Sides<'a> {
@@ -26,6 +27,54 @@ pub(super) struct Sides<'a> {
     pub(super) combined: &'a Combinations,
     /// Which tables refer to which.
     pub(super) references: &'a [(TableId, TableId)],
+    /// What is taken of tables that are in conflict.
+    pub(super) choices: &'a TableChoices,
+}
+
+/// The side that a table in conflict is taken from, definition and rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TableSide {
+    Ours,
+    Theirs,
+}
+
+/// What was chosen for tables in conflict, by their first versions. A strategy chooses none: the other side's rows would
+/// be lost without a word.
+pub(super) type TableChoices = HashMap<TableId, TableSide>;
+
+/// A table that both sides made something else of.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct SchemaConflict {
+    /// Theirs, or ours where theirs has none.
+    pub(super) table: TableId,
+    /// `table "t": dropped on one side, altered on the other`
+    pub(super) what: String,
+    /// The columns, constraints and indexes that differ, if it is about these.
+    pub(super) parts: Vec<String>,
+}
+
+impl SchemaConflict {
+    pub(super) fn new(table: &TableDef, what: &str, parts: Vec<String>) -> Self {
+        let what = match parts.as_slice() {
+            [] => format!("table \"{}\": {what}", table.name),
+            parts => format!("table \"{}\": {what} ({})", table.name, parts.join(", ")),
+        };
+        Self { table: table.id, what, parts }
+    }
+
+    /// As it is stored among conflicts of rows.
+    pub(super) fn stored(&self) -> RowConflict {
+        RowConflict {
+            kind: ConflictKind::Schema,
+            key: vec![],
+            base: None,
+            ours: None,
+            theirs: None,
+            columns: vec![],
+            decided: vec![],
+            parts: self.parts.clone(),
+        }
+    }
 }
 
 /// What a merge does to which tables there are.
@@ -39,6 +88,51 @@ pub(super) struct SchemaMerge {
     pub(super) altered: HashMap<TableId, TableId>,
     /// Versions of theirs, and what has what was done on both sides.
     pub(super) combined: HashMap<TableId, TableId>,
+    /// Tables that can't be merged. Nothing else here holds before something is chosen for each of them.
+    pub(super) conflicts: Vec<SchemaConflict>,
+    /// The first versions of tables that are in conflict, or of which one side was chosen: their rows aren't merged.
+    pub(super) apart: HashSet<TableId>,
+    /// Tables that were chosen of theirs, with all rows that they have there.
+    pub(super) whole: Vec<TableId>,
+}
+
+impl SchemaMerge {
+    /// 55000 with every conflict in the DETAIL.
+    pub(super) fn without_conflicts(self) -> Result<Self> {
+        match self.conflicts.is_empty() {
+            true => Ok(self),
+            false => Err(refused(self.conflicts.into_iter().map(|c| c.what))),
+        }
+    }
+
+    /// Takes a table from one side.
+    fn take(&mut self, sides: &Sides<'_>, side: TableSide, table: &TableDef) {
+        self.apart.insert((sides.first)(table.id));
+        if side == TableSide::Ours {
+            return;
+        }
+        let ours = sides.version(sides.ours, table.id);
+        let ours = ours.or_else(|| sides.ours.by_name.get(&table.name).map(|t| t.id));
+        if sides.theirs.by_id.contains_key(&table.id) {
+            self.whole.push(table.id);
+            if ours != Some(table.id) {
+                self.change.added.push(table.id);
+            }
+        }
+        self.change.removed.extend(ours.filter(|id| *id != table.id || !self.whole.contains(id)));
+    }
+
+    fn disagree(&mut self, sides: &Sides<'_>, table: &TableDef, what: &str, parts: Vec<String>) {
+        self.apart.insert((sides.first)(table.id));
+        self.conflicts.push(SchemaConflict::new(table, what, parts));
+    }
+}
+
+/// 55000
+fn refused(conflicts: impl Iterator<Item = String>) -> Error {
+    Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the merge has schema conflicts")
+        .with_detail(conflicts.collect::<Vec<_>>().join("; "))
+        .with_hint("Drop, rename or alter the table on one of the branches, commit, and merge again.")
 }
 
 /// What is known of tables that were altered on both sides, by theirs: the version that has both, or in what they differ.
@@ -61,11 +155,14 @@ enum Fate {
     Differs(Vec<String>),
 }
 
-/// Judges tables by name: 55000 with every table that can't be merged in the DETAIL.
+/// Judges tables by name. 55000 if foreign keys would lead to tables that aren't there.
 pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
     let mut merge = SchemaMerge::default();
-    let mut conflicts = Vec::new();
     for table in sides.theirs.sorted() {
+        if let Some(side) = sides.chosen(table.id) {
+            merge.take(sides, side, &table);
+            continue;
+        }
         if sides.ours.by_id.contains_key(&table.id) {
             continue;
         }
@@ -86,34 +183,42 @@ pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
             Fate::Twin(ours) => {
                 merge.twins.insert(table.id, ours);
             }
-            Fate::Conflict(what) => conflicts.push(format!("table \"{}\": {what}", table.name)),
-            Fate::Differs(parts) => conflicts.push(format!(
-                "table \"{}\": altered differently on both sides ({})",
-                table.name,
-                parts.join(", ")
-            )),
+            Fate::Conflict(what) => merge.disagree(sides, &table, what, vec![]),
+            Fate::Differs(parts) => {
+                merge.disagree(sides, &table, "altered differently on both sides", parts);
+            }
         }
     }
+    dropped_by_theirs(sides, &mut merge);
+    merge.change.removed.sort_unstable();
+    merge.change.removed.dedup();
+    // With tables in conflict it isn't known yet.
+    if merge.conflicts.is_empty() {
+        let dangling = dangling(sides, &merge.change);
+        if !dangling.is_empty() {
+            return Err(refused(dangling.into_iter()));
+        }
+    }
+    Ok(merge)
+}
+
+/// Judges the tables that theirs doesn't have any more.
+fn dropped_by_theirs(sides: &Sides<'_>, merge: &mut SchemaMerge) {
     for table in sides.base.sorted() {
         let Some(ours) = sides.version(sides.ours, table.id) else { continue };
         if sides.version(sides.theirs, table.id).is_some() || merge.twins.values().any(|twin| *twin == ours) {
             continue;
         }
-        if ours != table.id {
-            conflicts.push(format!("table \"{}\": dropped on one side, altered on the other", table.name));
+        if let Some(side) = sides.chosen(table.id) {
+            merge.take(sides, side, &table);
+        } else if ours != table.id {
+            merge.disagree(sides, &table, "dropped on one side, altered on the other", vec![]);
         } else if (sides.ours_changed)(table.id) {
-            conflicts.push(format!("table \"{}\": dropped on one side, changed on the other", table.name));
+            merge.disagree(sides, &table, "dropped on one side, changed on the other", vec![]);
         } else {
             merge.change.removed.push(table.id);
         }
     }
-    conflicts.extend(dangling(sides, &merge.change));
-    if conflicts.is_empty() {
-        return Ok(merge);
-    }
-    Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the merge has schema conflicts")
-        .with_detail(conflicts.join("; "))
-        .with_hint("Drop, rename or alter the table on one of the branches, commit, and merge again."))
 }
 
 fn fate(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
@@ -176,6 +281,10 @@ fn made(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
 }
 
 impl Sides<'_> {
+    fn chosen(&self, table: TableId) -> Option<TableSide> {
+        self.choices.get(&(self.first)(table)).copied()
+    }
+
     /// The version of a table that a side has: the same, an older or a newer one, or one that was made from the
     /// same.
     fn version(&self, of: &Tables, table: TableId) -> Option<TableId> {
@@ -326,7 +435,9 @@ mod tests {
             theirs_changed: &|id| of_theirs.contains(&id.0),
             combined,
             references: &[(TableId(30), TableId(20))],
-        })
+            choices: &TableChoices::default(),
+        })?
+        .without_conflicts()
     }
 
     fn change(added: &[i64], removed: &[i64]) -> SchemaChange {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::merging::{Changes, Ends, Remembered, no_merge};
 use super::publish::{After, Draft, Outcome};
 use super::resolve::Named;
+use super::schema::TableChoices;
 use super::{Author, Checkout, PickOptions, Picked, Repository, Right, Scope, Strategy};
 use crate::metadata::merges::{self, WaitingMerge};
 use crate::metadata::refs::{self, Branch};
@@ -301,6 +302,7 @@ impl Repository {
         let picked = |hash: &str| Picked {
             hash: hash.to_owned(),
             conflicts: 0,
+            schema_conflicts: 0,
             done: 0,
             left: 0,
             message: format!("{verb} aborted"),
@@ -383,14 +385,16 @@ impl Repository {
             let options = to_json(&remembered)?;
             let source = step.commit.clone();
             let merge = WaitingMerge { lineage: branch.lineage, source, base, ours, theirs, options };
-            let plan = self.plan(&target, &merge, &remembered).await?;
+            let plan = self.plan(&target, &merge, &remembered, &TableChoices::new()).await?;
             let conflicts = plan.conflicts();
             if conflicts > 0 {
                 self.stop_at(&merge, &plan).await?;
                 let short = step.commit.get(..10).unwrap_or(&step.commit);
-                let message =
-                    format!("{verb} stopped at {short}: {conflicts} conflicts; resolve them, then continue");
-                return Ok(self.picked(&target.head, conflicts, &remembered, message));
+                let what = plan.shown(conflicts);
+                let message = format!("{verb} stopped at {short}: {what}; resolve them, then continue");
+                let schema_conflicts = plan.schema_conflicts.len() as i64;
+                let picked = self.picked(&target.head, conflicts, &remembered, message);
+                return Ok(Picked { schema_conflicts, ..picked });
             }
             self.publish_step(lock, branch, &target, &mut remembered, plan.into_changes(), None).await?;
         }
@@ -399,7 +403,7 @@ impl Repository {
 
     fn picked(&self, hash: &str, conflicts: i64, remembered: &Remembered, message: String) -> Picked {
         let (done, left) = remembered.sequence.as_ref().map_or((0, 0), |s| (s.done, s.todo.len()));
-        Picked { hash: hash.to_owned(), conflicts, done, left, message }
+        Picked { hash: hash.to_owned(), conflicts, schema_conflicts: 0, done, left, message }
     }
 
     async fn finish_sequence(

@@ -361,6 +361,8 @@ pub struct Picked {
     pub hash: String,
     /// Conflicts that wait.
     pub conflicts: i64,
+    /// How many of them are of tables, not of rows.
+    pub schema_conflicts: i64,
     /// Commits that were made.
     pub done: usize,
     /// Commits that are left.
@@ -503,6 +505,9 @@ pub enum ConflictKind {
     /// One key inserted twice with different rows.
     #[serde(rename = "insert/insert")]
     InsertInsert,
+    /// The table itself, which both sides made something else of.
+    #[serde(rename = "schema")]
+    Schema,
 }
 
 impl ConflictKind {
@@ -512,6 +517,7 @@ impl ConflictKind {
             Self::ModifyModify => "modify/modify",
             Self::ModifyDelete => "modify/delete",
             Self::InsertInsert => "insert/insert",
+            Self::Schema => "schema",
         }
     }
 }

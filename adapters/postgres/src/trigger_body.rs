@@ -207,14 +207,18 @@ impl Seen<'_> {
         let reaches = name.starts_with("epoch")
             || name.starts_with("to_reg")
             || (name.starts_with("pg_") && !HARMLESS.contains(&name))
-            || matches!(name, "nextval" | "currval" | "set_config" | "setval" | "current_schema" | "current_schemas")
+            || matches!(
+                name,
+                "nextval" | "currval" | "set_config" | "setval" | "current_schema" | "current_schemas"
+            )
             || runs_text(name);
         if reaches { Err(format!("it calls function {name}")) } else { Ok(()) }
     }
 
     /// Whether a call's only argument is a constant with a schema: without one it would be looked for in pg_catalog.
     fn names_a_sequence(&self) -> bool {
-        let constant = self.after(2).is_some_and(|t| t.kind == TokenKind::Str && t.text(self.body).contains('.'));
+        let constant =
+            self.after(2).is_some_and(|t| t.kind == TokenKind::Str && t.text(self.body).contains('.'));
         constant && self.after(3).is_some_and(|t| t.is_symbol(b')'))
     }
 
