@@ -49,6 +49,29 @@ fn routes() -> (Database, Fixture, Vec<(&'static str, Conn)>) {
     (plain, shop, conns)
 }
 
+/// An UPDATE of keys that rows of the same table follow changed the branch's older commits: they got rows that came later.
+#[test]
+fn keys_that_their_own_table_follows_on_a_branch() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE n (id int PRIMARY KEY, parent int REFERENCES n ON UPDATE CASCADE); INSERT INTO n VALUES (1, NULL), (2, 1), (3, 2)",
+    );
+    shop.main().exec("SELECT * FROM epoch_branch('a')");
+    let mut a = shop.on("a");
+    a.exec("SELECT * FROM epoch_commit('before', '--allow-empty')");
+    a.exec("UPDATE n SET id = id + 10");
+    a.exec("SELECT * FROM epoch_commit('moved')");
+    assert_eq!(a.lines("SELECT * FROM n ORDER BY id"), ["11|", "12|11", "13|12"]);
+    let mut before = shop.on("a~1");
+    assert_eq!(before.lines("SELECT * FROM n ORDER BY id"), ["1|", "2|1", "3|2"]);
+    assert_eq!(
+        a.lines("SELECT diff_type, count(*) FROM epoch_diff('HEAD~1', 'HEAD', 'n') GROUP BY 1 ORDER BY 1"),
+        ["added|3", "removed|3"]
+    );
+    a.exec("SELECT * FROM epoch_reset('--hard', 'HEAD~1')");
+    assert_eq!(a.lines("SELECT * FROM n ORDER BY id"), ["1|", "2|1", "3|2"]);
+}
+
 #[test]
 fn as_on_one_table() {
     need_postgres!();

@@ -1,4 +1,6 @@
--- Capture of before-images: the functions of capture_triggers.sql.
+-- Capture of before-images on overlays and on tables with partitions: the functions of capture_triggers.sql. (Other
+-- tables: capture_plain.sql. On an overlay a row's version may be of the transaction because it was copied up. No client's
+-- statements and no cascades of the server's run within statements there.)
 --
 -- The true before-image of a key in a transaction is the one of the statement that *started* first,
 -- but AFTER triggers of nested statements (a user's trigger that writes the same table) fire before
@@ -31,6 +33,15 @@ BEGIN
         WHERE h.epoch_lineage = {{lineage_o}} AND {{match_o}} AND h.epoch_to = 9223372036854775807
             AND h.epoch_seq >= split_part(epoch_v_mark, ' ', 2)::pg_lsn AND h.epoch_xid = pg_current_xact_id()
             AND (h.epoch_depth > epoch_v_depth OR (h.epoch_depth = epoch_v_depth AND NOT h.epoch_existed));
+        IF TG_OP = 'UPDATE' THEN
+            -- Rows that got their keys from this statement have no version before, whatever was done to them then.
+            IF {{may_rekey}} THEN
+                DELETE FROM {{history}} h USING {{rows_new}} n
+                WHERE h.epoch_lineage = {{lineage_n}} AND {{match_n}} AND h.epoch_to = 9223372036854775807
+                    AND h.epoch_seq >= split_part(epoch_v_mark, ' ', 2)::pg_lsn AND h.epoch_xid = pg_current_xact_id()
+                    AND (h.epoch_depth > epoch_v_depth OR (h.epoch_depth = epoch_v_depth AND NOT h.epoch_existed));
+            END IF;
+        END IF;
     END IF;
     INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed)
     SELECT {{lineage_o}}, {{columns_o}}, true FROM {{rows_old}} o

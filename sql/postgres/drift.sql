@@ -8,15 +8,15 @@ WITH t AS (
     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = x.name AND c.relkind IN ('r', 'p')),
 -- The relations that have triggers of ours, and which these are beside those that all have.
 relations AS (
-    SELECT t.id, t.oid, CASE WHEN t.partitioned THEN ARRAY['zz_epoch_fresh', 'zz_epoch_moved_in', 'zz_epoch_moved_out'] ELSE ARRAY['zz_epoch_rekeyed', 'zz_epoch_truncate'] END AS more
+    SELECT t.id, t.oid, CASE WHEN t.partitioned THEN {{marks}} || ARRAY['zz_epoch_fresh', 'zz_epoch_moved_in', 'zz_epoch_moved_out']
+        ELSE ARRAY['zz_epoch_own', 'zz_epoch_rekeyed', 'zz_epoch_truncate'] END AS more
     FROM t
     UNION ALL
-    SELECT t.id, p.relation, ARRAY['zz_epoch_moved_in', 'zz_epoch_moved_out'] || CASE WHEN c.relkind = 'p' THEN 'zz_epoch_fresh' ELSE 'zz_epoch_truncate' END
+    SELECT t.id, p.relation, {{marks}} || ARRAY['zz_epoch_moved_in', 'zz_epoch_moved_out'] || CASE WHEN c.relkind = 'p' THEN 'zz_epoch_fresh' ELSE 'zz_epoch_truncate' END
     FROM t JOIN epoch.partition p ON p.table_id = t.id JOIN pg_class c ON c.oid = p.relation
     WHERE t.partitioned),
 wanted AS (
-    SELECT r.id, r.oid, ARRAY['zz_epoch_guard', 'zz_epoch_mark_insert', 'zz_epoch_mark_update', 'zz_epoch_mark_delete',
-        'zz_epoch_insert', 'zz_epoch_update', 'zz_epoch_delete'] || r.more AS names
+    SELECT r.id, r.oid, ARRAY['zz_epoch_guard', 'zz_epoch_insert', 'zz_epoch_update', 'zz_epoch_delete'] || r.more AS names
     FROM relations r),
 broken AS (
     SELECT w.id, min(format('trigger %s of %s is %s', n.name, w.oid::regclass, CASE WHEN g.oid IS NULL THEN 'missing' ELSE 'disabled' END)) AS what

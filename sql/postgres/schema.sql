@@ -39,6 +39,10 @@ CREATE TABLE epoch.block (operation text, number int8 NOT NULL DEFAULT nextval('
 CREATE TABLE epoch.seal (operation text PRIMARY KEY, lineage int8 NOT NULL, ordinal int8 NOT NULL, result jsonb NOT NULL,
     UNIQUE (lineage, ordinal));
 
+-- Rows of a statement's that its own transaction had made (capture_plain.sql), until the statement ends.
+CREATE UNLOGGED TABLE epoch.own (xid xid8 NOT NULL, statement int8 NOT NULL, key text NOT NULL);
+CREATE INDEX ON epoch.own (xid, statement);
+
 -- The function of triggers whose WHEN condition does all the work.
 CREATE FUNCTION epoch.nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
 

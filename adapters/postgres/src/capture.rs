@@ -7,6 +7,8 @@ use crate::text::{columns, fill, key, same_key};
 use crate::writers::NOTE_SQL;
 
 const FUNCTIONS_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
+const PLAIN_SQL: &str = include_str!("../../../sql/postgres/capture_plain.sql");
+const NEW_ONES_SQL: &str = include_str!("../../../sql/postgres/capture_new_ones.sql");
 const TRIGGERS_SQL: &str = include_str!("../../../sql/postgres/capture_triggers.sql");
 const REKEYED_SQL: &str = include_str!("../../../sql/postgres/rekeyed.sql");
 const GUARD_SQL: &str = include_str!("../../../sql/postgres/guard.sql");
@@ -18,19 +20,15 @@ pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
     let id = table.id.0.to_string();
     let (on_base, on_overlay) = (format!("b{id}"), format!("o{id}"));
     let (base, overlay) = (base(table), overlay(table));
-    // A row that moves to another partition is no UPDATE for row triggers.
-    let base_rekeys = if partitioned { "true".to_owned() } else { rekeyed_test(&on_base) };
-    let mut script = functions(
-        table,
-        &base,
-        "capture",
-        ["1", "1"],
-        "true",
-        [&base_rekeys, &of_partitions(table, partitioned)],
-    );
-    script += &truncate(table, partitioned);
-    script += &base_triggers(table, &base, &on_base, partitioned);
-    if !partitioned {
+    let mut script = truncate(table, partitioned);
+    if partitioned {
+        // A row that moves to another partition is no UPDATE for row triggers.
+        let rest = ["true", &of_partitions(table)];
+        script += &functions(table, &base, "capture", ["1", "1"], "true", rest);
+        script += &base_triggers(table, &base, &on_base);
+    } else {
+        script += &plain(table, &base, &on_base);
+        script += &guard(&base);
         script += &rekeyed(table, &base, &on_base);
         script += &truncate_trigger(table, &base);
     }
@@ -45,6 +43,41 @@ pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
         &unless_copying(table, &on_overlay),
     );
     script + &rekeyed(table, &overlay, &on_overlay)
+}
+
+/// Functions and triggers of a table without partitions.
+fn plain(table: &TableDef, target: &str, marks: &str) -> String {
+    let history = history(table);
+    let again = format!("again_{}", table.id.0);
+    let (key_n, match_n) = (key(table, "n."), same_key(table, "h", "n"));
+    let new_ones = fill(
+        NEW_ONES_SQL,
+        &[
+            ("history", &history),
+            ("key", &key(table, "")),
+            ("key_n", &key_n),
+            ("match_n", &match_n),
+            ("again", &again),
+        ],
+    );
+    fill(
+        PLAIN_SQL,
+        &[
+            ("new_ones", new_ones.trim_end()),
+            ("target", target),
+            ("fn", &format!("epoch.capture_{}", table.id.0)),
+            ("marks", marks),
+            ("may_rekey", &rekeyed_test(marks)),
+            ("note", NOTE_SQL),
+            ("history", &history),
+            ("again", &again),
+            ("columns", &columns(table, "")),
+            ("columns_o", &columns(table, "o.")),
+            ("key_o", &key(table, "o.")),
+            ("key_old", &key(table, "OLD.")),
+            ("match_o", &same_key(table, "h", "o")),
+        ],
+    )
 }
 
 fn functions(
@@ -98,14 +131,11 @@ fn truncate(table: &TableDef, partitioned: bool) -> String {
 /// What the base's functions do besides if it is partitioned: the common mark goes (`moved_in` and
 /// `moved_out` look at it), and a partition that was detached is no longer captured. It keeps its triggers,
 /// but loses its copies of the base's row triggers.
-fn of_partitions(table: &TableDef, partitioned: bool) -> String {
-    if !partitioned {
-        return String::new();
-    }
+fn of_partitions(table: &TableDef) -> String {
     format!(
         "IF TG_OP <> 'UPDATE' THEN PERFORM set_config('epoch.b{id}s' || lower(left(TG_OP, 1)) || '_' || split_part(epoch_v_setting, '_', 2), '', true); END IF;
     {}",
-        still_ours(table, partitioned),
+        still_ours(table, true),
         id = table.id.0
     )
 }
@@ -165,13 +195,12 @@ fn triggers(target: &str, functions: &str, marks: &str, also: [&str; 2], unless_
     )
 }
 
-/// The guard and the statement triggers of the base, or of one of its partitions. `marks` is a name
+/// The guard and the statement triggers of a partitioned base, or of one of its partitions. `marks` is a name
 /// of the relation's own.
-pub(crate) fn base_triggers(table: &TableDef, relation: &str, marks: &str, partitioned: bool) -> String {
+pub(crate) fn base_triggers(table: &TableDef, relation: &str, marks: &str) -> String {
     let id = table.id.0;
-    let also = |event: &str| match partitioned {
-        true => format!(" OR set_config('epoch.b{id}s{event}_' || pg_trigger_depth(), 'on', true) IS NULL"),
-        false => String::new(),
+    let also = |event: &str| {
+        format!(" OR set_config('epoch.b{id}s{event}_' || pg_trigger_depth(), 'on', true) IS NULL")
     };
     guard(relation) + &triggers(relation, &format!("epoch.capture_{id}"), marks, [&also("i"), &also("d")], "")
 }

@@ -16,7 +16,9 @@ const DRIFT_SQL: &str = include_str!("../../../sql/postgres/drift.sql");
 
 /// [`DRIFT_SQL`] with the traces of each table.
 static LOOK: LazyLock<String> =
-    LazyLock::new(|| fill(DRIFT_SQL, &[("traces", &written::traces_sql("t.oid"))]));
+    LazyLock::new(|| fill(DRIFT_SQL, &[("traces", &written::traces_sql("t.oid")), ("marks", MARKS)]));
+/// Triggers that only tables with partitions, and these, have (`capture_triggers.sql`).
+const MARKS: &str = "ARRAY['zz_epoch_mark_insert', 'zz_epoch_mark_update', 'zz_epoch_mark_delete']";
 
 /// What one look at the catalog found.
 #[derive(Default)]

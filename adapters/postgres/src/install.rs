@@ -508,7 +508,7 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     if all == 0 {
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.seal, epoch.written_by, epoch.written, epoch.writer;
+                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.own, epoch.seal, epoch.written_by, epoch.written, epoch.writer;
                  -- Older layouts have no owner, but a sequence.
                  DROP TABLE IF EXISTS epoch.repository; DROP SEQUENCE IF EXISTS epoch.seq, epoch.numbers; DROP FUNCTION IF EXISTS epoch.version_of(int8, int8, int8);
                  DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();

@@ -105,7 +105,7 @@ pub(crate) async fn adopt(client: &Object, table: &TableDef) -> Result<()> {
 /// What a partition gets.
 fn triggers(table: &TableDef, partition: &Partition) -> String {
     let (id, name) = (table.id.0, &partition.name);
-    let mut script = capture::base_triggers(table, name, &format!("b{id}p{}", partition.oid), true);
+    let mut script = capture::base_triggers(table, name, &format!("b{id}p{}", partition.oid));
     if partition.leaf {
         script += &capture::truncate_trigger(table, name);
         // Copied to partitions of this one, so only where there can't be any.

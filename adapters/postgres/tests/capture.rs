@@ -57,6 +57,120 @@ pub fn expected(before: &BTreeMap<Row, Row>, after: &BTreeMap<Row, Row>) -> Vec<
         .collect()
 }
 
+/// A table that refers to itself, with triggers before and after, for rows and statements, that write it again.
+const TANGLED: &str = "
+    CREATE TABLE t (id int PRIMARY KEY, v int, p int REFERENCES t ON UPDATE CASCADE ON DELETE SET NULL, z text);
+    INSERT INTO t SELECT i, i, NULL, 'z' FROM generate_series(1, 12) i; UPDATE t SET p = id / 2 WHERE id BETWEEN 2 AND 7;
+    CREATE FUNCTION after_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF pg_trigger_depth() < 3 THEN
+            IF TG_OP = 'UPDATE' AND NEW.id % 3 = 0 THEN UPDATE t SET v = v + 1000 WHERE id = NEW.id + 1; END IF;
+            IF TG_OP = 'DELETE' AND OLD.id % 4 = 0 THEN INSERT INTO t (id, v) VALUES (OLD.id, -1) ON CONFLICT DO NOTHING; END IF;
+            IF TG_OP = 'INSERT' AND NEW.id % 5 = 0 THEN DELETE FROM t WHERE id = NEW.id - 1; END IF;
+        END IF;
+        RETURN NULL; END $$;
+    CREATE TRIGGER after_row AFTER INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION after_row();
+    CREATE FUNCTION before_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF pg_trigger_depth() < 2 THEN
+            IF TG_OP = 'UPDATE' AND NEW.id % 7 = 0 THEN DELETE FROM t WHERE id = NEW.id + 1; END IF;
+            IF TG_OP = 'INSERT' AND NEW.id % 6 = 0 THEN UPDATE t SET z = left(z, 3) || 'b' WHERE id = NEW.id + 2; END IF;
+        END IF;
+        RETURN coalesce(NEW, OLD); END $$;
+    CREATE TRIGGER before_row BEFORE INSERT OR UPDATE OR DELETE ON t FOR EACH ROW EXECUTE FUNCTION before_row();
+    CREATE FUNCTION statement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF pg_trigger_depth() < 2 THEN UPDATE t SET z = left(z, 3) || 's' WHERE id = 5; END IF; RETURN NULL; END $$;
+    CREATE TRIGGER after_statement AFTER DELETE ON t FOR EACH STATEMENT EXECUTE FUNCTION statement();
+    CREATE TRIGGER before_statement BEFORE UPDATE ON t FOR EACH STATEMENT EXECUTE FUNCTION statement();";
+
+/// A pseudo-random number below `n`.
+fn below(state: &mut u64, n: u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % n
+}
+
+fn tangled_statement(state: &mut u64) -> String {
+    let mut k = || below(state, 14) + 1;
+    let (a, b, c, kind) = (k(), k(), k(), k());
+    match kind {
+        1 | 2 => format!("UPDATE t SET v = v + 1 WHERE id BETWEEN {a} AND {b}"),
+        3 => format!("UPDATE t SET id = id + 20 WHERE id IN ({a}, {b}, {c})"),
+        4 => format!("UPDATE t SET id = id - 20 WHERE id > {a} + 20"),
+        5 => "UPDATE t SET id = -id".to_owned(),
+        6 => format!("DELETE FROM t WHERE id IN ({a}, {b})"),
+        7 => format!(
+            "INSERT INTO t (id, v) VALUES ({a}, {b}) ON CONFLICT (id) DO UPDATE SET v = excluded.v + t.v, p = NULL"
+        ),
+        8 => format!(
+            "INSERT INTO t (id, v) SELECT i, 0 FROM generate_series({a}, {b} + 6) i ON CONFLICT DO NOTHING"
+        ),
+        9 | 10 => format!("UPDATE t SET p = (SELECT max(id) FROM t WHERE id < {a}) WHERE id = {b}"),
+        11 => format!(
+            "WITH d AS (DELETE FROM t WHERE id = {a} RETURNING *) INSERT INTO t SELECT id, v + 100, NULL, z FROM d ON CONFLICT DO NOTHING"
+        ),
+        12 => format!(
+            "WITH x AS (UPDATE t SET v = v + 1 WHERE id = {a}), y AS (UPDATE t SET v = v + 10 WHERE id = {b}) DELETE FROM t WHERE id = {c}"
+        ),
+        13 => format!(
+            "DO $$ BEGIN UPDATE t SET v = 7 WHERE id = {a}; DELETE FROM t WHERE id = {b}; RAISE EXCEPTION 'x'; EXCEPTION WHEN raise_exception THEN UPDATE t SET v = 5 WHERE id = {c}; END $$"
+        ),
+        _ => format!("DELETE FROM t WHERE v > {a}"),
+    }
+}
+
+/// Statements, cascades and triggers within each other, in transactions with savepoints: the first version of each row is
+/// what older ordinals show.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_comes_first_within_a_transaction() {
+    let Some(db) = database().await else { return };
+    let client = db.client().await;
+    client.batch_execute(TANGLED).await.unwrap();
+    let table = db.register("t", 1).await;
+    let mut states = vec![db.rows(&table, View::MAIN).await];
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = std::env::var("EPOCH_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(seed);
+    let mut state = seed;
+    for ordinal in 1..=25 {
+        let mut script = Vec::new();
+        for _ in 0..6 {
+            let mut block = vec!["BEGIN".to_owned()];
+            for _ in 0..=below(&mut state, 4) {
+                let end = if below(&mut state, 2) == 0 { "ROLLBACK TO s" } else { "RELEASE s" };
+                block.extend(["SAVEPOINT s".to_owned(), tangled_statement(&mut state), end.to_owned()]);
+                block.push(tangled_statement(&mut state));
+            }
+            block.push("COMMIT".to_owned());
+            script.push(block);
+        }
+        for statement in script.concat() {
+            // PostgreSQL refuses some; then the rest of the transaction is refused, too.
+            let _ = client.batch_execute(&statement).await;
+        }
+        let shown = |s: usize| db.rows(&table, main_at(s as i64));
+        for (s, rows) in states.iter().enumerate() {
+            assert_eq!(shown(s).await, *rows, "seed {seed}, ordinal {s} before {ordinal}: {script:?}");
+        }
+        let now = db.rows(&table, View::MAIN).await;
+        db.seal(std::slice::from_ref(&table), Layer::MAIN, ordinal).await;
+        let last = states.len() - 1;
+        assert_eq!(
+            shown(last).await,
+            states[last],
+            "seed {seed}, ordinal {last} after {ordinal}: {script:?}"
+        );
+        let diff = db
+            .diff(
+                &table,
+                main_at(ordinal - 1),
+                main_at(ordinal),
+                &[segment(1, ordinal - 1, At::Ordinal(ordinal))],
+            )
+            .await;
+        assert_eq!(diff, expected(&states[last], &now), "seed {seed}, diff to {ordinal}: {script:?}");
+        states.push(now);
+    }
+    assert!(states.windows(2).filter(|w| w[0] != w[1]).count() > 10, "seed {seed}: hardly anything changed");
+    db.drop().await;
+}
+
 macro_rules! captured {
     ($($name:ident: $setup:expr, $script:expr;)*) => {$(
         #[tokio::test(flavor = "multi_thread")]
@@ -75,6 +189,21 @@ captured! {
         DELETE FROM t WHERE id = 3; COMMIT";
     savepoints: "", "BEGIN; SAVEPOINT s; UPDATE t SET v = 'lost' WHERE id = 1; ROLLBACK TO s; UPDATE t SET v = 'kept' WHERE id = 1;
         SAVEPOINT s2; DELETE FROM t WHERE id = 2; RELEASE s2; COMMIT";
+    // Branches showed what the cascade had made of rows.
+    a_cascade_and_a_trigger_that_writes_the_same_rows: "CREATE TABLE q (id int PRIMARY KEY); INSERT INTO q SELECT generate_series(1, 5); UPDATE t SET p = id;
+        ALTER TABLE t ADD FOREIGN KEY (p) REFERENCES q ON DELETE SET NULL ON UPDATE CASCADE;
+        CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE t SET v = v || '!' WHERE p IS NULL OR p > 4; RETURN NULL; END $$;
+        CREATE TRIGGER noted AFTER UPDATE OR DELETE ON q FOR EACH ROW EXECUTE FUNCTION noted()",
+        "DELETE FROM q WHERE id IN (2, 3); UPDATE q SET id = 40 WHERE id = 4";
+    // They had a row too many, and a commit's diff called it modified.
+    a_key_change_and_a_trigger_that_touches_the_row: "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE t SET v = 'touched' WHERE id = NEW.id; RETURN NULL; END $$;
+        CREATE TRIGGER touch AFTER UPDATE ON t FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION touch()",
+        "UPDATE t SET id = 100 WHERE id = 1";
+    keys_that_their_own_table_follows: "ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t ADD PRIMARY KEY (id); UPDATE t SET p = id - 1 WHERE id > 1;
+        ALTER TABLE t ADD FOREIGN KEY (p) REFERENCES t ON UPDATE CASCADE ON DELETE SET NULL",
+        "UPDATE t SET id = id + 10; DELETE FROM t WHERE id = 13";
+    rows_that_a_transaction_changes_over_and_over: "", "BEGIN; UPDATE t SET v = 'a'; SAVEPOINT s; UPDATE t SET v = 'b'; RELEASE s; UPDATE t SET v = 'c', id = id + 1;
+        DELETE FROM t WHERE id < 4; INSERT INTO t SELECT i, 'd', 0 FROM generate_series(1, 3) i; UPDATE t SET v = 'e'; COMMIT";
     key_change: "", "UPDATE t SET id = id + 10 WHERE id > 3";
     keys_that_move_up: "", "UPDATE t SET id = id + 1";
     keys_that_swap: "", "UPDATE t SET id = 3 - id WHERE id < 3";
