@@ -314,3 +314,18 @@ fn a_merge_that_triggers_changed_is_finished_as_its_own_commit() {
     assert_eq!(shop.on("HEAD~1").lines("SELECT * FROM t"), ["1|B"]);
     assert_eq!(shop.on(&theirs).lines("SELECT * FROM t"), ["1|b"]);
 }
+
+/// HEAD showed what no commit has, where every other function shows the commit.
+#[test]
+fn head_is_a_commit_and_a_branch_is_its_working_state() {
+    need_postgres!();
+    let f =
+        Fixture::registered("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'one')");
+    let mut main = f.main();
+    main.exec("UPDATE t SET a = 'uncommitted'");
+    for (reference, shown) in [("HEAD", "one"), ("HEAD~0", "one"), ("main", "uncommitted")] {
+        assert_eq!(main.one(&format!("SELECT a FROM epoch_at('t', '{reference}')")), shown, "{reference}");
+        let joined = format!("SELECT max(a) FROM epoch_at('t', '{reference}') x WHERE id > 0");
+        assert_eq!(main.one(&joined), shown, "{reference}");
+    }
+}
