@@ -1,4 +1,5 @@
-# PostgreSQL and MariaDB servers and an S3-compatible store for tests: real ones, but for the store, on free ports, in folders of their own. Sourced, not run.
+# PostgreSQL and MariaDB servers and stand-ins for S3, Azure Blob Storage and Google Cloud Storage for tests, on free ports, in
+# folders of their own. Sourced, not run.
 # shellcheck shell=bash
 
 # PostgreSQL refuses to run as root; then it runs as the user of Debian's package.
@@ -64,7 +65,7 @@ servers_stop() {
     for one in "${started[@]}"; do
         case $one in
             "mariadb "*) mariadb_stop "${one#mariadb }" ;;
-            "s3 "*) kill "${one#s3 }" 2>/dev/null || true ;;
+            "store "*) kill "${one#store }" 2>/dev/null || true ;;
         # shellcheck disable=SC2086
             *) server_stop $one ;;
         esac
@@ -163,14 +164,45 @@ s3_start() {
     fi
     port=$(free_port)
     "$folder/bin/moto_server" -H 127.0.0.1 -p "$port" >"$folder/log" 2>&1 &
-    started+=("s3 $!")
+    store_wait $! "$port" "$folder/log" && s3_url="http://127.0.0.1:$port"
+}
+
+# azure_start: Azurite's blobs on a free port, from npm; sets azure_url. Fails if it can't be had.
+azure_start() {
+    local folder port
+    have npm && have node || return 1
+    folder=$(servers_home)/azurite
+    if [ ! -e "$folder/node_modules/azurite/package.json" ]; then
+        rm -rf "$folder"
+        mkdir -p "$folder"
+        npm install --silent --no-audit --no-fund --no-progress --prefix "$folder" azurite@3 >&2 || return 1
+    fi
+    port=$(free_port)
+    # The account and its key are the tests' own.
+    AZURITE_ACCOUNTS=epochtest:ZXBvY2gtdGVzdC1rZXk= node "$folder/node_modules/azurite/dist/src/blob/main.js" \
+        --blobHost 127.0.0.1 --blobPort "$port" --inMemoryPersistence --skipApiVersionCheck --disableTelemetry \
+        --silent >"$folder/log" 2>&1 &
+    store_wait $! "$port" "$folder/log" && azure_url="http://127.0.0.1:$port/epochtest"
+}
+
+# gcs_start: our stand-in for Google's on a free port; sets gcs_url.
+gcs_start() {
+    local port log
+    port=$(free_port)
+    log=$(servers_home)/gcs.log
+    python3 "$root/scripts/gcs.py" "$port" >"$log" 2>&1 &
+    store_wait $! "$port" "$log" && gcs_url="http://127.0.0.1:$port"
+}
+
+# store_wait PID PORT LOG: until it listens.
+store_wait() {
+    started+=("store $1")
     for _ in $(seq 100); do
-        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-            s3_url="http://127.0.0.1:$port"
+        if (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null; then
             return 0
         fi
         sleep 0.2
     done
-    tail -n 20 "$folder/log" >&2
+    tail -n 20 "$3" >&2
     return 1
 }

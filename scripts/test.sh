@@ -42,6 +42,19 @@ else
     skipped "S3: moto can't be fetched from PyPI"
 fi
 
+step "Azure Blob Storage"
+if azure_start; then
+    export EPOCH_TEST_AZURE_URL=$azure_url
+    echo "EPOCH_TEST_AZURE_URL=$EPOCH_TEST_AZURE_URL"
+else
+    skipped "Azure Blob Storage: there is no Node.js, or Azurite can't be fetched from npm"
+fi
+
+step "Google Cloud Storage"
+gcs_start
+export EPOCH_TEST_GCS_URL=$gcs_url
+echo "EPOCH_TEST_GCS_URL=$EPOCH_TEST_GCS_URL"
+
 step "tests"
 cargo test --locked --workspace
 

@@ -43,6 +43,8 @@ impl Shop {
             mysql: BTreeMap::new(),
             local: BTreeMap::new(),
             s3: BTreeMap::new(),
+            azure: BTreeMap::new(),
+            gcs: BTreeMap::new(),
             routing: vec![],
             default_backend: None,
             author: Some("Tester".to_owned()),

@@ -124,7 +124,13 @@ fn init() -> Command {
         .arg(repeated("sqlite", "NAME=PATH", "A SQLite backend"))
         .arg(repeated("mysql", "NAME=URL", "A MySQL or MariaDB backend; write ${VAR} for the password"))
         .arg(repeated("local", "NAME=PATH", "A folder with Delta tables"))
-        .arg(repeated("s3", "NAME=BUCKET", "A bucket with Delta tables"))
+        .arg(repeated("s3", "NAME=BUCKET", "A bucket of an S3-compatible store with Delta tables"))
+        .arg(repeated(
+            "azure",
+            "NAME=ACCOUNT/CONTAINER",
+            "A container of Azure Blob Storage with Delta tables",
+        ))
+        .arg(repeated("gcs", "NAME=BUCKET", "A bucket of Google Cloud Storage with Delta tables"))
         .arg(
             Arg::new("listen")
                 .long("listen")

@@ -40,7 +40,7 @@ pub(super) async fn init(matches: &ArgMatches, output: &Output) -> Result<Done> 
     let author = place::author(&config).name;
     let next = match !config.has_backends() {
         true => "Add a backend to it: a section [storage.postgres.NAME], [storage.sqlite.NAME], [storage.mysql.NAME], \
-                 [storage.local.NAME] or [storage.s3.NAME]."
+                 [storage.local.NAME], [storage.s3.NAME], [storage.azure.NAME] or [storage.gcs.NAME]."
             .to_owned(),
         false => "Next: `epoch table discover`, `epoch table add 'PATTERN'`, `epoch commit -m 'first'`, `epoch serve`.".to_owned(),
     };
@@ -62,8 +62,15 @@ fn text(matches: &ArgMatches) -> Result<String> {
     if let Some(listen) = matches.get_one::<String>("listen") {
         text.push_str(&format!("\n[proxy]\nlisten = {}\n", quoted(listen)));
     }
-    let kinds =
-        [("postgres", "url"), ("sqlite", "path"), ("mysql", "url"), ("local", "path"), ("s3", "bucket")];
+    let kinds = [
+        ("postgres", "url"),
+        ("sqlite", "path"),
+        ("mysql", "url"),
+        ("local", "path"),
+        ("s3", "bucket"),
+        ("azure", "container"),
+        ("gcs", "bucket"),
+    ];
     for (kind, key) in kinds {
         for given in matches.get_many::<String>(kind).into_iter().flatten() {
             let (name, value) = given.split_once('=').ok_or_else(|| {
@@ -72,7 +79,15 @@ fn text(matches: &ArgMatches) -> Result<String> {
                     format!("--{kind} needs NAME={}", key.to_uppercase()),
                 )
             })?;
-            text.push_str(&format!("\n[storage.{kind}.{}]\n{key} = {}\n", quoted(name), quoted(value)));
+            text.push_str(&format!("\n[storage.{kind}.{}]\n", quoted(name)));
+            let value = match value.split_once('/') {
+                Some((account, container)) if kind == "azure" => {
+                    text.push_str(&format!("account = {}\n", quoted(account)));
+                    container
+                }
+                _ => value,
+            };
+            text.push_str(&format!("{key} = {}\n", quoted(value)));
         }
     }
     Ok(text)

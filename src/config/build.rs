@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::error;
+use super::object_stores::ObjectStores;
 use super::options::{alternatives, find};
 use super::source::Setting;
 use super::{
-    Auth, Config, Hook, LocalBackend, MysqlBackend, PostgresBackend, S3Backend, Secret, SqliteBackend,
-    TlsFiles, hooks, near,
+    Auth, Config, Hook, LocalBackend, MysqlBackend, PostgresBackend, Secret, SqliteBackend, TlsFiles, hooks,
+    near,
 };
 use crate::{Error, Result};
 
@@ -42,7 +43,7 @@ struct Draft {
     mysql_pools: BTreeMap<String, usize>,
     unsafe_mysql: BTreeMap<String, bool>,
     local: BTreeMap<String, LocalBackend>,
-    s3: BTreeMap<String, S3Backend>,
+    object_stores: ObjectStores,
     routing: Vec<(String, String, String)>,
     backend: Option<(String, String)>,
     author: Option<String>,
@@ -109,7 +110,7 @@ impl Draft {
             "storage.local.NAME.path" => {
                 self.local.insert(setting.backend_name()?, LocalBackend { path: setting.path()? });
             }
-            key if key.starts_with("storage.s3.") => self.take_s3(setting, key)?,
+            key if ObjectStores::are_meant(key) => self.object_stores.take(setting, key)?,
             "routing.NAME" => {
                 let pattern = setting.path.get(1).cloned().unwrap_or_default();
                 self.routing.push((pattern, setting.text()?.to_owned(), setting.origin.to_string()));
@@ -126,20 +127,6 @@ impl Draft {
             key if key.starts_with("hooks.") => self.take_hook(setting, key)?,
             "logging.filter" => self.log_filter = Some(setting.filter()?),
             "logging.format" => self.log_json = setting.one_of("text", "json")?,
-            other => return Err(Error::internal(format!("option {other} is listed but not read"))),
-        }
-        Ok(())
-    }
-
-    fn take_s3(&mut self, setting: &Setting, key: &str) -> Result<()> {
-        let backend = self.s3.entry(setting.backend_name()?).or_default();
-        match key {
-            "storage.s3.NAME.bucket" => backend.bucket = setting.not_empty()?,
-            "storage.s3.NAME.prefix" => backend.prefix = Some(setting.not_empty()?),
-            "storage.s3.NAME.region" => backend.region = Some(setting.not_empty()?),
-            "storage.s3.NAME.endpoint" => backend.endpoint = Some(setting.web_url()?),
-            "storage.s3.NAME.access_key" => backend.access_key = Some(setting.not_empty()?),
-            "storage.s3.NAME.secret_key" => backend.secret_key = Some(Secret::new(setting.not_empty()?)),
             other => return Err(Error::internal(format!("option {other} is listed but not read"))),
         }
         Ok(())
@@ -176,15 +163,18 @@ impl Draft {
         let hooks = std::mem::take(&mut self.hooks);
         let hooks: Vec<Hook> =
             hooks.into_iter().map(|(name, hook)| hook.finish(name)).collect::<Result<_>>()?;
-        self.check_s3()?;
+        self.object_stores.check()?;
+        let ObjectStores { s3, azure, gcs } = std::mem::take(&mut self.object_stores);
         let postgres = self.postgres()?;
         let mysql = self.mysql()?;
-        let kinds: [(&str, Vec<&str>); 5] = [
+        let kinds: [(&str, Vec<&str>); 7] = [
             ("postgres", postgres.keys().map(String::as_str).collect()),
             ("sqlite", self.sqlite.keys().map(String::as_str).collect()),
             ("mysql", mysql.keys().map(String::as_str).collect()),
             ("local", self.local.keys().map(String::as_str).collect()),
-            ("s3", self.s3.keys().map(String::as_str).collect()),
+            ("s3", s3.keys().map(String::as_str).collect()),
+            ("azure", azure.keys().map(String::as_str).collect()),
+            ("gcs", gcs.keys().map(String::as_str).collect()),
         ];
         different(&kinds)?;
         let names: Vec<&str> = kinds.iter().flat_map(|(_, names)| names.iter().copied()).collect();
@@ -232,7 +222,9 @@ impl Draft {
             sqlite: self.sqlite,
             mysql,
             local: self.local,
-            s3: self.s3,
+            s3,
+            azure,
+            gcs,
             routing: self.routing.into_iter().map(|(pattern, backend, _)| (pattern, backend)).collect(),
             default_backend,
             author: self.author,
@@ -242,13 +234,6 @@ impl Draft {
             retention: self.retention,
             hooks,
         })
-    }
-
-    fn check_s3(&self) -> Result<()> {
-        match self.s3.iter().find(|(_, backend)| backend.bucket.is_empty()) {
-            Some((name, _)) => Err(error(format!("storage.s3.{name} has no bucket"))),
-            None => Ok(()),
-        }
     }
 
     fn mysql(&self) -> Result<BTreeMap<String, MysqlBackend>> {
@@ -316,7 +301,8 @@ fn known_backend(names: &[&str], name: &str, origin: &str, key: &str) -> Result<
     Err(match names {
         [] => error.with_hint(
             "Add one: [storage.postgres.NAME] url, [storage.sqlite.NAME] path, [storage.mysql.NAME] url, \
-             [storage.local.NAME] path or [storage.s3.NAME] bucket.",
+             [storage.local.NAME] path, [storage.s3.NAME] bucket, [storage.azure.NAME] container or \
+             [storage.gcs.NAME] bucket.",
         ),
         _ => error.with_hint(format!("Backends: {}.", names.join(", "))),
     })
@@ -361,7 +347,7 @@ impl Setting {
         self.path.iter().map(part).collect::<Vec<_>>().join(".")
     }
 
-    fn bad(&self) -> Error {
+    pub(super) fn bad(&self) -> Error {
         let option = find(&self.path);
         let value = match option {
             Some(option) if !option.secret => format!(" {}", self.value),
@@ -378,7 +364,7 @@ impl Setting {
         self.value.as_str().ok_or_else(|| self.bad())
     }
 
-    fn not_empty(&self) -> Result<String> {
+    pub(super) fn not_empty(&self) -> Result<String> {
         let text = self.text()?.trim();
         if text.is_empty() { Err(self.bad()) } else { Ok(text.to_owned()) }
     }
@@ -388,7 +374,7 @@ impl Setting {
         if is_name(text) { Ok(text.to_owned()) } else { Err(self.bad()) }
     }
 
-    fn backend_name(&self) -> Result<String> {
+    pub(super) fn backend_name(&self) -> Result<String> {
         let name = self.path.get(2).cloned().unwrap_or_default();
         if is_name(&name) {
             return Ok(name);
@@ -408,7 +394,7 @@ impl Setting {
     }
 
     /// From the environment and from flags it is a text, too.
-    fn flag(&self) -> Result<bool> {
+    pub(super) fn flag(&self) -> Result<bool> {
         match &self.value {
             toml::Value::Boolean(flag) => Ok(*flag),
             toml::Value::String(text) => text.parse().map_err(|_| self.bad()),
@@ -443,7 +429,7 @@ impl Setting {
         numeric.parse().map_err(|_| self.bad())
     }
 
-    fn path(&self) -> Result<PathBuf> {
+    pub(super) fn path(&self) -> Result<PathBuf> {
         let text = self.text()?;
         if text.is_empty() {
             return Err(self.bad());
@@ -451,7 +437,7 @@ impl Setting {
         Ok(self.origin.directory().join(text))
     }
 
-    fn existing_file(&self) -> Result<PathBuf> {
+    pub(super) fn existing_file(&self) -> Result<PathBuf> {
         let path = self.path()?;
         if path.is_file() {
             return Ok(path);
@@ -491,6 +477,18 @@ impl Setting {
         let plain = !text.contains(|c: char| c.is_whitespace() || c.is_control());
         let named = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?']));
         if named && plain { Ok(text.to_owned()) } else { Err(self.bad()) }
+    }
+
+    /// A server's address without anything secret, because addresses are shown.
+    pub(super) fn endpoint(&self) -> Result<String> {
+        match self.web_url() {
+            Ok(url) if !url.contains(['@', '?', '#']) => Ok(url),
+            _ => {
+                let error = error(format!("{}: {}: bad value", self.origin, self.dotted()));
+                let allowed = find(&self.path).map_or("", |option| option.allowed);
+                Err(error.with_hint(format!("Allowed: {allowed}, without a user and a query.")))
+            }
+        }
     }
 
     fn verifier(&self) -> Result<Secret> {

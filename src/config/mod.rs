@@ -7,6 +7,7 @@ mod duration;
 mod file;
 mod hooks;
 mod near;
+mod object_stores;
 mod options;
 mod source;
 
@@ -55,7 +56,11 @@ pub struct Config {
     /// Backends by name.
     pub local: BTreeMap<String, LocalBackend>,
     /// Backends by name.
-    pub s3: BTreeMap<String, S3Backend>,
+    pub s3: BTreeMap<String, epoch_adapter_delta::S3>,
+    /// Backends by name.
+    pub azure: BTreeMap<String, epoch_adapter_delta::Azure>,
+    /// Backends by name.
+    pub gcs: BTreeMap<String, epoch_adapter_delta::Gcs>,
     /// Table pattern to backend name, in the file's order; the first that matches wins.
     pub routing: Vec<(String, String)>,
     /// The backend of unqualified tables: `[defaults] backend`, else the only PostgreSQL backend,
@@ -79,8 +84,9 @@ pub struct Config {
 impl Config {
     /// Whether there is any backend.
     pub fn has_backends(&self) -> bool {
-        let Self { postgres, sqlite, mysql, local, s3, .. } = self;
-        !(postgres.is_empty() && sqlite.is_empty() && mysql.is_empty() && local.is_empty() && s3.is_empty())
+        let Self { postgres, sqlite, mysql, local, s3, azure, gcs, .. } = self;
+        let databases = !(postgres.is_empty() && sqlite.is_empty() && mysql.is_empty());
+        databases || !(local.is_empty() && s3.is_empty() && azure.is_empty() && gcs.is_empty())
     }
 }
 
@@ -136,37 +142,6 @@ pub struct MysqlBackend {
 pub struct LocalBackend {
     /// The folder.
     pub path: PathBuf,
-}
-
-/// A bucket with Delta tables. What isn't set is taken from the environment (`AWS_…`).
-#[derive(Debug, Clone, Default)]
-pub struct S3Backend {
-    /// The bucket.
-    pub bucket: String,
-    /// The folder in it.
-    pub prefix: Option<String>,
-    /// The region.
-    pub region: Option<String>,
-    /// The server, if it isn't Amazon's.
-    pub endpoint: Option<String>,
-    /// The access key.
-    pub access_key: Option<String>,
-    /// Its secret.
-    pub secret_key: Option<Secret>,
-}
-
-impl S3Backend {
-    /// As the adapter takes them.
-    pub fn settings(&self) -> epoch_adapter_delta::S3 {
-        epoch_adapter_delta::S3 {
-            bucket: self.bucket.clone(),
-            prefix: self.prefix.clone(),
-            region: self.region.clone(),
-            endpoint: self.endpoint.clone(),
-            access_key: self.access_key.clone(),
-            secret_key: self.secret_key.as_ref().map(|s| s.expose().to_owned()),
-        }
-    }
 }
 
 /// Text that must not be printed.

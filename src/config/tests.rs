@@ -38,6 +38,7 @@ fn refused(text: &str, expect: &[&str]) {
     for part in expect {
         assert!(all.contains(part), "{all:?} lacks {part:?}");
     }
+    assert!(!all.contains("very-secret"), "{all:?}");
 }
 
 #[test]
@@ -192,10 +193,18 @@ fn example() -> String {
 #[test]
 fn the_example_is_valid_as_it_is_and_with_everything_on() {
     let as_it_is = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("epoch.toml.example"));
-    let secret = [("CRM_PASSWORD", "x"), ("WEB_PASSWORD", "x"), ("S3_SECRET_KEY", "x")];
+    let secret = [
+        ("CRM_PASSWORD", "x"),
+        ("WEB_PASSWORD", "x"),
+        ("S3_SECRET_KEY", "x"),
+        ("AZURE_KEY", "x"),
+        ("AZURE_SAS", "x"),
+        ("AZURE_CLIENT_SECRET", "x"),
+        ("GOOGLE_KEY", "x"),
+    ];
     Place::with("epoch.toml", &as_it_is.unwrap()).load(secret, &[]).unwrap();
     let place = Place::with("epoch.toml", &example());
-    for file in ["server.crt", "server.key"] {
+    for file in ["server.crt", "server.key", "service-account.json"] {
         std::fs::write(place.0.path().join(file), "").unwrap();
     }
     place.load(secret, &[]).unwrap();
@@ -235,4 +244,58 @@ fn retention_is_read_in_the_order_of_the_file() {
     for value in ["\"soon\"", "\"\"", "7", "\"-1 days\""] {
         refused(&format!("[retention]\n\"*\" = {value}\n"), &["retention", "bad value", "forever"]);
     }
+}
+
+#[test]
+fn stores_are_read_and_what_does_not_fit_is_refused() {
+    let config = loaded(
+        "[storage.azure.blobs]\naccount = \"acme\"\ncontainer = \"tables\"\nsas_token = \"very-secret\"\n\
+         [storage.gcs.google]\nbucket = \"tables\"\nprefix = \"lake\"\n\
+         [storage.s3.amazon]\nbucket = \"tables\"\nstorage_class = \"STANDARD_IA\"\n",
+    )
+    .unwrap()
+    .config;
+    assert!(config.has_backends());
+    assert_eq!(config.azure["blobs"].sas_token.as_deref(), Some("very-secret"));
+    assert_eq!(config.gcs["google"].prefix.as_deref(), Some("lake"));
+    assert_eq!(config.s3["amazon"].storage_class.as_deref(), Some("STANDARD_IA"));
+    assert!(!format!("{config:?}").contains("very-secret"));
+
+    let azure = "[storage.azure.a]\naccount = \"acme\"\ncontainer = \"c\"\n";
+    let refusals: [(&str, &str, &[&str]); 14] = [
+        ("[storage.azure.a]\naccount = \"acme\"\n", "", &["storage.azure.a", "no container"]),
+        ("[storage.gcs.a]\nprefix = \"x\"\n", "", &["storage.gcs.a", "no bucket"]),
+        ("[storage.s3.a]\nprefix = \"x\"\n", "", &["storage.s3.a", "no bucket"]),
+        (azure, "access_key = \"x\"\nsas_token = \"y\"", &["access_key and sas_token"]),
+        (azure, "client_secret = \"x\"", &["tenant_id and client_id"]),
+        (azure, "use_azure_cli = 1", &["epoch.toml", "storage.azure.a.use_azure_cli", "true or false"]),
+        (azure, "acess_key = \"x\"", &["epoch.toml", "acess_key", "Did you mean access_key"]),
+        (
+            azure,
+            "endpoint = \"https://u:very-secret@h\"",
+            &["epoch.toml", "storage.azure.a.endpoint", "without"],
+        ),
+        (azure, "endpoint = \"https://h/?sig=very-secret\"", &["storage.azure.a.endpoint", "without"]),
+        ("[storage.s3.a]\nbucket = \"b\"\n", "storage_class = \"GLACIER\"", &["storage_class", "GLACIER_IR"]),
+        ("[storage.s3.a]\nbucket = \"b\"\n", "access_key = \"x\"", &["no secret_key"]),
+        ("[storage.s3.a]\nbucket = \"b\"\n", "sts_endpoint = \"http://h\"", &["no assume_role_arn"]),
+        // Metadata isn't cached for a time: whoever else writes is seen at once.
+        (
+            "[storage.s3.a]\nbucket = \"b\"\n",
+            "cache_ttl = \"5m\"",
+            &["unknown key storage.s3.a.cache_ttl", "Allowed"],
+        ),
+        (
+            "[storage.gcs.a]\nbucket = \"b\"\n",
+            "service_account_file = \"none.json\"",
+            &["there is no file", "none.json"],
+        ),
+    ];
+    for (section, line, parts) in refusals {
+        refused(&format!("{section}{line}\n"), parts);
+    }
+    refused(
+        "[storage.azure.a]\ncontainer = \"c\"\n[storage.gcs.a]\nbucket = \"b\"\n",
+        &["storage.azure.a", "storage.gcs.a", "one name"],
+    );
 }

@@ -26,7 +26,9 @@ pub(crate) fn value_of(array: &ArrayRef, row: usize, kind: BackendKind) -> Resul
     match kind {
         BackendKind::PostgreSql => Ok(text(array, row)?.map_or(Value::Null, Value::Text)),
         BackendKind::Sqlite => sqlite_value(array, row),
-        BackendKind::Local | BackendKind::S3 => lake_value(array, row),
+        BackendKind::Local | BackendKind::S3 | BackendKind::Azure | BackendKind::Gcs => {
+            lake_value(array, row)
+        }
         BackendKind::MySql => mysql_value(array, row),
     }
 }

@@ -40,7 +40,13 @@ impl Backends {
             adapters.push(Arc::new(DeltaAdapter::local(name, &backend.path)?));
         }
         for (name, backend) in &config.s3 {
-            adapters.push(Arc::new(DeltaAdapter::s3(name, &backend.settings())?));
+            adapters.push(Arc::new(DeltaAdapter::s3(name, backend)?));
+        }
+        for (name, backend) in &config.azure {
+            adapters.push(Arc::new(DeltaAdapter::azure(name, backend)?));
+        }
+        for (name, backend) in &config.gcs {
+            adapters.push(Arc::new(DeltaAdapter::gcs(name, backend)?));
         }
         let mut backends = Self::new(adapters, config.routing.clone(), config.default_backend.clone());
         let postgres = config.postgres.iter().map(|(name, b)| (name, b.allow_unsafe_source));
@@ -96,6 +102,8 @@ impl Backends {
             BackendKind::MySql => "mysql",
             BackendKind::Local => "local",
             BackendKind::S3 => "s3",
+            BackendKind::Azure => "azure",
+            BackendKind::Gcs => "gcs",
         };
         let message = format!("backend \"{name}\" may lose commits, so main's tables are not written to");
         Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
@@ -121,7 +129,7 @@ impl Backends {
 pub fn proxy_name(location: &Location) -> TableName {
     let schema = location.schema.clone().unwrap_or_else(|| "public".to_owned());
     let name = match location.kind {
-        BackendKind::Local | BackendKind::S3 => location.table.rsplit('/').next().unwrap_or_default(),
+        kind if kind.is_lake() => location.table.rsplit('/').next().unwrap_or_default(),
         _ => location.table.as_str(),
     };
     TableName { schema, name: name.to_owned() }

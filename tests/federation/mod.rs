@@ -131,6 +131,8 @@ pub fn config(folder: &Path, names: &[&str]) -> Config {
         mysql: BTreeMap::new(),
         local: BTreeMap::new(),
         s3: BTreeMap::new(),
+        azure: BTreeMap::new(),
+        gcs: BTreeMap::new(),
         sqlite: names.iter().map(backend).collect(),
         routing: vec![],
         default_backend: Some(names[0].to_owned()),

@@ -259,6 +259,8 @@ pub fn config_with_store(folder: &Path, store: &str) -> Config {
         mysql: BTreeMap::new(),
         local: BTreeMap::new(),
         s3: BTreeMap::new(),
+        azure: BTreeMap::new(),
+        gcs: BTreeMap::new(),
         routing: vec![],
         default_backend: Some("one".to_owned()),
         author: Some("Tester".to_owned()),
@@ -287,7 +289,7 @@ fn table(repository: &Repository, name: &str) -> Arc<TableDef> {
 fn number(table: &TableDef, n: i64) -> Value {
     match table.location.kind {
         BackendKind::PostgreSql => Value::Text(n.to_string()),
-        BackendKind::Sqlite | BackendKind::MySql | BackendKind::Local | BackendKind::S3 => Value::Int(n),
+        _ => Value::Int(n),
     }
 }
 

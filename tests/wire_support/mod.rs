@@ -131,6 +131,8 @@ fn config(direct: &str, directory: &std::path::Path, options: Options) -> Config
         mysql: BTreeMap::new(),
         local: BTreeMap::new(),
         s3: BTreeMap::new(),
+        azure: BTreeMap::new(),
+        gcs: BTreeMap::new(),
         routing: Vec::new(),
         default_backend: Some("pg".to_owned()),
         author: Some("tester".to_owned()),

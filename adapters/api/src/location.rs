@@ -19,6 +19,10 @@ pub enum BackendKind {
     Local,
     /// Delta tables in an S3-compatible store.
     S3,
+    /// Delta tables in Azure Blob Storage.
+    Azure,
+    /// Delta tables in Google Cloud Storage.
+    Gcs,
 }
 
 impl BackendKind {
@@ -30,7 +34,14 @@ impl BackendKind {
             Self::MySql => "mysql",
             Self::Local => "local",
             Self::S3 => "s3",
+            Self::Azure => "azure",
+            Self::Gcs => "gcs",
         }
+    }
+
+    /// Whether its tables are Delta tables, which are folders.
+    pub fn is_lake(self) -> bool {
+        matches!(self, Self::Local | Self::S3 | Self::Azure | Self::Gcs)
     }
 }
 
@@ -41,7 +52,7 @@ impl fmt::Display for BackendKind {
 }
 
 /// Where a table's rows live: `postgresql://NAME/schema.table`, `sqlite://NAME/table`, `mysql://NAME/table`, or
-/// `local://NAME/path` and `s3://NAME/path` of a Delta table. NAME is the backend's name in the configuration, so a location
+/// `local://`, `s3://`, `azure://` or `gcs://NAME/path` of a Delta table. NAME is the backend's name in the configuration, so a location
 /// never holds credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Location {
@@ -120,8 +131,8 @@ impl FromStr for Location {
         let bad = || {
             Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid location \"{text}\""))
                 .with_hint(
-                    "Write postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table, local://NAME/path or \
-                     s3://NAME/path, with NAME as in the configuration.",
+                    "Write postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table, local://NAME/path, \
+                     s3://NAME/path, azure://NAME/path or gcs://NAME/path, with NAME as in the configuration.",
                 )
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
@@ -131,6 +142,8 @@ impl FromStr for Location {
             "mysql" => BackendKind::MySql,
             "local" => BackendKind::Local,
             "s3" => BackendKind::S3,
+            "azure" => BackendKind::Azure,
+            "gcs" => BackendKind::Gcs,
             _ => return Err(bad()),
         };
         let (backend, path) = rest.split_once('/').ok_or_else(bad)?;
@@ -143,7 +156,9 @@ impl FromStr for Location {
                 None => (Some("public".to_owned()), path),
             },
             BackendKind::Sqlite | BackendKind::MySql => (None, path),
-            BackendKind::Local | BackendKind::S3 => (None, path.trim_matches('/')),
+            BackendKind::Local | BackendKind::S3 | BackendKind::Azure | BackendKind::Gcs => {
+                (None, path.trim_matches('/'))
+            }
         };
         if table.is_empty() {
             return Err(bad());
@@ -155,6 +170,22 @@ impl FromStr for Location {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_of_a_store_is_read_and_written() {
+        for kind in ["local", "s3", "azure", "gcs"] {
+            let text = format!("{kind}://lake/sales/events");
+            let location: Result<Location, _> = format!("{text}/").parse();
+            assert_eq!(location.as_ref().map(ToString::to_string).ok(), Some(text));
+            assert_eq!(
+                location.map(|l| (l.table, l.kind.is_lake())).ok(),
+                Some(("sales/events".to_owned(), true))
+            );
+        }
+        let wrong = "gs://lake/t".parse::<Location>().map_err(|e| e.code().to_owned());
+        assert_eq!(wrong, Err("22023".to_owned()));
+        assert!(!BackendKind::MySql.is_lake());
+    }
 
     #[test]
     fn a_draft_knows_its_home() {

@@ -1,4 +1,4 @@
-//! [`DeltaAdapter`]: the contract on a folder, or a bucket, of Delta tables.
+//! [`DeltaAdapter`]: the contract on a folder, a bucket or a container of Delta tables.
 
 use std::any::Any;
 use std::path::Path;
@@ -15,11 +15,11 @@ use object_store::ObjectStore;
 
 use crate::hub::Hub;
 use crate::seal::{Changes, Seal};
-use crate::store::{self, S3};
+use crate::store;
 use crate::tx::Tx;
-use crate::{describe, diff, error, garbage, install, of_main, read, seal, violations};
+use crate::{azure, describe, diff, error, garbage, gcs, install, of_main, read, s3, seal, violations};
 
-/// A folder of this machine, or of a bucket, with Delta tables, as a backend. Cheap to share.
+/// A folder of this machine, or of a bucket or container, with Delta tables, as a backend. Cheap to share.
 #[derive(Debug)]
 pub struct DeltaAdapter {
     kind: BackendKind,
@@ -39,8 +39,24 @@ impl DeltaAdapter {
     ///
     /// # Errors
     /// F0000 if the settings can't be used.
-    pub fn s3(name: &str, settings: &S3) -> Result<Self> {
-        Ok(Self::new(name, BackendKind::S3, store::s3(name, settings)?))
+    pub fn s3(name: &str, settings: &s3::S3) -> Result<Self> {
+        Ok(Self::new(name, BackendKind::S3, s3::open(name, settings)?))
+    }
+
+    /// The tables of a container of Azure Blob Storage; nothing connects yet.
+    ///
+    /// # Errors
+    /// F0000 if the settings can't be used.
+    pub fn azure(name: &str, settings: &azure::Azure) -> Result<Self> {
+        Ok(Self::new(name, BackendKind::Azure, azure::open(name, settings)?))
+    }
+
+    /// The tables of a bucket of Google Cloud Storage; nothing connects yet.
+    ///
+    /// # Errors
+    /// F0000 if the settings can't be used.
+    pub fn gcs(name: &str, settings: &gcs::Gcs) -> Result<Self> {
+        Ok(Self::new(name, BackendKind::Gcs, gcs::open(name, settings)?))
     }
 
     fn new(name: &str, kind: BackendKind, root: Arc<dyn ObjectStore>) -> Self {

@@ -21,12 +21,15 @@ use crate::hub::Hub;
 use crate::read;
 use crate::source::{Source, Version};
 use crate::state::Table;
+use crate::store::TableStore;
 use crate::types::{batch, same};
 
 /// How often others may be first.
 const ATTEMPTS: usize = 20;
 /// The column of the source that says which keys go.
 const GONE: &str = "epoch_gone";
+/// What a commit says of itself, so that its writer knows it again.
+const COMMIT: &str = "epochCommit";
 
 /// Where a change was made: the version that it was compared with, and the one that it made.
 #[derive(Debug, Clone)]
@@ -40,7 +43,8 @@ pub(crate) fn application(owner: &str) -> String {
     format!("horizon-epoch-{owner}")
 }
 
-/// Makes changes on main, each compared with its row as it is: 40001 if one differs. `mark`: what the commit is known by.
+/// Makes changes on main, each compared with its row as it is: 40001 if one differs. `mark`: what the commit is known by
+/// to whoever comes later.
 pub(crate) async fn apply(
     hub: &Hub,
     known: &Table,
@@ -49,6 +53,7 @@ pub(crate) async fn apply(
     mark: Option<(String, i64)>,
 ) -> Result<Applied> {
     let mut last = None;
+    let id = uuid::Uuid::new_v4().to_string();
     for _ in 0..ATTEMPTS {
         let before = hub.newest(known, table).await?;
         describe::check_same(known, table, &before)?;
@@ -57,15 +62,25 @@ pub(crate) async fn apply(
         let fresh: Vec<Arc<Row>> = changes.iter().filter_map(|c| c.after.clone().map(Arc::new)).collect();
         fresh.iter().try_for_each(|row| not_null(table, row))?;
         check_all(&hub.context, table, &checks(&hub.context, &table.schema, &before)?, &fresh).await?;
-        match merge(table, &before, changes, mark.clone()).await {
-            Ok(after) => {
-                // Others may vacuum what it replaced at any time.
-                let _ = hub.newest(known, table).await;
-                return Ok(Applied { before, after });
+        let after = match merge(table, &before, changes, mark.clone(), &id).await {
+            Ok(after) => after,
+            Err(error) => {
+                // It may have been made all the same: its answer was lost, or the request was sent again and refused because
+                // of what the first one did.
+                let next = before.number() + 1;
+                match (made(hub.source(&table.location.table)?.store(), next, &id).await?, error.code()) {
+                    (true, _) => next,
+                    (false, sqlstate::SERIALIZATION_FAILURE) => {
+                        last = Some(error);
+                        continue;
+                    }
+                    (false, _) => return Err(error),
+                }
             }
-            Err(e) if e.code() == sqlstate::SERIALIZATION_FAILURE => last = Some(e),
-            Err(e) => return Err(e),
-        }
+        };
+        // Others may vacuum what it replaced at any time.
+        let _ = hub.newest(known, table).await;
+        return Ok(Applied { before, after });
     }
     Err(last.unwrap_or_else(|| Error::internal("delta: no attempt was made")))
 }
@@ -113,6 +128,7 @@ async fn merge(
     version: &Version,
     changes: &[RowChange],
     mark: Option<(String, i64)>,
+    id: &str,
 ) -> Result<u64> {
     let source = source(table, changes)?;
     let frame = read::session().read_batch(source).map_err(error::engine)?;
@@ -122,6 +138,7 @@ async fn merge(
     let stays = || of("s", GONE).eq(lit(false));
     let mut properties =
         CommitProperties::default().with_max_retries(0).with_cleanup_expired_logs(Some(false));
+    properties = properties.with_metadata([(COMMIT.to_owned(), id.into())]);
     if let Some((application, number)) = mark {
         properties = properties.with_application_transaction(Transaction::new(application, number));
     }
@@ -183,21 +200,34 @@ pub(crate) async fn committed(
 ) -> Result<Option<u64>> {
     let newest = source.newest().await?.number();
     for version in after + 1..=newest {
-        let path = object_store::path::Path::from(format!("_delta_log/{version:020}.json"));
-        let text = match source.store().get(&path).await {
-            Err(object_store::Error::NotFound { .. }) => continue,
-            other => other.map_err(error::store)?.bytes().await.map_err(error::store)?,
-        };
-        let ours = text.split(|b| *b == b'\n').filter(|l| !l.is_empty()).any(|line| {
-            let action: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+        let ours = |action: &serde_json::Value| {
             action.pointer("/txn/appId").and_then(serde_json::Value::as_str) == Some(application)
                 && action.pointer("/txn/version").and_then(serde_json::Value::as_i64) == Some(*number)
-        });
-        if ours {
+        };
+        if actions(source.store(), version).await?.iter().any(ours) {
             return Ok(Some(version));
         }
     }
     Ok(None)
+}
+
+/// Whether a version of a table is the commit with an id.
+async fn made(store: &TableStore, version: u64, id: &str) -> Result<bool> {
+    let ours = |action: &serde_json::Value| {
+        action.pointer("/commitInfo").and_then(|info| info.get(COMMIT)?.as_str()) == Some(id)
+    };
+    Ok(actions(store, version).await?.iter().any(ours))
+}
+
+/// What the log says of a version; nothing if it isn't there.
+async fn actions(store: &TableStore, version: u64) -> Result<Vec<serde_json::Value>> {
+    let path = object_store::path::Path::from(format!("_delta_log/{version:020}.json"));
+    let text = match store.get(&path).await {
+        Err(object_store::Error::NotFound { .. }) => return Ok(Vec::new()),
+        other => other.map_err(error::store)?.bytes().await.map_err(error::store)?,
+    };
+    let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    Ok(lines.map(|line| serde_json::from_slice(line).unwrap_or_default()).collect())
 }
 
 /// Changes from rows as they were and as they become.

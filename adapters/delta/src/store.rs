@@ -10,7 +10,6 @@ use bytes::Bytes;
 use epoch_adapter::{Error, Result, sqlstate};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
@@ -24,33 +23,8 @@ use crate::local::Durable;
 /// The folder of ours in a backend. Engines leave folders alone whose names begin with `_`.
 pub(crate) const OURS: &str = "_epoch";
 
-/// An S3-compatible store. What isn't given is taken from the environment (`AWS_…`) or from the machine's role.
-#[derive(Clone, Default)]
-pub struct S3 {
-    /// The bucket.
-    pub bucket: String,
-    /// The folder in it that holds the tables.
-    pub prefix: Option<String>,
-    /// The region.
-    pub region: Option<String>,
-    /// The server, if it isn't Amazon's.
-    pub endpoint: Option<String>,
-    /// The access key.
-    pub access_key: Option<String>,
-    /// Its secret.
-    pub secret_key: Option<String>,
-}
-
-impl fmt::Debug for S3 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3")
-            .field("bucket", &self.bucket)
-            .field("prefix", &self.prefix)
-            .finish_non_exhaustive()
-    }
-}
-
-fn bad_setting(name: &str, what: impl fmt::Display) -> Error {
+/// F0000: what the settings of a backend say can't be used.
+pub(crate) fn bad_setting(name: &str, what: impl fmt::Display) -> Error {
     Error::new(sqlstate::CONFIG_FILE_ERROR, format!("backend \"{name}\": {what}"))
 }
 
@@ -61,20 +35,13 @@ pub(crate) fn local(name: &str, folder: &std::path::Path) -> Result<Arc<dyn Obje
     Ok(Arc::new(store))
 }
 
-/// A bucket, or a folder of it.
-pub(crate) fn s3(name: &str, settings: &S3) -> Result<Arc<dyn ObjectStore>> {
-    let mut builder = AmazonS3Builder::from_env().with_bucket_name(&settings.bucket);
-    if let Some(region) = &settings.region {
-        builder = builder.with_region(region);
-    }
-    if let Some(endpoint) = &settings.endpoint {
-        builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
-    }
-    if let (Some(key), Some(secret)) = (&settings.access_key, &settings.secret_key) {
-        builder = builder.with_access_key_id(key).with_secret_access_key(secret);
-    }
-    let store = builder.build().map_err(|e| bad_setting(name, e))?;
-    match settings.prefix.as_deref().map(|p| p.trim_matches('/')).filter(|p| !p.is_empty()) {
+/// A bucket or container, or a folder of it.
+pub(crate) fn rooted(
+    name: &str,
+    store: impl ObjectStore,
+    prefix: Option<&str>,
+) -> Result<Arc<dyn ObjectStore>> {
+    match prefix.map(|p| p.trim_matches('/')).filter(|p| !p.is_empty()) {
         None => Ok(Arc::new(store)),
         Some(prefix) => {
             let prefix = Path::parse(prefix).map_err(|e| bad_setting(name, e))?;
@@ -85,10 +52,20 @@ pub(crate) fn s3(name: &str, settings: &S3) -> Result<Arc<dyn ObjectStore>> {
 
 /// 55000 unless the store refuses to make an object that is there: else two writers could lose each other's work.
 pub(crate) async fn check_conditional_put(root: &Arc<dyn ObjectStore>) -> Result<()> {
-    let probe = Path::from(format!("{OURS}/probe-{}", uuid::Uuid::new_v4().simple()));
-    let create = || PutOptions::from(PutMode::Create);
-    root.put_opts(&probe, PutPayload::from_static(b"1"), create()).await.map_err(error::store)?;
-    let second = root.put_opts(&probe, PutPayload::from_static(b"2"), create()).await;
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    let probe = Path::from(format!("{OURS}/probe-{id}"));
+    let create = async |text: String| {
+        let options = PutOptions::from(PutMode::Create);
+        root.put_opts(&probe, PutPayload::from(text.into_bytes()), options).await
+    };
+    if let Err(error) = create(id.clone()).await {
+        // Its answer may have been lost, and what was asked again have been refused.
+        let there = async { root.get(&probe).await?.bytes().await };
+        if !there.await.is_ok_and(|text| text == id.as_bytes()) {
+            return Err(error::store(error));
+        }
+    }
+    let second = create("second".to_owned()).await;
     // What stays of it if this fails is a few bytes that nobody looks at.
     let _ = root.delete(&probe).await;
     match second {
@@ -134,7 +111,7 @@ impl TableStore {
         object_store::Error::NotFound { path: path.to_string(), source: "it is not kept".into() }
     }
 
-    /// Keeps files of the table aside. On local disk a copy is a hard link, on S3 the server copies.
+    /// Keeps files of the table aside. On local disk a copy is a hard link, elsewhere the server copies.
     pub(crate) async fn keep(root: &Arc<dyn ObjectStore>, table: &Path, files: Vec<Path>) -> Result<()> {
         let copies = files.into_iter().map(|file| async move {
             let from = joined(table, &file);
@@ -143,8 +120,14 @@ impl TableStore {
                 return Ok(());
             }
             match root.copy(&from, &to).await {
-                // Vacuumed before anybody could keep it: whoever reads it will say so.
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                // Vacuumed before anybody could keep it: whoever reads it will say so. On Google Cloud Storage a copy
+                // overwrites nothing, and somebody else kept the file meanwhile.
+                Ok(())
+                | Err(
+                    object_store::Error::NotFound { .. }
+                    | object_store::Error::AlreadyExists { .. }
+                    | object_store::Error::Precondition { .. },
+                ) => Ok(()),
                 Err(e) => Err(error::store(e)),
             }
         });

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::bucket::{Bucket, Settings};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::prelude::SessionContext;
@@ -20,7 +21,9 @@ use url::Url;
 
 pub struct Db {
     pub adapter: DeltaAdapter,
+    /// Where the tables are, unless they are in a bucket.
     pub folder: Arc<TempDir>,
+    pub bucket: Option<Bucket>,
     pub keys: Vec<String>,
 }
 
@@ -84,16 +87,25 @@ impl Db {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let adapter = DeltaAdapter::local("lake", folder.path()).unwrap();
         adapter.belong_to("tests");
-        let db = Self { adapter, folder, keys: Ddl::parse(ddl).keys };
+        let db = Self { adapter, folder, bucket: None, keys: Ddl::parse(ddl).keys };
         db.create("t", ddl).await;
+        db
+    }
+
+    /// A bucket with one table.
+    pub async fn on(bucket: Bucket, path: &str, ddl: &str) -> Self {
+        let adapter = bucket.adapter();
+        adapter.belong_to("tests");
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let db = Self { adapter, folder, bucket: Some(bucket), keys: Ddl::parse(ddl).keys };
+        db.create(path, ddl).await;
         db
     }
 
     pub async fn create(&self, path: &str, ddl: &str) {
         let ddl = Ddl::parse(ddl);
-        std::fs::create_dir_all(self.folder.path().join(path)).unwrap();
-        let table = DeltaTableBuilder::from_url(self.url(path)).unwrap().build().unwrap();
-        let create = table.create().with_columns(ddl.columns).with_partition_columns(ddl.partition);
+        let create =
+            self.unopened(path).create().with_columns(ddl.columns).with_partition_columns(ddl.partition);
         let is_check = |(name, _): &(String, String)| name.starts_with("delta.constraints.");
         let (checks, properties): (Vec<_>, Vec<_>) = ddl.properties.into_iter().partition(is_check);
         let mut table =
@@ -108,16 +120,30 @@ impl Db {
         Url::from_directory_path(self.folder.path().join(path)).unwrap()
     }
 
+    fn unopened(&self, path: &str) -> DeltaTable {
+        if let Some(bucket) = &self.bucket {
+            return bucket.table(path);
+        }
+        std::fs::create_dir_all(self.folder.path().join(path)).unwrap();
+        DeltaTableBuilder::from_url(self.url(path)).unwrap().build().unwrap()
+    }
+
     /// The table as another engine sees it.
     pub async fn foreign(&self, path: &str) -> DeltaTable {
-        DeltaTableBuilder::from_url(self.url(path)).unwrap().load().await.unwrap()
+        let mut table = self.unopened(path);
+        table.load().await.unwrap();
+        table
     }
 
     /// As if by another process.
     pub fn reopened(&self) -> Self {
-        let adapter = DeltaAdapter::local("lake", self.folder.path()).unwrap();
+        let adapter = match &self.bucket {
+            None => DeltaAdapter::local("lake", self.folder.path()).unwrap(),
+            Some(bucket) => bucket.adapter(),
+        };
         adapter.belong_to("tests");
-        Self { adapter, folder: Arc::clone(&self.folder), keys: self.keys.clone() }
+        let (folder, bucket) = (Arc::clone(&self.folder), self.bucket.clone());
+        Self { adapter, folder, bucket, keys: self.keys.clone() }
     }
 
     pub async fn register_as(&self, id: i64, path: &str, keys: &[&str]) -> Arc<TableDef> {
@@ -151,8 +177,13 @@ impl Db {
         context.sql(sql).await.unwrap().collect().await.unwrap()
     }
 
-    async fn append(&self, values: &str, mode: SaveMode) -> Result<(), String> {
-        let table = self.foreign("t").await;
+    /// Another engine adds rows.
+    pub async fn insert(&self, path: &str, values: &str) {
+        self.append(path, values, SaveMode::Append).await.unwrap();
+    }
+
+    async fn append(&self, path: &str, values: &str, mode: SaveMode) -> Result<(), String> {
+        let table = self.foreign(path).await;
         let schema = table.snapshot().unwrap().snapshot().arrow_schema();
         let columns: Vec<String> = schema
             .fields()
@@ -183,18 +214,18 @@ impl Db {
                 let update = table.update().with_predicate(predicate).with_update(column, value);
                 update.await.map(drop).map_err(failed)
             }
-            "INSERT" => self.append(rest, SaveMode::Append).await,
-            "OVERWRITE" => self.append(rest, SaveMode::Overwrite).await,
+            "INSERT" => self.append("t", rest, SaveMode::Append).await,
+            "OVERWRITE" => self.append("t", rest, SaveMode::Overwrite).await,
             "PUT" => {
                 let (values, key) = rest.split_once(" KEY ").unwrap();
                 table.delete().with_predicate(key).await.map_err(failed)?;
-                self.append(values, SaveMode::Append).await
+                self.append("t", values, SaveMode::Append).await
             }
             "ADD" => {
                 let (values, key) = rest.split_once(" UNLESS ").unwrap();
                 match self.exists(key).await {
                     true => Ok(()),
-                    false => self.append(values, SaveMode::Append).await,
+                    false => self.append("t", values, SaveMode::Append).await,
                 }
             }
             "OPTIMIZE" => table.optimize().await.map(drop).map_err(failed),
@@ -215,7 +246,13 @@ impl Database for Db {
     }
 
     fn location(&self, table: &str) -> Location {
-        Location { kind: BackendKind::Local, backend: "lake".into(), schema: None, table: table.into() }
+        let kind = match self.bucket.as_ref().map(|bucket| &bucket.settings) {
+            None => BackendKind::Local,
+            Some(Settings::S3(_)) => BackendKind::S3,
+            Some(Settings::Azure(_)) => BackendKind::Azure,
+            Some(Settings::Gcs(_)) => BackendKind::Gcs,
+        };
+        Location { kind, backend: "lake".into(), schema: None, table: table.into() }
     }
 
     /// Delta has no keys: they are said.

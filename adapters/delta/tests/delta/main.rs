@@ -10,8 +10,10 @@
 )]
 
 #[allow(dead_code)]
+mod bucket;
+#[allow(dead_code)]
 mod common;
 mod kill;
 mod model;
-mod s3;
+mod stores;
 mod tables;

@@ -22,7 +22,7 @@ fn foreign(kind: usize, p: &Parts) -> String {
     }
 }
 
-const SHAPES: [Shape; 3] = [
+pub const SHAPES: [Shape; 3] = [
     Shape {
         ddl: "id integer not null, u string, v integer | key: id",
         key_columns: &[0],
