@@ -101,7 +101,9 @@ impl Plan {
             let p = format!("p{n}");
             joins.push_str(&join_sql(tables, *place, &p, &mut params));
             let there = match place {
-                Place::Base => format!("{p}.{}", tables.key.first().map(|k| tables.dialect.quote(k)).unwrap_or_default()),
+                Place::Base => {
+                    format!("{p}.{}", tables.key.first().map(|k| tables.dialect.quote(k)).unwrap_or_default())
+                }
                 _ => format!("{p}.{LINEAGE}"),
             };
             let existed =
@@ -113,7 +115,10 @@ impl Plan {
         }
         let mut sql = format!("SELECT {} FROM ({keys}) AS k{joins}", what.join(", "));
         if tables.dialect != Dialect::Sqlite {
-            sql.push_str(&format!(" ORDER BY {}", tables.dialect.list("k", tables.key.iter().map(String::as_str))));
+            sql.push_str(&format!(
+                " ORDER BY {}",
+                tables.dialect.list("k", tables.key.iter().map(String::as_str))
+            ));
         }
         let mut plan = Self {
             sql,

@@ -151,8 +151,7 @@ impl Places {
             (self.dialect.truth(&format!("EXISTS (SELECT 1 FROM {what})")), vec![lineage, since])
         };
         let never = || ("0".to_owned(), Vec::new());
-        let masked =
-            self.dialect.truth(&format!("EXISTS (SELECT 1 FROM {} WHERE {LINEAGE} = ?)", self.mask));
+        let masked = self.dialect.truth(&format!("EXISTS (SELECT 1 FROM {} WHERE {LINEAGE} = ?)", self.mask));
         let facts = match (view.layer.is_main(), view.at) {
             (true, At::Working) => [never(), never(), never()],
             (true, At::Ordinal(s)) => [never(), never(), moved(LineageId::MAIN.0, s)],
