@@ -1,5 +1,5 @@
 
-  -- MERGE fires a trigger per action, in an order that isn't said: a row that it puts in the place of one that it removes
+  -- MERGE fires a trigger per action, in no order that is known: a row that it puts in the place of one that it removes
   -- may have been noted as new before the other was.
   IF EXISTS (SELECT 1 FROM deleted AS d JOIN {table} AS b ON {b_is_d}
     JOIN {history} AS h WITH (READCOMMITTEDLOCK, FORCESEEK) ON h.epoch_lineage = {old_lineage} AND {h_is_d}

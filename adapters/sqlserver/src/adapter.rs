@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Discovered, Error, Health, Layer, Leftover, LineageId,
     Location, Ordinal, Predicate, Result, Row, Scan, SealMode, Sealed, SeenTable, Segment, TableChanges,
-    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation, Wanted,
+    TableDef, TableId, TableSchema, TableStats, Transaction, View, Violation, Wanted, sqlstate,
 };
 use futures::StreamExt;
 
@@ -141,7 +141,9 @@ impl Adapter for SqlServerAdapter {
     async fn health(&self) -> Result<Health> {
         let mut session = self.shared.pool.get().await?;
         let sql = "SELECT CAST(SERVERPROPERTY('ProductVersion') AS nvarchar(128))";
-        let version = session.text(sql, &[]).await?.unwrap_or_default();
+        let silent =
+            || Error::new(sqlstate::PROTOCOL_VIOLATION, "sqlserver: the server does not tell its version");
+        let version = session.text(sql, &[]).await?.ok_or_else(silent)?;
         Ok(Health { version: format!("SQL Server {version}"), connections: self.shared.pool.usage() })
     }
 

@@ -12,23 +12,26 @@ use crate::physical::{Foreign, Unique};
 /// Maps the error of a write to the base or the overlay of `meta`.
 pub(crate) fn failed(catalog: &Catalog, meta: &Meta, error: Raw, row: &Known) -> Error {
     let Raw::Server(token) = &error else { return map(error) };
-    let message = token.message().to_owned();
-    match token.code() {
-        DUPLICATE_KEY | DUPLICATE_INDEX => match unique_of(meta, &message) {
+    let broken = violation(catalog, meta, token.code(), token.message(), row);
+    broken.unwrap_or_else(|| match map(error) {
+        e if e.code() == sqlstate::INTERNAL_ERROR => e,
+        e => e.with_table(meta.name()),
+    })
+}
+
+/// What an error says of a constraint, if it does.
+fn violation(catalog: &Catalog, meta: &Meta, code: u32, message: &str, row: &Known) -> Option<Error> {
+    Some(match code {
+        DUPLICATE_KEY | DUPLICATE_INDEX => match unique_of(meta, message) {
             Some(unique) => duplicate(meta, unique, row),
-            None => {
-                Error::new(sqlstate::UNIQUE_VIOLATION, format!("sqlserver: {}", first_sentence(&message)))
-                    .with_table(meta.name())
-            }
+            None => Error::new(sqlstate::UNIQUE_VIOLATION, format!("sqlserver: {}", first_sentence(message)))
+                .with_table(meta.name()),
         },
-        NOT_NULL => errors::not_null(meta.name(), quoted(&message, '\'').unwrap_or_default(), row),
-        CONFLICT if message.contains("CHECK constraint") => check(meta, &message, row),
-        CONFLICT => foreign(catalog, meta, &message, row),
-        _ => match map(error) {
-            e if e.code() == sqlstate::INTERNAL_ERROR => e,
-            e => e.with_table(meta.name()),
-        },
-    }
+        NOT_NULL => errors::not_null(meta.name(), quoted(message, '\'').unwrap_or_default(), row),
+        CONFLICT if message.contains("CHECK constraint") => check(meta, message, row),
+        CONFLICT => foreign(catalog, meta, message, row),
+        _ => return None,
+    })
 }
 
 /// What a message says first between two of a mark.
@@ -109,4 +112,87 @@ pub(crate) fn no_parent(fk: &Foreign, values: &Row) -> Error {
 /// 23503 for a parent that still has children.
 pub(crate) fn still_referenced(fk: &Foreign, values: &Row) -> Error {
     errors::still_referenced(reference(fk), values)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::shapes::{empty_catalog, meta_of, odd, with_parent};
+
+    fn text(v: &str) -> Option<Value> {
+        Some(Value::Text(v.to_owned()))
+    }
+
+    #[test]
+    fn duplicates_are_told_by_the_indexs_name() {
+        let (catalog, meta) = (empty_catalog(), odd());
+        let row: Known = vec![Some(Value::Int(1)), text("a"), Some(Value::Null), None];
+        let say = |code, message: &str| violation(&catalog, &meta, code, message, &row).unwrap();
+        let message = "Violation of PRIMARY KEY constraint 'PK '1]'. Cannot insert duplicate key in object 'x'. The duplicate key value is (1, a).";
+        let e = say(2627, message);
+        assert_eq!((e.code(), e.constraint()), ("23505", Some("PK '1]")));
+        assert_eq!(e.detail(), Some("Key (k]1, sel?ect)=(1, a) already exists."));
+        // Of the overlay the key's index has our name; a NULL is a value.
+        let e = say(
+            2601,
+            "Cannot insert duplicate key row in object 'epoch.epoch_overlay_7' with unique index 'epoch_key'. The …",
+        );
+        assert_eq!(e.constraint(), Some("PK '1]"));
+        let e = say(
+            2601,
+            "Cannot insert duplicate key row in object 'x' with unique index 'by g'. The duplicate key value is (2, <NULL>).",
+        );
+        assert_eq!((e.constraint(), e.detail()), (Some("by g"), Some("Key (g)=(null) already exists.")));
+        // One that came since: no values are shown.
+        let e = say(
+            2601,
+            "Cannot insert duplicate key row in object 'x' with unique index 'new'. The duplicate key value is (secret).",
+        );
+        assert!(e.code() == "23505" && !format!("{e:?}").contains("secret"), "{e:?}");
+    }
+
+    #[test]
+    fn nulls_and_checks_name_column_and_constraint() {
+        let (catalog, meta) = (empty_catalog(), odd());
+        let row: Known = vec![Some(Value::Int(1)), None, None, None];
+        let say = |code, message: &str| violation(&catalog, &meta, code, message, &row).unwrap();
+        let e = say(
+            515,
+            "Cannot insert the value NULL into column 'sel?ect', table 'shop.s]ch.x'; column does not allow nulls. INSERT fails.",
+        );
+        assert_eq!((e.code(), e.column()), ("23502", Some("sel?ect")));
+        for name in ["ck]", "epoch_check_7_55"] {
+            let message = format!(
+                "The INSERT statement conflicted with the CHECK constraint \"{name}\". The conflict occurred in database \"shop\"."
+            );
+            let e = say(547, &message);
+            assert_eq!((e.code(), e.constraint()), ("23514", Some("ck]")));
+        }
+        assert!(violation(&catalog, &meta, 8134, "Divide by zero error encountered.", &row).is_none());
+    }
+
+    #[test]
+    fn foreign_keys_are_told_from_both_sides() {
+        let mut catalog = empty_catalog();
+        let (child, parent) = (with_parent(meta_of("c", false), "p"), meta_of("p", false));
+        catalog.referrers.insert(parent.base.clone(), vec![Arc::clone(&child.physical.foreign[0])]);
+        let row: Known = vec![Some(Value::Int(5)), text("a"), None];
+        let e = violation(&catalog, &child, 547, "The INSERT statement conflicted with the FOREIGN KEY constraint \"to_p\". The conflict occurred in database \"d\", table \"dbo.p\", column 'n'.", &row).unwrap();
+        assert_eq!((e.code(), e.constraint()), ("23503", Some("to_p")));
+        assert_eq!(e.detail(), Some("Key (n)=(5) is not present in table \"p\"."));
+        let e = violation(&catalog, &parent, 547, "The DELETE statement conflicted with the REFERENCE constraint \"to_p\". The conflict occurred in …", &row).unwrap();
+        assert_eq!(e.detail(), Some("Key (n)=(5) is still referenced from table \"c\"."));
+        let e = violation(
+            &catalog,
+            &child,
+            547,
+            "The UPDATE statement conflicted with the FOREIGN KEY SAME TABLE constraint \"other\".",
+            &row,
+        )
+        .unwrap();
+        assert_eq!((e.code(), e.constraint()), ("23503", None));
+    }
 }

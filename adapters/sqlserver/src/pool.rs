@@ -300,8 +300,9 @@ impl Drop for Session {
         if let (false, false, Ok(runtime)) = (self.busy, self.tainted, runtime) {
             let mut session = self.pool.session(conn);
             session.turns = std::mem::take(&mut self.turns);
+            // A runtime that ends drops it as it is: then it must not come back here.
+            session.tainted = true;
             runtime.spawn(async move {
-                // Dropped as it is, it would come back here.
                 let done = session.reset().await;
                 match (done, session.conn.take()) {
                     (Ok(()), Some(conn)) => session.pool.put(conn),
