@@ -42,6 +42,8 @@ else
     skipped "S3: moto can't be fetched from PyPI"
 fi
 
+[ -n "${EPOCH_TEST_MSSQL_URL:-}" ] || skipped "SQL Server: set EPOCH_TEST_MSSQL_URL to the url of one"
+
 step "tests"
 cargo test --locked --workspace
 

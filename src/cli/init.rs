@@ -40,7 +40,7 @@ pub(super) async fn init(matches: &ArgMatches, output: &Output) -> Result<Done> 
     let author = place::author(&config).name;
     let next = match !config.has_backends() {
         true => "Add a backend to it: a section [storage.postgres.NAME], [storage.sqlite.NAME], [storage.mysql.NAME], \
-                 [storage.local.NAME] or [storage.s3.NAME]."
+                 [storage.sqlserver.NAME], [storage.local.NAME] or [storage.s3.NAME]."
             .to_owned(),
         false => "Next: `epoch table discover`, `epoch table add 'PATTERN'`, `epoch commit -m 'first'`, `epoch serve`.".to_owned(),
     };
@@ -62,8 +62,14 @@ fn text(matches: &ArgMatches) -> Result<String> {
     if let Some(listen) = matches.get_one::<String>("listen") {
         text.push_str(&format!("\n[proxy]\nlisten = {}\n", quoted(listen)));
     }
-    let kinds =
-        [("postgres", "url"), ("sqlite", "path"), ("mysql", "url"), ("local", "path"), ("s3", "bucket")];
+    let kinds = [
+        ("postgres", "url"),
+        ("sqlite", "path"),
+        ("mysql", "url"),
+        ("sqlserver", "url"),
+        ("local", "path"),
+        ("s3", "bucket"),
+    ];
     for (kind, key) in kinds {
         for given in matches.get_many::<String>(kind).into_iter().flatten() {
             let (name, value) = given.split_once('=').ok_or_else(|| {

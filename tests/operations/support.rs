@@ -257,6 +257,7 @@ pub fn config_with_store(folder: &Path, store: &str) -> Config {
         postgres: BTreeMap::new(),
         sqlite: BTreeMap::from([backend("one"), backend("two")]),
         mysql: BTreeMap::new(),
+        sqlserver: BTreeMap::new(),
         local: BTreeMap::new(),
         s3: BTreeMap::new(),
         routing: vec![],
@@ -287,7 +288,11 @@ fn table(repository: &Repository, name: &str) -> Arc<TableDef> {
 fn number(table: &TableDef, n: i64) -> Value {
     match table.location.kind {
         BackendKind::PostgreSql => Value::Text(n.to_string()),
-        BackendKind::Sqlite | BackendKind::MySql | BackendKind::Local | BackendKind::S3 => Value::Int(n),
+        BackendKind::Sqlite
+        | BackendKind::MySql
+        | BackendKind::SqlServer
+        | BackendKind::Local
+        | BackendKind::S3 => Value::Int(n),
     }
 }
 

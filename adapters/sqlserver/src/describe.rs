@@ -102,10 +102,14 @@ fn key_of(table: &Physical, unique: &Unique) -> Result<Vec<usize>, String> {
     Ok(unique.columns.clone())
 }
 
-/// Whether a pattern means a table: `users` and `*` are in the schema `dbo`, `sales.*` in that schema, `*.*` in any.
+/// Whether a pattern means a table: `users` is in the schema `dbo`, which is `public` on the proxy, `sales.*` in that
+/// schema, `*` in any.
 fn is_meant(pattern: &str, table: &Physical) -> bool {
     match pattern.split_once('.') {
-        Some((schema, name)) => matches(schema, &table.schema) && matches(name, &table.name),
+        Some((schema, name)) => {
+            let usual = table.schema == DEFAULT_SCHEMA && matches(schema, "public");
+            (usual || matches(schema, &table.schema)) && matches(name, &table.name)
+        }
         None if pattern == "*" => true,
         None => table.schema == DEFAULT_SCHEMA && matches(pattern, &table.name),
     }
@@ -207,6 +211,6 @@ mod tests {
         );
         assert!(!is_meant("t", &t) && !is_meant("dbo.*", &t));
         let t = Physical { schema: "dbo".to_owned(), ..t };
-        assert!(is_meant("t", &t) && is_meant("dbo.t", &t));
+        assert!(is_meant("t", &t) && is_meant("dbo.t", &t) && is_meant("public.*", &t) && !is_meant("p.*", &t));
     }
 }

@@ -143,23 +143,24 @@ async fn moved(
         return Ok(None);
     }
     // Nobody is writing to it from here on, so that open transactions have no rows in it.
-    match session.take_turn(&turn(meta.id(), 1), 0).await {
-        Err(e) if e.code() == sqlstate::LOCK_NOT_AVAILABLE && same_form => return Ok(None),
-        Err(e) if e.code() == sqlstate::LOCK_NOT_AVAILABLE => {
-            session.take_turn(&turn(meta.id(), 1), crate::connect::LOCK_WAIT).await?;
-        }
-        other => other?,
+    let alone = match session.take_turn(&turn(meta.id(), 1), 0).await {
+        Err(e) if e.code() == sqlstate::LOCK_NOT_AVAILABLE => false,
+        taken => taken.map(|()| true)?,
+    };
+    if same_form && !alone {
+        return Ok(None);
     }
-    let judged = judged(session, catalog, meta, same_form, made).await;
+    let judged = judged(session, catalog, meta, (same_form, alone), made).await;
     session.release_turns().await?;
     judged
 }
 
+/// `alone`: nobody is writing. Else what the rows come to is told by a snapshot all the same.
 async fn judged(
     session: &mut Session,
     catalog: &mut Catalog,
     meta: &Meta,
-    same_form: bool,
+    (same_form, alone): (bool, bool),
     made: &str,
 ) -> Result<Option<String>> {
     let sql = "SELECT CAST(coalesce(sum(p.rows), 0) AS bigint) FROM sys.partitions AS p WHERE p.object_id = ? AND p.index_id IN (0, 1)";
@@ -179,8 +180,9 @@ async fn judged(
         }
         return Ok(Some(LOST.to_owned()));
     }
-    // A time that is as good as now tells nothing of a change that comes at once: look again.
-    if meta.physical.settled {
+    // A time that is as good as now tells nothing of a change that comes at once, and a commit may have the row: look
+    // again.
+    if meta.physical.settled && alone {
         let sql = "UPDATE [epoch].[epoch_registered] SET formed = ?, made = ? WHERE id = ?";
         let params = [
             Value::Text(meta.physical.formed.clone()),

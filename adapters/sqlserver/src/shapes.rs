@@ -400,6 +400,11 @@ fn triggers_capture_sets_and_never_trust_a_snapshot() {
             sql.matches("WITH (READCOMMITTEDLOCK, FORCESEEK)").count(),
             "{sql}"
         );
+        // A seal's own writes don't wait for the seal.
+        assert!(
+            sql.contains("IF APPLOCK_MODE(N'public', N'epoch 7 1', N'Session') <> N'Exclusive'"),
+            "{sql}"
+        );
         // What is there is asked after the turn is taken.
         assert!(sql.find("sp_getapplock") < sql.find("NOT EXISTS (SELECT 1 FROM [epoch]"), "{sql}");
     }
