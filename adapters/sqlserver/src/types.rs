@@ -377,7 +377,7 @@ mod tests {
             ),
             (Kind::Decimal(10, 2), decimal(-5, 2), text("-0.05")),
             (Kind::Money, decimal(9_223_372_036_854_775_807, 4), text("922337203685477.5807")),
-            (Kind::Money, ColumnData::F64(Some(-214_748.3648)), text("-214748.3648")),
+            (Kind::Money, ColumnData::F64(Some(-214_748.364_8)), text("-214748.3648")),
             (Kind::Date, ColumnData::Date(Some(Date::new(0))), text("0001-01-01")),
             (Kind::Date, ColumnData::Date(Some(Date::new(3_652_058))), text("9999-12-31")),
             (Kind::Time(7), ColumnData::Time(Some(Time::new(863_999_999_999, 7))), text("23:59:59.9999999")),
