@@ -211,6 +211,8 @@ mod tests {
         );
         assert!(!is_meant("t", &t) && !is_meant("dbo.*", &t));
         let t = Physical { schema: "dbo".to_owned(), ..t };
-        assert!(is_meant("t", &t) && is_meant("dbo.t", &t) && is_meant("public.*", &t) && !is_meant("p.*", &t));
+        assert!(
+            is_meant("t", &t) && is_meant("dbo.t", &t) && is_meant("public.*", &t) && !is_meant("p.*", &t)
+        );
     }
 }

@@ -24,6 +24,8 @@ mod layer;
 mod layout;
 mod meta;
 mod number;
+#[cfg(test)]
+mod order_tests;
 mod parameters;
 mod physical;
 mod pool;
@@ -32,6 +34,9 @@ mod seal;
 #[cfg(test)]
 mod shapes;
 mod sum;
+#[cfg(test)]
+#[path = "../tests/tds/mod.rs"]
+mod tds;
 mod tx;
 mod types;
 mod view;

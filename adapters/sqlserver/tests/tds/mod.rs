@@ -151,13 +151,17 @@ async fn message(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<(u8, 
     }
 }
 
-/// As one packet of an answer.
+/// As the packets of an answer.
 pub fn packet(tokens: &[u8]) -> Vec<u8> {
-    let length = (tokens.len() + 8) as u16;
-    let mut out = vec![0x04, 0x01];
-    out.extend(length.to_be_bytes());
-    out.extend([0, 0, 1, 0]);
-    out.extend(tokens);
+    let mut out = Vec::new();
+    let parts = tokens.chunks(4_000);
+    let last = parts.len().saturating_sub(1);
+    for (n, part) in parts.enumerate() {
+        out.extend([0x04, u8::from(n == last)]);
+        out.extend(((part.len() + 8) as u16).to_be_bytes());
+        out.extend([0, 0, n as u8, 0]);
+        out.extend(part);
+    }
     out
 }
 
@@ -244,24 +248,62 @@ pub fn routed(host: &str, port: u16) -> Vec<u8> {
 
 /// Rows of texts.
 pub fn rows(columns: &[&str], rows: &[&[Option<&str>]]) -> Vec<u8> {
+    let kinds = vec![Kind::Text; columns.len()];
+    let cell = |text: &Option<&str>| text.map_or(Cell::Null, |t| Cell::Text(t.to_owned()));
+    let rows: Vec<Vec<Cell>> = rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+    mixed(&kinds, &rows)
+}
+
+/// What a column of a result is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Number,
+}
+
+/// A value of a result.
+#[derive(Debug, Clone)]
+pub enum Cell {
+    Null,
+    Text(String),
+    Number(i64),
+}
+
+/// Rows of texts (of any length) and numbers.
+pub fn mixed(kinds: &[Kind], rows: &[Vec<Cell>]) -> Vec<u8> {
     let mut out = vec![0x81];
-    out.extend((columns.len() as u16).to_le_bytes());
-    for name in columns {
-        out.extend([0, 0, 0, 0, 1, 0, 0xe7]);
-        out.extend(8000_u16.to_le_bytes());
-        out.extend([9, 4, 208, 0, 52]);
-        out.extend(short_text(name));
+    out.extend((kinds.len() as u16).to_le_bytes());
+    for kind in kinds {
+        out.extend([0, 0, 0, 0, 1, 0]);
+        match kind {
+            Kind::Number => out.extend([0x26, 8]),
+            Kind::Text => {
+                out.extend([0xe7, 0xff, 0xff]);
+                out.extend([9, 4, 208, 0, 52]);
+            }
+        }
+        out.extend(short_text("c"));
     }
     for row in rows {
         out.push(0xd1);
-        for cell in *row {
-            match cell {
-                None => out.extend([0xff, 0xff]),
-                Some(text) => {
-                    let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-                    out.extend((bytes.len() as u16).to_le_bytes());
-                    out.extend(bytes);
+        for (cell, kind) in row.iter().zip(kinds) {
+            match (cell, kind) {
+                (Cell::Number(v), _) => {
+                    out.push(8);
+                    out.extend(v.to_le_bytes());
                 }
+                (Cell::Text(text), _) => {
+                    let bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+                    out.extend((bytes.len() as u64).to_le_bytes());
+                    out.extend((bytes.len() as u32).to_le_bytes());
+                    out.extend(&bytes);
+                    // An empty part ends it, and is all there is of an empty text.
+                    if !bytes.is_empty() {
+                        out.extend(0_u32.to_le_bytes());
+                    }
+                }
+                (Cell::Null, Kind::Number) => out.push(0),
+                (Cell::Null, Kind::Text) => out.extend(u64::MAX.to_le_bytes()),
             }
         }
     }
