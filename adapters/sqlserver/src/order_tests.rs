@@ -1,6 +1,6 @@
 //! In which order statements are sent, with a server of our own that has one registered table: what is locked before what
 //! begins, and what is left when something fails.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice)]
 
 use std::sync::Arc;
 
