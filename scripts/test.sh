@@ -55,6 +55,8 @@ gcs_start
 export EPOCH_TEST_GCS_URL=$gcs_url
 echo "EPOCH_TEST_GCS_URL=$EPOCH_TEST_GCS_URL"
 
+[ -n "${EPOCH_TEST_MSSQL_URL:-}" ] || skipped "SQL Server: set EPOCH_TEST_MSSQL_URL to the url of one"
+
 step "tests"
 cargo test --locked --workspace
 

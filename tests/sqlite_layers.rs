@@ -41,6 +41,7 @@ impl Shop {
             postgres: BTreeMap::new(),
             sqlite: BTreeMap::from([("shop".to_owned(), SqliteBackend { path })]),
             mysql: BTreeMap::new(),
+            sqlserver: BTreeMap::new(),
             local: BTreeMap::new(),
             s3: BTreeMap::new(),
             azure: BTreeMap::new(),

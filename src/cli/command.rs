@@ -123,6 +123,7 @@ fn init() -> Command {
         .arg(repeated("postgres", "NAME=URL", "A PostgreSQL backend; write ${VAR} for the password"))
         .arg(repeated("sqlite", "NAME=PATH", "A SQLite backend"))
         .arg(repeated("mysql", "NAME=URL", "A MySQL or MariaDB backend; write ${VAR} for the password"))
+        .arg(repeated("sqlserver", "NAME=URL", "A SQL Server backend; write ${VAR} for the password"))
         .arg(repeated("local", "NAME=PATH", "A folder with Delta tables"))
         .arg(repeated("s3", "NAME=BUCKET", "A bucket of an S3-compatible store with Delta tables"))
         .arg(repeated(

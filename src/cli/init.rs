@@ -40,7 +40,7 @@ pub(super) async fn init(matches: &ArgMatches, output: &Output) -> Result<Done> 
     let author = place::author(&config).name;
     let next = match !config.has_backends() {
         true => "Add a backend to it: a section [storage.postgres.NAME], [storage.sqlite.NAME], [storage.mysql.NAME], \
-                 [storage.local.NAME], [storage.s3.NAME], [storage.azure.NAME] or [storage.gcs.NAME]."
+                 [storage.sqlserver.NAME], [storage.local.NAME], [storage.s3.NAME], [storage.azure.NAME] or [storage.gcs.NAME]."
             .to_owned(),
         false => "Next: `epoch table discover`, `epoch table add 'PATTERN'`, `epoch commit -m 'first'`, `epoch serve`.".to_owned(),
     };
@@ -66,6 +66,7 @@ fn text(matches: &ArgMatches) -> Result<String> {
         ("postgres", "url"),
         ("sqlite", "path"),
         ("mysql", "url"),
+        ("sqlserver", "url"),
         ("local", "path"),
         ("s3", "bucket"),
         ("azure", "container"),

@@ -10,8 +10,8 @@ use super::object_stores::ObjectStores;
 use super::options::{alternatives, find};
 use super::source::Setting;
 use super::{
-    Auth, Config, Hook, LocalBackend, MysqlBackend, PostgresBackend, Secret, SqliteBackend, TlsFiles, hooks,
-    near,
+    Auth, Config, Hook, LocalBackend, MysqlBackend, PostgresBackend, Secret, SqlServerBackend, SqliteBackend,
+    TlsFiles, hooks, near,
 };
 use crate::{Error, Result};
 
@@ -42,6 +42,9 @@ struct Draft {
     mysql_urls: BTreeMap<String, Secret>,
     mysql_pools: BTreeMap<String, usize>,
     unsafe_mysql: BTreeMap<String, bool>,
+    sqlserver_urls: BTreeMap<String, Secret>,
+    sqlserver_pools: BTreeMap<String, usize>,
+    unsafe_sqlserver: BTreeMap<String, bool>,
     local: BTreeMap<String, LocalBackend>,
     object_stores: ObjectStores,
     routing: Vec<(String, String, String)>,
@@ -107,6 +110,15 @@ impl Draft {
             "storage.mysql.NAME.allow_unsafe_source" => {
                 self.unsafe_mysql.insert(setting.backend_name()?, setting.flag()?);
             }
+            "storage.sqlserver.NAME.url" => {
+                self.sqlserver_urls.insert(setting.backend_name()?, setting.sqlserver_url()?);
+            }
+            "storage.sqlserver.NAME.pool_size" => {
+                self.sqlserver_pools.insert(setting.backend_name()?, setting.count(1, 1000)?);
+            }
+            "storage.sqlserver.NAME.allow_unsafe_source" => {
+                self.unsafe_sqlserver.insert(setting.backend_name()?, setting.flag()?);
+            }
             "storage.local.NAME.path" => {
                 self.local.insert(setting.backend_name()?, LocalBackend { path: setting.path()? });
             }
@@ -166,11 +178,12 @@ impl Draft {
         self.object_stores.check()?;
         let ObjectStores { s3, azure, gcs } = std::mem::take(&mut self.object_stores);
         let postgres = self.postgres()?;
-        let mysql = self.mysql()?;
-        let kinds: [(&str, Vec<&str>); 7] = [
+        let (mysql, sqlserver) = (self.mysql()?, self.sqlserver()?);
+        let kinds: [(&str, Vec<&str>); 8] = [
             ("postgres", postgres.keys().map(String::as_str).collect()),
             ("sqlite", self.sqlite.keys().map(String::as_str).collect()),
             ("mysql", mysql.keys().map(String::as_str).collect()),
+            ("sqlserver", sqlserver.keys().map(String::as_str).collect()),
             ("local", self.local.keys().map(String::as_str).collect()),
             ("s3", s3.keys().map(String::as_str).collect()),
             ("azure", azure.keys().map(String::as_str).collect()),
@@ -221,6 +234,7 @@ impl Draft {
             postgres,
             sqlite: self.sqlite,
             mysql,
+            sqlserver,
             local: self.local,
             s3,
             azure,
@@ -245,6 +259,17 @@ impl Draft {
             (name.clone(), MysqlBackend { url: url.clone(), pool_size, allow_unsafe_source })
         };
         Ok(self.mysql_urls.iter().map(backend).collect())
+    }
+
+    fn sqlserver(&self) -> Result<BTreeMap<String, SqlServerBackend>> {
+        without_url("sqlserver", "pool_size", &self.sqlserver_pools, &self.sqlserver_urls)?;
+        without_url("sqlserver", "allow_unsafe_source", &self.unsafe_sqlserver, &self.sqlserver_urls)?;
+        let backend = |(name, url): (&String, &Secret)| {
+            let pool_size = self.sqlserver_pools.get(name).copied().unwrap_or(DEFAULT_POOL);
+            let allow_unsafe_source = self.unsafe_sqlserver.get(name).copied().unwrap_or_default();
+            (name.clone(), SqlServerBackend { url: url.clone(), pool_size, allow_unsafe_source })
+        };
+        Ok(self.sqlserver_urls.iter().map(backend).collect())
     }
 
     fn postgres(&self) -> Result<BTreeMap<String, PostgresBackend>> {
@@ -301,7 +326,7 @@ fn known_backend(names: &[&str], name: &str, origin: &str, key: &str) -> Result<
     Err(match names {
         [] => error.with_hint(
             "Add one: [storage.postgres.NAME] url, [storage.sqlite.NAME] path, [storage.mysql.NAME] url, \
-             [storage.local.NAME] path, [storage.s3.NAME] bucket, [storage.azure.NAME] container or \
+             [storage.sqlserver.NAME] url, [storage.local.NAME] path, [storage.s3.NAME] bucket, [storage.azure.NAME] container or \
              [storage.gcs.NAME] bucket.",
         ),
         _ => error.with_hint(format!("Backends: {}.", names.join(", "))),
@@ -465,6 +490,15 @@ impl Setting {
     fn mysql_url(&self) -> Result<Secret> {
         let text = self.text()?;
         let rest = text.strip_prefix("mysql://").or_else(|| text.strip_prefix("mariadb://"));
+        match rest {
+            Some(rest) if !rest.is_empty() => Ok(Secret::new(text)),
+            _ => Err(self.bad()),
+        }
+    }
+
+    fn sqlserver_url(&self) -> Result<Secret> {
+        let text = self.text()?;
+        let rest = text.strip_prefix("sqlserver://").or_else(|| text.strip_prefix("mssql://"));
         match rest {
             Some(rest) if !rest.is_empty() => Ok(Secret::new(text)),
             _ => Err(self.bad()),

@@ -54,6 +54,8 @@ pub struct Config {
     /// Backends by name.
     pub mysql: BTreeMap<String, MysqlBackend>,
     /// Backends by name.
+    pub sqlserver: BTreeMap<String, SqlServerBackend>,
+    /// Backends by name.
     pub local: BTreeMap<String, LocalBackend>,
     /// Backends by name.
     pub s3: BTreeMap<String, epoch_adapter_delta::S3>,
@@ -84,9 +86,10 @@ pub struct Config {
 impl Config {
     /// Whether there is any backend.
     pub fn has_backends(&self) -> bool {
-        let Self { postgres, sqlite, mysql, local, s3, azure, gcs, .. } = self;
-        let databases = !(postgres.is_empty() && sqlite.is_empty() && mysql.is_empty());
-        databases || !(local.is_empty() && s3.is_empty() && azure.is_empty() && gcs.is_empty())
+        let Self { postgres, sqlite, mysql, sqlserver, local, s3, azure, gcs, .. } = self;
+        let servers = postgres.len() + mysql.len() + sqlserver.len();
+        let lakes = local.len() + s3.len() + azure.len() + gcs.len();
+        servers + sqlite.len() + lakes > 0
     }
 }
 
@@ -130,6 +133,17 @@ pub struct SqliteBackend {
 #[derive(Debug, Clone)]
 pub struct MysqlBackend {
     /// `mysql://user:password@host:port/database?ssl-mode=…`.
+    pub url: Secret,
+    /// Idle connections that are kept.
+    pub pool_size: usize,
+    /// Merge into main even if the server may lose what it has committed.
+    pub allow_unsafe_source: bool,
+}
+
+/// A SQL Server and a database.
+#[derive(Debug, Clone)]
+pub struct SqlServerBackend {
+    /// `sqlserver://user:password@host:port/database?encrypt=…`.
     pub url: Secret,
     /// Idle connections that are kept.
     pub pool_size: usize,

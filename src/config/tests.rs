@@ -97,13 +97,38 @@ fn merging_into_a_server_that_may_lose_commits_is_off_by_default() {
 }
 
 #[test]
+fn a_sql_server_has_a_url_and_a_pool() {
+    let text = "[storage.sqlserver.erp]\nurl = \"sqlserver://sa@h/d?encrypt=strict\"\npool_size = 4\n";
+    let place = Place::with("epoch.toml", text);
+    let config =
+        place.load([("EPOCH_STORAGE_SQLSERVER_ERP_ALLOW_UNSAFE_SOURCE", "true")], &[]).unwrap().config;
+    let erp = &config.sqlserver["erp"];
+    assert_eq!(
+        (erp.url.expose(), erp.pool_size, erp.allow_unsafe_source),
+        ("sqlserver://sa@h/d?encrypt=strict", 4, true)
+    );
+    assert_eq!(config.default_backend.as_deref(), Some("erp"));
+    assert!(config.has_backends());
+    refused("[storage.sqlserver.a]\npool_size = 4\n", &["storage.sqlserver.a", "but no url"]);
+    refused(
+        "[storage.sqlserver.a]\nurl = \"postgresql://h/d\"\n",
+        &["storage.sqlserver.a.url", "sqlserver://"],
+    );
+    let both = "[storage.sqlite.a]\npath = \"x\"\n[storage.sqlserver.a]\nurl = \"sqlserver://sa@h/d\"\n";
+    refused(both, &["two backends"]);
+}
+
+#[test]
 fn unknown_keys_are_named_with_what_is_allowed() {
     refused(
         "[proxy]\nlissten = \"x\"\n",
         &["epoch.toml: unknown key proxy.lissten", "Did you mean listen?", "max_connections"],
     );
     refused("[prxy]\nlisten = \"x\"\n", &["unknown key prxy", "Did you mean proxy?", "routing"]);
-    refused("[storage.oracle.a]\nurl = \"x\"\n", &["unknown key storage.oracle", "postgres, sqlite, mysql"]);
+    refused(
+        "[storage.oracle.a]\nurl = \"x\"\n",
+        &["unknown key storage.oracle", "postgres, sqlite, mysql, sqlserver"],
+    );
     refused(
         "[storage.postgres.a]\nurl = \"postgresql://h/d\"\nsize = 3\n",
         &["storage.postgres.a.size", "pool_size"],
@@ -135,6 +160,7 @@ fn bad_values_are_named_with_what_is_allowed() {
 fn secrets_never_show() {
     for text in [
         "[storage.postgres.a]\nurl = \"mysql://u:hunter2@h/d\"\n",
+        "[storage.sqlserver.a]\nurl = \"mysql://u:hunter2@h/d\"\n",
         "[metadata]\nurl = \"mysql://u:hunter2@h/d\"\n",
         "[auth.users]\nann = \"hunter2\"\n",
         "[storage.postgres.a]\nurl = postgresql://u:hunter2@h/d\n",

@@ -30,6 +30,7 @@ pub(crate) fn value_of(array: &ArrayRef, row: usize, kind: BackendKind) -> Resul
             lake_value(array, row)
         }
         BackendKind::MySql => mysql_value(array, row),
+        BackendKind::SqlServer => sqlserver_value(array, row),
     }
 }
 
@@ -101,6 +102,16 @@ fn mysql_value(array: &ArrayRef, row: usize) -> Result<Value> {
         }
         _ => sqlite_value(array, row)?,
     })
+}
+
+/// SQL Server takes what SQLite does, but no infinity.
+fn sqlserver_value(array: &ArrayRef, row: usize) -> Result<Value> {
+    match sqlite_value(array, row)? {
+        Value::Real(value) if !value.is_finite() => {
+            Err(Error::unsupported(format!("the value {value} in a column of SQL Server")))
+        }
+        value => Ok(value),
+    }
 }
 
 fn text(array: &ArrayRef, row: usize) -> Result<Option<String>> {

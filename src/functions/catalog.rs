@@ -67,7 +67,7 @@ static CATALOG: &[Function] = &[
             need("pattern", "Table, pattern or location: users, public.*, sqlite://NAME/*"),
             may(
                 "location",
-                "Where the rows live: postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table, or local://NAME/path, s3://NAME/path, azure://NAME/path and gcs://NAME/path of a Delta table",
+                "Where the rows live: postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table, sqlserver://NAME/schema.table, or local://NAME/path, s3://NAME/path, azure://NAME/path and gcs://NAME/path of a Delta table",
             ),
         ],
         flags: &[
@@ -356,7 +356,7 @@ static CATALOG: &[Function] = &[
         usage: "epoch_discover([location])",
         parameters: &[may(
             "location",
-            "A backend, or postgresql://NAME/schema.*, sqlite://NAME/*, mysql://NAME/*, local://NAME/*, s3://NAME/*, azure://NAME/*, gcs://NAME/*; all backends if not given",
+            "A backend, or postgresql://NAME/schema.*, sqlite://NAME/*, mysql://NAME/*, sqlserver://NAME/schema.*, local://NAME/*, s3://NAME/*, azure://NAME/*, gcs://NAME/*; all backends if not given",
         )],
         columns: &[
             ("table_name", Text),

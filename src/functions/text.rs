@@ -148,6 +148,12 @@ fn parsed(kind: BackendKind, ty: &DataType, text: &str) -> Option<Value> {
         DataType::Timestamp(_, Some(_)) if kind == BackendKind::MySql => {
             Some(Value::Text(text.strip_suffix("+00").unwrap_or(text).to_owned()))
         }
+        // SQL Server wants minutes in an offset.
+        DataType::Timestamp(_, Some(_)) if kind == BackendKind::SqlServer => {
+            let whole =
+                text.strip_suffix("+00").map_or_else(|| text.to_owned(), |moment| format!("{moment}+00:00"));
+            Some(Value::Text(whole))
+        }
         _ => Some(Value::Text(text.to_owned())),
     }
 }
@@ -217,6 +223,16 @@ mod tests {
         let mysql = |text| parsed(BackendKind::MySql, &utc, text);
         assert_eq!(mysql("2026-01-01 12:00:00+00"), Some(Value::Text("2026-01-01 12:00:00".into())));
         assert_eq!(mysql("2026-01-01 12:00:00"), Some(Value::Text("2026-01-01 12:00:00".into())));
+    }
+
+    #[test]
+    fn moments_of_sql_server_keep_their_offset() {
+        let moment = |v: &str| value(&column("timestamp(6) with time zone"), &Value::Text(v.into())).unwrap();
+        assert_eq!(moment("2026-01-01 12:00:00.5+05:30"), "2026-01-01 12:00:00.5+05:30");
+        let utc = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()));
+        let given = |text| parsed(BackendKind::SqlServer, &utc, text);
+        assert_eq!(given("2026-01-01 12:00:00+00"), Some(Value::Text("2026-01-01 12:00:00+00:00".into())));
+        assert_eq!(given("2026-01-01 12:00:00+05:30"), Some(Value::Text("2026-01-01 12:00:00+05:30".into())));
     }
 
     #[test]

@@ -36,6 +36,10 @@ impl Backends {
             let (url, pool_size) = (backend.url.expose(), backend.pool_size);
             adapters.push(Arc::new(epoch_adapter_mysql::MysqlAdapter::new(name, url, pool_size)?));
         }
+        for (name, backend) in &config.sqlserver {
+            let (url, pool_size) = (backend.url.expose(), backend.pool_size);
+            adapters.push(Arc::new(epoch_adapter_sqlserver::SqlServerAdapter::new(name, url, pool_size)?));
+        }
         for (name, backend) in &config.local {
             adapters.push(Arc::new(DeltaAdapter::local(name, &backend.path)?));
         }
@@ -50,7 +54,9 @@ impl Backends {
         }
         let mut backends = Self::new(adapters, config.routing.clone(), config.default_backend.clone());
         let postgres = config.postgres.iter().map(|(name, b)| (name, b.allow_unsafe_source));
-        let all = postgres.chain(config.mysql.iter().map(|(name, b)| (name, b.allow_unsafe_source)));
+        let mysql = config.mysql.iter().map(|(name, b)| (name, b.allow_unsafe_source));
+        let sqlserver = config.sqlserver.iter().map(|(name, b)| (name, b.allow_unsafe_source));
+        let all = postgres.chain(mysql).chain(sqlserver);
         backends.unsafe_allowed = all.filter(|(_, allowed)| *allowed).map(|(name, _)| name.clone()).collect();
         Ok(backends)
     }
@@ -100,6 +106,7 @@ impl Backends {
             BackendKind::PostgreSql => "postgres",
             BackendKind::Sqlite => "sqlite",
             BackendKind::MySql => "mysql",
+            BackendKind::SqlServer => "sqlserver",
             BackendKind::Local => "local",
             BackendKind::S3 => "s3",
             BackendKind::Azure => "azure",
@@ -125,9 +132,13 @@ impl Backends {
     }
 }
 
-/// The name on the proxy of a table at a location: of a path, its last part.
+/// The name on the proxy of a table at a location: of a path, its last part; SQL Server's usual schema is PostgreSQL's.
 pub fn proxy_name(location: &Location) -> TableName {
-    let schema = location.schema.clone().unwrap_or_else(|| "public".to_owned());
+    let schema = match (location.kind, &location.schema) {
+        (BackendKind::SqlServer, Some(schema)) if schema == "dbo" => "public".to_owned(),
+        (_, Some(schema)) => schema.clone(),
+        (_, None) => "public".to_owned(),
+    };
     let name = match location.kind {
         kind if kind.is_lake() => location.table.rsplit('/').next().unwrap_or_default(),
         _ => location.table.as_str(),

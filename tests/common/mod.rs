@@ -21,6 +21,7 @@ pub mod mysql;
 pub mod proxy;
 pub mod psql;
 pub mod server;
+pub mod sqlserver;
 
 pub use conn::{Conn, Target};
 pub use database::{Database, postgres_url};
@@ -29,6 +30,7 @@ pub use message::{Message, PgError, Reply};
 pub use mysql::Mysql;
 pub use proxy::{Proxy, ProxyConfig};
 pub use server::Server;
+pub use sqlserver::SqlServer;
 
 /// Returns from a test that needs a PostgreSQL server if there is none.
 #[macro_export]

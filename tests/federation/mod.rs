@@ -129,6 +129,7 @@ pub fn config(folder: &Path, names: &[&str]) -> Config {
         metadata_url: Secret::new(format!("sqlite://{}", folder.join("meta.db").display())),
         postgres: BTreeMap::new(),
         mysql: BTreeMap::new(),
+        sqlserver: BTreeMap::new(),
         local: BTreeMap::new(),
         s3: BTreeMap::new(),
         azure: BTreeMap::new(),

@@ -257,6 +257,7 @@ pub fn config_with_store(folder: &Path, store: &str) -> Config {
         postgres: BTreeMap::new(),
         sqlite: BTreeMap::from([backend("one"), backend("two")]),
         mysql: BTreeMap::new(),
+        sqlserver: BTreeMap::new(),
         local: BTreeMap::new(),
         s3: BTreeMap::new(),
         azure: BTreeMap::new(),

@@ -129,6 +129,7 @@ fn config(direct: &str, directory: &std::path::Path, options: Options) -> Config
         postgres: BTreeMap::from([("pg".to_owned(), backend)]),
         sqlite: BTreeMap::new(),
         mysql: BTreeMap::new(),
+        sqlserver: BTreeMap::new(),
         local: BTreeMap::new(),
         s3: BTreeMap::new(),
         azure: BTreeMap::new(),

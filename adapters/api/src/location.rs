@@ -15,6 +15,9 @@ pub enum BackendKind {
     Sqlite,
     /// MySQL 8 and 9, MariaDB 10.6 and later.
     MySql,
+    /// SQL Server 2017 and later.
+    #[serde(rename = "sqlserver")]
+    SqlServer,
     /// Delta tables in a folder of this machine.
     Local,
     /// Delta tables in an S3-compatible store.
@@ -32,6 +35,7 @@ impl BackendKind {
             Self::PostgreSql => "postgresql",
             Self::Sqlite => "sqlite",
             Self::MySql => "mysql",
+            Self::SqlServer => "sqlserver",
             Self::Local => "local",
             Self::S3 => "s3",
             Self::Azure => "azure",
@@ -51,7 +55,7 @@ impl fmt::Display for BackendKind {
     }
 }
 
-/// Where a table's rows live: `postgresql://NAME/schema.table`, `sqlite://NAME/table`, `mysql://NAME/table`, or
+/// Where a table's rows live: `postgresql://NAME/schema.table`, `sqlite://NAME/table`, `mysql://NAME/table`, `sqlserver://NAME/schema.table`, or
 /// `local://`, `s3://`, `azure://` or `gcs://NAME/path` of a Delta table. NAME is the backend's name in the configuration, so a location
 /// never holds credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -126,13 +130,13 @@ impl FromStr for Location {
     type Err = Error;
 
     /// 22023 if it isn't of the form `kind://name/[schema.]table`. A PostgreSQL table without a
-    /// schema is in `public`.
+    /// schema is in `public`, one of SQL Server in `dbo`.
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = || {
             Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid location \"{text}\""))
                 .with_hint(
-                    "Write postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table, local://NAME/path, \
-                     s3://NAME/path, azure://NAME/path or gcs://NAME/path, with NAME as in the configuration.",
+                    "Write postgresql://NAME/schema.table, sqlite://NAME/table, mysql://NAME/table, \
+                     sqlserver://NAME/schema.table, local://NAME/path, s3://NAME/path, azure://NAME/path or gcs://NAME/path, with NAME as in the configuration.",
                 )
         };
         let (scheme, rest) = text.split_once("://").ok_or_else(bad)?;
@@ -140,6 +144,7 @@ impl FromStr for Location {
             "postgresql" | "postgres" => BackendKind::PostgreSql,
             "sqlite" => BackendKind::Sqlite,
             "mysql" => BackendKind::MySql,
+            "sqlserver" => BackendKind::SqlServer,
             "local" => BackendKind::Local,
             "s3" => BackendKind::S3,
             "azure" => BackendKind::Azure,
@@ -154,6 +159,11 @@ impl FromStr for Location {
             BackendKind::PostgreSql => match path.split_once('.') {
                 Some((schema, table)) => (Some(schema.to_owned()), table),
                 None => (Some("public".to_owned()), path),
+            },
+            BackendKind::SqlServer => match path.split_once('.') {
+                Some((schema, table)) if !schema.is_empty() => (Some(schema.to_owned()), table),
+                Some(_) => return Err(bad()),
+                None => (Some("dbo".to_owned()), path),
             },
             BackendKind::Sqlite | BackendKind::MySql => (None, path),
             BackendKind::Local | BackendKind::S3 | BackendKind::Azure | BackendKind::Gcs => {
@@ -185,6 +195,20 @@ mod tests {
         let wrong = "gs://lake/t".parse::<Location>().map_err(|e| e.code().to_owned());
         assert_eq!(wrong, Err("22023".to_owned()));
         assert!(!BackendKind::MySql.is_lake());
+    }
+
+    #[test]
+    fn tables_of_sql_server_have_a_schema() {
+        let read =
+            |text: &str| text.parse::<Location>().map(|l| (l.schema.clone(), l.table.clone(), l.to_string()));
+        let of = |schema: &str, table: &str| {
+            Ok((Some(schema.to_owned()), table.to_owned(), format!("sqlserver://erp/{schema}.{table}")))
+        };
+        assert_eq!(read("sqlserver://erp/sales.orders"), of("sales", "orders"));
+        assert_eq!(read("sqlserver://erp/orders"), of("dbo", "orders"));
+        assert!(read("sqlserver://erp/.orders").is_err() && read("sqlserver://erp/sales.").is_err());
+        assert!(read("sqlserver://user@erp/sales.orders").is_err());
+        assert_eq!(serde_json::to_string(&BackendKind::SqlServer).ok().as_deref(), Some("\"sqlserver\""));
     }
 
     #[test]

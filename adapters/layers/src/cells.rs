@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder,
     Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
-    TimestampMicrosecondBuilder,
+    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type,
-    SchemaRef, TimeUnit, TimestampMicrosecondType,
+    SchemaRef, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use epoch_adapter::{Error, Result, Row, TableSchema, Value};
@@ -53,6 +53,7 @@ enum Cells {
     Float(Float64Builder),
     Bool(BooleanBuilder),
     Date(Date32Builder),
+    Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder),
     Decimal(Decimal128Builder, u8, i8),
     Text(StringBuilder),
@@ -148,6 +149,7 @@ fn cells(data_type: &DataType, n: usize) -> Result<Cells> {
         DataType::Float64 => Cells::Float(Float64Builder::with_capacity(n)),
         DataType::Boolean => Cells::Bool(BooleanBuilder::with_capacity(n)),
         DataType::Date32 => Cells::Date(Date32Builder::with_capacity(n)),
+        DataType::Time64(TimeUnit::Microsecond) => Cells::Time(Time64MicrosecondBuilder::with_capacity(n)),
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             Cells::Timestamp(TimestampMicrosecondBuilder::with_capacity(n))
         }
@@ -170,6 +172,7 @@ impl Cells {
             Self::Float(b) if null => b.append_null(),
             Self::Bool(b) if null => b.append_null(),
             Self::Date(b) if null => b.append_null(),
+            Self::Time(b) if null => b.append_null(),
             Self::Timestamp(b) if null => b.append_null(),
             Self::Decimal(b, ..) if null => b.append_null(),
             Self::Text(b) if null => b.append_null(),
@@ -181,6 +184,7 @@ impl Cells {
             Self::Float(b) => b.append_value(float(value)?),
             Self::Bool(b) => b.append_value(boolean(value)?),
             Self::Date(b) => b.append_value(parse_date(text(&value)?)?),
+            Self::Time(b) => b.append_value(parse_clock(text(&value)?)?),
             Self::Timestamp(b) => b.append_value(parse_timestamp(text(&value)?)?),
             Self::Decimal(b, p, s) => b.append_value(decimal(value, *p, *s)?),
             Self::Text(b) => match value {
@@ -205,6 +209,7 @@ impl Cells {
             Self::Float(b) => Arc::new(b.finish()),
             Self::Bool(b) => Arc::new(b.finish()),
             Self::Date(b) => Arc::new(b.finish()),
+            Self::Time(b) => Arc::new(b.finish()),
             Self::Timestamp(b) => Arc::new(b.finish().with_data_type(data_type.clone())),
             Self::Decimal(b, ..) => Arc::new(b.finish().with_data_type(data_type.clone())),
             Self::Text(b) => Arc::new(b.finish()),
@@ -352,6 +357,11 @@ fn parse_timestamp(text: &str) -> Option<i64> {
         Some(i) => (rest.get(..i)?.trim_end(), parse_offset(rest.get(i..)?)?),
         None => (rest, 0),
     };
+    Some(date * DAY + parse_clock(clock)? - offset * 60_000_000)
+}
+
+/// `HH:MM[:SS[.ffffff]]` as microseconds of the day.
+fn parse_clock(clock: &str) -> Option<i64> {
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
     let fraction = fraction.trim_end_matches('0');
     let mut parts = clock.split(':');
@@ -361,7 +371,7 @@ fn parse_timestamp(text: &str) -> Option<i64> {
         return None;
     }
     let micros = if fraction.is_empty() { 0 } else { number(&format!("{fraction:0<6}"), 6)? };
-    Some(date * DAY + ((hour * 60 + minute - offset) * 60 + second) * 1_000_000 + micros)
+    Some(((hour * 60 + minute) * 60 + second) * 1_000_000 + micros)
 }
 
 /// Minutes east of UTC.
@@ -396,6 +406,12 @@ pub fn value_at(array: &dyn Array, row: usize) -> Result<Value> {
         DataType::Float64 => Value::Real(array.as_primitive::<Float64Type>().value(row)),
         DataType::Boolean => Value::Int(i64::from(array.as_boolean().value(row))),
         DataType::Date32 => Value::Text(date_text(i64::from(array.as_primitive::<Date32Type>().value(row)))),
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let micros = array.as_primitive::<Time64MicrosecondType>().value(row);
+            // Behind the day, which it has none of.
+            let text = timestamp_text(micros, false);
+            Value::Text(text.split_once(' ').map(|(_, clock)| clock.to_owned()).unwrap_or_default())
+        }
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
             let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
             Value::Text(timestamp_text(micros, zone.is_some()))
@@ -414,7 +430,8 @@ pub fn value_at(array: &dyn Array, row: usize) -> Result<Value> {
     })
 }
 
-fn date_text(days: i64) -> String {
+/// `YYYY-MM-DD` of a day number since 1970-01-01.
+pub fn date_text(days: i64) -> String {
     let (year, month, day) = civil(days);
     format!("{year:04}-{month:02}-{day:02}")
 }
@@ -479,6 +496,8 @@ mod tests {
         assert_eq!(parse_timestamp("1970-01-01 02:00+02:00"), Some(0));
         assert_eq!(parse_timestamp("1970-01-01 00:00:00.0000001"), None);
         assert_eq!(parse_timestamp("1970-01-01 25:00"), None);
+        assert_eq!(parse_clock("23:59:59.9999990"), Some(86_399_999_999));
+        assert_eq!(parse_clock("23:59:59.9999999"), None);
         assert_eq!(timestamp_text(-1, false), "1969-12-31 23:59:59.999999");
         for n in (-800_000..800_000).step_by(7_919) {
             let (y, m, d) = civil(n);

@@ -5,7 +5,7 @@
 
 use epoch_adapter::{At, LineageId, Ordinal, Segment, Value, View, Wanted};
 
-use crate::names::{LINEAGE, equal, list, quote};
+use crate::names::LINEAGE;
 use crate::view::{Dialect, Filter, Places};
 
 /// A place where one side's row may be, in order of precedence.
@@ -95,25 +95,30 @@ impl Plan {
         }
         let mut params = Vec::new();
         let keys = keys_sql(tables, segments, wanted, &mut params);
-        let mut what = vec![list("k", tables.key.iter().map(String::as_str))];
+        let mut what = vec![tables.dialect.list("k", tables.key.iter().map(String::as_str))];
         let mut joins = String::new();
         for (n, place) in joined.iter().enumerate() {
             let p = format!("p{n}");
             joins.push_str(&join_sql(tables, *place, &p, &mut params));
             let there = match place {
-                Place::Base => format!("{p}.{}", tables.key.first().map(|k| quote(k)).unwrap_or_default()),
+                Place::Base => {
+                    format!("{p}.{}", tables.key.first().map(|k| tables.dialect.quote(k)).unwrap_or_default())
+                }
                 _ => format!("{p}.{LINEAGE}"),
             };
             let existed =
                 if matches!(place, Place::Image(..)) { format!("{p}.epoch_existed") } else { "1".into() };
-            what.push(format!("{there} IS NOT NULL, {existed}"));
+            what.push(format!("{}, {existed}", tables.dialect.truth(&format!("{there} IS NOT NULL"))));
             if !matches!(place, Place::Mask(_)) {
-                what.push(list(&p, tables.columns.iter().map(String::as_str)));
+                what.push(tables.row(&p));
             }
         }
         let mut sql = format!("SELECT {} FROM ({keys}) AS k{joins}", what.join(", "));
-        if tables.dialect == Dialect::Mysql {
-            sql.push_str(&format!(" ORDER BY {}", list("k", tables.key.iter().map(String::as_str))));
+        if tables.dialect != Dialect::Sqlite {
+            sql.push_str(&format!(
+                " ORDER BY {}",
+                tables.dialect.list("k", tables.key.iter().map(String::as_str))
+            ));
         }
         let mut plan = Self {
             sql,
@@ -174,7 +179,7 @@ fn keys_sql(tables: &Places, segments: &[Segment], wanted: &Filter, params: &mut
     let filter = wanted.and();
     // A plus sign keeps SQLite's planner from the index on ordinals.
     let plus = if wanted.keyed && tables.dialect == Dialect::Sqlite { "+" } else { "" };
-    let keys = list("", tables.key.iter().map(String::as_str));
+    let keys = tables.dialect.list("", tables.key.iter().map(String::as_str));
     let mut parts = Vec::new();
     for segment in segments {
         parts.push(format!(
@@ -196,12 +201,12 @@ fn keys_sql(tables: &Places, segments: &[Segment], wanted: &Filter, params: &mut
     parts.push(nothing);
     match tables.dialect {
         Dialect::Sqlite => format!("{} ORDER BY {keys} LIMIT -1", parts.join(" UNION ")),
-        Dialect::Mysql => parts.join(" UNION "),
+        Dialect::Mysql | Dialect::SqlServer => parts.join(" UNION "),
     }
 }
 
 fn join_sql(tables: &Places, place: Place, p: &str, params: &mut Vec<Value>) -> String {
-    let on = equal(&tables.key, p, "k");
+    let on = tables.dialect.equal(&tables.key, p, "k");
     match place {
         Place::Base => format!(" LEFT JOIN {} AS {p} ON {on}", tables.base),
         Place::Overlay(l) | Place::Mask(l) => {
@@ -216,12 +221,12 @@ fn join_sql(tables: &Places, place: Place, p: &str, params: &mut Vec<Value>) -> 
                     params.extend([l.0, s, s].map(Value::Int));
                     format!("{p}.epoch_from <= ? AND +{p}.epoch_to > ?")
                 }
-                Dialect::Mysql => {
+                Dialect::Mysql | Dialect::SqlServer => {
                     params.extend([l.0, l.0, s].map(Value::Int));
                     format!(
                         "{p}.epoch_to = (SELECT min(q.epoch_to) FROM {history} AS q WHERE q.{LINEAGE} = ? AND {} \
                          AND q.epoch_to > ?)",
-                        equal(&tables.key, "q", "k")
+                        tables.dialect.equal(&tables.key, "q", "k")
                     )
                 }
             };

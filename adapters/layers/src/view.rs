@@ -1,9 +1,9 @@
 //! The rows of a view as arms: one SELECT per place where rows may be, with the caller's conditions in each, so that
 //! each gets its own indexes. In each arm the rows are called `x`.
 
-use epoch_adapter::{At, Layer, LineageId, Ordinal, Value, View, Wanted};
+use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Value, View, Wanted};
 
-use crate::names::{LINEAGE, equal, quote};
+use crate::names::{self, LINEAGE};
 
 /// How a backend's history is asked, which follows from how its capture triggers can write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,38 @@ pub enum Dialect {
     /// Writers are concurrent, and what a trigger reads may be older than the last seal: an image begins where the
     /// key's image before it ends. The history's primary key is (lineage, key, `epoch_to`).
     Mysql,
+    /// As [`Self::Mysql`], in T-SQL: names are in brackets, truth values are no values, and what limits a result comes first.
+    SqlServer,
+}
+
+impl Dialect {
+    /// Quotes an identifier.
+    pub fn quote(self, name: &str) -> String {
+        match self {
+            Self::SqlServer => format!("[{}]", name.replace(']', "]]")),
+            _ => names::quote(name),
+        }
+    }
+
+    /// `left.k1 = right.k1 AND …` over the given columns.
+    pub fn equal(self, columns: &[String], left: &str, right: &str) -> String {
+        let one = |c: &String| format!("{left}.{c} = {right}.{c}", c = self.quote(c));
+        columns.iter().map(one).collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// `p.a, p.b`, without the prefix if `alias` is empty.
+    pub fn list<'a>(self, alias: &str, columns: impl IntoIterator<Item = &'a str>) -> String {
+        let dot = if alias.is_empty() { String::new() } else { format!("{alias}.") };
+        columns.into_iter().map(|c| format!("{dot}{}", self.quote(c))).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A condition as a value of a result: 1 or 0.
+    pub fn truth(self, condition: &str) -> String {
+        match self {
+            Self::SqlServer => format!("CASE WHEN {condition} THEN 1 ELSE 0 END"),
+            _ => condition.to_owned(),
+        }
+    }
 }
 
 /// The tables of one registration, quoted where they need it, and its columns.
@@ -35,6 +67,8 @@ pub struct Places {
     pub key: Vec<String>,
     /// What stands for a value of each key column: a `?`, with a cast if the column needs it.
     pub marks: Vec<String>,
+    /// Columns that are read as another type, which has all of their digits on the wire: index and type.
+    pub read_as: Vec<(usize, &'static str)>,
 }
 
 /// One place where rows of a view may be.
@@ -67,10 +101,40 @@ impl Facts {
 }
 
 impl Places {
+    /// Indexes of columns given by name.
+    ///
+    /// # Errors
+    /// XX000 for a column that the table doesn't have.
+    pub fn indexes(&self, names: &[String]) -> Result<Vec<usize>> {
+        let unknown = |n: &String| Error::internal(format!("column \"{n}\" of {} is unknown", self.base));
+        names
+            .iter()
+            .map(|n| self.columns.iter().position(|c| c.eq_ignore_ascii_case(n)).ok_or_else(|| unknown(n)))
+            .collect()
+    }
+
+    /// What is selected of a row, all columns in order.
+    pub fn row(&self, alias: &str) -> String {
+        let all: Vec<usize> = (0..self.columns.len()).collect();
+        self.cells(alias, &all)
+    }
+
+    /// What is selected of some columns.
+    pub fn cells(&self, alias: &str, columns: &[usize]) -> String {
+        let one = |i: &usize| {
+            let name = self.dialect.list(alias, self.columns.get(*i).map(String::as_str));
+            match self.read_as.iter().find(|(column, _)| column == i) {
+                Some((_, ty)) => format!("CAST({name} AS {ty})"),
+                None => name,
+            }
+        };
+        columns.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
     /// `x."k1" = ? AND …`, without `x.` if `alias` is empty.
     pub fn is_key(&self, alias: &str) -> String {
         let dot = if alias.is_empty() { String::new() } else { format!("{alias}.") };
-        let one = |(k, mark): (&String, &String)| format!("{dot}{} = {mark}", quote(k));
+        let one = |(k, mark): (&String, &String)| format!("{dot}{} = {mark}", self.dialect.quote(k));
         self.key.iter().zip(&self.marks).map(one).collect::<Vec<_>>().join(" AND ")
     }
 
@@ -84,10 +148,10 @@ impl Places {
         let lineage = view.layer.lineage.0;
         let moved = |lineage: i64, since: Ordinal| {
             let what = format!("{} WHERE {LINEAGE} = ? AND epoch_to > ?", self.history);
-            (format!("EXISTS (SELECT 1 FROM {what})"), vec![lineage, since])
+            (self.dialect.truth(&format!("EXISTS (SELECT 1 FROM {what})")), vec![lineage, since])
         };
         let never = || ("0".to_owned(), Vec::new());
-        let masked = format!("EXISTS (SELECT 1 FROM {} WHERE {LINEAGE} = ?)", self.mask);
+        let masked = self.dialect.truth(&format!("EXISTS (SELECT 1 FROM {} WHERE {LINEAGE} = ?)", self.mask));
         let facts = match (view.layer.is_main(), view.at) {
             (true, At::Working) => [never(), never(), never()],
             (true, At::Ordinal(s)) => [never(), never(), moved(LineageId::MAIN.0, s)],
@@ -169,20 +233,20 @@ impl Places {
     }
 
     fn unmasked(&self) -> String {
-        let same = equal(&self.key, "m", "x");
+        let same = self.dialect.equal(&self.key, "m", "x");
         format!("NOT EXISTS (SELECT 1 FROM {} AS m WHERE m.{LINEAGE} = ? AND {same})", self.mask)
     }
 
     /// The key's last image ends at or before the ordinal, so the live row was there then. Parameters: the lineage if
     /// it is one, and the ordinal.
     fn unmoved(&self, lineage: &str) -> String {
-        let (history, same) = (&self.history, equal(&self.key, "h", "x"));
+        let (history, same) = (&self.history, self.dialect.equal(&self.key, "h", "x"));
         match self.dialect {
             Dialect::Sqlite => format!(
                 "coalesce((SELECT h.epoch_to FROM {history} AS h WHERE h.{LINEAGE} = {lineage} AND {same} \
                  ORDER BY h.epoch_from DESC LIMIT 1), 0) <= ?"
             ),
-            Dialect::Mysql => format!(
+            Dialect::Mysql | Dialect::SqlServer => format!(
                 "NOT EXISTS (SELECT 1 FROM {history} AS h WHERE h.{LINEAGE} = {lineage} AND {same} AND h.epoch_to > ?)"
             ),
         }
@@ -192,11 +256,11 @@ impl Places {
     fn images(&self, lineage: LineageId, at: Ordinal) -> Arm {
         let visible = match self.dialect {
             Dialect::Sqlite => "x.epoch_from <= ? AND x.epoch_to > ?".to_owned(),
-            Dialect::Mysql => format!(
+            Dialect::Mysql | Dialect::SqlServer => format!(
                 "x.epoch_to > ? AND NOT EXISTS (SELECT 1 FROM {} AS q WHERE q.{LINEAGE} = x.{LINEAGE} AND {} \
                  AND q.epoch_to > ? AND q.epoch_to < x.epoch_to)",
                 self.history,
-                equal(&self.key, "q", "x")
+                self.dialect.equal(&self.key, "q", "x")
             ),
         };
         Arm {
@@ -264,15 +328,22 @@ impl Arm {
         } else {
             format!(" WHERE {}", conditions.join(" AND "))
         };
-        let limited = if limit.is_some() { " LIMIT ?" } else { "" };
-        let mut params: Vec<Value> = self.params.iter().map(|p| Value::Int(*p)).collect();
+        let first = self.dialect == Dialect::SqlServer;
+        let (top, limited) = match limit {
+            None => ("", ""),
+            Some(_) if first => ("TOP (?) ", ""),
+            Some(_) => ("", " LIMIT ?"),
+        };
+        let limit = limit.map(|n| Value::Int(i64::try_from(n).unwrap_or(i64::MAX)));
+        let mut params: Vec<Value> = limit.iter().filter(|_| first).cloned().collect();
+        params.extend(self.params.iter().map(|p| Value::Int(*p)));
         params.extend(filter.params.iter().cloned());
-        params.extend(limit.map(|n| Value::Int(i64::try_from(n).unwrap_or(i64::MAX))));
-        (format!("SELECT {what} FROM {}{filtered}{limited}", self.from), params)
+        params.extend(limit.filter(|_| !first));
+        (format!("SELECT {top}{what} FROM {}{filtered}{limited}", self.from), params)
     }
 }
 
-/// All arms in one statement, which sees one moment.
+/// All arms in one statement, which sees one moment. In T-SQL the limit is each arm's.
 pub fn union(arms: &[Arm], what: &str, filter: &Filter, limit: Option<usize>) -> (String, Vec<Value>) {
     let (mut parts, mut params) = (Vec::new(), Vec::new());
     for arm in arms {
@@ -281,7 +352,8 @@ pub fn union(arms: &[Arm], what: &str, filter: &Filter, limit: Option<usize>) ->
         params.extend(values);
     }
     let mut sql = parts.join(" UNION ALL ");
-    if let (Some(n), 2..) = (limit, arms.len()) {
+    let whole = arms.iter().all(|arm| arm.dialect != Dialect::SqlServer);
+    if let (Some(n), 2.., true) = (limit, arms.len(), whole) {
         sql.push_str(" LIMIT ?");
         params.push(Value::Int(i64::try_from(n).unwrap_or(i64::MAX)));
     }

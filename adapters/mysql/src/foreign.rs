@@ -1,10 +1,10 @@
 //! Foreign keys on the state of a branch, and of main where a merge puts the server's own checks off. There are none
 //! with actions: tables that have such are not registered.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use epoch_adapter::{At, Result, Row, Value, View};
+use epoch_layers::foreign::Due;
 use epoch_layers::view::{Arm, Dialect, Facts, Filter, union};
 
 use crate::constraint::{no_parent, still_referenced};
@@ -13,75 +13,16 @@ use crate::meta::{Foreign, Meta};
 use crate::types::{kind_of, mark};
 use crate::write::Writer;
 
-/// A foreign key that must hold for some values.
-#[derive(Debug, Clone)]
-pub(crate) struct Due {
-    fk: Arc<Foreign>,
-    values: Row,
-    /// Whether a parent went away; else a child came.
-    parent_gone: bool,
-}
-
-/// Foreign keys to check at the end of the statement.
-#[derive(Debug, Default)]
-pub(crate) struct Checks {
-    due: Vec<Due>,
-    seen: HashSet<(usize, bool, Row)>,
-}
-
-impl Checks {
-    fn push(&mut self, due: Due) {
-        if self.seen.insert((Arc::as_ptr(&due.fk) as usize, due.parent_gone, due.values.clone())) {
-            self.due.push(due);
-        }
-    }
-
-    /// A row that may need a parent.
-    pub(crate) fn child(&mut self, meta: &Meta, fk: &Arc<Foreign>, row: &Row) -> Result<()> {
-        if let Some(values) = values_of(meta, &fk.columns, row)? {
-            self.push(Due { fk: Arc::clone(fk), values, parent_gone: false });
-        }
-        Ok(())
-    }
-
-    /// A row that others may refer to was deleted (`after` is `None`) or changed.
-    pub(crate) fn parent(
-        &mut self,
-        meta: &Meta,
-        fk: &Arc<Foreign>,
-        before: &Row,
-        after: Option<&Row>,
-    ) -> Result<()> {
-        let Some(values) = values_of(meta, &fk.parent_columns, before)? else { return Ok(()) };
-        let still = match after {
-            Some(after) => values_of(meta, &fk.parent_columns, after)?.as_ref() == Some(&values),
-            None => false,
-        };
-        if !still {
-            self.push(Due { fk: Arc::clone(fk), values, parent_gone: true });
-        }
-        Ok(())
-    }
-}
-
-/// The values of some columns, `None` if one of them is NULL: then the key doesn't count.
-fn values_of(meta: &Meta, columns: &[String], row: &Row) -> Result<Option<Row>> {
-    let values: Row = meta.indexes(columns)?.iter().filter_map(|&i| row.get(i).cloned()).collect();
-    Ok((!values.iter().any(Value::is_null)).then_some(values))
-}
-
 impl Writer<'_> {
     /// Checks what is due.
     pub(crate) async fn check_now(&mut self) -> Result<()> {
-        let due = std::mem::take(&mut self.checks.due);
-        self.checks.seen.clear();
-        for due in &due {
+        for due in &self.checks.take() {
             self.check(due).await?;
         }
         Ok(())
     }
 
-    async fn check(&mut self, due: &Due) -> Result<()> {
+    async fn check(&mut self, due: &Due<Foreign>) -> Result<()> {
         let fk = &due.fk;
         if self.first(&fk.parent, &fk.parent_columns, &due.values, true).await?
             || !self.first(&fk.child, &fk.columns, &due.values, false).await?

@@ -384,6 +384,7 @@ impl Meta {
             columns: def.schema.columns.iter().map(|c| c.name.clone()).collect(),
             key: def.schema.key_names(),
             marks: def.schema.key_columns().map(|c| mark(kind_of(c))).collect(),
+            read_as: Vec::new(),
         };
         let writable =
             def.schema.columns.iter().enumerate().filter(|(_, c)| !c.generated).map(|(i, _)| i).collect();
@@ -402,16 +403,6 @@ impl Meta {
     pub(crate) fn column(&self, i: usize) -> Result<&str> {
         let name = self.columns.get(i).map(String::as_str);
         name.ok_or_else(|| Error::internal("a column index is out of range"))
-    }
-
-    /// Indexes of columns given by name.
-    pub(crate) fn indexes(&self, names: &[String]) -> Result<Vec<usize>> {
-        let unknown =
-            |n: &String| Error::internal(format!("column \"{n}\" of \"{}\" is unknown", self.name()));
-        names
-            .iter()
-            .map(|n| self.columns.iter().position(|c| c.eq_ignore_ascii_case(n)).ok_or_else(|| unknown(n)))
-            .collect()
     }
 
     /// What stands for the value that is written to a column.

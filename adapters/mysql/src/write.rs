@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use epoch_adapter::{Error, Layer, Result, Row, RowWrite, TableDef, TableId, Value};
 use epoch_layers::errors::Known;
+use epoch_layers::foreign::{Checks, values_of};
 use epoch_layers::view::{Filter, union};
 
 use crate::constraint::{duplicate, failed};
 use crate::error::snapshot_conflict;
-use crate::foreign::{Checks, equal};
+use crate::foreign::equal;
 use crate::layer::{ensure, stamp, take_turn};
 use crate::layout::{LINEAGE, list, quote};
 use crate::meta::{Catalog, Flavour, Foreign, Meta, Unique};
@@ -19,7 +20,7 @@ pub(crate) struct Writer<'a> {
     pub session: &'a mut Session,
     pub catalog: Arc<Catalog>,
     pub layer: Layer,
-    pub checks: Checks,
+    pub checks: Checks<Foreign>,
     /// Rows that a merge made must end up exactly as it computed them, and foreign keys are ours to check on main, too.
     pub exact: bool,
     /// Whether the transaction's snapshot counts: 40001 for a row that isn't as it shows it.
@@ -158,7 +159,7 @@ impl<'a> Writer<'a> {
         }
         if !self.layer.is_main() || self.exact {
             for fk in &meta.physical.foreign {
-                self.checks.child(meta, fk, row)?;
+                self.checks.child(fk, values_of(meta, &fk.columns, row)?);
             }
         }
         Ok(())
@@ -248,7 +249,8 @@ impl<'a> Writer<'a> {
         };
         self.updated(meta, &touched, &row).await?;
         for fk in &referrers {
-            self.checks.parent(meta, fk, &before, Some(&row))?;
+            let columns = &fk.parent_columns;
+            self.checks.parent(fk, values_of(meta, columns, &before)?, values_of(meta, columns, &row)?);
         }
         self.affected(row);
         Ok(1)
@@ -287,7 +289,7 @@ impl<'a> Writer<'a> {
         if !self.layer.is_main() || self.exact {
             for fk in &meta.physical.foreign {
                 if meta.indexes(&fk.columns)?.iter().any(|i| touched.contains(i)) {
-                    self.checks.child(meta, fk, row)?;
+                    self.checks.child(fk, values_of(meta, &fk.columns, row)?);
                 }
             }
         }
@@ -312,7 +314,7 @@ impl<'a> Writer<'a> {
         if let Some(before) = before.filter(|_| n > 0) {
             // On main the server has checked.
             for fk in referrers.iter().filter(|_| !self.layer.is_main() || self.exact) {
-                self.checks.parent(meta, fk, &before, None)?;
+                self.checks.parent(fk, values_of(meta, &fk.parent_columns, &before)?, None);
             }
             self.affected(before);
         }

@@ -129,6 +129,7 @@ impl Meta {
             columns: def.schema.columns.iter().map(|c| c.name.clone()).collect(),
             key: def.schema.key_names(),
             marks: vec!["?".to_owned(); def.schema.key.len()],
+            read_as: Vec::new(),
         };
         let writable =
             def.schema.columns.iter().enumerate().filter(|(_, c)| !c.generated).map(|(i, _)| i).collect();
