@@ -35,8 +35,8 @@ const SETUP: &str = r#"
         IF OLD.n = 5 THEN RAISE EXCEPTION 'row % stays', OLD.id USING ERRCODE = 'EP001', HINT = 'It is five.'; END IF;
         RETURN OLD; END $$;
     CREATE TRIGGER keep BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION keep();
-    CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'n is % at the end', NEW.n; END $$;
-    CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.n < 0) EXECUTE FUNCTION late();
+    CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'n is % in the end', NEW.n; END $$;
+    CREATE CONSTRAINT TRIGGER late AFTER INSERT OR UPDATE ON t FOR EACH ROW WHEN (NEW.n < 0) EXECUTE FUNCTION late();
     CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.seen := OLD.seen + 1; RETURN NEW; END $$;
     CREATE TRIGGER seen BEFORE UPDATE ON child FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION seen();
     CREATE FUNCTION off() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
@@ -136,10 +136,10 @@ fn off_is_the_default_and_can_be_had_again() {
     assert_eq!(shop.on("a").one("UPDATE t SET n = 102 WHERE id = 1 RETURNING changes"), "6");
     let error = main.err("SELECT * FROM epoch_register('t', triggers => 'on')");
     assert_eq!((error.code(), error.message()), ("0A000", "triggers of table \"t\" can't run on branches"));
-    assert_eq!(error.detail(), "b_stamp: function public.stamp(): it has DELETE in it.");
+    assert_eq!(error.detail(), "b_stamp: function public.stamp(): it names delete.");
     assert_eq!(
         main.one("SELECT reason FROM epoch_triggers('t') WHERE trigger_name = 'b_stamp'"),
-        "function public.stamp(): it has DELETE in it"
+        "function public.stamp(): it names delete"
     );
     // What was there stays until it is said otherwise.
     assert_eq!(shop.on("a").one("UPDATE t SET n = 103 WHERE id = 1 RETURNING changes"), "9");
@@ -188,17 +188,48 @@ fn a_table_is_not_registered_without_the_triggers_that_were_asked_for() {
     let db = Database::create();
     db.connect().exec("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE log (id int);
         CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (NEW.id); RETURN NULL; END $$;
+        CREATE FUNCTION low() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.id := abs(NEW.id); RETURN NEW; END $$;
+        CREATE TRIGGER low BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION low();
+        CREATE CONSTRAINT TRIGGER late AFTER INSERT ON t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION low();
         CREATE TRIGGER audit AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION audit();
         CREATE TRIGGER whole AFTER INSERT ON t EXECUTE FUNCTION audit()");
     let shop = Fixture { proxy: Proxy::start(ProxyConfig::postgres(&db.url())), db };
     let error = shop.main().err("SELECT * FROM epoch_register('t', triggers => 'on')");
     assert_eq!(
         error.detail(),
-        "audit: function public.audit(): it has INSERT in it; whole: it fires for each statement."
+        "audit: function public.audit(): it names insert; late: it is deferrable; low: function public.low(): it changes column id of new rows, which conflicts of INSERT are found by; whole: it fires for each statement."
     );
     assert_eq!(shop.main().lines("SELECT * FROM epoch.tables"), Vec::<String>::new());
     shop.main().exec("SELECT * FROM epoch_register('t')");
     shop.main().exec("SELECT * FROM epoch_branch('a')");
     shop.on("a").exec("INSERT INTO t VALUES (1)");
     assert_eq!(shop.direct().one("SELECT count(*) FROM log"), "0");
+}
+
+/// What would be the user's own code on main, or on the branch: bodies that look harmless and aren't.
+#[test]
+fn code_of_the_users_does_not_run_on_branches() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE t (id int PRIMARY KEY, n int, m int, s text); CREATE TABLE log (x text);
+         CREATE FUNCTION plus(text, int) RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES ($1); RETURN $1; END $$;
+         CREATE FUNCTION body() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.s := NEW.s || NEW.n; RETURN NEW; END $$;
+         CREATE TRIGGER body BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION body()",
+    );
+    let mut main = shop.main();
+    let on = "SELECT * FROM epoch_register('t', triggers => 'on')";
+    main.exec(on);
+    for (make, why) in [
+        ("CREATE OPERATOR || (LEFTARG = text, RIGHTARG = int, FUNCTION = plus)", "it uses operator ||, of which there is another one"),
+        ("DROP OPERATOR || (text, int); CREATE FUNCTION lower(int) RETURNS text LANGUAGE sql AS 'SELECT plus(''x'', 1)';
+          CREATE OR REPLACE FUNCTION body() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.s := lower(NEW.s); RETURN NEW; END $$", "it calls function lower, of which there is another one"),
+        ("DROP FUNCTION lower(int); CREATE FUNCTION to_int(text) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE CAST (text AS int) WITH FUNCTION to_int(text) AS ASSIGNMENT", "there is a cast from text to integer"),
+        ("DROP CAST (text AS int); CREATE DOMAIN d AS int CHECK (plus('x', VALUE) IS NOT NULL);
+          CREATE OR REPLACE FUNCTION body() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE v d; BEGIN v := NEW.n; RETURN NEW; END $$", "it names d"),
+    ] {
+        shop.direct().exec(make);
+        let error = main.err(on);
+        let detail = format!("body: function public.body(): {why}.");
+        assert_eq!((error.code(), error.detail()), ("0A000", detail.as_str()));
+    }
 }

@@ -30,9 +30,9 @@ fn rows_of_a_newer_version_are_not_lost_on_an_older_one() {
     newer.exec("UPDATE t SET v = 'picked' WHERE id = 1");
     let picked = commit(&mut newer, "update");
     let before = rows(&mut older);
-    let error = older.err(&format!("SELECT * FROM epoch_cherry_pick('{picked}')"));
-    assert_eq!(error.code(), "55000");
-    assert_eq!(error.detail(), "table \"t\": changed in a version that the branch does not have");
+    let waits = older.call(&format!("epoch_cherry_pick('{picked}')"), "data_conflicts, schema_conflicts");
+    assert_eq!(waits, ["0|1"]);
+    older.exec("SELECT * FROM epoch_cherry_pick('--abort')");
     newer.exec("UPDATE t SET v = 'stashed' WHERE id = 2; SELECT * FROM epoch_stash('push')");
     assert_eq!(older.err("SELECT * FROM epoch_stash('pop')").code(), "55000");
     assert_eq!(older.lines("SELECT * FROM epoch_stash('list')").len(), 1, "it is still there");
@@ -148,10 +148,18 @@ fn a_revert_of_an_alter_table_is_refused() {
     a.exec("UPDATE t SET v = 'a' WHERE id = 1");
     let hash = commit(&mut a, "alter");
     let before = rows(&mut a);
-    let error = a.err(&format!("SELECT * FROM epoch_revert('{hash}')"));
-    assert_eq!(error.code(), "55000");
-    assert_eq!(error.detail(), "table \"t\": taken back to an older version");
+    let revert = format!("epoch_revert('{hash}')");
+    assert_eq!(a.call(&revert, "data_conflicts, schema_conflicts"), ["0|1"]);
     assert_eq!(rows(&mut a), before);
+    a.exec("SELECT * FROM epoch_revert('--abort')");
+    assert_eq!(rows(&mut a), before);
+    // What the table was like before, with what it had then.
+    a.exec("UPDATE t SET v = 'later' WHERE id = 2");
+    commit(&mut a, "later");
+    a.exec(&format!("SELECT * FROM {revert}"));
+    a.exec("SELECT * FROM epoch_conflicts_resolve('theirs', 't')");
+    a.exec("SELECT * FROM epoch_revert('--continue')");
+    assert_eq!(a.lines("SELECT * FROM t ORDER BY id"), shop.on("main").lines("SELECT * FROM t ORDER BY id"));
 }
 
 /// Both versions read alike, but rows have other values in the column.

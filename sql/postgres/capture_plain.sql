@@ -8,7 +8,7 @@
 -- transaction made: a row trigger enters those into epoch.own, by statement. Its condition is all that other rows cost.
 --
 -- Rows that a transaction makes have no version before. They are noted as not there unless something is noted of their
--- keys; a statement around that changed a row of the same key first takes such a note back ({{again}}).
+-- keys; a statement around that changed a row of the same key first takes such a note back.
 --
 -- Images are ordered by where in the log they were written: those of one key by several transactions because the row
 -- lock (or the unique index) orders the transactions. (Not by a sequence: the user's lastval() would show it.)

@@ -49,6 +49,9 @@ SELECT t.id,
             WHERE k.ord <= i.indnkeyatts AND a.attnum IS NULL)),
     -- Its rows would be seen as the table's.
     NOT t.partitioned AND EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = t.oid),
+    -- What a crash empties, and what hides rows from its owner.
+    (SELECT min(CASE WHEN x.relpersistence = 'u' THEN 'became unlogged' WHEN x.relforcerowsecurity THEN 'forces row level security on its owner' END)
+        FROM pg_class x WHERE x.oid = t.oid OR (t.partitioned AND x.oid IN (SELECT p.relid FROM pg_partition_tree(t.oid) p))),
     -- Statements that name the other fire none of our triggers.
     (SELECT min(i.inhparent::regclass::text) FROM pg_inherits i WHERE i.inhrelid = t.oid),
     -- Of the same names and types, but not where they were (guard.sql).

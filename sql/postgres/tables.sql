@@ -8,6 +8,9 @@ SELECT n.nspname, c.relname, k.key,
         WHEN c.relkind = 'm' THEN 'it is a materialized view'
         WHEN c.relkind NOT IN ('r', 'p') THEN 'it is not a table'
         WHEN c.relpersistence = 't' THEN 'it is temporary'
+        WHEN c.relpersistence = 'u'
+            OR EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class pc ON pc.oid = p.relid WHERE pc.relpersistence = 'u')
+            THEN 'it is unlogged: a crash of the server empties it, and what commits say of it'
         WHEN c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhrelid, i.inhparent))
             THEN 'it is part of an inheritance tree, over which no key is unique'
         WHEN EXISTS (SELECT FROM pg_partition_tree(c.oid) p JOIN pg_class pc ON pc.oid = p.relid WHERE pc.relkind = 'f')

@@ -1,7 +1,6 @@
 -- The user's row and statement triggers on a table that fire for clients. $1: the table.
 SELECT t.tgname::text, p.oid::regprocedure::text, p.prosrc, pg_get_triggerdef(t.oid), t.tgtype::int4, t.tgconstraint <> 0,
     t.tgenabled = 'A',
-    CASE WHEN t.tgdeferrable THEN ' DEFERRABLE INITIALLY ' || CASE WHEN t.tginitdeferred THEN 'DEFERRED' ELSE 'IMMEDIATE' END ELSE '' END,
     ARRAY(SELECT quote_ident(a.attname) FROM unnest(t.tgattr::int2[]) WITH ORDINALITY x (n, ord)
         JOIN pg_attribute a ON a.attrelid = t.tgrelid AND a.attnum = x.n ORDER BY x.ord),
     CASE WHEN c.relkind = 'p' THEN 'the table is partitioned'
@@ -10,6 +9,7 @@ SELECT t.tgname::text, p.oid::regprocedure::text, p.prosrc, pg_get_triggerdef(t.
         WHEN p.prosecdef THEN 'its function is SECURITY DEFINER'
         WHEN p.proconfig IS NOT NULL THEN 'its function has settings of its own'
         WHEN t.tgoldtable IS NOT NULL OR t.tgnewtable IS NOT NULL THEN 'it has transition tables'
+        WHEN t.tgdeferrable THEN 'it is deferrable'
         WHEN t.tgconstrrelid <> 0 THEN 'it refers to another table'
         -- What is PostgreSQL's own isn't noted.
         WHEN EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid

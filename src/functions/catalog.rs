@@ -696,7 +696,10 @@ static CATALOG: &[Function] = &[
         name: "epoch_at",
         summary: "A table as a ref shows it",
         usage: "epoch_at(table, ref)",
-        parameters: &[need("table", "Table"), need("ref", "Branch, tag or commit")],
+        parameters: &[
+            need("table", "Table"),
+            need("ref", "Tag or commit, HEAD for the session's; or a branch, with what is uncommitted on it"),
+        ],
         ..BLANK
     },
     Function {

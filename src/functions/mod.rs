@@ -43,6 +43,7 @@ pub use asked::{Asked, Condition, Term};
 pub use catalog::{Flag, Function, Kind, Parameter, Takes, catalog, find, relations};
 pub use columns::columns;
 pub use resolution::write_conflicts;
+pub use rows::shown_at;
 
 /// The PostgreSQL type of a result column.
 #[derive(Debug, Clone, PartialEq, Eq)]

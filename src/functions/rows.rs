@@ -42,6 +42,12 @@ pub(super) fn backend(repository: &Repository, table: &TableDef) -> Result<Arc<d
     })
 }
 
+/// What `epoch_at` shows for a ref: HEAD is a commit there, as in all functions that read. (To check it out is to stay on the
+/// branch.) The name of a branch shows its working state, as a session on it does.
+pub fn shown_at(spec: &str) -> &str {
+    if spec == "HEAD" { "HEAD~0" } else { spec }
+}
+
 /// Rows of a table at a ref.
 pub(super) async fn of_ref(
     session: &Session<'_>,
@@ -51,7 +57,7 @@ pub(super) async fn of_ref(
 ) -> Result<RowStream> {
     let there = match spec {
         "WORKING" => session.checkout.clone(),
-        spec => session.repository.checkout(spec, Some(session.checkout)).await?,
+        spec => session.repository.checkout(shown_at(spec), Some(session.checkout)).await?,
     };
     let found = session.repository.tables_on(&there).find(&table.name.to_string()).cloned();
     if found.is_some_and(|t| t.id != table.id) {

@@ -129,7 +129,7 @@ impl SchemaMerge {
 }
 
 /// 55000
-fn refused(conflicts: impl Iterator<Item = String>) -> Error {
+pub(super) fn refused(conflicts: impl Iterator<Item = String>) -> Error {
     Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the merge has schema conflicts")
         .with_detail(conflicts.collect::<Vec<_>>().join("; "))
         .with_hint("Drop, rename or alter the table on one of the branches, commit, and merge again.")

@@ -120,7 +120,7 @@ async fn at(ctx: &Context<'_>, catalog: &mut dyn Catalog, function: &FunctionRef
         _ if ctx.parameters.is_none() => "HEAD",
         _ => return Ok(None),
     };
-    let checkout = ctx.repository.checkout(spec, Some(ctx.checkout)).await?;
+    let checkout = ctx.repository.checkout(functions::shown_at(spec), Some(ctx.checkout)).await?;
     let there = ctx.repository.tables(&checkout).find(name).cloned();
     let Some(table) = there.or_else(|| ctx.repository.find_table(ctx.checkout, name)) else {
         return Ok(None);

@@ -96,10 +96,13 @@ fn changed(table: &TableDef, row: &tokio_postgres::Row) -> Result<Option<String>
     if row.try_get(10).map_err(pg)? {
         return Ok(Some("a table inherits from it".to_owned()));
     }
-    if let Some(parent) = row.try_get::<_, Option<String>>(11).map_err(pg)? {
+    if let Some(what) = row.try_get::<_, Option<String>>(11).map_err(pg)? {
+        return Ok(Some(format!("it {what}")));
+    }
+    if let Some(parent) = row.try_get::<_, Option<String>>(12).map_err(pg)? {
         return Ok(Some(format!("it became a part of {parent}")));
     }
-    if row.try_get(12).map_err(pg)? {
+    if row.try_get(13).map_err(pg)? {
         return Ok(Some("a column was dropped and made again, or has the name of another".to_owned()));
     }
     row.try_get(4).map_err(pg)
@@ -107,7 +110,7 @@ fn changed(table: &TableDef, row: &tokio_postgres::Row) -> Result<Option<String>
 
 /// Whether somebody wrote the rows of a table anew that looks as it did.
 async fn rewritten(client: &Object, table: &TableDef, row: &tokio_postgres::Row) -> Result<Option<String>> {
-    let (known, now) = (row.try_get(13).map_err(pg)?, row.try_get(14).map_err(pg)?);
+    let (known, now) = (row.try_get(14).map_err(pg)?, row.try_get(15).map_err(pg)?);
     let column = written::look(client, table, known, now).await?;
     Ok(column.map(|column| format!("{REWRITTEN} by a change of column \"{column}\"")))
 }

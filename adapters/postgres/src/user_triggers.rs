@@ -2,6 +2,7 @@
 //!
 //! The overlay gets a copy of each trigger, which calls a copy of its function as it was then ([`trigger_body`]). It fires
 //! for what sessions on branches write, not for rows that are copied up, nor for what merges, resets or TRUNCATE do.
+//! What is deferrable isn't taken: SET CONSTRAINTS would name main's.
 //! All triggers of a table run on branches, or none: half of them would make rows that neither main nor their
 //! author knows.
 
@@ -32,8 +33,6 @@ struct Trigger {
     kind: i32,
     constraint: bool,
     always: bool,
-    /// ` DEFERRABLE INITIALLY DEFERRED`, or nothing.
-    deferrable: String,
     /// What stands after UPDATE OF, quoted.
     of: Vec<String>,
     /// Why none like it can run on branches, whatever its function does.
@@ -116,10 +115,9 @@ async fn read(client: &Object, table: &TableDef) -> Result<Vec<Trigger>> {
             kind: row.try_get(4)?,
             constraint: row.try_get(5)?,
             always: row.try_get(6)?,
-            deferrable: row.try_get(7)?,
-            of: row.try_get(8)?,
-            reason: row.try_get(9)?,
-            relation: u32::try_from(row.try_get::<_, i64>(10)?).unwrap_or_default(),
+            of: row.try_get(7)?,
+            reason: row.try_get(8)?,
+            relation: u32::try_from(row.try_get::<_, i64>(9)?).unwrap_or_default(),
         })
     };
     rows.iter().map(|row| read(row).map_err(pg)).collect()
@@ -157,7 +155,7 @@ async fn copy(client: &Object, table: &TableDef, trigger: &Trigger) -> Result<Re
     };
     for names in [Some(&body), condition.as_ref()].into_iter().flatten() {
         let asked = client
-            .query_opt(UNKNOWN_SQL, &[&names.functions, &names.types, &names.columns, &base(table)])
+            .query_opt(UNKNOWN_SQL, &[&names.functions, &names.operators, &names.columns, &base(table)])
             .await
             .map_err(pg)?;
         if let Some(row) = asked {
@@ -168,7 +166,31 @@ async fn copy(client: &Object, table: &TableDef, trigger: &Trigger) -> Result<Re
             )));
         }
     }
+    if let Some(column) = conflicting(client, table, trigger, &body.assigned).await? {
+        let reason =
+            format!("it changes column {column} of new rows, which conflicts of INSERT are found by");
+        return Ok(Err(format!("function {}: {reason}", trigger.function)));
+    }
     Ok(Ok(Copied { body: body.body, condition: condition.map(|c| c.body), arguments }))
+}
+
+/// A column of a unique index that a trigger before INSERT gives values to: ON CONFLICT looks for rows by what it makes of
+/// them, and these are brought up by what the statement has.
+async fn conflicting(
+    client: &Object,
+    table: &TableDef,
+    trigger: &Trigger,
+    assigned: &[String],
+) -> Result<Option<String>> {
+    if trigger.kind & BEFORE == 0 || trigger.kind & 4 == 0 {
+        return Ok(None);
+    }
+    // An index over an expression may be over any of them.
+    let sql = "SELECT a.attname::text FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid \
+        WHERE i.indrelid = $1::text::regclass AND (i.indisunique OR i.indisexclusion) AND a.attname = ANY ($2) \
+        AND (a.attnum = ANY (i.indkey::int2[]) OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) ORDER BY 1 LIMIT 1";
+    let row = client.query_opt(sql, &[&base(table), &assigned]).await.map_err(pg)?;
+    row.map(|row| row.try_get(0).map_err(pg)).transpose()
 }
 
 /// The condition without its brackets, and the arguments with them, of what `pg_get_triggerdef` says.
@@ -214,11 +236,10 @@ fn statements(table: &TableDef, trigger: &Trigger, n: usize, copied: &Copied) ->
         // Ours come after it, in the order of names, as those of main do; of the user's, the order is kept.
         let name = format!("zz_epoch_0{n:04}_{letter}");
         script += &format!(
-            "CREATE {constraint}TRIGGER {name} {time} {event}{of} ON {overlay}{deferrable} FOR EACH ROW \
+            "CREATE {constraint}TRIGGER {name} {time} {event}{of} ON {overlay} FOR EACH ROW \
              WHEN (current_setting('{LINEAGE_SETTING}', true) <> ''{ours}{theirs}) EXECUTE FUNCTION {function}{};\n",
             copied.arguments,
             overlay = overlay(table),
-            deferrable = trigger.deferrable,
         );
         if trigger.always {
             script += &format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {name};\n", overlay(table));

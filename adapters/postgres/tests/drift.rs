@@ -76,6 +76,11 @@ reported! {
     a_table_that_inherits_now: PLAIN, "CREATE TABLE p (id int NOT NULL, v varchar(10), n int); ALTER TABLE t INHERIT p; UPDATE p SET n = 9" => "it became a part of public.p";
     a_table_that_is_a_partition_now: PLAIN, "CREATE TABLE p (id int NOT NULL, v varchar(10), n int) PARTITION BY RANGE (id); ALTER TABLE p ATTACH PARTITION t DEFAULT; UPDATE p SET n = 9" => "it became a part of public.p";
     partitions_that_are_partitions_now: PARTS, "CREATE TABLE p (id int NOT NULL, v text) PARTITION BY RANGE (id); ALTER TABLE p ATTACH PARTITION t DEFAULT; INSERT INTO p VALUES (19, 'z')" => "it became a part of public.p";
+    // A crash of the server emptied what branches and commits show of main.
+    an_unlogged_table: PLAIN, "ALTER TABLE t SET UNLOGGED" => "it became unlogged";
+    an_unlogged_partition: PARTS, "ALTER TABLE t1 SET UNLOGGED" => "it became unlogged";
+    // Owners that aren't superusers didn't see all rows.
+    row_level_security_for_the_owner: PLAIN, "ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY" => "it forces row level security on its owner";
     the_table_dropped: PLAIN, "DROP TABLE t" => "the table was dropped or renamed";
     the_table_renamed: PLAIN, "ALTER TABLE t RENAME TO u" => "the table was dropped or renamed";
     another_table_of_its_name: PLAIN, "DROP TABLE t; CREATE TABLE t (id int PRIMARY KEY, v varchar(10), n int)" => "trigger zz_epoch_delete of public.t is missing";
