@@ -61,10 +61,11 @@ impl Repository {
         let state = self.state();
         for branch in refs.iter().filter_map(|name| state.branch(name)) {
             let Ok(tables) = state.tables_at((branch.lineage, At::Working)) else { continue };
-            if let Some(other) = tables.find(name)
-                && state.is_made_from(other.id, found.id)
-            {
-                found = Arc::clone(other);
+            let newer = |t: &&Arc<TableDef>| state.is_made_from(t.id, found.id);
+            // It may have another name there.
+            let other = tables.find(name).filter(newer).or_else(|| tables.by_id.values().find(newer));
+            if let Some(other) = other.cloned() {
+                found = other;
             }
         }
         Some(found)

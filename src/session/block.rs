@@ -173,6 +173,16 @@ impl Native {
         self.define_planned(planned).boxed().await
     }
 
+    /// ALTER TABLE … RENAME TO and SET SCHEMA.
+    pub(super) async fn rename_within(&mut self, table: TableId, to: &TableName) -> Result<Result<TableId>> {
+        let repository = self.planner.seat.repository.clone();
+        let planned = match self.block() {
+            Ok(block) => repository.plan_rename(block, table, to).boxed().await,
+            Err(error) => Err(error),
+        };
+        self.define_planned(planned).boxed().await
+    }
+
     /// CREATE VIEW and the like.
     pub(super) async fn view_within(&mut self, step: ViewStep) -> Result<Result<()>> {
         let repository = self.planner.seat.repository.clone();

@@ -14,7 +14,7 @@ use crate::error::pg;
 use crate::layout::{LINEAGE_SETTING, base, literal, overlay, overlay_schema, quote};
 use crate::stand_in::{self, stand_in};
 use crate::text::{join, writable};
-use crate::tx::{Tx, texts};
+use crate::tx::{Tx, is_true, texts};
 use crate::versions::{self, Entry, Version};
 use crate::{catalog, install, layer, revise, views};
 
@@ -52,18 +52,26 @@ pub(crate) async fn define(
         }
         DraftChange::Revise { of, view, statement } => {
             install::shared_part(tx).await?;
-            // Those of the new version would have to be made of what the statement does to the table.
-            if !crate::user_triggers::copied(tx, of).await?.is_empty() {
-                let what = format!("altering table \"{}\", whose triggers run on branches,", of.name);
-                let hint = format!(
-                    "SELECT epoch_register('{}', triggers => 'off') makes them run on main only.",
-                    of.name
-                );
-                return Err(Error::unsupported(what).with_hint(hint));
-            }
-            revise::revise(tx, table, layer, (of, view), statement).await
+            without_triggers(tx, of).await?;
+            revise::revise(tx, table, layer, (of, view), Some(statement)).await
+        }
+        DraftChange::Move { of, view } => {
+            install::shared_part(tx).await?;
+            without_triggers(tx, of).await?;
+            revise::revise(tx, table, layer, (of, view), None).await
         }
     }
+}
+
+/// 0A000 if the user's triggers run on branches: those of a new version would have to be made of what is done to the table.
+async fn without_triggers(tx: &Tx, of: &TableDef) -> Result<()> {
+    if crate::user_triggers::copied(tx, of).await?.is_empty() {
+        return Ok(());
+    }
+    let what = format!("altering table \"{}\", whose triggers run on branches,", of.name);
+    let hint =
+        format!("SELECT epoch_register('{}', triggers => 'off') makes them run on main only.", of.name);
+    Err(Error::unsupported(what).with_hint(hint))
 }
 
 /// Puts the layer's rows into the base, where the statement finds them as on any table, and makes our
@@ -207,14 +215,64 @@ pub(crate) async fn text(client: &Object, location: &Location) -> Result<Option<
     Ok(Some(text.replace(schema, &home)))
 }
 
-/// Drafts that became tables of main, whose foreign keys aren't there yet.
-#[derive(Default)]
+/// Drafts among the tables of a merge into main, which become tables there.
 pub(crate) struct Homes<'a> {
+    /// Those that aren't there yet, as they are and as they will be.
+    waiting: Vec<(TableDef, &'a TableDef)>,
     tables: Vec<&'a TableDef>,
     keys: Vec<stand_in::Key>,
 }
 
-impl Homes<'_> {
+impl<'a> Homes<'a> {
+    /// Finds them, and takes from them what names where they are.
+    pub(crate) async fn begin(tx: &Tx, changes: &'a [TableChanges]) -> Result<Self> {
+        let mut homes = Self { waiting: Vec::new(), tables: Vec::new(), keys: Vec::new() };
+        for change in changes {
+            let table = &change.table;
+            let sql = format!("SELECT schema_name FROM epoch.registered WHERE id = {}", table.id.0);
+            let Some(place) = texts(tx, &sql).await?.into_iter().flatten().flatten().next() else { continue };
+            let draft = Location { schema: Some(place), ..table.location.clone() };
+            if draft.is_draft() && draft.home() == table.location && change.arrival.is_none() {
+                homes.waiting.push((TableDef { location: draft, ..TableDef::clone(table) }, table));
+            }
+        }
+        if !homes.waiting.is_empty() {
+            install::lock(tx).await?;
+        }
+        for (draft, _) in &homes.waiting {
+            homes.keys.extend(stand_in::foreign_keys(tx, draft).await?);
+        }
+        for (draft, _) in &homes.waiting {
+            // Everything that names the base or the overlay is made anew.
+            crate::foreign_keys::remove(tx, draft).await?;
+            install::drop_triggers(tx, draft).await?;
+            stand_in::remove(tx, draft).await?;
+        }
+        Ok(homes)
+    }
+
+    /// Those whose names are free on main get there; with `all` the others, too, which fails.
+    pub(crate) async fn arrive(&mut self, tx: &Tx, all: bool) -> Result<()> {
+        for (draft, home) in std::mem::take(&mut self.waiting) {
+            let free = format!("SELECT to_regclass({}) IS NULL", literal(&base(home)));
+            if all || is_true(tx, &free).await? {
+                move_home(tx, &draft, home).await?;
+                self.tables.push(home);
+            } else {
+                self.waiting.push((draft, home));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes their triggers, when all tables of the merge are where they belong.
+    pub(crate) async fn guard(&self, tx: &Tx) -> Result<()> {
+        for home in &self.tables {
+            install::guards(tx, home).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the foreign keys, which locks the parents: as the last of what may have to wait.
     pub(crate) async fn refer(self, tx: &Tx) -> Result<()> {
         for key in &self.keys {
@@ -227,40 +285,8 @@ impl Homes<'_> {
     }
 }
 
-/// Drafts among the tables of a merge into main become tables there.
-pub(crate) async fn bring_home<'a>(tx: &Tx, changes: &'a [TableChanges]) -> Result<Homes<'a>> {
-    let mut moved = Vec::new();
-    for change in changes {
-        let table = &change.table;
-        let sql = format!("SELECT schema_name FROM epoch.registered WHERE id = {}", table.id.0);
-        let Some(place) = texts(tx, &sql).await?.into_iter().flatten().flatten().next() else { continue };
-        let draft = Location { schema: Some(place), ..table.location.clone() };
-        if draft.is_draft() && draft.home() == table.location && change.arrival.is_none() {
-            moved.push((TableDef { location: draft, ..TableDef::clone(table) }, table));
-        }
-    }
-    let mut homes = Homes::default();
-    if moved.is_empty() {
-        return Ok(homes);
-    }
-    install::lock(tx).await?;
-    for (draft, home) in &moved {
-        homes.keys.extend(stand_in::foreign_keys(tx, draft).await?);
-        move_home(tx, draft, home).await?;
-    }
-    for (_, home) in &moved {
-        install::guards(tx, home).await?;
-        homes.tables.push(home);
-    }
-    Ok(homes)
-}
-
 async fn move_home(tx: &Tx, draft: &TableDef, home: &TableDef) -> Result<()> {
     let schema = schema(home);
-    // Everything that names the base or the overlay is made anew.
-    crate::foreign_keys::remove(tx, draft).await?;
-    install::drop_triggers(tx, draft).await?;
-    stand_in::remove(tx, draft).await?;
     let script = format!(
         "CREATE SCHEMA IF NOT EXISTS {overlays}; \
          ALTER TABLE {overlay} SET SCHEMA {overlays}; \
