@@ -36,8 +36,10 @@ fn outcome(conn: &mut Conn, sql: &str) -> Vec<String> {
     match reply.error() {
         Some(error) => vec![error.code().to_owned(), error.message().to_owned(), error.detail().to_owned()],
         None => {
-            let tags = reply.tags().iter().map(|tag| (*tag).to_owned()).collect::<Vec<_>>();
-            tags.into_iter().chain(reply.rows().iter().map(|row| format!("{row:?}"))).collect()
+            // In any order, where the statement doesn't say one.
+            let mut rows: Vec<String> = reply.rows().iter().map(|row| format!("{row:?}")).collect();
+            rows.sort();
+            reply.tags().iter().map(|tag| (*tag).to_owned()).chain(rows).collect()
         }
     }
 }
@@ -460,7 +462,7 @@ fn foreign_keys_follow() {
     commit(&mut x, "family");
     merge(&mut main, "x");
     assert_eq!(
-        direct.lines("SELECT conrelid::regclass, conname, confrelid::regclass FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace ORDER BY 1::text, 2"),
+        direct.lines("SELECT conrelid::regclass, conname, confrelid::regclass FROM pg_constraint WHERE contype = 'f' AND connamespace = 'public'::regnamespace ORDER BY conrelid::regclass::text, 2"),
         ["grandson|grandson_s_fkey|son", "son|child_p_fkey|father", "son|child_self_fkey|son"]
     );
     assert_eq!(main.err("INSERT INTO son VALUES (30, 30, NULL)").code(), "23503");
@@ -572,7 +574,7 @@ fn what_is_refused() {
     f.main().exec("SELECT * FROM epoch_register('parts')");
     let before = catalog(&mut direct);
     let mut x = f.branch("x");
-    x.exec("CREATE VIEW own AS SELECT id FROM other");
+    x.exec("CREATE VIEW own AS SELECT id FROM other; CREATE TABLE third (id int PRIMARY KEY)");
     for (sql, code, message) in [
         ("ALTER TABLE items RENAME TO goods", "0A000", "renaming table \"items\", which view \"seen\" reads, on a branch is not supported"),
         ("ALTER TABLE items SET SCHEMA shop", "0A000", "renaming table \"items\", which view \"seen\" reads, on a branch is not supported"),
@@ -583,8 +585,8 @@ fn what_is_refused() {
         ("ALTER TABLE parts RENAME TO goods", "0A000", "changing a table that is partitioned on a branch is not supported"),
         ("ALTER INDEX plain_pkey RENAME TO goods", "0A000", "ALTER INDEX of a table that is not versioned on a branch is not supported"),
         ("ALTER SEQUENCE seq RENAME TO goods", "0A000", ""),
-        ("ALTER TABLE other SET SCHEMA epoch", "42501", "permission denied for schema epoch"),
-        ("ALTER TABLE other SET SCHEMA pg_catalog", "42501", "permission denied for schema pg_catalog"),
+        ("ALTER TABLE third SET SCHEMA epoch", "42501", "permission denied for schema epoch"),
+        ("ALTER TABLE third SET SCHEMA pg_catalog", "42501", "permission denied for schema pg_catalog"),
     ] {
         let error = x.err(sql);
         assert_eq!(error.code(), code, "{sql}: {}", error.message());
@@ -649,11 +651,4 @@ fn renames_are_taken_back() {
     commit(&mut x, "there and back");
     merge(&mut main, "x");
     assert_eq!(direct.one("SELECT qty FROM items WHERE id = 3"), "33");
-    let mut y = f.branch("y");
-    y.exec("ALTER TABLE items RENAME TO never");
-    commit(&mut y, "never");
-    drop(y);
-    main.exec("SELECT * FROM epoch_branch('y', '-d', '-f')");
-    main.exec("SELECT * FROM epoch_gc('--prune=now')");
-    assert_eq!(direct.one("SELECT count(*) FROM pg_class WHERE relname = 'never'"), "0");
 }

@@ -309,8 +309,9 @@ async fn rename_index(
     let Some(index) = statement.tables.first() else { return Ok(None) };
     match ctx.names.table(index) {
         Meaning::Temporary => return Ok(None),
+        // It means that as well to PostgreSQL.
         Meaning::Registered(_) => {
-            return Err(Error::new("42809", format!("\"{}\" is not an index", index.name)));
+            return move_table(ctx, catalog, statement, (None, Some(&name.to_owned())), if_exists).await;
         }
         _ => {}
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use epoch_adapter::{
     Arrival, Error, Homecoming, Layer, Location, Ordinal, Piece, Replay, Result, TableChanges, TableDef, TableId,
-    sqlstate,
+    TableName, sqlstate,
 };
 
 use crate::error::pg;
@@ -41,9 +41,8 @@ pub(crate) async fn all(
     for (_, home) in &homes {
         tx.batch_execute(&clear(&home.before, &home.retired)).await.map_err(pg)?;
     }
-    drafts.arrive(tx, false).await?;
     replays(tx, &homes, drafts).await?;
-    drafts.arrive(tx, true).await?;
+    drafts.arrive_all(tx).await?;
     // All of them first: what looks at one may look at the others.
     for (table, home) in &homes {
         arrive(tx, table, home, ordinal).await?;
@@ -75,8 +74,14 @@ async fn replays(tx: &Tx, homes: &[Home<'_>], drafts: &mut draft::Homes<'_>) -> 
         ..TableDef::clone(table)
     };
     let mut tables: Vec<TableDef> = homes.iter().map(now).collect();
-    for (_, statement, at) in statements {
-        let (Some(table), Some((_, home))) = (tables.get_mut(at), homes.get(at)) else { continue };
+    let mut left = statements.as_slice();
+    while let Some(((number, statement, at), rest)) = left.split_first() {
+        // Tables that were made before it are there, under names that are free.
+        let found = |family| family < *number || statement.parents().any(|parent| parent == family);
+        let passed: Vec<&TableName> = left.iter().filter_map(|(_, later, _)| later.to.as_ref()).collect();
+        drafts.arrive(tx, &found, &passed).await?;
+        left = rest;
+        let (Some(table), Some((_, home))) = (tables.get_mut(*at), homes.get(*at)) else { continue };
         match &statement.to {
             None => replay(tx, table, statement).await?,
             Some(to) => {
@@ -87,7 +92,6 @@ async fn replays(tx: &Tx, homes: &[Home<'_>], drafts: &mut draft::Homes<'_>) -> 
                 };
                 rename(tx, table, &there, home.before.id).await?;
                 table.location = there;
-                drafts.arrive(tx, false).await?;
             }
         }
     }
