@@ -8,6 +8,7 @@ mod common;
 use common::Fixture;
 use common::conn::Conn;
 use common::database::{Database, base_rows, catalog};
+use common::proxy::{Proxy, ProxyConfig};
 
 const ITEMS: &str = "CREATE SCHEMA shop; CREATE TABLE items (id int PRIMARY KEY, name text NOT NULL, qty int DEFAULT 1 CHECK (qty < 1000)); \
     CREATE INDEX items_name ON items (name); CREATE TABLE other (id int PRIMARY KEY, v text); \
@@ -581,7 +582,6 @@ fn what_is_refused() {
         ("ALTER TABLE other RENAME TO goods", "0A000", "renaming table \"other\", which view \"own\" reads, on a branch is not supported"),
         ("ALTER TABLE plain RENAME TO goods", "0A000", "ALTER TABLE on a branch is not supported"),
         ("ALTER TABLE plain SET SCHEMA shop", "0A000", "ALTER TABLE on a branch is not supported"),
-        ("ALTER TABLE seen RENAME TO goods", "0A000", "ALTER TABLE on a branch is not supported"),
         ("ALTER TABLE parts RENAME TO goods", "0A000", "changing a table that is partitioned on a branch is not supported"),
         ("ALTER INDEX plain_pkey RENAME TO goods", "0A000", "ALTER INDEX of a table that is not versioned on a branch is not supported"),
         ("ALTER SEQUENCE seq RENAME TO goods", "0A000", ""),
@@ -592,7 +592,9 @@ fn what_is_refused() {
         assert_eq!(error.code(), code, "{sql}: {}", error.message());
         assert!(message.is_empty() || error.message() == message, "{sql}: {}", error.message());
     }
-    x.exec("DROP VIEW own; ALTER TABLE other RENAME TO goods; CREATE VIEW own AS SELECT id FROM goods");
+    x.exec("ALTER TABLE own RENAME TO mine");
+    assert_eq!(x.lines("SELECT * FROM mine"), ["1"], "a view has a name, too");
+    x.exec("DROP VIEW mine; ALTER TABLE other RENAME TO goods; CREATE VIEW own AS SELECT id FROM goods");
     assert_eq!(x.lines("SELECT * FROM own"), ["1"]);
     commit(&mut x, "goods");
     assert_eq!(f.on("x~0").err("ALTER TABLE goods RENAME TO other").code(), "25006");
@@ -651,4 +653,210 @@ fn renames_are_taken_back() {
     commit(&mut x, "there and back");
     merge(&mut main, "x");
     assert_eq!(direct.one("SELECT qty FROM items WHERE id = 3"), "33");
+}
+
+/// What reads at a ref, or over refs, finds the table whatever it is called there.
+#[test]
+fn history_is_read_by_either_name() {
+    need_postgres!();
+    let f = Fixture::registered(ITEMS);
+    let (mut main, mut x) = (f.main(), f.branch("x"));
+    x.exec("UPDATE items SET qty = 100 WHERE id = 1");
+    let first = commit(&mut x, "first");
+    x.exec("ALTER TABLE items RENAME TO goods; UPDATE goods SET qty = 101 WHERE id = 1");
+    let second = commit(&mut x, "second");
+    for (conn, table, at, expected) in [
+        (&mut x, "goods", "x", "101"),
+        (&mut x, "goods", "x~1", "100"),
+        (&mut x, "goods", "main", "1"),
+        (&mut x, "items", "main", "1"),
+        (&mut main, "items", "x", "101"),
+        (&mut main, "goods", "x", "101"),
+        (&mut main, "items", "main", "1"),
+    ] {
+        let sql = format!("SELECT qty FROM epoch_at('{table}', '{at}') WHERE id = 1");
+        assert_eq!(conn.lines(&sql), [expected], "{table} at {at}");
+        // With another function beside it the server doesn't read it by itself.
+        let sql = format!("SELECT a.qty FROM epoch_at('{table}', '{at}') a JOIN epoch_log() l ON l.commit_order >= 0 WHERE a.id = 1 LIMIT 1");
+        assert_eq!(conn.lines(&sql), [expected], "{table} at {at}");
+    }
+    assert_eq!(
+        x.lines("SELECT commit_hash, diff_type, qty FROM epoch_history('goods') WHERE id = 1"),
+        [format!("{second}|modified|101"), format!("{first}|modified|100")]
+    );
+    assert_eq!(x.lines("SELECT commit_hash FROM epoch_blame('goods') WHERE id = 1"), [second.clone()]);
+    assert_eq!(
+        x.lines("SELECT table_name, rows_modified FROM epoch_diff_stat('main', 'x')"),
+        ["goods|1"]
+    );
+    let patch = x.lines("SELECT * FROM epoch_patch('main', 'x')");
+    assert!(patch.iter().any(|line| line.contains("UPDATE \"goods\"") || line.contains("UPDATE goods") || line.contains("\"public\".\"goods\"")), "{patch:?}");
+    // After the merge the old name is found where it was.
+    merge(&mut main, "x");
+    assert_eq!(main.one("SELECT qty FROM epoch_at('items', 'main~2') WHERE id = 1"), "1");
+    assert_eq!(main.one("SELECT qty FROM epoch_at('goods', 'main~2') WHERE id = 1"), "1");
+    assert_eq!(main.lines("SELECT qty FROM epoch_history('goods') WHERE id = 1"), ["101", "100"]);
+    assert_eq!(main.one("SELECT table_name FROM epoch.tables WHERE table_name <> 'other'"), "goods");
+}
+
+/// Commits that rename are picked, rebased and merged by way of other branches; conflicts of rows wait as others do.
+#[test]
+fn renames_on_their_way() {
+    need_postgres!();
+    let f = Fixture::registered(ITEMS);
+    let (mut direct, mut main) = (f.direct(), f.main());
+    let (mut x, mut y, mut z) = (f.branch("x"), f.branch("y"), f.branch("z"));
+    x.exec("ALTER TABLE items RENAME TO goods; UPDATE goods SET qty = 11, name = 'x' WHERE id = 1");
+    let renamed = commit(&mut x, "renamed");
+    y.exec("UPDATE items SET qty = 22 WHERE id = 2");
+    commit(&mut y, "y");
+    y.exec(&format!("SELECT * FROM epoch_cherry_pick('{renamed}')"));
+    assert_eq!(y.lines("SELECT qty FROM goods WHERE id < 3 ORDER BY id"), ["11", "22"]);
+    assert_eq!(status(&mut y), Vec::<String>::new());
+
+    z.exec("UPDATE items SET name = 'z' WHERE id = 1");
+    commit(&mut z, "z");
+    assert_eq!(z.call("epoch_merge('x')", "conflicts"), ["1"]);
+    assert_eq!(z.lines("SELECT table_name FROM epoch.conflicts"), ["goods"]);
+    z.exec("SELECT * FROM epoch_conflicts_resolve('theirs', 'goods')");
+    z.exec("SELECT * FROM epoch_merge('--continue')");
+    assert_eq!(z.lines("SELECT name, qty FROM goods WHERE id = 1"), ["x|11"]);
+
+    // A branch of a branch, by way of its parent.
+    let mut parent = f.branch("parent");
+    parent.exec("UPDATE items SET qty = 33 WHERE id = 3");
+    commit(&mut parent, "parent");
+    parent.exec("SELECT * FROM epoch_branch('child')");
+    let mut child = f.on("child");
+    child.exec("ALTER TABLE items SET SCHEMA shop; ALTER TABLE shop.items RENAME TO \"Odd \"\"name\"; UPDATE shop.\"Odd \"\"name\" SET qty = 44 WHERE id = 4");
+    commit(&mut child, "child");
+    parent.exec("UPDATE items SET qty = 55 WHERE id = 5");
+    commit(&mut parent, "more");
+    merge(&mut parent, "child");
+    assert_eq!(status(&mut parent), Vec::<String>::new());
+    let read = "SELECT qty FROM shop.\"Odd \"\"name\" WHERE id BETWEEN 3 AND 5 ORDER BY id";
+    assert_eq!(parent.lines(read), ["33", "44", "55"]);
+    main.exec("UPDATE items SET qty = 66 WHERE id = 6");
+    commit(&mut main, "main");
+    merge(&mut main, "parent");
+    assert_eq!(direct.lines(read), ["33", "44", "55"]);
+    assert_eq!(direct.one("SELECT qty FROM shop.\"Odd \"\"name\" WHERE id = 6"), "66");
+
+    // Main renames again; what forked before the first time still fits.
+    let mut late = f.branch("late");
+    late.exec("ALTER TABLE shop.\"Odd \"\"name\" RENAME TO third; ALTER TABLE shop.third SET SCHEMA public");
+    commit(&mut late, "third");
+    merge(&mut main, "late");
+    let error = main.err("SELECT * FROM epoch_merge('y')");
+    assert_eq!(error.detail(), "table \"goods\": altered differently on both sides (name of the table)");
+    let mut old = f.branch("old");
+    old.exec("SELECT * FROM epoch_reset('main~4', '--hard')");
+    drop(old);
+    f.main().exec("SELECT * FROM epoch_branch('past', 'main~4')");
+    let mut past = f.on("past");
+    past.exec("UPDATE items SET qty = 77 WHERE id = 7");
+    commit(&mut past, "past");
+    merge(&mut main, "past");
+    assert_eq!(direct.one("SELECT qty FROM third WHERE id = 7"), "77");
+    let error = x.err(&format!("SELECT * FROM epoch_revert('{renamed}')"));
+    assert_eq!(error.detail(), "table \"items\": taken back to an older version");
+}
+
+/// Sequences go along with their tables.
+#[test]
+fn sequences_of_a_moved_table_go_along() {
+    need_postgres!();
+    let f = Fixture::registered(
+        "CREATE SCHEMA shop; CREATE TABLE s (id serial PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY, v text); INSERT INTO s (v) VALUES ('a'), ('b')",
+    );
+    let (mut direct, mut main, mut x, mut older) = (f.direct(), f.main(), f.branch("x"), f.branch("older"));
+    x.exec("ALTER TABLE s SET SCHEMA shop; ALTER TABLE shop.s RENAME TO t; INSERT INTO shop.t (v) VALUES ('c')");
+    assert_eq!(x.lines("SELECT id, n, v FROM shop.t WHERE v = 'c'"), ["3|3|c"]);
+    commit(&mut x, "moved");
+    merge(&mut main, "x");
+    main.exec("INSERT INTO shop.t (v) VALUES ('d')");
+    older.exec("INSERT INTO s (v) VALUES ('e')");
+    x.exec("INSERT INTO shop.t (v) VALUES ('f')");
+    let mut late = f.branch("late");
+    late.exec("INSERT INTO shop.t (v) VALUES ('g')");
+    assert_eq!(direct.lines("SELECT id, n, v FROM shop.t WHERE id > 3"), ["4|4|d"]);
+    assert_eq!(older.lines("SELECT id, n FROM s WHERE v = 'e'"), ["5|5"]);
+    assert_eq!(x.lines("SELECT id, n FROM shop.t WHERE v = 'f'"), ["6|6"]);
+    assert_eq!(late.lines("SELECT id, n FROM shop.t WHERE v = 'g'"), ["7|7"]);
+    for conn in [&mut main, &mut late] {
+        assert_eq!(conn.one("SELECT pg_get_serial_sequence('shop.t', 'id')"), "shop.s_id_seq");
+    }
+    commit(&mut older, "older");
+    merge(&mut main, "older");
+    assert_eq!(direct.one("SELECT count(*) FROM shop.t"), "5");
+    late.exec("ALTER TABLE shop.t ADD w int DEFAULT 1; INSERT INTO shop.t (v) VALUES ('h')");
+    commit(&mut late, "late");
+    merge(&mut main, "late");
+    assert_eq!(direct.one("SELECT w FROM shop.t WHERE v = 'h'"), "1");
+}
+
+/// A table that is registered under another name keeps it.
+#[test]
+fn a_table_with_another_name_on_the_proxy() {
+    need_postgres!();
+    let db = Database::create();
+    db.connect().exec(ITEMS);
+    let proxy = Proxy::start(ProxyConfig::postgres(&db.url()));
+    let mut main = proxy.connect("main");
+    main.exec("SELECT * FROM epoch_register('alias', 'postgresql://main/public.items')");
+    main.exec("SELECT * FROM epoch_branch('x')");
+    let error = proxy.connect("x").err("ALTER TABLE items RENAME TO goods");
+    assert_eq!(
+        error.message(),
+        "renaming table \"alias\", which is registered under another name than it has, on a branch is not supported"
+    );
+}
+
+/// A name that somebody may read once showed, in a difference, what main has under one that they may not.
+#[test]
+fn another_name_gives_no_right() {
+    need_postgres!();
+    let (db, meta) = (Database::create(), Database::create());
+    db.connect().exec(
+        "CREATE TABLE salary (id int PRIMARY KEY, amount int); INSERT INTO salary VALUES (1, 5000); CREATE TABLE free (id int PRIMARY KEY)",
+    );
+    let config = ProxyConfig { metadata_url: Some(meta.url()), ..ProxyConfig::postgres(&db.url()) };
+    let proxy = Proxy::start(config);
+    let mut root = proxy.connect("main");
+    root.exec("SELECT * FROM epoch_register('public.*')");
+    for sql in [
+        "SELECT epoch_grant('postgres', 'admin')",
+        "SELECT epoch_grant('ann', 'read', 'main', tables => array['note', 'free'])",
+        "SELECT epoch_grant('ann', 'write', 'ann', tables => array['salary', 'note', 'free'])",
+        "SELECT epoch_grant('bob', 'write', 'ann', tables => array['note', 'free'])",
+        "SELECT epoch_branch('ann')",
+    ] {
+        root.exec(sql);
+    }
+    let user = |name: &str, reference: &str| {
+        let mut target = proxy.target(reference);
+        target.user = name.to_owned();
+        target.try_connect().unwrap()
+    };
+    let (mut ann, mut bob) = (user("ann", "ann"), user("bob", "ann"));
+    assert_eq!(bob.err("ALTER TABLE salary RENAME TO note").code(), "42501");
+    assert_eq!(ann.err("ALTER TABLE salary RENAME TO other").code(), "42501");
+    ann.exec("ALTER TABLE salary RENAME TO note");
+    root.exec("UPDATE salary SET amount = 6000; SELECT epoch_commit('raise')");
+    ann.exec("SELECT epoch_commit('note')");
+    assert_eq!(ann.lines("SELECT * FROM note"), ["1|5000"]);
+    for sql in [
+        "SELECT * FROM epoch_diff('main', 'ann', 'note')",
+        "SELECT * FROM epoch_diff('ann', 'main', 'note')",
+        "SELECT * FROM epoch_diff_stat('main', 'ann', 'note')",
+        "SELECT * FROM epoch_schema_diff('main', 'ann', 'note')",
+        "SELECT * FROM epoch_at('note', 'main')",
+        "SELECT * FROM epoch_history('note', ref => 'main')",
+        "SELECT * FROM epoch_blame('note', 'main')",
+        "SELECT * FROM epoch_patch('main', 'ann', 'note')",
+        "SELECT * FROM epoch_preview_merge('ann', 'main', 'note')",
+    ] {
+        let error = ann.err(sql);
+        assert_eq!(error.code(), "42501", "{sql}: {error:?}");
+    }
 }

@@ -91,6 +91,16 @@ impl Keys {
 }
 
 impl Repository {
+    /// 42501 unless a table may be read at a ref under every name that it had up to there.
+    async fn may_read_all(&self, named: &Named, table: &TableDef) -> Result<()> {
+        let mut names: Vec<_> = self.state().versions(table.id).iter().map(|t| t.name.clone()).collect();
+        names.dedup();
+        for name in names {
+            self.may_read(named, Scope::Table(&name)).await?;
+        }
+        Ok(())
+    }
+
     /// Whether a branch has made, altered or dropped tables.
     pub fn has_versions(&self) -> bool {
         self.state().has_made()
@@ -108,7 +118,7 @@ impl Repository {
     ) -> Result<VersionStream> {
         self.refresh().await?;
         let named = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?;
-        self.may_read(&named, Scope::Table(&table.name)).await?;
+        self.may_read_all(&named, table).await?;
         let commits = self.changers(named.hash(), table).await?;
         let limit = wanted.limit.unwrap_or(usize::MAX);
         let keyed = Arc::new(self.keyed(table, wanted).await?);
@@ -134,7 +144,7 @@ impl Repository {
     ) -> Result<()> {
         self.refresh().await?;
         let named = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?;
-        self.may_read(&named, Scope::Table(&table.name)).await?;
+        self.may_read_all(&named, table).await?;
         let head = named.hash().to_owned();
         let keyed = self.keyed(table, wanted).await?;
         let mut open = HashMap::from([(head.clone(), Keys::default())]);

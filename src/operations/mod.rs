@@ -235,6 +235,13 @@ impl Repository {
         named.max_by_key(|t| t.id).cloned()
     }
 
+    /// The version of a table that a checkout shows, under whatever name.
+    pub fn version_on(&self, checkout: &Checkout, table: &TableDef) -> Option<Arc<TableDef>> {
+        let (tables, state) = (self.tables_on(checkout), self.state());
+        let same = tables.by_id.get(&table.id);
+        same.or_else(|| tables.by_id.values().find(|t| state.are_related(t.id, table.id))).cloned()
+    }
+
     /// What is remembered. Never held across an await.
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.inner.state.read().unwrap_or_else(PoisonError::into_inner)

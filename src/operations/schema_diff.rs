@@ -38,7 +38,9 @@ impl Repository {
         let mut found = Vec::new();
         for (left, right) in pairs {
             let Some(table) = right.as_ref().or(left.as_ref()).map(|t| t.name.clone()) else { continue };
-            self.may_compare(&from, &to, Scope::Table(&table)).await?;
+            for (named, side) in [(&from, &left), (&to, &right)] {
+                self.may_read(named, Scope::Table(side.as_ref().map_or(&table, |t| &t.name))).await?;
+            }
             let (before, after) = (self.created(left.as_ref()).await?, self.created(right.as_ref()).await?);
             let statements = match (&left, &right) {
                 (None, _) => after.clone().map(|statement| vec![statement]),

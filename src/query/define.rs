@@ -209,7 +209,7 @@ async fn alter(
 
 /// `None` for a temporary table.
 async fn move_table(
-    ctx: &Context<'_>,
+    ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     statement: &Statement,
     (schema, name): (Option<&String>, Option<&String>),
@@ -220,6 +220,13 @@ async fn move_table(
         Meaning::Registered(def) => def,
         Meaning::Missing | Meaning::Elsewhere if if_exists => return Ok(Some(skipping(table))),
         Meaning::Missing | Meaning::Elsewhere => return Err(missing("relation", table)),
+        Meaning::Other { kind: 'v', temporary: false, .. } => {
+            if let Some(schema) = schema {
+                define_view::check_schema(catalog, schema).await?;
+            }
+            let renamed = define_view::rename(ctx, catalog, table, (schema, name)).await?;
+            return Ok(renamed.map(Action::Views));
+        }
         _ => return Ok(None),
     };
     let (from_schema, from_name) = super::names::location(&def);
@@ -300,7 +307,7 @@ async fn table_of_index(
 
 /// `None` for one of a temporary table.
 async fn rename_index(
-    ctx: &Context<'_>,
+    ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     statement: &Statement,
     name: &str,

@@ -263,7 +263,7 @@ fn step(ctx: &Context<'_>, place: &Place, change: ViewChange) -> ViewStep {
 }
 
 /// Gives a view another name or schema.
-async fn rename(
+pub(super) async fn rename(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     view: &TableRef,
@@ -290,7 +290,7 @@ async fn rename(
 }
 
 /// 3F000 unless a schema is there.
-async fn check_schema(catalog: &mut dyn Catalog, schema: &str) -> Result<()> {
+pub(super) async fn check_schema(catalog: &mut dyn Catalog, schema: &str) -> Result<()> {
     if super::define::is_reserved(schema) {
         return Err(Error::new(
             sqlstate::INSUFFICIENT_PRIVILEGE,

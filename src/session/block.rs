@@ -52,6 +52,9 @@ impl State for InBlock<'_> {
         let found = self.is_here(checkout).then(|| self.block.tables().find(name).cloned()).flatten();
         found.or_else(|| self.repository.find_table(checkout, name))
     }
+    fn version_on(&self, checkout: &Checkout, table: &TableDef) -> Option<Arc<TableDef>> {
+        self.repository.version_on(checkout, table)
+    }
     async fn refresh(&self) -> Result<()> {
         self.repository.refresh().await
     }
