@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, ChangeStream, Error, LineageId, Ordinal, Result, Row, RowChange, Segment, TableDef, Value, Wanted,
+    At, ChangeStream, Error, LineageId, Ordinal, Result, Row, RowChange, Segment, TableDef, TableId, Value,
+    Wanted,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -182,15 +183,22 @@ impl Repository {
         Ok(())
     }
 
+    /// A table and the versions that it was made from: commits name the one that they had.
+    fn made_from(&self, table: &TableDef) -> HashSet<TableId> {
+        let versions = self.state().versions(table.id);
+        versions.iter().map(|version| version.id).chain([table.id]).collect()
+    }
+
     /// A commit and all before it, newest first.
     async fn ancestry(&self, head: &str, table: &TableDef) -> Result<Vec<Ancestor>> {
+        let versions = self.made_from(table);
         self.with_graph(|graph| {
             let head =
                 graph.index(head).ok_or_else(|| Error::internal("a commit is missing from the graph"))?;
             let ancestor = |i: usize| Ancestor {
                 hash: graph.hash(i).to_owned(),
                 parents: graph.parents(i).iter().map(|&p| graph.hash(p).to_owned()).collect(),
-                changed: graph.tables(i).contains(&table.id),
+                changed: graph.tables(i).iter().any(|id| versions.contains(id)),
             };
             Ok(graph.range(&[head], &[]).map(ancestor).collect())
         })
@@ -199,10 +207,12 @@ impl Repository {
 
     /// The commits up to `head` that changed a table, newest first.
     async fn changers(&self, head: &str, table: &TableDef) -> Result<Vec<Candidate>> {
+        let versions = self.made_from(table);
         self.with_graph(|graph| {
             let head =
                 graph.index(head).ok_or_else(|| Error::internal("a commit is missing from the graph"))?;
-            let changed = graph.range(&[head], &[]).filter(|&i| graph.tables(i).contains(&table.id));
+            let changes = |i: &usize| graph.tables(*i).iter().any(|id| versions.contains(id));
+            let changed = graph.range(&[head], &[]).filter(changes);
             let candidate = |i: usize| Candidate {
                 hash: graph.hash(i).to_owned(),
                 parents: graph.parents(i).iter().map(|&p| graph.hash(p).to_owned()).collect(),

@@ -10,15 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use epoch_adapter::{
-    At, DraftChange, Error, Layer, LineageId, Location, Piece, Result, Statement, TableDef, TableId, TableName,
-    TableSchema, View, sqlstate,
+    At, DraftChange, Error, Layer, LineageId, Location, Piece, Result, Statement, TableDef, TableId,
+    TableName, TableSchema, View, sqlstate,
 };
 use serde::{Deserialize, Serialize};
 
 use super::branch_views::{self, ShownView, ViewStep};
 use super::drafts::{check_free, check_no_readers, gone};
-use super::revisions::{Revising, check_renamable};
 use super::failpoint::{BLOCK_COMMITTED, hit};
+use super::revisions::{Revising, check_renamable};
 use super::rights::{Right, Scope};
 use super::{Checkout, Repository, Tables};
 use crate::metadata::journal::{self, Entry};
@@ -269,7 +269,12 @@ impl Repository {
         self.plan_revision(block, table, Revising::To(to.clone())).await
     }
 
-    async fn plan_revision(&self, block: &Block, table: Arc<TableDef>, revising: Revising) -> Result<Planned> {
+    async fn plan_revision(
+        &self,
+        block: &Block,
+        table: Arc<TableDef>,
+        revising: Revising,
+    ) -> Result<Planned> {
         let layer = block.layer;
         self.layers_of_tied(block, &table, revising.pieces()).await?;
         let made = block.made(table.id);

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use epoch_adapter::{
-    Also, At, DraftChange, Error, Layer, Piece, Result, Revision, Statement, TableDef, TableId, TableName, View,
-    compose,
+    Also, At, DraftChange, Error, Layer, Piece, Result, Revision, Statement, TableDef, TableId, TableName,
+    View, compose,
 };
 
 use super::drafts::{check_free, gone};
-use super::{Checkout, Repository, Tables};
 use super::failpoint::{TABLE_DEFINED, hit};
+use super::{Checkout, Repository, Tables};
 use crate::metadata::spans;
 use crate::metadata::tables::{self, TableState};
 

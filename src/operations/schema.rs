@@ -553,6 +553,36 @@ mod tests {
     }
 
     #[test]
+    fn two_tables_of_one_name_are_a_conflict() {
+        // Of one name, and neither side made both: another table got the name that this one has.
+        let renamed = |id: i64, name: &str| {
+            let table = TableDef { name: TableName::public(name), ..TableDef::clone(&table(id).table) };
+            (TableId(id), Arc::new(table))
+        };
+        let (base, ours) = (tables(&[14, 20]), tables(&[14, 20]));
+        let theirs = Tables::new([renamed(15, "t2"), renamed(20, "t2x")].into());
+        let none = Combinations::new();
+        let sides = |theirs| Sides {
+            base: &base,
+            ours: &ours,
+            theirs,
+            made: &|id| Some(table(id.0)),
+            made_from: &|a, b| a.0 % 10 >= 5 && b.0 == a.0 / 10 * 10 + 4,
+            first: &|id| if id.0 % 10 >= 4 { TableId(id.0 / 10 * 10 + 4) } else { id },
+            ours_changed: &|_| false,
+            theirs_changed: &|_| false,
+            combined: &none,
+            references: &[],
+        };
+        let error = merge_tables(&sides(&theirs)).unwrap_err();
+        assert_eq!(error.detail(), Some("table \"t2\": two tables would have this name"));
+        // The name that a table has with us is free where it has another one.
+        let theirs = Tables::new([renamed(15, "t1x"), renamed(11, "t1"), renamed(20, "t2")].into());
+        let merged = merge_tables(&sides(&theirs)).unwrap();
+        assert_eq!(merged.change, change(&[11, 15], &[14]));
+    }
+
+    #[test]
     fn a_foreign_key_without_its_parent_is_a_conflict() {
         assert!(merge(&[20], &[], &[20, 30], NONE).is_err());
         assert!(merge(&[20], &[20, 30], &[], NONE).is_err());

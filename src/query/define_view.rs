@@ -507,11 +507,7 @@ async fn live(catalog: &mut dyn Catalog, (schema, name): &Place) -> Result<Live>
 }
 
 /// Refuses to rename a table that a view of the branch reads, which would go on reading it by the name that it had.
-pub(super) async fn keeps_name(
-    ctx: &Context<'_>,
-    catalog: &mut dyn Catalog,
-    table: &TableDef,
-) -> Result<()> {
+pub(super) async fn keeps_name(ctx: &Context<'_>, catalog: &mut dyn Catalog, table: &TableDef) -> Result<()> {
     let place = super::names::location(table);
     let live = live(catalog, &place).await?;
     match readers(ctx, &live, &place).into_iter().next() {

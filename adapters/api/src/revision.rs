@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Definition, Location, Piece, Segment, Statement, TableDef, TableId, TableName, TableSchema, View};
+use crate::{
+    Definition, Location, Piece, Segment, Statement, TableDef, TableId, TableName, TableSchema, View,
+};
 use std::sync::Arc;
 
 /// Where a column of a revision has its value from, in rows of the version before.

@@ -6,8 +6,8 @@
 
 use deadpool_postgres::Object;
 use epoch_adapter::{
-    Definition, DraftChange, Error, Layer, Location, Piece, Result, Statement, TableChanges, TableDef, TableId,
-    TableName, sqlstate,
+    Definition, DraftChange, Error, Layer, Location, Piece, Result, Statement, TableChanges, TableDef,
+    TableId, TableName, sqlstate,
 };
 
 use crate::error::pg;
@@ -40,7 +40,9 @@ pub(crate) async fn define(
             stand_in::make(tx, table, statement).await?;
             let taken = take_names(tx, table, layer).await?;
             run(tx, table, statement).await?;
-            tx.batch_execute(&join(&taken, "", |name| format!("DROP SEQUENCE {name};\n"))).await.map_err(pg)?;
+            tx.batch_execute(&join(&taken, "", |name| format!("DROP SEQUENCE {name};\n")))
+                .await
+                .map_err(pg)?;
             let found = described(tx, table).await?;
             install::install_in(tx, &found.0, &Entry::first(&found.0)).await?;
             layer::record(tx, layer).await?;

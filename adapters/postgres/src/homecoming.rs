@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use epoch_adapter::{
-    Arrival, Error, Homecoming, Layer, Location, Ordinal, Piece, Replay, Result, TableChanges, TableDef, TableId,
-    TableName, sqlstate,
+    Arrival, Error, Homecoming, Layer, Location, Ordinal, Piece, Replay, Result, TableChanges, TableDef,
+    TableId, TableName, sqlstate,
 };
 
 use crate::error::pg;
@@ -272,10 +272,7 @@ fn note_all(table: &TableDef, ordinal: Ordinal) -> String {
 /// The overlay of what was main's table leaves its place.
 fn clear(before: &TableDef, retired: &TableDef) -> String {
     let overlays = quote(&overlay_schema(retired));
-    format!(
-        "CREATE SCHEMA IF NOT EXISTS {overlays}; ALTER TABLE {} SET SCHEMA {overlays}",
-        overlay(before)
-    )
+    format!("CREATE SCHEMA IF NOT EXISTS {overlays}; ALTER TABLE {} SET SCHEMA {overlays}", overlay(before))
 }
 
 /// The version's overlay takes the place of main's table.

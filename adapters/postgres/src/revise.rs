@@ -6,8 +6,8 @@
 //! table again, is done on the rows that the branch sees, and the branch's layer holds all of them then.
 
 use epoch_adapter::{
-    Definition, Error, Layer, Location, Origin, Part, Replay, Result, Revision, Source, Statement, TableDef, TableId,
-    View, sqlstate,
+    Definition, Error, Layer, Location, Origin, Part, Replay, Result, Revision, Source, Statement, TableDef,
+    TableId, View, sqlstate,
 };
 
 use crate::error::pg;
