@@ -301,27 +301,76 @@ fn what_both_sides_did_to_a_name() {
         let [ours, _] = conns;
         (ours, b)
     };
+    // They wait for a side to be chosen, as others do.
+    for (at, (ours, theirs, named, parts, kept, taken)) in [
+        (
+            "ALTER TABLE items RENAME TO one",
+            "ALTER TABLE items RENAME TO two; UPDATE two SET qty = 7",
+            "two",
+            "{\"name of the table\"}",
+            "one",
+            "two",
+        ),
+        (
+            "ALTER TABLE items RENAME TO one",
+            "ALTER TABLE items SET SCHEMA shop; UPDATE shop.items SET qty = 7",
+            "shop.items",
+            "{\"name of the table\"}",
+            "one",
+            "shop.items",
+        ),
+        (
+            "ALTER TABLE items RENAME TO one",
+            "ALTER TABLE items ADD n int; ALTER TABLE items RENAME TO two; UPDATE two SET qty = 7",
+            "two",
+            "{\"name of the table\"}",
+            "one",
+            "two",
+        ),
+        (
+            "DROP TABLE items",
+            "ALTER TABLE items RENAME TO two; UPDATE two SET qty = 7",
+            "two",
+            "{}",
+            "",
+            "two",
+        ),
+        ("ALTER TABLE items RENAME TO one", "DROP TABLE items", "items", "{}", "one", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for side in ["ours", "theirs"] {
+            let (mut conn, from) = case(&format!("{at}{side}"), ours, theirs);
+            assert_eq!(conn.call(&format!("epoch_merge('{from}')"), "conflicts"), ["1"], "{ours} / {theirs}");
+            assert_eq!(
+                conn.lines(&format!("SELECT kind, conflicting_columns FROM epoch_conflicts('{named}')")),
+                [format!("schema|{parts}")],
+                "{ours} / {theirs}"
+            );
+            conn.exec(&format!("SELECT * FROM epoch_conflicts_resolve('{side}', '{named}')"));
+            conn.exec("SELECT * FROM epoch_merge('--continue')");
+            let (there, gone) = if side == "ours" { (kept, taken) } else { (taken, kept) };
+            if !there.is_empty() {
+                let sum = if side == "theirs" && theirs.contains("= 7") { "140" } else { "40" };
+                assert_eq!(
+                    conn.one(&format!("SELECT sum(qty) FROM {there}")),
+                    sum,
+                    "{ours} / {theirs}: {side}"
+                );
+                conn.exec(&format!("UPDATE {there} SET qty = 3 WHERE id = 1"));
+                commit(&mut conn, "after");
+            }
+            for gone in [gone, "items"].into_iter().filter(|name| !name.is_empty()) {
+                assert_eq!(
+                    conn.err(&format!("SELECT * FROM {gone}")).code(),
+                    "42P01",
+                    "{ours} / {theirs}: {side}"
+                );
+            }
+        }
+    }
     for (at, (ours, theirs, what)) in [
-        (
-            "ALTER TABLE items RENAME TO one",
-            "ALTER TABLE items RENAME TO two",
-            "table \"two\": altered differently on both sides (name of the table)",
-        ),
-        (
-            "ALTER TABLE items RENAME TO one",
-            "ALTER TABLE items SET SCHEMA shop",
-            "table \"shop.items\": altered differently on both sides (name of the table)",
-        ),
-        (
-            "DROP TABLE items",
-            "ALTER TABLE items RENAME TO two",
-            "table \"two\": dropped on one side, altered on the other",
-        ),
-        (
-            "ALTER TABLE items RENAME TO one",
-            "DROP TABLE items",
-            "table \"items\": dropped on one side, altered on the other",
-        ),
         (
             "CREATE TABLE two (id int PRIMARY KEY)",
             "ALTER TABLE items RENAME TO two",
@@ -351,7 +400,7 @@ fn what_both_sides_did_to_a_name() {
     .into_iter()
     .enumerate()
     {
-        let (mut conn, from) = case(&at.to_string(), ours, theirs);
+        let (mut conn, from) = case(&format!("error{at}"), ours, theirs);
         let error = conn.err(&format!("SELECT * FROM epoch_merge('{from}')"));
         assert_eq!((error.code(), error.detail()), ("55000", what), "{ours} / {theirs}");
     }
@@ -784,16 +833,24 @@ fn renames_on_their_way() {
     late.exec("ALTER TABLE shop.\"Odd \"\"name\" RENAME TO third; ALTER TABLE shop.third SET SCHEMA public");
     commit(&mut late, "third");
     merge(&mut main, "late");
-    let error = main.err("SELECT * FROM epoch_merge('y')");
-    assert_eq!(error.detail(), "table \"goods\": altered differently on both sides (name of the table)");
+    assert_eq!(main.call("epoch_merge('y')", "conflicts"), ["1"]);
+    main.exec("SELECT * FROM epoch_conflicts_resolve('ours', 'goods')");
+    main.exec("SELECT * FROM epoch_merge('--continue')");
+    assert_eq!(direct.one("SELECT qty FROM third WHERE id = 1"), "1", "what main has, with its rows");
     main.exec(&format!("SELECT * FROM epoch_branch('past', '{start}')"));
     let mut past = f.on("past");
     past.exec("UPDATE items SET qty = 77 WHERE id = 7");
     commit(&mut past, "past");
     merge(&mut main, "past");
     assert_eq!(direct.one("SELECT qty FROM third WHERE id = 7"), "77");
-    let error = x.err(&format!("SELECT * FROM epoch_revert('{renamed}')"));
-    assert_eq!(error.detail(), "table \"items\": taken back to an older version");
+    // Taken back as a whole, or not at all.
+    x.exec(&format!("SELECT * FROM epoch_revert('{renamed}')"));
+    assert_eq!(x.lines("SELECT kind FROM epoch_conflicts('items')"), ["schema"]);
+    x.exec("SELECT * FROM epoch_conflicts_resolve('theirs', 'items')");
+    x.exec("SELECT * FROM epoch_revert('--continue')");
+    assert_eq!(x.lines("SELECT name, qty FROM items WHERE id = 1"), ["item 1|1"]);
+    assert_eq!(x.err("SELECT * FROM goods").code(), "42P01");
+    assert_eq!(status(&mut x), Vec::<String>::new());
 }
 
 /// Sequences go along with their tables.

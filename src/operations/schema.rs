@@ -561,7 +561,7 @@ mod tests {
         };
         let (base, ours) = (tables(&[14, 20]), tables(&[14, 20]));
         let theirs = Tables::new([renamed(15, "t2"), renamed(20, "t2x")].into());
-        let none = Combinations::new();
+        let (none, untouched) = (Combinations::new(), TableChoices::new());
         let sides = |theirs| Sides {
             base: &base,
             ours: &ours,
@@ -572,6 +572,7 @@ mod tests {
             ours_changed: &|_| false,
             theirs_changed: &|_| false,
             combined: &none,
+            choices: &untouched,
             references: &[],
         };
         let error = merge_tables(&sides(&theirs)).unwrap_err();
