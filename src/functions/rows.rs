@@ -59,7 +59,14 @@ pub(super) async fn of_ref(
         "WORKING" => session.checkout.clone(),
         spec => session.repository.checkout(shown_at(spec), Some(session.checkout)).await?,
     };
-    let found = session.repository.tables_on(&there).find(&table.name.to_string()).cloned();
+    let named = session.repository.tables_on(&there).find(&table.name.to_string()).cloned();
+    // It may have another name there.
+    let found = named.or_else(|| session.repository.version_on(&there, table));
+    if let Some(renamed) = found.as_ref().filter(|t| t.id != table.id && t.name != table.name)
+        && renamed.schema == table.schema
+    {
+        return of_view(session.repository, renamed, &there, scan).await;
+    }
     if found.is_some_and(|t| t.id != table.id) {
         let message = format!("table \"{}\" of \"{spec}\" is not the one that the session has", table.name);
         return Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)

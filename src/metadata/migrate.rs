@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../sql/metadata/004_rights.sql"),
     include_str!("../../sql/metadata/005_gc.sql"),
     include_str!("../../sql/metadata/006_origins.sql"),
+    include_str!("../../sql/metadata/007_renames.sql"),
 ];
 
 pub(super) async fn run(store: &Store, name: &str) -> Result<()> {

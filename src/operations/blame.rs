@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, ChangeStream, Error, LineageId, Ordinal, Result, Row, RowChange, Segment, TableDef, Value, Wanted,
+    At, ChangeStream, Error, LineageId, Ordinal, Result, Row, RowChange, Segment, TableDef, TableId, Value,
+    Wanted,
 };
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -91,6 +92,16 @@ impl Keys {
 }
 
 impl Repository {
+    /// 42501 unless a table may be read at a ref under every name that it had up to there.
+    async fn may_read_all(&self, named: &Named, table: &TableDef) -> Result<()> {
+        let mut names: Vec<_> = self.state().versions(table.id).iter().map(|t| t.name.clone()).collect();
+        names.dedup();
+        for name in names {
+            self.may_read(named, Scope::Table(&name)).await?;
+        }
+        Ok(())
+    }
+
     /// Whether a branch has made, altered or dropped tables.
     pub fn has_versions(&self) -> bool {
         self.state().has_made()
@@ -108,7 +119,7 @@ impl Repository {
     ) -> Result<VersionStream> {
         self.refresh().await?;
         let named = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?;
-        self.may_read(&named, Scope::Table(&table.name)).await?;
+        self.may_read_all(&named, table).await?;
         let commits = self.changers(named.hash(), table).await?;
         let limit = wanted.limit.unwrap_or(usize::MAX);
         let keyed = Arc::new(self.keyed(table, wanted).await?);
@@ -134,7 +145,7 @@ impl Repository {
     ) -> Result<()> {
         self.refresh().await?;
         let named = self.named(spec.unwrap_or("HEAD"), Some(checkout)).await?;
-        self.may_read(&named, Scope::Table(&table.name)).await?;
+        self.may_read_all(&named, table).await?;
         let head = named.hash().to_owned();
         let keyed = self.keyed(table, wanted).await?;
         let mut open = HashMap::from([(head.clone(), Keys::default())]);
@@ -172,15 +183,22 @@ impl Repository {
         Ok(())
     }
 
+    /// A table and the versions that it was made from: commits name the one that they had.
+    fn made_from(&self, table: &TableDef) -> HashSet<TableId> {
+        let versions = self.state().versions(table.id);
+        versions.iter().map(|version| version.id).chain([table.id]).collect()
+    }
+
     /// A commit and all before it, newest first.
     async fn ancestry(&self, head: &str, table: &TableDef) -> Result<Vec<Ancestor>> {
+        let versions = self.made_from(table);
         self.with_graph(|graph| {
             let head =
                 graph.index(head).ok_or_else(|| Error::internal("a commit is missing from the graph"))?;
             let ancestor = |i: usize| Ancestor {
                 hash: graph.hash(i).to_owned(),
                 parents: graph.parents(i).iter().map(|&p| graph.hash(p).to_owned()).collect(),
-                changed: graph.tables(i).contains(&table.id),
+                changed: graph.tables(i).iter().any(|id| versions.contains(id)),
             };
             Ok(graph.range(&[head], &[]).map(ancestor).collect())
         })
@@ -189,10 +207,12 @@ impl Repository {
 
     /// The commits up to `head` that changed a table, newest first.
     async fn changers(&self, head: &str, table: &TableDef) -> Result<Vec<Candidate>> {
+        let versions = self.made_from(table);
         self.with_graph(|graph| {
             let head =
                 graph.index(head).ok_or_else(|| Error::internal("a commit is missing from the graph"))?;
-            let changed = graph.range(&[head], &[]).filter(|&i| graph.tables(i).contains(&table.id));
+            let changes = |i: &usize| graph.tables(*i).iter().any(|id| versions.contains(id));
+            let changed = graph.range(&[head], &[]).filter(changes);
             let candidate = |i: usize| Candidate {
                 hash: graph.hash(i).to_owned(),
                 parents: graph.parents(i).iter().map(|&p| graph.hash(p).to_owned()).collect(),

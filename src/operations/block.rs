@@ -10,14 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use epoch_adapter::{
-    At, DraftChange, Error, Layer, LineageId, Location, Result, Statement, TableDef, TableId, TableName,
-    TableSchema, View, sqlstate,
+    At, DraftChange, Error, Layer, LineageId, Location, Piece, Result, Statement, TableDef, TableId,
+    TableName, TableSchema, View, sqlstate,
 };
 use serde::{Deserialize, Serialize};
 
 use super::branch_views::{self, ShownView, ViewStep};
 use super::drafts::{check_free, check_no_readers, gone};
 use super::failpoint::{BLOCK_COMMITTED, hit};
+use super::revisions::{Revising, check_renamable};
 use super::rights::{Right, Scope};
 use super::{Checkout, Repository, Tables};
 use crate::metadata::journal::{self, Entry};
@@ -249,23 +250,52 @@ impl Repository {
         let layer = block.layer;
         let own = block.made(table.id) || self.state().is_uncommitted(layer.lineage, table.id);
         self.prepare_block(block, &statement).await?;
-        for other in self.tied_by_keys(layer, &table, &statement).await? {
-            if !block.made(other.id) {
-                self.ensure_layer(layer, &other).await?;
-            }
-        }
         if own && table.revision.is_none() {
+            self.layers_of_tied(block, &table, &statement.pieces).await?;
             let change = DraftChange::Alter(statement);
             return Ok(Planned { table: TableDef::clone(&table), change, layer, of: None, replaced: false });
         }
-        if !block.made(table.id) {
+        self.plan_revision(block, table, Revising::By(statement)).await
+    }
+
+    /// ALTER TABLE … RENAME TO and SET SCHEMA in a block.
+    pub async fn plan_rename(&self, block: &Block, table: TableId, to: &TableName) -> Result<Planned> {
+        let table = block.tables.by_id.get(&table).cloned().ok_or_else(gone)?;
+        self.may_define(block, &[&table.name, to])?;
+        check_renamable(&block.tables, &table, to)?;
+        let adapter = self.inner.backends.require(&block.backend)?;
+        adapter.record(block.layer).await?;
+        self.note_inherited(block.layer, &block.backend).await?;
+        self.plan_revision(block, table, Revising::To(to.clone())).await
+    }
+
+    async fn plan_revision(
+        &self,
+        block: &Block,
+        table: Arc<TableDef>,
+        revising: Revising,
+    ) -> Result<Planned> {
+        let layer = block.layer;
+        self.layers_of_tied(block, &table, revising.pieces()).await?;
+        let made = block.made(table.id);
+        if !made {
             self.sound(&table).await?;
             self.ensure_layer(layer, &table).await?;
         }
-        let draft = self.numbered(&table.location.backend, &table.name).await?;
-        let view = View { layer, at: At::Working };
-        let change = DraftChange::Revise { of: Arc::clone(&table), view, statement };
-        Ok(Planned { table: draft, change, layer, of: Some(table), replaced: own })
+        let draft = self.numbered(&table.location.backend, revising.name(&table)).await?;
+        let replaced = made || self.state().is_uncommitted(layer.lineage, table.id);
+        let change = revising.of(Arc::clone(&table), View { layer, at: At::Working });
+        Ok(Planned { table: draft, change, layer, of: Some(table), replaced })
+    }
+
+    /// Makes the layers of the tables that foreign keys tie to one.
+    async fn layers_of_tied(&self, block: &Block, table: &TableDef, pieces: &[Piece]) -> Result<()> {
+        for other in self.tied_by_keys(block.layer, table, pieces).await? {
+            if !block.made(other.id) {
+                self.ensure_layer(block.layer, &other).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What was done, from what the backend says of it.
@@ -336,7 +366,7 @@ impl Repository {
         adapter.record(block.layer).await?;
         self.note_inherited(block.layer, &block.backend).await?;
         for piece in &statement.pieces {
-            if let epoch_adapter::Piece::Parent(parent, _) = piece
+            if let Piece::Parent(parent, _) = piece
                 && !block.made(parent.id)
             {
                 self.ensure_layer(block.layer, parent).await?;

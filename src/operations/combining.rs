@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use epoch_adapter::{
-    Column, Combined, Error, LineageId, Origin, Result, Siblings, TableDef, TableId, sqlstate,
+    Column, Combined, Error, LineageId, Origin, Result, Siblings, TableDef, TableId, TableName, sqlstate,
 };
 
 use super::failpoint::{TABLE_DEFINED, hit};
@@ -112,11 +112,13 @@ impl Repository {
             );
         }
         let first = &siblings.first;
+        let Some(name) = name(siblings).cloned() else {
+            return Ok(Err(vec!["name of the table".to_owned()]));
+        };
         self.sound(first).await?;
         let adapter = self.inner.backends.require(&first.location.backend)?;
         let mut tx = self.store().write().await?;
-        let draft =
-            tables::insert_draft(&mut tx, &first.location.backend, &first.name, branch.lineage).await?;
+        let draft = tables::insert_draft(&mut tx, &first.location.backend, &name, branch.lineage).await?;
         tx.commit().await?;
         let definition = match adapter.combine(&draft, siblings).await {
             Ok(Combined::Made(definition)) => definition,
@@ -139,6 +141,16 @@ impl Repository {
         tx.commit().await?;
         self.reload().await?;
         Ok(Ok(new.id))
+    }
+}
+
+/// What a table is called that was altered on both sides; `None` if each gave it another name.
+fn name(siblings: &Siblings) -> Option<&TableName> {
+    let (first, second) = (&siblings.first.name, &siblings.second.name);
+    match (*first == siblings.base.name, *second == siblings.base.name) {
+        (_, true) => Some(first),
+        (true, _) => Some(second),
+        _ => (first == second).then_some(first),
     }
 }
 

@@ -30,7 +30,7 @@ impl Repository {
         table: &TableDef,
     ) -> Result<DiffViews> {
         let (from, to) = self.two(checkout, from, to).await?;
-        self.may_compare(&from, &to, Scope::Table(&table.name)).await?;
+        self.may_compare_table(&from, &to, table).await?;
         self.check_same(&[&to, &from], table).await?;
         let views = self.views_between(&from, &to, table).await?;
         match &views.versions {
@@ -61,10 +61,11 @@ impl Repository {
         let state = self.state();
         for branch in refs.iter().filter_map(|name| state.branch(name)) {
             let Ok(tables) = state.tables_at((branch.lineage, At::Working)) else { continue };
-            if let Some(other) = tables.find(name)
-                && state.is_made_from(other.id, found.id)
-            {
-                found = Arc::clone(other);
+            let newer = |t: &&Arc<TableDef>| state.is_made_from(t.id, found.id);
+            // It may have another name there.
+            let other = tables.find(name).filter(newer).or_else(|| tables.by_id.values().find(newer));
+            if let Some(other) = other.cloned() {
+                found = other;
             }
         }
         Some(found)
@@ -106,7 +107,7 @@ impl Repository {
         let tables = match table {
             Some(name) => {
                 let table = self.table(checkout, name)?;
-                self.may_compare(&from, &to, Scope::Table(&table.name)).await?;
+                self.may_compare_table(&from, &to, &table).await?;
                 self.check_same(&[&to, &from], &table).await?;
                 vec![self.newest_between(&from, &to, &table).await?]
             }
@@ -153,9 +154,20 @@ impl Repository {
     async fn readable_between(&self, from: &Named, to: &Named) -> Result<Vec<Arc<TableDef>>> {
         let tables = self.tables_between(from, to).await?;
         for table in &tables {
-            self.may_compare(from, to, Scope::Table(&table.name)).await?;
+            self.may_compare_table(from, to, table).await?;
         }
         Ok(tables)
+    }
+
+    /// 42501 unless a table may be read at two refs, at each under the name that it has there.
+    pub(super) async fn may_compare_table(&self, from: &Named, to: &Named, table: &TableDef) -> Result<()> {
+        for named in [from, to] {
+            let there = self.tables_of_ref(named).await?;
+            let same = |t: &&Arc<TableDef>| self.state().are_related(t.id, table.id);
+            let name = there.by_id.values().find(same).map_or(&table.name, |t| &t.name);
+            self.may_read(named, Scope::Table(name)).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn may_compare(&self, from: &Named, to: &Named, scope: Scope<'_>) -> Result<()> {
@@ -290,7 +302,9 @@ impl Repository {
         let main = self.live_branch(LineageId::MAIN, "main")?;
         let there = self.head_branch(Some(there))?;
         for branch in [&main, &there] {
-            self.may_branch(branch, Right::Read, Scope::Table(&table.name))?;
+            let version = self.state().version_at((branch.lineage, At::Working), table.id)?;
+            let name = version.as_ref().map_or(&table.name, |t| &t.name);
+            self.may_branch(branch, Right::Read, Scope::Table(name))?;
         }
         self.stats_between(table, &Named::Working(main), &Named::Working(there)).await
     }

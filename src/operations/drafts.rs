@@ -13,6 +13,7 @@ use epoch_adapter::{
 
 use super::branch_views::{self, ViewStep, check_unread, note_views};
 use super::failpoint::{TABLE_DEFINED, hit};
+use super::revisions::Revising;
 use super::{Checkout, Repository, Right, Scope, Tables};
 use crate::metadata::tables::{self, TableState};
 use crate::metadata::{OperationLock, merges, refs::Branch, spans};
@@ -87,11 +88,11 @@ impl Repository {
         let table = self.tables_on(checkout).by_id.get(&table).cloned().ok_or_else(gone)?;
         let (branch, layer) = self.definable(checkout, &[&table.name])?;
         if table.revision.is_some() || !self.state().is_uncommitted(branch.lineage, table.id) {
-            return self.revise_table(layer, &table, statement).await;
+            return self.revise_table(layer, &table, Revising::By(statement)).await;
         }
         let adapter = self.inner.backends.require(&table.location.backend)?;
         self.prepare(layer, &table.location.backend, &statement).await?;
-        for other in self.tied_by_keys(layer, &table, &statement).await? {
+        for other in self.tied_by_keys(layer, &table, &statement.pieces).await? {
             self.ensure_layer(layer, &other).await?;
         }
         self.set_table_state(table.id, TableState::Changing).await?;

@@ -66,6 +66,7 @@ pub use branch_views::{ShownView, ViewStep};
 pub use failpoint::{FAIL_POINTS, GC_FAIL_POINTS};
 pub use gc::{Collected, GcOptions};
 pub use hooking::Assertions;
+pub use revisions::is_read;
 pub use rights::{Actor, Right, Scope, Watch};
 pub use sequence::Verb;
 pub use soundness::Unsound;
@@ -232,6 +233,13 @@ impl Repository {
                 || quoted.as_ref() == Some(&t.name)
         });
         named.max_by_key(|t| t.id).cloned()
+    }
+
+    /// The version of a table that a checkout shows, under whatever name.
+    pub fn version_on(&self, checkout: &Checkout, table: &TableDef) -> Option<Arc<TableDef>> {
+        let (tables, state) = (self.tables_on(checkout), self.state());
+        let same = tables.by_id.get(&table.id);
+        same.or_else(|| tables.by_id.values().find(|t| state.are_related(t.id, table.id))).cloned()
     }
 
     /// What is remembered. Never held across an await.

@@ -409,6 +409,10 @@ impl Repository {
             }
         }
         if lineage == LineageId::MAIN {
+            // First, as no two tables are at one place.
+            for id in &schema.added {
+                self.publish_retired(tx, *id).await?;
+            }
             for id in &schema.added {
                 let made = self.state().made(*id).cloned();
                 let made = made.ok_or_else(|| Error::internal("a table of a merge is not known"))?;
@@ -419,16 +423,22 @@ impl Repository {
                     tables::redefine(tx, &at_home(&made.table), &made.text).await?;
                     continue;
                 }
-                let (home, homecoming) = self.state().homecoming(*id)?;
-                // First, as no two tables are at one place.
-                if let Some(retired) = homecoming.map(|h| h.retired) {
-                    let text = self.state().made(retired.id).map(|m| m.text.clone()).unwrap_or_default();
-                    tables::redefine(tx, &retired, &text).await?;
-                }
+                let (home, _) = self.state().homecoming(*id)?;
                 tables::redefine(tx, &home, &made.text).await?;
             }
         }
         Ok(())
+    }
+
+    /// The version that main's table was gives its place, and its name, to the one that comes.
+    async fn publish_retired(&self, tx: &mut Tx, id: TableId) -> Result<()> {
+        if self.state().made(id).is_none_or(|made| made.table.revision.is_none()) {
+            return Ok(());
+        }
+        let (_, homecoming) = self.state().homecoming(id)?;
+        let Some(retired) = homecoming.map(|h| h.retired) else { return Ok(()) };
+        let text = self.state().made(retired.id).map(|m| m.text.clone()).unwrap_or_default();
+        tables::redefine(tx, &retired, &text).await
     }
 
     /// What the commit to be changed against its first parent.

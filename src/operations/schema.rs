@@ -1,6 +1,7 @@
 //! Merging which tables there are.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use epoch_adapter::{Error, Result, TableDef, TableId, identifier, sqlstate};
 
@@ -155,7 +156,7 @@ enum Fate {
     Differs(Vec<String>),
 }
 
-/// Judges tables by name. 55000 if foreign keys would lead to tables that aren't there.
+/// Judges tables by name. 55000 if two would have one name, or foreign keys would lead to tables that aren't there.
 pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
     let mut merge = SchemaMerge::default();
     for table in sides.theirs.sorted() {
@@ -194,9 +195,10 @@ pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
     merge.change.removed.dedup();
     // With tables in conflict it isn't known yet.
     if merge.conflicts.is_empty() {
-        let dangling = dangling(sides, &merge.change);
-        if !dangling.is_empty() {
-            return Err(refused(dangling.into_iter()));
+        let mut wrong = names_taken(sides, &merge.change);
+        wrong.extend(dangling(sides, &merge.change));
+        if !wrong.is_empty() {
+            return Err(refused(wrong.into_iter()));
         }
     }
     Ok(merge)
@@ -270,6 +272,11 @@ fn combined(sides: &Sides<'_>, theirs: TableId, ours: TableId) -> Fate {
 /// What becomes of a table that theirs made.
 fn made(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
     let Some(ours) = sides.ours.by_name.get(&theirs.name) else { return Fate::Added };
+    let renamed = sides.version(sides.theirs, ours.id).and_then(|id| sides.theirs.by_id.get(&id));
+    if renamed.is_some_and(|there| there.name != theirs.name) {
+        // What has the name with us has another one there.
+        return Fate::Added;
+    }
     let older = sides.version(sides.base, ours.id).is_some();
     match (older, alike(sides, ours, theirs)) {
         // Theirs dropped it before, and ours did nothing.
@@ -294,6 +301,20 @@ impl Sides<'_> {
         let first = (self.first)(table);
         of.by_id.keys().copied().find(|id| (self.first)(*id) == first)
     }
+}
+
+/// Names that two tables would have.
+fn names_taken(sides: &Sides<'_>, change: &SchemaChange) -> Vec<String> {
+    let kept = sides.ours.by_id.values().filter(|t| !change.removed.contains(&t.id)).cloned();
+    let come = change.added.iter().filter_map(|id| match sides.theirs.by_id.get(id) {
+        Some(table) => Some(Arc::clone(table)),
+        None => (sides.made)(*id).map(|made| made.table),
+    });
+    let mut known = HashSet::new();
+    let mut taken: Vec<_> = kept.chain(come).filter(|t| !known.insert(t.name.clone())).collect();
+    taken.sort_by(|a, b| a.name.cmp(&b.name));
+    let what = |table: Arc<TableDef>| format!("table \"{}\": two tables would have this name", table.name);
+    taken.into_iter().map(what).collect()
 }
 
 /// Foreign keys whose parent would be gone.
@@ -382,8 +403,6 @@ pub(super) fn are_alike(made: &dyn Fn(TableId) -> Option<Made>, ours: &TableDef,
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::sync::Arc;
-
     use epoch_adapter::{Location, TableName, TableSchema};
 
     use super::*;
@@ -531,6 +550,37 @@ mod tests {
         let differs = Combinations::from([(TableId(16), Err(vec!["column \"c\"".to_owned()]))]);
         let error = merge_with(&differs, &[14], &[15], &[16], NONE).unwrap_err();
         assert_eq!(error.detail(), Some("table \"t1\": altered differently on both sides (column \"c\")"));
+    }
+
+    #[test]
+    fn two_tables_of_one_name_are_a_conflict() {
+        // Of one name, and neither side made both: another table got the name that this one has.
+        let renamed = |id: i64, name: &str| {
+            let table = TableDef { name: TableName::public(name), ..TableDef::clone(&table(id).table) };
+            (TableId(id), Arc::new(table))
+        };
+        let (base, ours) = (tables(&[14, 20]), tables(&[14, 20]));
+        let theirs = Tables::new([renamed(15, "t2"), renamed(20, "t2x")].into());
+        let (none, untouched) = (Combinations::new(), TableChoices::new());
+        let sides = |theirs| Sides {
+            base: &base,
+            ours: &ours,
+            theirs,
+            made: &|id| Some(table(id.0)),
+            made_from: &|a, b| a.0 % 10 >= 5 && b.0 == a.0 / 10 * 10 + 4,
+            first: &|id| if id.0 % 10 >= 4 { TableId(id.0 / 10 * 10 + 4) } else { id },
+            ours_changed: &|_| false,
+            theirs_changed: &|_| false,
+            combined: &none,
+            choices: &untouched,
+            references: &[],
+        };
+        let error = merge_tables(&sides(&theirs)).unwrap_err();
+        assert_eq!(error.detail(), Some("table \"t2\": two tables would have this name"));
+        // The name that a table has with us is free where it has another one.
+        let theirs = Tables::new([renamed(15, "t1x"), renamed(11, "t1"), renamed(20, "t2")].into());
+        let merged = merge_tables(&sides(&theirs)).unwrap();
+        assert_eq!(merged.change, change(&[11, 15], &[14]));
     }
 
     #[test]

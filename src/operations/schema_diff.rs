@@ -38,7 +38,9 @@ impl Repository {
         let mut found = Vec::new();
         for (left, right) in pairs {
             let Some(table) = right.as_ref().or(left.as_ref()).map(|t| t.name.clone()) else { continue };
-            self.may_compare(&from, &to, Scope::Table(&table)).await?;
+            for (named, side) in [(&from, &left), (&to, &right)] {
+                self.may_read(named, Scope::Table(side.as_ref().map_or(&table, |t| &t.name))).await?;
+            }
             let (before, after) = (self.created(left.as_ref()).await?, self.created(right.as_ref()).await?);
             let statements = match (&left, &right) {
                 (None, _) => after.clone().map(|statement| vec![statement]),
@@ -94,7 +96,18 @@ impl Repository {
         }
         let steps = state.steps(right, left.id)?;
         let named = |id: TableId| state.table(id).map(|t| name_of(t));
-        Some(steps.iter().map(|(_, replay)| written(right, replay, &named)).collect())
+        let mut now = name_in(left);
+        let mut all = Vec::new();
+        for (_, replay) in &steps {
+            match &replay.to {
+                Some(to) => {
+                    all.extend(renames(&now, to));
+                    now = to.clone();
+                }
+                None => all.push(written(&now, replay, &named)),
+            }
+        }
+        Some(all)
     }
 }
 
@@ -111,13 +124,36 @@ fn name_of(table: &TableDef) -> String {
     }
 }
 
+/// The name that a table has where it is.
+fn name_in(table: &TableDef) -> TableName {
+    let home = table.location.home();
+    TableName { schema: home.schema.unwrap_or_default(), name: home.table }
+}
+
+fn written_name(name: &TableName) -> String {
+    format!("{}.{}", quote(&name.schema), quote(&name.name))
+}
+
+/// The statements that give a table another name or schema.
+fn renames(from: &TableName, to: &TableName) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut at = from.clone();
+    if at.schema != to.schema {
+        all.push(format!("ALTER TABLE {} SET SCHEMA {};", written_name(&at), quote(&to.schema)));
+        at.schema.clone_from(&to.schema);
+    }
+    if at.name != to.name {
+        all.push(format!("ALTER TABLE {} RENAME TO {};", written_name(&at), quote(&to.name)));
+    }
+    all
+}
+
 /// A statement of a client's, with the names that the tables have.
-fn written(table: &TableDef, replay: &Replay, named: &dyn Fn(TableId) -> Option<String>) -> String {
-    let schema = table.location.home().schema.unwrap_or_default();
+fn written(table: &TableName, replay: &Replay, named: &dyn Fn(TableId) -> Option<String>) -> String {
     let part = |part: &Part| match part {
         Part::Text(text) => text.clone(),
-        Part::Own => name_of(table),
-        Part::Beside(name) => format!("{}.{}", quote(&schema), quote(name)),
+        Part::Own => written_name(table),
+        Part::Beside(name) => format!("{}.{}", quote(&table.schema), quote(name)),
         Part::Parent(id) => named(*id).unwrap_or_default(),
     };
     let text: String = replay.parts.iter().map(part).collect();

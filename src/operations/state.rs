@@ -4,7 +4,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use epoch_adapter::{At, Error, Layer, LineageId, Ordinal, Result, Segment, TableDef, TableId, View};
+use epoch_adapter::{
+    At, Error, Layer, LineageId, Ordinal, Result, Segment, TableDef, TableId, TableName, View,
+};
 
 use super::Tables;
 use super::rights::Rights;
@@ -376,6 +378,7 @@ impl State {
                 absent.insert(table.location.home());
             }
         }
+        only_first(&mut by_id);
         let mut views = Vec::new();
         for made in self.made.values() {
             if made.table.view.is_some() {
@@ -540,6 +543,17 @@ impl State {
         }
         best.map(|(_, from, to)| (from, to)).ok_or_else(|| Error::internal("a commit has no position"))
     }
+}
+
+/// Of tables that main registered under one name at different times, the first is the one that a ref shows if it shows it:
+/// the other came when a merge had given that one another name.
+fn only_first(tables: &mut HashMap<TableId, Arc<TableDef>>) {
+    let mut first: HashMap<TableName, TableId> = HashMap::new();
+    for table in tables.values() {
+        let id = first.entry(table.name.clone()).or_insert(table.id);
+        *id = table.id.min(*id);
+    }
+    tables.retain(|id, table| first.get(&table.name) == Some(id));
 }
 
 fn between(lineage: LineageId, a: At, b: At) -> Option<Segment> {

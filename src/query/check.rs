@@ -294,9 +294,22 @@ fn definition(ctx: &Context<'_>, define: &Define, meaning: &Meaning, shown: &str
             How::Never(what) => Err(Error::unsupported(format!("{what} on a branch"))),
             _ => Ok(()),
         },
+        // By ALTER TABLE a view is renamed as well as by ALTER VIEW.
+        (Meaning::Other { kind: 'v', .. }, How::Move { .. }) if ctx.checkout.is_branch() => Ok(()),
         // An index has the name of its own.
-        (Meaning::Other { kind: 'i', .. }, How::DropIndex { .. }) if ctx.checkout.is_branch() => Ok(()),
-        (Meaning::Elsewhere, How::Alter | How::DropTable { .. } | How::DropIndex { .. }) => Ok(()),
+        (Meaning::Other { kind: 'i', .. }, How::DropIndex { .. } | How::RenameIndex { .. })
+            if ctx.checkout.is_branch() =>
+        {
+            Ok(())
+        }
+        (
+            Meaning::Elsewhere,
+            How::Alter
+            | How::Move { .. }
+            | How::DropTable { .. }
+            | How::DropIndex { .. }
+            | How::RenameIndex { .. },
+        ) => Ok(()),
         _ => Err(Error::unsupported(format!("{} on a branch", define.what))
             .with_detail(format!("Table \"{shown}\" is neither a temporary one nor a versioned one."))),
     }

@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use epoch_adapter::{Piece, Statement as Text, TableDef};
-use epoch_adapter_postgres::layout::{self, base, literal};
+use epoch_adapter::{Piece, Statement as Text, TableDef, TableName};
+use epoch_adapter_postgres::layout::{self, base, literal, quote};
 
 use super::create_as;
 use super::define_view::{self, Views};
@@ -50,6 +50,17 @@ pub enum Action {
         /// The statement.
         text: Text,
     },
+    /// Gives a table another name or schema.
+    Move {
+        /// The table's registration.
+        table: epoch_adapter::TableId,
+        /// What it is called from then on.
+        to: TableName,
+        /// SET SCHEMA.
+        schema: bool,
+    },
+    /// There is nothing to be done; perhaps a notice says so.
+    Nothing(Option<String>),
     /// Makes, changes and drops views.
     Views(Views),
     /// Drops tables.
@@ -82,6 +93,12 @@ pub(super) async fn plan(
             drop_tables(ctx, catalog, statement, *if_exists, *cascade).await?
         }
         How::Alter => alter(ctx, catalog, sql, statement).await?,
+        How::Move { schema, name, if_exists } => {
+            move_table(ctx, catalog, statement, (schema.as_ref(), name.as_ref()), *if_exists).await?
+        }
+        How::RenameIndex { name, if_exists } => {
+            rename_index(ctx, catalog, statement, name, *if_exists).await?
+        }
         How::View(how) => define_view::action(ctx, catalog, sql, statement, how).await?,
         How::Never(_) => None,
     };
@@ -190,6 +207,45 @@ async fn alter(
     Ok(Some(Action::Alter { table: def.id, text }))
 }
 
+/// `None` for a temporary table.
+async fn move_table(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    statement: &Statement,
+    (schema, name): (Option<&String>, Option<&String>),
+    if_exists: bool,
+) -> Result<Option<Action>> {
+    let Some(table) = statement.tables.first() else { return Ok(None) };
+    let def = match ctx.names.table(table) {
+        Meaning::Registered(def) => def,
+        Meaning::Missing | Meaning::Elsewhere if if_exists => return Ok(Some(skipping(table))),
+        Meaning::Missing | Meaning::Elsewhere => return Err(missing("relation", table)),
+        Meaning::Other { kind: 'v', temporary: false, .. } => {
+            if let Some(schema) = schema {
+                define_view::check_schema(catalog, schema).await?;
+            }
+            let renamed = define_view::rename(ctx, catalog, table, (schema, name)).await?;
+            return Ok(renamed.map(Action::Views));
+        }
+        _ => return Ok(None),
+    };
+    let (from_schema, from_name) = super::names::location(&def);
+    let to = TableName {
+        schema: schema.unwrap_or(&from_schema).clone(),
+        name: name.unwrap_or(&from_name).clone(),
+    };
+    if schema.is_some() && to.schema == from_schema {
+        return Ok(Some(Action::Nothing(None)));
+    }
+    define_view::keeps_name(ctx, catalog, &def).await?;
+    Ok(Some(Action::Move { table: def.id, to, schema: schema.is_some() }))
+}
+
+/// IF EXISTS of what isn't there.
+fn skipping(table: &TableRef) -> Action {
+    Action::Nothing(Some(format!("relation \"{}\" does not exist, skipping", table.name)))
+}
+
 /// `None` if all are temporary.
 async fn drop_tables(
     ctx: &Context<'_>,
@@ -224,7 +280,60 @@ async fn drop_tables(
     Ok(Some(Action::Drop { tables, missing: absent, views, cascade }))
 }
 
-/// An index has the name of its own; `None` for one of a temporary table.
+/// The versioned table of an index, which has a name of its own; 0A000 for one of another table, named `what`.
+async fn table_of_index(
+    ctx: &Context<'_>,
+    catalog: &mut dyn Catalog,
+    index: &TableRef,
+    what: &str,
+) -> Result<Option<Arc<TableDef>>> {
+    let tables = ctx.repository.tables(ctx.checkout);
+    let schema = index.schema.as_deref();
+    let here: Vec<&Arc<TableDef>> = tables
+        .by_id
+        .values()
+        .filter(|t| t.location.backend == ctx.backend)
+        .filter(|t| schema.is_none() || t.location.home().schema.as_deref() == schema)
+        .collect();
+    let found = if here.is_empty() { None } else { with_index(catalog, &here, &index.name).await? };
+    if found.is_none()
+        && let Meaning::Other { kind: 'i', .. } = ctx.names.table(index)
+        && !here.iter().any(|t| t.revision.is_some())
+    {
+        return Err(Error::unsupported(format!("{what} of a table that is not versioned on a branch")));
+    }
+    Ok(found.cloned())
+}
+
+/// `None` for one of a temporary table.
+async fn rename_index(
+    ctx: &mut Context<'_>,
+    catalog: &mut dyn Catalog,
+    statement: &Statement,
+    name: &str,
+    if_exists: bool,
+) -> Result<Option<Action>> {
+    let Some(index) = statement.tables.first() else { return Ok(None) };
+    match ctx.names.table(index) {
+        Meaning::Temporary => return Ok(None),
+        // It means that as well to PostgreSQL.
+        Meaning::Registered(_) => {
+            return move_table(ctx, catalog, statement, (None, Some(&name.to_owned())), if_exists).await;
+        }
+        _ => {}
+    }
+    let Some(table) = table_of_index(ctx, catalog, index, "ALTER INDEX").await? else {
+        return if if_exists { Ok(Some(skipping(index))) } else { Err(missing("relation", index)) };
+    };
+    let pieces = vec![
+        Piece::Text("ALTER INDEX ".to_owned()),
+        Piece::Beside(index.name.clone()),
+        Piece::Text(format!(" RENAME TO {}", quote(name))),
+    ];
+    Ok(Some(Action::Alter { table: table.id, text: Text { pieces, settings: Vec::new() } }))
+}
+
+/// `None` for one of a temporary table.
 async fn drop_index(
     ctx: &Context<'_>,
     catalog: &mut dyn Catalog,
@@ -235,21 +344,7 @@ async fn drop_index(
     if ctx.names.table(index) == Meaning::Temporary {
         return Ok(None);
     }
-    let tables = ctx.repository.tables(ctx.checkout);
-    let schema = index.schema.as_deref();
-    let here: Vec<&Arc<TableDef>> = tables
-        .by_id
-        .values()
-        .filter(|t| t.location.backend == ctx.backend)
-        .filter(|t| schema.is_none() || t.location.home().schema.as_deref() == schema)
-        .collect();
-    let found = if here.is_empty() { None } else { with_index(catalog, &here, &index.name).await? };
-    let Some(table) = found else {
-        if let Meaning::Other { kind: 'i', .. } = ctx.names.table(index)
-            && !here.iter().any(|t| t.revision.is_some())
-        {
-            return Err(Error::unsupported("DROP INDEX of a table that is not versioned on a branch"));
-        }
+    let Some(table) = table_of_index(ctx, catalog, index, "DROP INDEX").await? else {
         if if_exists {
             let missing = vec![index.name.clone()];
             let (tables, views) = (Vec::new(), Views::default());

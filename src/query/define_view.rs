@@ -14,7 +14,7 @@ use super::names::{Catalog, Meaning, Place, registered};
 use super::parse::{self, Altered, Role, Statement, TableRef, ViewHow};
 use super::plan::Context;
 use super::{check, lexer, relations, views};
-use crate::operations::ViewStep;
+use crate::operations::{ViewStep, is_read};
 use crate::{Error, Result, sqlstate};
 
 /// What is done to views.
@@ -263,7 +263,7 @@ fn step(ctx: &Context<'_>, place: &Place, change: ViewChange) -> ViewStep {
 }
 
 /// Gives a view another name or schema.
-async fn rename(
+pub(super) async fn rename(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     view: &TableRef,
@@ -290,7 +290,7 @@ async fn rename(
 }
 
 /// 3F000 unless a schema is there.
-async fn check_schema(catalog: &mut dyn Catalog, schema: &str) -> Result<()> {
+pub(super) async fn check_schema(catalog: &mut dyn Catalog, schema: &str) -> Result<()> {
     if super::define::is_reserved(schema) {
         return Err(Error::new(
             sqlstate::INSUFFICIENT_PRIVILEGE,
@@ -504,6 +504,16 @@ async fn live(catalog: &mut dyn Catalog, (schema, name): &Place) -> Result<Live>
     };
     let reader = |(s, n, relkind): (String, String, String)| Reader { kind: kind(&relkind), place: (s, n) };
     Ok(Some(Relation { is_view: cell(1) == Some("true"), readers: found.into_iter().map(reader).collect() }))
+}
+
+/// Refuses to rename a table that a view of the branch reads, which would go on reading it by the name that it had.
+pub(super) async fn keeps_name(ctx: &Context<'_>, catalog: &mut dyn Catalog, table: &TableDef) -> Result<()> {
+    let place = super::names::location(table);
+    let live = live(catalog, &place).await?;
+    match readers(ctx, &live, &place).into_iter().next() {
+        Some(reader) => Err(is_read(&named(&place), (reader.kind, &reader.place.1))),
+        None => Ok(()),
+    }
 }
 
 /// A view that uses a column of a table.

@@ -34,6 +34,8 @@ pub trait State: Send + Sync {
     fn every_table(&self) -> Vec<Arc<TableDef>>;
     /// As [`Repository::find_table`].
     fn find_table(&self, checkout: &Checkout, name: &str) -> Option<Arc<TableDef>>;
+    /// The version of a table that a checkout shows, under whatever name.
+    fn version_on(&self, checkout: &Checkout, table: &TableDef) -> Option<Arc<TableDef>>;
     /// As [`Repository::refresh`].
     async fn refresh(&self) -> Result<()>;
     /// As [`Repository::view`].
@@ -80,6 +82,9 @@ impl State for Repository {
     }
     fn find_table(&self, checkout: &Checkout, name: &str) -> Option<Arc<TableDef>> {
         self.find_table(checkout, name)
+    }
+    fn version_on(&self, checkout: &Checkout, table: &TableDef) -> Option<Arc<TableDef>> {
+        self.version_on(checkout, table)
     }
     async fn refresh(&self) -> Result<()> {
         self.refresh().await

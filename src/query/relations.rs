@@ -122,8 +122,13 @@ async fn at(ctx: &Context<'_>, catalog: &mut dyn Catalog, function: &FunctionRef
     };
     let checkout = ctx.repository.checkout(functions::shown_at(spec), Some(ctx.checkout)).await?;
     let there = ctx.repository.tables(&checkout).find(name).cloned();
-    let Some(table) = there.or_else(|| ctx.repository.find_table(ctx.checkout, name)) else {
-        return Ok(None);
+    let table = match there {
+        Some(table) => table,
+        // It may have another name there, or none.
+        None => match ctx.repository.find_table(ctx.checkout, name) {
+            Some(table) => ctx.repository.version_on(&checkout, &table).unwrap_or(table),
+            None => return Ok(None),
+        },
     };
     if table.location.backend != ctx.backend {
         return Ok(None);

@@ -100,6 +100,9 @@ impl State for Fake {
     fn may(&self, _: &Checkout, _: Right, _: &TableName) -> Result<()> {
         Ok(())
     }
+    fn version_on(&self, _: &Checkout, _: &TableDef) -> Option<Arc<TableDef>> {
+        None
+    }
     async fn refresh(&self) -> Result<()> {
         Ok(())
     }

@@ -52,6 +52,9 @@ impl State for InBlock<'_> {
         let found = self.is_here(checkout).then(|| self.block.tables().find(name).cloned()).flatten();
         found.or_else(|| self.repository.find_table(checkout, name))
     }
+    fn version_on(&self, checkout: &Checkout, table: &TableDef) -> Option<Arc<TableDef>> {
+        self.repository.version_on(checkout, table)
+    }
     async fn refresh(&self) -> Result<()> {
         self.repository.refresh().await
     }
@@ -168,6 +171,16 @@ impl Native {
         let repository = self.planner.seat.repository.clone();
         let planned = match self.block() {
             Ok(block) => repository.plan_alter(block, table, statement).boxed().await,
+            Err(error) => Err(error),
+        };
+        self.define_planned(planned).boxed().await
+    }
+
+    /// ALTER TABLE … RENAME TO and SET SCHEMA.
+    pub(super) async fn rename_within(&mut self, table: TableId, to: &TableName) -> Result<Result<TableId>> {
+        let repository = self.planner.seat.repository.clone();
+        let planned = match self.block() {
+            Ok(block) => repository.plan_rename(block, table, to).boxed().await,
             Err(error) => Err(error),
         };
         self.define_planned(planned).boxed().await

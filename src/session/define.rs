@@ -70,6 +70,7 @@ impl Native {
             Action::Create { schema, name, .. } => (schema.as_deref(), name.as_str()),
             Action::CreateAs(made) => (made.schema.as_deref(), made.name.as_str()),
             Action::Views(Views { create: Some(made), .. }) => (made.schema.as_deref(), made.name.as_str()),
+            Action::Move { to, .. } => (Some(to.schema.as_str()), to.name.as_str()),
             _ => (None, ""),
         };
         let setting = match self.setting(definition.tag, schema, name).await? {
@@ -160,6 +161,14 @@ impl Native {
                     done.notices.push(Error::new("00000", text));
                 }
             }
+            Action::Move { table, to, schema } => {
+                if let Err(error) = self.move_table(*table, (to, *schema), &setting).await? {
+                    return Ok(Err(error.without_position()));
+                }
+            }
+            Action::Nothing(notice) => {
+                done.notices.extend(notice.as_ref().map(|text| Error::new("00000", text.clone())));
+            }
             // Done by create_as.rs.
             Action::CreateAs(_) => {}
             Action::Alter { table, text: alter } => {
@@ -198,6 +207,30 @@ impl Native {
             }
         }
         Ok(Ok(done))
+    }
+
+    /// Gives a table another name or schema. The inner error is the client's.
+    async fn move_table(
+        &mut self,
+        table: TableId,
+        (to, schema): (&TableName, bool),
+        setting: &Setting,
+    ) -> Result<Result<()>> {
+        let shown = self.shown();
+        let is_taken = match place(setting, &to.name, self.planner.backend(), &shown.absent) {
+            Ok(place) => shown.by_name.contains_key(&place),
+            Err(error) if error.message() == taken(&to.name).message() => true,
+            Err(error) => return Ok(Err(error)),
+        };
+        if is_taken {
+            let there = if schema { format!(" in schema \"{}\"", to.schema) } else { String::new() };
+            return Ok(Err(Error::new("42P07", format!("relation \"{}\" already exists{there}", to.name))));
+        }
+        if self.is_within() {
+            return Ok(self.rename_within(table, to).await?.map(drop));
+        }
+        let seat = &self.planner.seat;
+        Ok(seat.repository.rename_table(&seat.checkout, table, to).await)
     }
 
     /// Asks the server about the session. `schema`, `name`: of a table to be made.
@@ -256,6 +289,8 @@ fn names_of(definition: &Definition, tables: &[Arc<TableDef>]) -> String {
         Action::Create { name, .. } => name.clone(),
         Action::CreateAs(made) => made.name.clone(),
         Action::Alter { table, .. } => named(table).unwrap_or_default(),
+        Action::Move { table, to, .. } => format!("{}, {to}", named(table).unwrap_or_default()),
+        Action::Nothing(_) => String::new(),
         Action::Views(views) => {
             let made = views.create.iter().map(|view| view.name.clone());
             let changed = views.steps.iter().map(|step| step.name.to_string());

@@ -83,7 +83,8 @@ impl Fixture {
         self.proxy.restart(&[("EPOCH_FAILPOINT", point)]);
         let mut conn = self.on(reference);
         conn.send(&[conn::query(sql)]);
-        assert!(conn.try_reply().is_err(), "it dies at {point}");
+        let reply = conn.try_reply();
+        assert!(reply.is_err(), "it dies at {point}: {:?}", reply.map(|r| r.essence()));
         assert!(self.proxy.await_end(Duration::from_secs(20)).is_some());
         self.proxy.restart(&[]);
     }

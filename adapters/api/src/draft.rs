@@ -73,4 +73,11 @@ pub enum DraftChange {
         /// The statement.
         statement: Statement,
     },
+    /// As [`DraftChange::Revise`]: a version that is the same but for its name or schema.
+    Move {
+        /// The version before.
+        of: Arc<TableDef>,
+        /// The branch's working state of it.
+        view: View,
+    },
 }

@@ -1,6 +1,8 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Definition, Location, Piece, Segment, Statement, TableDef, TableId, TableSchema, View};
+use crate::{
+    Definition, Location, Piece, Segment, Statement, TableDef, TableId, TableName, TableSchema, View,
+};
 use std::sync::Arc;
 
 /// Where a column of a revision has its value from, in rows of the version before.
@@ -211,6 +213,9 @@ pub struct Replay {
     pub parts: Vec<Part>,
     /// As [`Statement::settings`].
     pub settings: Vec<(String, String)>,
+    /// It gives the table another name or schema, instead of running its parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<TableName>,
 }
 
 /// A part of a [`Replay`].
@@ -238,7 +243,12 @@ impl Replay {
             Piece::Other(..) | Piece::Read { .. } => None,
         };
         let parts = statement.pieces.iter().map(part).collect::<Option<_>>()?;
-        Some(Self { parts, settings: statement.settings.clone() })
+        Some(Self { parts, settings: statement.settings.clone(), to: None })
+    }
+
+    /// Gives the table another name or schema.
+    pub fn moved(to: &TableName) -> Self {
+        Self { parts: Vec::new(), settings: Vec::new(), to: Some(to.clone()) }
     }
 
     /// The tables that it names as parents.

@@ -84,6 +84,7 @@ pub async fn define_within(
     let settings: &[(String, String)] = match change {
         DraftChange::Create(statement) | DraftChange::Alter(statement) => &statement.settings,
         DraftChange::Revise { statement, .. } => &statement.settings,
+        DraftChange::Move { .. } => &[],
         DraftChange::View(change) => change.statement.as_ref().map_or(&[], |s| &s.settings),
     };
     let names = settings.iter().map(|(name, _)| name.as_str()).chain(OURS.iter().copied());

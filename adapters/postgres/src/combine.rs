@@ -44,7 +44,7 @@ pub(crate) async fn combine(tx: &Tx, table: &TableDef, siblings: &Siblings) -> R
     let steps = steps(&names, &merged.changes, &second);
     let back = changes(&second.parts, &merged.expected, &names);
     let back = self::steps(&names.reversed(), &back, &first);
-    revise::clone(tx, &siblings.first, table).await?;
+    revise::clone_under_another_name(tx, &siblings.first, table).await?;
     stand_in::like(tx, &siblings.first, table, None).await?;
     for step in &steps {
         match run(tx, table, step).await {
@@ -97,15 +97,20 @@ async fn made(
     install::install_in(tx, &table, &entry).await?;
     let text = draft::text(tx, &table.location).await?.unwrap_or_default();
     let whole = |t: &TableDef| t.revision.as_ref().is_some_and(|r| r.whole);
-    let replays = |steps: Vec<Step>| steps.into_iter().map(|s| s.replay).collect();
+    // The name that it has is one side's.
+    let replays = |steps: Vec<Step>, of: &TableDef| {
+        let renamed = (of.name != table.name).then(|| Replay::moved(&table.name));
+        steps.into_iter().map(|s| s.replay).chain(renamed).collect::<Vec<_>>()
+    };
+    let made = steps.iter().map(|s| if s.refers { *last } else { *number });
     let revision = Revision {
         of: first.id,
         columns: origins,
         whole: whole(first) || whole(second),
         own_values: false,
-        made: steps.iter().map(|s| if s.refers { *last } else { *number }).collect(),
-        statements: replays(steps),
-        also: Some(Box::new(Also { of: second.id, columns, statements: replays(back) })),
+        made: made.chain((first.name != table.name).then_some(*number)).collect(),
+        statements: replays(steps, first),
+        also: Some(Box::new(Also { of: second.id, columns, statements: replays(back, second) })),
     };
     let definition = Definition { schema: table.schema, text, revision: Some(revision), view: None };
     Ok(Combined::Made(Box::new(definition)))
@@ -151,7 +156,7 @@ async fn version(
     name: &(dyn Fn(&str) -> String + Sync),
 ) -> Result<Version> {
     let schema = format!("epoch_b{}_", table.id.0);
-    let location = Location { schema: Some(schema.clone()), ..table.location.clone() };
+    let location = Location { schema: Some(schema.clone()), ..version.location.clone() };
     let copy = TableDef { location, ..version.clone() };
     revise::clone(tx, version, &copy).await?;
     let pairs: Vec<_> = version.schema.columns.iter().map(|c| (c.name.clone(), name(&c.name))).collect();

@@ -7,18 +7,19 @@
 use deadpool_postgres::Object;
 use epoch_adapter::{
     Definition, DraftChange, Error, Layer, Location, Piece, Result, Statement, TableChanges, TableDef,
-    sqlstate,
+    TableId, TableName, sqlstate,
 };
 
 use crate::error::pg;
 use crate::layout::{LINEAGE_SETTING, base, literal, overlay, overlay_schema, quote};
 use crate::stand_in::{self, stand_in};
-use crate::text::{join, writable};
-use crate::tx::{Tx, texts};
+use crate::text::{fill, join, writable};
+use crate::tx::{Tx, is_true, texts};
 use crate::versions::{self, Entry, Version};
 use crate::{catalog, install, layer, revise, views};
 
 const DEFINITION_SQL: &str = include_str!("../../../sql/postgres/definition.sql");
+const TAKEN_SQL: &str = include_str!("../../../sql/postgres/taken_names.sql");
 
 /// The rows of a draft while its tables are made anew.
 const ROWS: &str = "pg_temp.epoch_rows";
@@ -37,7 +38,11 @@ pub(crate) async fn define(
             let schema = format!("CREATE SCHEMA {}", quote(schema(table)));
             tx.batch_execute(&schema).await.map_err(pg)?;
             stand_in::make(tx, table, statement).await?;
+            let taken = take_names(tx, table, layer).await?;
             run(tx, table, statement).await?;
+            tx.batch_execute(&join(&taken, "", |name| format!("DROP SEQUENCE {name};\n")))
+                .await
+                .map_err(pg)?;
             let found = described(tx, table).await?;
             install::install_in(tx, &found.0, &Entry::first(&found.0)).await?;
             layer::record(tx, layer).await?;
@@ -52,18 +57,46 @@ pub(crate) async fn define(
         }
         DraftChange::Revise { of, view, statement } => {
             install::shared_part(tx).await?;
-            // Those of the new version would have to be made of what the statement does to the table.
-            if !crate::user_triggers::copied(tx, of).await?.is_empty() {
-                let what = format!("altering table \"{}\", whose triggers run on branches,", of.name);
-                let hint = format!(
-                    "SELECT epoch_register('{}', triggers => 'off') makes them run on main only.",
-                    of.name
-                );
-                return Err(Error::unsupported(what).with_hint(hint));
-            }
-            revise::revise(tx, table, layer, (of, view), statement).await
+            without_triggers(tx, of).await?;
+            revise::revise(tx, table, layer, (of, view), Some(statement)).await
+        }
+        DraftChange::Move { of, view } => {
+            install::shared_part(tx).await?;
+            without_triggers(tx, of).await?;
+            revise::revise(tx, table, layer, (of, view), None).await
         }
     }
+}
+
+/// 0A000 if the user's triggers run on branches: those of a new version would have to be made of what is done to the table.
+async fn without_triggers(tx: &Tx, of: &TableDef) -> Result<()> {
+    if crate::user_triggers::copied(tx, of).await?.is_empty() {
+        return Ok(());
+    }
+    let what = format!("altering table \"{}\", whose triggers run on branches,", of.name);
+    let hint =
+        format!("SELECT epoch_register('{}', triggers => 'off') makes them run on main only.", of.name);
+    Err(Error::unsupported(what).with_hint(hint))
+}
+
+/// Names that indexes and sequences of the table could get, which belong to something else that the branch shows, are taken in
+/// the draft's schema while it is made: PostgreSQL chooses others then, or says so.
+async fn take_names(tx: &Tx, table: &TableDef, layer: Layer) -> Result<Vec<String>> {
+    let home = table.location.home();
+    let sql = fill(
+        TAKEN_SQL,
+        &[
+            ("home", &literal(home.schema.as_deref().unwrap_or("public"))),
+            ("table", &literal(&home.table)),
+            ("lineage", &layer.lineage.0.to_string()),
+            ("base", &layer.base.to_string()),
+        ],
+    );
+    let names: Vec<String> = texts(tx, &sql).await?.into_iter().flatten().flatten().collect();
+    let names: Vec<String> =
+        names.iter().map(|name| format!("{}.{}", quote(schema(table)), quote(name))).collect();
+    tx.batch_execute(&join(&names, "", |name| format!("CREATE SEQUENCE {name};\n"))).await.map_err(pg)?;
+    Ok(names)
 }
 
 /// Puts the layer's rows into the base, where the statement finds them as on any table, and makes our
@@ -207,14 +240,89 @@ pub(crate) async fn text(client: &Object, location: &Location) -> Result<Option<
     Ok(Some(text.replace(schema, &home)))
 }
 
-/// Drafts that became tables of main, whose foreign keys aren't there yet.
-#[derive(Default)]
+/// Drafts among the tables of a merge into main, which become tables there.
 pub(crate) struct Homes<'a> {
+    /// Those that aren't there yet.
+    waiting: Vec<Waiting<'a>>,
     tables: Vec<&'a TableDef>,
     keys: Vec<stand_in::Key>,
 }
 
-impl Homes<'_> {
+struct Waiting<'a> {
+    draft: TableDef,
+    home: &'a TableDef,
+    /// The number of its first version.
+    family: TableId,
+}
+
+impl<'a> Homes<'a> {
+    /// Finds them, and takes from them what names where they are.
+    pub(crate) async fn begin(tx: &Tx, changes: &'a [TableChanges]) -> Result<Self> {
+        let mut homes = Self { waiting: Vec::new(), tables: Vec::new(), keys: Vec::new() };
+        for change in changes {
+            let table = &change.table;
+            let sql = format!("SELECT schema_name, family FROM epoch.registered WHERE id = {}", table.id.0);
+            let row = texts(tx, &sql).await?.into_iter().next().unwrap_or_default();
+            let mut cells = row.into_iter().flatten();
+            let (Some(place), Some(family)) = (cells.next(), cells.next()) else { continue };
+            let draft = Location { schema: Some(place), ..table.location.clone() };
+            if draft.is_draft() && draft.home() == table.location && change.arrival.is_none() {
+                let draft = TableDef { location: draft, ..TableDef::clone(table) };
+                let family = family.parse().map_or(table.id, TableId);
+                homes.waiting.push(Waiting { draft, home: table, family });
+            }
+        }
+        if !homes.waiting.is_empty() {
+            install::lock(tx).await?;
+        }
+        for Waiting { draft, .. } in &homes.waiting {
+            homes.keys.extend(stand_in::foreign_keys(tx, draft).await?);
+        }
+        for Waiting { draft, .. } in &homes.waiting {
+            // Everything that names the base or the overlay is made anew.
+            crate::foreign_keys::remove(tx, draft).await?;
+            install::drop_triggers(tx, draft).await?;
+            stand_in::remove(tx, draft).await?;
+        }
+        Ok(homes)
+    }
+
+    /// Those that a statement on main may find there, whose names nothing has by then nor passes through later, get there.
+    pub(crate) async fn arrive(
+        &mut self,
+        tx: &Tx,
+        found: &(dyn Fn(TableId) -> bool + Sync),
+        passed: &[&TableName],
+    ) -> Result<()> {
+        for one in std::mem::take(&mut self.waiting) {
+            let free = format!("SELECT to_regclass({}) IS NULL", literal(&base(one.home)));
+            if found(one.family) && !passed.contains(&&one.home.name) && is_true(tx, &free).await? {
+                move_home(tx, &one.draft, one.home).await?;
+                self.tables.push(one.home);
+            } else {
+                self.waiting.push(one);
+            }
+        }
+        Ok(())
+    }
+
+    /// All others do, or it fails.
+    pub(crate) async fn arrive_all(&mut self, tx: &Tx) -> Result<()> {
+        for Waiting { draft, home, .. } in std::mem::take(&mut self.waiting) {
+            move_home(tx, &draft, home).await?;
+            self.tables.push(home);
+        }
+        Ok(())
+    }
+
+    /// Makes their triggers, when all tables of the merge are where they belong.
+    pub(crate) async fn guard(&self, tx: &Tx) -> Result<()> {
+        for home in &self.tables {
+            install::guards(tx, home).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the foreign keys, which locks the parents: as the last of what may have to wait.
     pub(crate) async fn refer(self, tx: &Tx) -> Result<()> {
         for key in &self.keys {
@@ -227,40 +335,8 @@ impl Homes<'_> {
     }
 }
 
-/// Drafts among the tables of a merge into main become tables there.
-pub(crate) async fn bring_home<'a>(tx: &Tx, changes: &'a [TableChanges]) -> Result<Homes<'a>> {
-    let mut moved = Vec::new();
-    for change in changes {
-        let table = &change.table;
-        let sql = format!("SELECT schema_name FROM epoch.registered WHERE id = {}", table.id.0);
-        let Some(place) = texts(tx, &sql).await?.into_iter().flatten().flatten().next() else { continue };
-        let draft = Location { schema: Some(place), ..table.location.clone() };
-        if draft.is_draft() && draft.home() == table.location && change.arrival.is_none() {
-            moved.push((TableDef { location: draft, ..TableDef::clone(table) }, table));
-        }
-    }
-    let mut homes = Homes::default();
-    if moved.is_empty() {
-        return Ok(homes);
-    }
-    install::lock(tx).await?;
-    for (draft, home) in &moved {
-        homes.keys.extend(stand_in::foreign_keys(tx, draft).await?);
-        move_home(tx, draft, home).await?;
-    }
-    for (_, home) in &moved {
-        install::guards(tx, home).await?;
-        homes.tables.push(home);
-    }
-    Ok(homes)
-}
-
 async fn move_home(tx: &Tx, draft: &TableDef, home: &TableDef) -> Result<()> {
     let schema = schema(home);
-    // Everything that names the base or the overlay is made anew.
-    crate::foreign_keys::remove(tx, draft).await?;
-    install::drop_triggers(tx, draft).await?;
-    stand_in::remove(tx, draft).await?;
     let script = format!(
         "CREATE SCHEMA IF NOT EXISTS {overlays}; \
          ALTER TABLE {overlay} SET SCHEMA {overlays}; \

@@ -346,10 +346,10 @@ impl ForeignKey {
             self.child.location.table, self.name
         );
         let detail = format!(
-            "{} || {} || {}",
+            "{} || {} || ') is not present in table \"' || {} || '\".'",
             literal(&format!("Key ({})=(", self.columns.join(", "))),
             join(0..width, " || ', ' || ", |i| format!("format('%s', epoch_v_hit.epoch_u{i})")),
-            literal(&format!(") is not present in table \"{}\".", self.parent_name.1))
+            self.parent_shown()
         );
         let detail = if self.full {
             let mixed = join(0..width, " OR ", |i| format!("epoch_v_hit.epoch_u{i} IS NULL"));
@@ -380,6 +380,19 @@ impl ForeignKey {
                 ("table", &literal(&self.child.location.table)),
                 ("constraint", &literal(&self.name)),
             ],
+        )
+    }
+
+    /// What the parent is called on the branch of the row that was found.
+    fn parent_shown(&self) -> String {
+        let named = literal(&self.parent_name.1);
+        let others = self.parents.iter().any(|p| p.table.location.table != self.parent_name.1);
+        let Some(family) = self.parent_family.filter(|_| others) else { return named };
+        let cases = join(&self.parents, "", |p| {
+            format!(" WHEN {} THEN {}", p.table.id.0, literal(&p.table.location.table))
+        });
+        format!(
+            "CASE epoch.version_of(epoch_v_hit.epoch_l, coalesce((SELECT e.base FROM epoch.lineage e WHERE e.id = epoch_v_hit.epoch_l), epoch_v_base), {family}){cases} ELSE {named} END"
         )
     }
 

@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use epoch_adapter::{
-    Arrival, Error, Homecoming, Layer, Ordinal, Piece, Replay, Result, TableChanges, TableDef, sqlstate,
+    Arrival, Error, Homecoming, Layer, Location, Ordinal, Piece, Replay, Result, TableChanges, TableDef,
+    TableId, TableName, sqlstate,
 };
 
 use crate::error::pg;
@@ -18,8 +19,14 @@ use crate::text::{columns, same_key};
 use crate::tx::{Tx, texts};
 use crate::{catalog, draft, drift, foreign_keys, install, of_main, pending, revise, stand_in, versions};
 
-/// Those among the changes of a merge into main that become main's tables with it.
-pub(crate) async fn all(tx: &Tx, changes: &[TableChanges], ordinal: Ordinal) -> Result<()> {
+/// Those among the changes of a merge into main that become main's tables with it. `drafts`: those that main gets
+/// beside, some of them under names that tables of main have until then.
+pub(crate) async fn all(
+    tx: &Tx,
+    changes: &[TableChanges],
+    ordinal: Ordinal,
+    drafts: &mut draft::Homes<'_>,
+) -> Result<()> {
     let homes: Vec<_> = changes
         .iter()
         .filter_map(|change| match &change.arrival {
@@ -30,25 +37,120 @@ pub(crate) async fn all(tx: &Tx, changes: &[TableChanges], ordinal: Ordinal) -> 
     for (_, home) in &homes {
         leave(tx, home, ordinal).await?;
     }
-    // In the order in which they were done on the branch: a table may refer to what another one got.
-    let mut statements = Vec::new();
-    for (table, home) in &homes {
-        for (number, statement) in &home.statements {
-            statements.push((*number, statement, *table));
-        }
+    // All of them first: two tables may change places.
+    for (_, home) in &homes {
+        tx.batch_execute(&clear(&home.before, &home.retired)).await.map_err(pg)?;
     }
-    statements.sort_by_key(|(number, ..)| *number);
-    for (_, statement, table) in statements {
-        replay(tx, table, statement).await?;
-    }
+    replays(tx, &homes, drafts).await?;
+    drafts.arrive_all(tx).await?;
     // All of them first: what looks at one may look at the others.
     for (table, home) in &homes {
         arrive(tx, table, home, ordinal).await?;
     }
+    drafts.guard(tx).await?;
     for (table, home) in &homes {
         guard(tx, table, home).await?;
+        tidy(tx, &home.before, table).await?;
     }
     Ok(())
+}
+
+/// A table that comes home.
+type Home<'a> = (&'a Arc<TableDef>, &'a Homecoming);
+
+/// Does to main's tables what was done on the branch.
+async fn replays(tx: &Tx, homes: &[Home<'_>], drafts: &mut draft::Homes<'_>) -> Result<()> {
+    // In the order in which they were done on the branch: a table may refer to what another one got.
+    let mut statements = Vec::new();
+    for (at, (_, home)) in homes.iter().enumerate() {
+        for (number, statement) in &home.statements {
+            statements.push((*number, statement, at));
+        }
+    }
+    statements.sort_by_key(|(number, ..)| *number);
+    // Each where main has it at that time.
+    let now = |(table, home): &Home<'_>| TableDef {
+        location: home.before.location.clone(),
+        ..TableDef::clone(table)
+    };
+    let mut tables: Vec<TableDef> = homes.iter().map(now).collect();
+    let mut left = statements.as_slice();
+    while let Some(((number, statement, at), rest)) = left.split_first() {
+        // Tables that were made before it are there, under names that are free.
+        let found = |family| family < *number || statement.parents().any(|parent| parent == family);
+        let passed: Vec<&TableName> = left.iter().filter_map(|(_, later, _)| later.to.as_ref()).collect();
+        drafts.arrive(tx, &found, &passed).await?;
+        left = rest;
+        let (Some(table), Some((_, home))) = (tables.get_mut(*at), homes.get(*at)) else { continue };
+        match &statement.to {
+            None => replay(tx, table, statement).await?,
+            Some(to) => {
+                let there = Location {
+                    schema: Some(to.schema.clone()),
+                    table: to.name.clone(),
+                    ..table.location.clone()
+                };
+                rename(tx, table, &there, home.before.id).await?;
+                table.location = there;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives main's table another name or schema. `id`: what it is registered as.
+async fn rename(tx: &Tx, table: &TableDef, to: &Location, id: TableId) -> Result<()> {
+    let schema = |location: &Location| location.schema.clone().unwrap_or_default();
+    let mut script = String::new();
+    let mut at = table.clone();
+    let mut step = |at: &mut TableDef, to: Location| {
+        if schema(&at.location) != schema(&to) {
+            script += &format!("ALTER TABLE {} SET SCHEMA {};\n", base(at), quote(&schema(&to)));
+            at.location.schema.clone_from(&to.schema);
+        }
+        if at.location.table != to.table {
+            script += &format!("ALTER TABLE {} RENAME TO {};\n", base(at), quote(&to.table));
+            at.location.table.clone_from(&to.table);
+        }
+    };
+    if schema(&table.location) != schema(to) && table.location.table != to.table {
+        // By way of a name that nothing has: either may be taken in the other's schema.
+        let between = format!("epoch_moved_{}", id.0);
+        step(&mut at, Location { table: between.clone(), ..table.location.clone() });
+        step(&mut at, Location { table: between, ..to.clone() });
+    }
+    step(&mut at, to.clone());
+    script += &format!(
+        "UPDATE epoch.registered SET schema_name = {}, table_name = {} WHERE id = {}",
+        literal(&schema(to)),
+        literal(&to.table),
+        id.0
+    );
+    tx.batch_execute(&script).await.map_err(|e| not_renamed(pg(e), table, to))
+}
+
+/// An error of the server's that says why main's table can't have a name or schema.
+fn not_renamed(error: Error, table: &TableDef, to: &Location) -> Error {
+    // What the name is taken by, that there is no such schema, or that the role may make nothing in it.
+    const SAID: [&str; 4] = ["42P07", sqlstate::DUPLICATE_OBJECT, "3F000", sqlstate::INSUFFICIENT_PRIVILEGE];
+    let Some(code) = SAID.into_iter().find(|code| *code == error.code()) else { return error };
+    let name = format!("{}.{}", to.schema.as_deref().unwrap_or_default(), to.table);
+    let message = format!("table \"{}\" cannot become \"{name}\" on main", table.location.table);
+    Error::new(code, message).with_detail(error.message())
+}
+
+/// Drops the schema of overlays that a table has left, if it was the last one in it.
+async fn tidy(tx: &Tx, before: &TableDef, table: &TableDef) -> Result<()> {
+    let left = before.location.schema.as_deref().unwrap_or("public");
+    if table.location.schema.as_deref() == Some(left) {
+        return Ok(());
+    }
+    let sql = format!("SELECT FROM epoch.registered WHERE schema_name = {} LIMIT 1", literal(left));
+    if !texts(tx, &sql).await?.is_empty() {
+        return Ok(());
+    }
+    let drop = format!("DROP SCHEMA IF EXISTS {}", quote(&overlay_schema(before)));
+    tx.batch_execute(&drop).await.map_err(pg)
 }
 
 /// What was main's table gets a place of its own, without its rows.
@@ -167,22 +269,26 @@ fn note_all(table: &TableDef, ordinal: Ordinal) -> String {
     )
 }
 
-/// The overlays change places with the versions.
+/// The overlay of what was main's table leaves its place.
+fn clear(before: &TableDef, retired: &TableDef) -> String {
+    let overlays = quote(&overlay_schema(retired));
+    format!("CREATE SCHEMA IF NOT EXISTS {overlays}; ALTER TABLE {} SET SCHEMA {overlays}", overlay(before))
+}
+
+/// The version's overlay takes the place of main's table.
 fn moves(before: &TableDef, retired: &TableDef, draft: &TableDef, table: &TableDef) -> String {
     let schema = |t: &TableDef| t.location.schema.clone().unwrap_or_default();
     format!(
-        "CREATE SCHEMA IF NOT EXISTS {retired_overlays}; ALTER TABLE {old} SET SCHEMA {retired_overlays}; \
-         ALTER TABLE {new} SET SCHEMA {overlays}; \
+        "CREATE SCHEMA IF NOT EXISTS {overlays}; ALTER TABLE {new} SET SCHEMA {overlays}; \
          DROP SCHEMA {draft_overlays} CASCADE; DROP SCHEMA {draft_schema} CASCADE; \
-         UPDATE epoch.registered SET schema_name = {retired_name} WHERE id = {old_id}; \
+         UPDATE epoch.registered SET schema_name = {retired_name}, table_name = {retired_table} WHERE id = {old_id}; \
          UPDATE epoch.registered SET schema_name = {home_name} WHERE id = {new_id}",
-        retired_overlays = quote(&overlay_schema(retired)),
-        old = overlay(before),
         new = overlay(draft),
         overlays = quote(&overlay_schema(table)),
         draft_overlays = quote(&overlay_schema(draft)),
         draft_schema = quote(&schema(draft)),
         retired_name = literal(&schema(retired)),
+        retired_table = literal(&retired.location.table),
         home_name = literal(&schema(table)),
         old_id = before.id.0,
         new_id = table.id.0,

@@ -6,8 +6,8 @@
 //! table again, is done on the rows that the branch sees, and the branch's layer holds all of them then.
 
 use epoch_adapter::{
-    Definition, Error, Layer, Origin, Part, Replay, Result, Revision, Source, Statement, TableDef, TableId,
-    View, sqlstate,
+    Definition, Error, Layer, Location, Origin, Part, Replay, Result, Revision, Source, Statement, TableDef,
+    TableId, View, sqlstate,
 };
 
 use crate::error::pg;
@@ -29,30 +29,35 @@ const OPTIONS_SQL: &str = "SELECT format('SET (%I = %L)', split_part(o, '=', 1),
 /// The rows of a table that is written anew.
 const ROWS: &str = "pg_temp.epoch_rows";
 
-/// Makes `table` from `of`, which the layer holds rows of and sees as `view`.
+/// Makes `table` from `of`, which the layer holds rows of and sees as `view`. Without a statement it is the same but for
+/// its name or schema.
 pub(crate) async fn revise(
     tx: &Tx,
     table: &TableDef,
     layer: Layer,
     (of, view): (&TableDef, &View),
-    statement: &Statement,
+    statement: Option<&Statement>,
 ) -> Result<Definition> {
-    let replay = Replay::of(statement)
-        .ok_or_else(|| Error::internal("a statement that alters a table names others than parents"))?;
-    let replay = by_family(tx, replay).await?;
+    let replay = replay(tx, table, statement).await?;
     check(tx, of).await?;
     // Nobody changes what any branch holds of it from here on.
     let lock = format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", overlay(of));
     tx.batch_execute(&lock).await.map_err(pg)?;
-    clone(tx, of, table).await?;
+    match statement {
+        Some(_) => clone(tx, of, table).await?,
+        None => clone_under_another_name(tx, of, table).await?,
+    }
     let mut stand_ins = stand_in::like(tx, of, table, Some(layer)).await?;
-    stand_ins.extend(stand_in::make(tx, table, statement).await?);
+    if let Some(statement) = statement {
+        stand_ins.extend(stand_in::make(tx, table, statement).await?);
+    }
+    let converts = statement.is_some_and(converts);
     let known = known(tx, table).await?;
     tx.batch_execute("SAVEPOINT epoch_empty").await.map_err(pg)?;
     let entries = texts(tx, &entries_sql(table)).await?;
     run(tx, table, statement, &stand_ins).await?;
-    let given = if converts(statement) { given(tx, table, &entries).await? } else { Vec::new() };
-    let mut columns = columns(tx, table, of, converts(statement)).await?;
+    let given = if converts { given(tx, table, &entries).await? } else { Vec::new() };
+    let mut columns = columns(tx, table, of, converts).await?;
     forget(&mut columns, &given);
     let mut whole = columns.iter().any(|c| c.origin.is_none()) || known.new_exclusion(tx, table).await?;
     if whole {
@@ -60,7 +65,7 @@ pub(crate) async fn revise(
         stand_in::fill(tx, &stand_ins, layer, &relation::scanning(of, view)).await?;
         fill(tx, of, view, table).await?;
         run(tx, table, statement, &stand_ins).await?;
-        columns = self::columns(tx, table, of, converts(statement)).await?;
+        columns = self::columns(tx, table, of, converts).await?;
         forget(&mut columns, &given);
         let save = format!(
             "CREATE TEMPORARY TABLE epoch_rows ON COMMIT DROP AS TABLE {0}; TRUNCATE {0}",
@@ -104,6 +109,14 @@ pub(crate) async fn revise(
     Ok(Definition { schema: table.schema, text, revision: Some(revision), view: None })
 }
 
+/// What makes the version once more.
+async fn replay(tx: &Tx, table: &TableDef, statement: Option<&Statement>) -> Result<Replay> {
+    let Some(statement) = statement else { return Ok(Replay::moved(&table.name)) };
+    let replay = Replay::of(statement)
+        .ok_or_else(|| Error::internal("a statement that alters a table names others than parents"))?;
+    by_family(tx, replay).await
+}
+
 /// Parents by their families: the version that is meant may be gone when it is done again.
 async fn by_family(tx: &Tx, mut replay: Replay) -> Result<Replay> {
     for part in &mut replay.parts {
@@ -117,9 +130,10 @@ async fn by_family(tx: &Tx, mut replay: Replay) -> Result<Replay> {
 async fn run(
     tx: &Tx,
     table: &TableDef,
-    statement: &Statement,
+    statement: Option<&Statement>,
     stand_ins: &[stand_in::StandIn],
 ) -> Result<()> {
+    let Some(statement) = statement else { return Ok(()) };
     draft::run(tx, table, statement).await.map_err(|e| stand_in::unveiled(e, stand_ins))
 }
 
@@ -172,6 +186,19 @@ pub(crate) async fn clone(tx: &Tx, of: &TableDef, table: &TableDef) -> Result<()
         script += &format!("COMMENT ON TABLE {to} IS {};\n", literal(&comment));
     }
     tx.batch_execute(&script).await.map_err(pg)
+}
+
+/// As [`clone`], of a table that gets another name: what belongs to it keeps the names that it has, as PostgreSQL leaves
+/// them, and the name may be that of one of them.
+pub(crate) async fn clone_under_another_name(tx: &Tx, of: &TableDef, table: &TableDef) -> Result<()> {
+    let location = Location { table: of.location.table.clone(), ..table.location.clone() };
+    let before = TableDef { location, ..table.clone() };
+    clone(tx, of, &before).await?;
+    if before.location == table.location {
+        return Ok(());
+    }
+    let rename = format!("ALTER TABLE {} RENAME TO {}", base(&before), quote(&table.location.table));
+    tx.batch_execute(&rename).await.map_err(pg)
 }
 
 /// The statements that make an index, and the constraint that it is of, on another table.

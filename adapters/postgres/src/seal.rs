@@ -44,12 +44,12 @@ pub(crate) async fn seal(
     }
     let homes = if layer.is_main() {
         let views = views::Arriving::begin(tx, changes).await?;
-        let homes = draft::bring_home(tx, changes).await?;
-        homecoming::all(tx, changes, ordinal).await?;
+        let mut homes = draft::Homes::begin(tx, changes).await?;
+        homecoming::all(tx, changes, ordinal, &mut homes).await?;
         views.finish(tx).await?;
-        homes
+        Some(homes)
     } else {
-        draft::Homes::default()
+        None
     };
     if !layer.is_main() {
         show(tx, layer, changes).await?;
@@ -64,7 +64,9 @@ pub(crate) async fn seal(
         return Ok(Outcome::Unadopted(found.unadopted));
     }
     apply::apply(tx, layer, changes).await?;
-    homes.refer(tx).await?;
+    if let Some(homes) = homes {
+        homes.refer(tx).await?;
+    }
     for change in changes.iter().filter(|c| matches!(c.arrival, Some(Arrival::Branch))) {
         revise::verify(tx, &change.table, layer).await?;
     }

@@ -145,6 +145,22 @@ pub enum How {
     CreateAs(CreateAs),
     /// Changes the only table.
     Alter,
+    /// ALTER TABLE … RENAME TO and SET SCHEMA of the only table.
+    Move {
+        /// The schema that it gets.
+        schema: Option<String>,
+        /// The name that it gets.
+        name: Option<String>,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
+    /// ALTER INDEX … RENAME TO of the only relation.
+    RenameIndex {
+        /// The name that it gets.
+        name: String,
+        /// IF EXISTS.
+        if_exists: bool,
+    },
     /// Makes, changes or drops views.
     View(ViewHow),
     /// DROP TABLE.

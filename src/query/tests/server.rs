@@ -93,6 +93,9 @@ impl State for Real {
     fn may(&self, _: &Checkout, _: Right, _: &TableName) -> Result<()> {
         Ok(())
     }
+    fn version_on(&self, _: &Checkout, _: &TableDef) -> Option<Arc<TableDef>> {
+        None
+    }
     async fn refresh(&self) -> Result<()> {
         Ok(())
     }

@@ -207,10 +207,25 @@ impl Describer<'_, '_> {
                 let how = ViewHow::Comment(comment.comment().map(str::to_owned));
                 Kind::Define(Define { what: "COMMENT", how: How::View(how) })
             }
+            Node::RenameStmt(rename) if rename.rename_type == OBJECT_TABLE => {
+                let name = rename.newname().map(str::to_owned);
+                let how = How::Move { schema: None, name, if_exists: rename.missing_ok };
+                self.named(rename.relation(), "ALTER TABLE", how)
+            }
+            Node::AlterObjectSchemaStmt(alter) if alter.object_type == OBJECT_TABLE => {
+                let schema = alter.newschema().map(str::to_owned);
+                let how = How::Move { schema, name: None, if_exists: alter.missing_ok };
+                self.named(alter.relation(), "ALTER TABLE", how)
+            }
+            Node::RenameStmt(rename) if rename.rename_type == OBJECT_INDEX => {
+                let name = rename.newname().unwrap_or_default().to_owned();
+                let how = How::RenameIndex { name, if_exists: rename.missing_ok };
+                self.named(rename.relation(), "ALTER INDEX", how)
+            }
             Node::RenameStmt(rename) if rename.relation().is_some() => {
                 let column = rename.rename_type == OBJECT_COLUMN && rename.relation_type == OBJECT_TABLE;
                 let fits = column || rename.rename_type == OBJECT_TABCONSTRAINT;
-                let how = never(!fits, "ALTER … RENAME of a table or an index");
+                let how = never(!fits, "this form of ALTER … RENAME");
                 self.named(rename.relation(), "ALTER TABLE", how)
             }
             Node::CommentStmt(comment)
