@@ -233,3 +233,39 @@ fn code_of_the_users_does_not_run_on_branches() {
         assert_eq!((error.code(), error.detail()), ("0A000", detail.as_str()));
     }
 }
+
+/// What a statement over several backends was to write is not what the backend's triggers make of it.
+#[test]
+fn rows_that_triggers_change_are_not_returned_by_statements_over_several_backends() {
+    need_postgres!();
+    let db = Database::create();
+    db.connect().exec(
+        "CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t VALUES (1, 1), (2, 2);
+         CREATE FUNCTION once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 1 THEN RETURN NULL; END IF; NEW.n := -1; RETURN NEW; END $$;
+         CREATE TRIGGER once BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION once();
+         CREATE TABLE u (id int PRIMARY KEY, n int); INSERT INTO u VALUES (1, 1)",
+    );
+    let config = ProxyConfig { sqlite: vec!["shop".to_owned()], ..ProxyConfig::postgres(&db.url()) };
+    let shop = Fixture { proxy: Proxy::start(config), db };
+    let file = rusqlite::Connection::open(shop.proxy.sqlite_path("shop")).unwrap();
+    file.execute_batch(
+        "CREATE TABLE s (id INTEGER PRIMARY KEY, k INTEGER); INSERT INTO s VALUES (1, 5), (2, 7)",
+    )
+    .unwrap();
+    drop(file);
+    let mut main = shop.main();
+    main.exec(
+        "SELECT * FROM epoch_register('public.*'); SELECT * FROM epoch_register('*', 'sqlite://shop/*')",
+    );
+    let update = "UPDATE t SET n = s.k FROM s WHERE s.id = t.id";
+    assert_eq!(main.err(&format!("{update} RETURNING t.*")).code(), "0A000");
+    assert_eq!(main.lines("SELECT * FROM t ORDER BY id"), ["1|1", "2|2"]);
+    main.exec(update);
+    assert_eq!(main.lines("SELECT * FROM t ORDER BY id"), ["1|1", "2|-1"]);
+    assert_eq!(main.lines("UPDATE u SET n = s.k FROM s WHERE s.id = u.id RETURNING u.*"), ["1|5"]);
+    // On a branch the triggers run where they are asked for, whatever route a statement takes.
+    main.exec("SELECT * FROM epoch_register('t', triggers => 'on'); SELECT * FROM epoch_branch('a')");
+    let mut a = shop.on("a");
+    a.exec("UPDATE t SET n = s.k + 1 FROM s WHERE s.id = t.id");
+    assert_eq!(a.lines("SELECT * FROM t ORDER BY id"), ["1|1", "2|-1"]);
+}

@@ -63,6 +63,11 @@ impl ModifyPlan {
         &self.table
     }
 
+    /// Whether it has RETURNING.
+    pub(crate) fn is_returning(&self) -> bool {
+        self.returning
+    }
+
     /// The schema of RETURNING; `analyzed` is the plan with its types settled.
     pub(crate) fn returning(&self, analyzed: &LogicalPlan) -> Option<Schema> {
         self.returning.then(|| {
