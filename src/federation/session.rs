@@ -499,32 +499,20 @@ impl Session {
             }
             Command::Update(update) => {
                 let plan = ModifyPlan::update(&planner, update)?;
-                self.check_returning(&plan).await?;
+                check_returning(&self.repository, &plan).await?;
                 let table = plan.table().clone();
                 let target = self.target(checkout, &table, &mut planner, verb).await?;
                 ModifyPlan::update(&planner, update)?.execute(&planner, &target).await
             }
             Command::Delete(delete) => {
                 let plan = ModifyPlan::delete(&planner, delete)?;
-                self.check_returning(&plan).await?;
+                check_returning(&self.repository, &plan).await?;
                 let table = plan.table().clone();
                 let target = self.target(checkout, &table, &mut planner, verb).await?;
                 ModifyPlan::delete(&planner, delete)?.execute(&planner, &target).await
             }
             _ => Err(Error::internal("not a statement that writes")),
         }
-    }
-
-    /// 0A000 for RETURNING of rows that the backend's triggers may make others of, or leave as they are.
-    async fn check_returning(&self, plan: &ModifyPlan) -> Result<()> {
-        let table = plan.table();
-        if !plan.is_returning() || backend_of(&self.repository, table)?.user_triggers(table).await?.is_empty()
-        {
-            return Ok(());
-        }
-        let what =
-            format!("RETURNING over several backends from table \"{}\", which has triggers,", table.name);
-        Err(Error::unsupported(what).with_hint("Read the rows after the statement."))
     }
 
     /// Makes the table writable and opens the transaction; what the planner reads goes through it.
@@ -791,4 +779,14 @@ fn same_columns(described: &[Column], schema: &Schema) -> Result<Vec<Column>> {
         return Ok(described.to_vec());
     }
     Err(Error::new(sqlstate::FEATURE_NOT_SUPPORTED, "cached plan must not change result type"))
+}
+
+/// 0A000 for RETURNING of rows that the backend's triggers may make others of, or leave as they are.
+async fn check_returning(repository: &Repository, plan: &ModifyPlan) -> Result<()> {
+    let table = plan.table();
+    if !plan.is_returning() || backend_of(repository, table)?.user_triggers(table).await?.is_empty() {
+        return Ok(());
+    }
+    let what = format!("RETURNING over several backends from table \"{}\", which has triggers,", table.name);
+    Err(Error::unsupported(what).with_hint("Read the rows after the statement."))
 }

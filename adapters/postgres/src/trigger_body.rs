@@ -305,6 +305,7 @@ const FUNCTIONS: &[&str] = &[
 ];
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 
