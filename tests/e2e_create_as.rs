@@ -48,7 +48,7 @@ const MADE: &[(&str, &str)] = &[
         "CREATE TABLE made (k, \"What\", z) AS SELECT id, upper(name), 1.5::numeric(4,1) AS x FROM item WHERE id < 5",
         "k",
     ),
-    ("CREATE UNLOGGED TABLE IF NOT EXISTS public.made AS TABLE item", "id"),
+    ("CREATE TABLE IF NOT EXISTS public.made AS TABLE item", "id"),
     ("SELECT id, name AS title INTO made FROM item WHERE id <> 3", "id"),
     ("SELECT item.id, shelf INTO TABLE made FROM public.item", "id"),
     ("CREATE TABLE made AS SELECT shelf, count(*) AS n, max(price) FROM item GROUP BY shelf", "shelf"),
@@ -60,6 +60,19 @@ const MADE: &[(&str, &str)] = &[
     ("CREATE TABLE made AS SELECT *, row_number() OVER (ORDER BY id DESC) FROM item", "id"),
     ("CREATE TABLE made AS SELECT * FROM item WITH NO DATA", "id"),
 ];
+
+/// A crash of the server would empty it, on main after a merge, and what commits say of it.
+#[test]
+fn unlogged_tables_are_refused() {
+    need_postgres!();
+    let shop = Fixture::registered(BASE);
+    let mut branch = shop.branch("b");
+    for sql in ["CREATE UNLOGGED TABLE made AS TABLE item", "CREATE UNLOGGED TABLE made (id int PRIMARY KEY)"]
+    {
+        assert_eq!(branch.err(sql).code(), "0A000", "{sql}");
+        assert_eq!(branch.err("TABLE made").code(), "42P01", "{sql}");
+    }
+}
 
 #[test]
 fn a_table_made_of_a_query_has_its_columns_and_rows() {

@@ -222,6 +222,7 @@ fn the_example_is_valid_as_it_is_and_with_everything_on() {
     let secret = [
         ("CRM_PASSWORD", "x"),
         ("WEB_PASSWORD", "x"),
+        ("ERP_PASSWORD", "x"),
         ("S3_SECRET_KEY", "x"),
         ("AZURE_KEY", "x"),
         ("AZURE_SAS", "x"),

@@ -148,7 +148,9 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     async fn run_triggers(&self, table: &TableDef, on: bool) -> Result<()> {
         let _ = table;
         match on {
-            true => Err(Error::unsupported(format!("triggers on branches of a {} backend", self.kind()))),
+            true => {
+                Err(Error::unsupported(format!("running triggers on branches of a {} backend", self.kind())))
+            }
             false => Ok(()),
         }
     }
