@@ -1,5 +1,5 @@
 INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed)
-            SELECT DISTINCT 1, {{key_n}}, false FROM epoch_new n
+            SELECT {{distinct}}1, {{key_n}}, false FROM epoch_new n
             WHERE NOT EXISTS (
                 SELECT FROM (SELECT h.epoch_xid FROM {{history}} h
                              WHERE h.epoch_lineage = 1 AND {{match_n}}

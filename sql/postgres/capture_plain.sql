@@ -72,7 +72,7 @@ BEGIN
     END IF;
     IF TG_OP = 'UPDATE' THEN
         IF {{may_rekey}} THEN
-            {{new_ones}}
+            {{new_keys}}
         END IF;
     END IF;
     RETURN NULL;

@@ -50,20 +50,25 @@ fn plain(table: &TableDef, target: &str, marks: &str) -> String {
     let history = history(table);
     let again = format!("again_{}", table.id.0);
     let (key_n, match_n) = (key(table, "n."), same_key(table, "h", "n"));
-    let new_ones = fill(
-        NEW_ONES_SQL,
-        &[
-            ("history", &history),
-            ("key", &key(table, "")),
-            ("key_n", &key_n),
-            ("match_n", &match_n),
-            ("again", &again),
-        ],
-    );
+    let new_ones = |distinct: &str| {
+        fill(
+            NEW_ONES_SQL,
+            &[
+                ("distinct", distinct),
+                ("history", &history),
+                ("key", &key(table, "")),
+                ("key_n", &key_n),
+                ("match_n", &match_n),
+                ("again", &again),
+            ],
+        )
+    };
     fill(
         PLAIN_SQL,
         &[
-            ("new_ones", new_ones.trim_end()),
+            ("new_ones", new_ones("").trim_end()),
+            // Cascades to the table itself come in the same set, so that it may have a key twice.
+            ("new_keys", new_ones("DISTINCT ").trim_end()),
             ("target", target),
             ("fn", &format!("epoch.capture_{}", table.id.0)),
             ("marks", marks),

@@ -155,8 +155,10 @@ impl Seen<'_> {
             "new" | "old" => self.check_row(),
             "from" if is_word => self.check_from(),
             "with" | "without" if is_word => self.check_zone(),
-            _ if is_word && (KEYWORDS.contains(&name) || TYPES.contains(&name)) => Ok(()),
+            // Other words before a bracket may be functions, of which the user may have another one.
+            _ if is_word && is_call && (CLAUSES.contains(&name) || self.is_modified(name)) => Ok(()),
             _ if is_call => self.check_call(name, out),
+            _ if is_word && (KEYWORDS.contains(&name) || TYPES.contains(&name)) => Ok(()),
             _ if self.declared.contains(name) => Ok(()),
             _ => Err(format!("it names {name}")),
         }
@@ -200,6 +202,11 @@ impl Seen<'_> {
         }
         out.functions.push(name.to_owned());
         Ok(())
+    }
+
+    /// `varchar(10)`, `numeric(10, 2)`.
+    fn is_modified(&self, name: &str) -> bool {
+        MODIFIED.contains(&name) && self.after(2).is_some_and(|t| t.kind == TokenKind::Number)
     }
 
     /// Whether a call's only argument is a constant with a schema: without one it would be looked for in pg_catalog.
@@ -281,6 +288,30 @@ const KEYWORDS: &[&str] = &[
     "escape", "slice",
 ];
 
+/// Those of them that may stand before a bracket and are no functions of PostgreSQL's.
+#[rustfmt::skip]
+const CLAUSES: &[&str] = &[
+    "all", "and", "any", "assert", "between", "by", "case", "cast", "current_time", "current_timestamp", "default", "else", "elseif", "elsif",
+    "if", "in", "localtime", "localtimestamp", "not", "or", "return", "some", "symmetric", "then", "to", "when", "while", "zone",
+];
+
+/// Types that take numbers in brackets, and whose names are no functions'.
+const MODIFIED: &[&str] = &[
+    "bit",
+    "char",
+    "character",
+    "dec",
+    "decimal",
+    "float",
+    "interval",
+    "nchar",
+    "numeric",
+    "time",
+    "timestamp",
+    "varchar",
+    "varying",
+];
+
 /// Types of PostgreSQL's own, whose input reaches nothing.
 #[rustfmt::skip]
 const TYPES: &[&str] = &[
@@ -298,7 +329,7 @@ const FUNCTIONS: &[&str] = &[
     "format", "gen_random_uuid", "greatest", "initcap", "jsonb_array_length", "jsonb_set", "jsonb_strip_nulls", "jsonb_typeof", "justify_days",
     "justify_hours", "justify_interval", "least", "left", "length", "ln", "lower", "lpad", "ltrim", "make_date", "make_interval", "make_time",
     "make_timestamp", "make_timestamptz", "md5", "mod", "now", "nullif", "num_nonnulls", "num_nulls", "octet_length", "overlay", "pg_trigger_depth",
-    "position", "power", "quote_literal", "quote_nullable", "random", "regexp_match", "regexp_replace", "repeat", "replace", "right",
+    "position", "power", "quote_literal", "quote_nullable", "random", "regexp_match", "regexp_replace", "repeat", "replace", "reverse", "right",
     "round", "rpad", "rtrim", "setweight", "sha256", "sign", "split_part", "sqrt", "starts_with", "statement_timestamp", "string_to_array", "strpos", "substr",
     "substring", "to_char", "to_date", "to_hex", "to_number", "to_timestamp", "to_tsvector", "transaction_timestamp", "translate", "trim", "trunc",
     "upper",
@@ -334,6 +365,16 @@ mod tests {
         assert_eq!(copy.functions, ["extract", "nextval", "now", "upper"]);
         assert_eq!(copy.columns, ["Odd", "a", "day", "from", "n", "no", "update"]);
         assert_eq!(copy.assigned, ["Odd", "n", "no", "update"]);
+    }
+
+    /// What is a keyword elsewhere, and a function that the user may have an overload of.
+    #[test]
+    fn brackets_behind_words_are_calls_unless_nothing_else_is_meant() {
+        let copy = must(
+            "DECLARE v varchar(10); k numeric(10, 2); BEGIN IF (NEW.n IN (1, 2) AND NOT (NEW.n = ANY (ARRAY[1]))) THEN
+             NEW.a := reverse(NEW.a)::char(3); END IF; RETURN NEW; END",
+        );
+        assert_eq!(copy.functions, ["reverse"]);
     }
 
     #[test]
@@ -384,6 +425,9 @@ mod tests {
             ("BEGIN NEW.a := domain_in('7', 12345, -1); RETURN NEW; END", "it calls function domain_in"),
             ("BEGIN NEW.n := nextval('s'); RETURN NEW; END", "it calls function nextval"),
             ("BEGIN NEW.n := 'app.t'::regclass; RETURN NEW; END", "it names regclass"),
+            ("BEGIN NEW.a := text(NEW.n); RETURN NEW; END", "it calls function text"),
+            ("BEGIN NEW.n := log(NEW.n); RETURN NEW; END", "it calls function log"),
+            ("BEGIN NEW.n := varchar(NEW.n); RETURN NEW; END", "it calls function varchar"),
             ("BEGIN NEW.a := current_query(); RETURN NEW; END", "it calls function current_query"),
             ("BEGIN NEW.doc := to_jsonb(NEW); RETURN NEW; END", "it calls function to_jsonb"),
             ("BEGIN NEW.a := concat(NEW); RETURN NEW; END", "it uses a row as a whole"),

@@ -42,8 +42,9 @@ struct Trigger {
 }
 
 /// Bits of `pg_trigger.tgtype`, and with which letter our copy for this event ends.
-const EVENTS: [(i32, &str, char); 3] = [(4, "INSERT", 'i'), (16, "UPDATE", 'u'), (8, "DELETE", 'd')];
+const EVENTS: [(i32, &str, char); 3] = [(INSERT, "INSERT", 'i'), (16, "UPDATE", 'u'), (8, "DELETE", 'd')];
 const BEFORE: i32 = 2;
+const INSERT: i32 = 4;
 
 /// The triggers of a table that fire for clients, and what becomes of them on branches.
 pub(crate) async fn list(client: &Object, table: &TableDef) -> Result<Vec<UserTrigger>> {
@@ -82,10 +83,7 @@ pub(crate) async fn set(tx: &Tx, table: &TableDef, on: bool) -> Result<()> {
     let mut reasons = Vec::new();
     for (n, trigger) in read(tx, table).await?.iter().enumerate() {
         match copy(tx, table, trigger).await? {
-            Ok(body) => match statements(table, trigger, n, &body) {
-                Ok(statements) => script += &statements,
-                Err(reason) => reasons.push(format!("{}: {reason}", trigger.name)),
-            },
+            Ok(copied) => script += &statements(table, trigger, n, &copied),
             Err(reason) => reasons.push(format!("{}: {reason}", trigger.name)),
         }
     }
@@ -182,7 +180,7 @@ async fn conflicting(
     trigger: &Trigger,
     assigned: &[String],
 ) -> Result<Option<String>> {
-    if trigger.kind & BEFORE == 0 || trigger.kind & 4 == 0 {
+    if trigger.kind & BEFORE == 0 || trigger.kind & INSERT == 0 {
         return Ok(None);
     }
     // An index over an expression may be over any of them.
@@ -212,7 +210,7 @@ fn parts(definition: &str) -> Option<(Option<String>, String)> {
 }
 
 /// The copy of its function, and of the trigger for each event.
-fn statements(table: &TableDef, trigger: &Trigger, n: usize, copied: &Copied) -> Result<String, String> {
+fn statements(table: &TableDef, trigger: &Trigger, n: usize, copied: &Copied) -> String {
     let function = format!("{SCHEMA}.user_{}_{n}", table.id.0);
     let mut script = format!(
         "CREATE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS {};\n\
@@ -245,7 +243,7 @@ fn statements(table: &TableDef, trigger: &Trigger, n: usize, copied: &Copied) ->
             script += &format!("ALTER TABLE {} ENABLE ALWAYS TRIGGER {name};\n", overlay(table));
         }
     }
-    Ok(script)
+    script
 }
 
 /// Removes the copies.
