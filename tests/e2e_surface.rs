@@ -6,6 +6,7 @@ mod common;
 
 use common::Fixture;
 use common::conn::Conn;
+use common::message::Message;
 use common::proxy::{Proxy, ProxyConfig};
 
 const POSTGRES: &str = "CREATE TABLE account (id int PRIMARY KEY, owner text NOT NULL, balance int NOT NULL); \
@@ -150,6 +151,152 @@ fn conflicts_are_not_written_to_in_other_ways() {
         assert_eq!(main.lines("SELECT id, balance FROM account ORDER BY id LIMIT 2"), ["1|110", "2|110"]);
         assert_eq!(main.one("SELECT body FROM note"), "of main");
     });
+}
+
+#[test]
+fn what_was_chosen_for_a_conflict_can_be_read() {
+    on_both(|main, on| {
+        diverge(main, on);
+        main.exec("SELECT epoch_merge('dev')");
+        let shown = "SELECT id.our_id, our_balance, result_id, result_owner, result_balance, resolved \
+                     FROM epoch_conflicts('account') id WHERE base_id IN (1, 3) ORDER BY base_id";
+        assert_eq!(main.lines(shown), ["1|110||||f", "|||||f"]);
+        main.exec("UPDATE epoch.conflicts SET our_balance = 42 WHERE table_name = 'account' AND id = 1");
+        assert_eq!(main.lines(shown), ["1|110||||f", "|||||f"], "the owner is open");
+        main.exec(
+            "UPDATE epoch.conflicts SET our_owner = their_owner WHERE table_name = 'account' AND id = 1",
+        );
+        main.exec("UPDATE epoch.conflicts SET resolution = 'theirs' WHERE table_name = 'account' AND id = 3");
+        let chosen = ["1|110|1|dev 1|42|t", "||3|owner 3|3|t"];
+        assert_eq!(main.lines(shown), chosen);
+        assert_eq!(on("main").lines(shown), chosen, "by somebody else, too");
+        assert_eq!(
+            tag(main, "DELETE FROM epoch.conflicts WHERE table_name = 'account' AND result_balance = 42"),
+            "DELETE 1"
+        );
+        assert_eq!(
+            main.err("UPDATE epoch.conflicts SET result_balance = 1 WHERE table_name = 'account' AND id = 2")
+                .code(),
+            "22023"
+        );
+        main.exec("UPDATE epoch.conflicts SET resolution = 'ours' WHERE table_name = 'note'");
+        main.exec("UPDATE epoch.conflicts SET resolution = 'ours' WHERE table_name = 'account' AND id = 2");
+        main.exec("SELECT epoch_merge('--continue')");
+        assert_eq!(
+            main.lines("SELECT id, owner, balance FROM account WHERE id IN (1, 3) ORDER BY id"),
+            ["1|dev 1|42", "3|owner 3|3"]
+        );
+    });
+}
+
+#[test]
+fn a_value_that_the_column_cannot_hold_resolves_nothing() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE DOMAIN even AS int CHECK (VALUE % 2 = 0); CREATE TYPE mood AS ENUM ('sad', 'glad'); \
+         CREATE TABLE t (id int PRIMARY KEY, n int, price numeric(6,2), code varchar(3), e even, m mood, \
+           tags text[], ok boolean NOT NULL, at timestamptz); \
+         INSERT INTO t VALUES (1, 0, 0, '', 0, NULL, NULL, false, NULL)",
+    );
+    let mut main = shop.main();
+    main.exec("SELECT * FROM epoch_branch('dev')");
+    let mut dev = shop.on("dev");
+    dev.exec("UPDATE t SET n = 1, price = 1, code = 'a', e = 2, m = 'sad', tags = '{a}', ok = true, at = '2020-01-01'");
+    dev.exec("SELECT epoch_commit('dev')");
+    main.exec("UPDATE t SET n = 2, price = 2, code = 'b', e = 4, m = 'glad', tags = '{b}', ok = NOT ok, at = '2021-01-01'");
+    main.exec("UPDATE t SET ok = true");
+    main.exec("SELECT epoch_commit('main')");
+    assert_eq!(main.one("SELECT conflicts FROM epoch_merge('dev')"), "1");
+    for (set, code) in [
+        ("our_n = 'abc'", "22P02"),
+        ("our_n = 99999999999", "22003"),
+        ("our_price = 12345.67", "22003"),
+        ("our_code = 'long'", "22001"),
+        ("our_e = 3", "23514"),
+        ("our_m = 'angry'", "22P02"),
+        ("our_tags = 'x'", "22P02"),
+        ("our_at = 'someday'", "22007"),
+    ] {
+        let error = main.err(&format!("UPDATE epoch.conflicts SET {set}"));
+        assert_eq!(error.code(), code, "{set}: {error:?}");
+        let column = set.trim_start_matches("our_").split(' ').next().unwrap();
+        let value = set.split(" = ").nth(1).unwrap().trim_matches('\'');
+        let call = format!("SELECT epoch_conflicts_resolve('value', 't', ARRAY['1'], '{column}', '{value}')");
+        assert_eq!(main.err(&call).code(), code, "{call}");
+    }
+    assert_eq!(main.one("SELECT num_conflicts FROM epoch.conflicts"), "1");
+    // As an assignment would have it.
+    main.exec(
+        "UPDATE epoch.conflicts SET our_n = ' 7 ', our_price = 1.239, our_code = 'x  ', our_e = 8, our_m = 'sad', \
+         our_tags = '{ a , \"b c\" }', our_at = '2026-01-02 03:04 UTC'",
+    );
+    let result = "SELECT result_n, result_price, result_code || '.', result_e, result_m, result_tags, result_ok, \
+                  result_at = '2026-01-02 03:04:00+00' FROM epoch_conflicts('t')";
+    let chosen = "7|1.24|x  .|8|sad|{a,\"b c\"}|t|t";
+    assert_eq!(main.lines(result), [chosen]);
+    main.exec("SELECT epoch_merge('--continue')");
+    let stored = "SELECT n, price, code || '.', e, m, tags, ok, at = '2026-01-02 03:04:00+00' FROM t";
+    assert_eq!(main.lines(stored), [chosen]);
+}
+
+#[test]
+fn a_long_log_is_read_page_by_page() {
+    on_both(|main, _| {
+        for i in 0..150 {
+            main.exec(&format!("SELECT epoch_commit('-m', 'no {i}', '--allow-empty')"));
+        }
+        let all = main.lines("SELECT commit_order, message FROM epoch_log()");
+        let made: Vec<&str> = all.iter().map(|line| line.split_once('|').unwrap().1).take(150).collect();
+        let expected: Vec<String> = (0..150).rev().map(|i| format!("no {i}")).collect();
+        assert_eq!(made, expected);
+        let newest = "SELECT commit_order, message FROM epoch_log() ORDER BY commit_order DESC LIMIT 100";
+        assert_eq!(main.lines(newest), all[..100]);
+        let oldest = "SELECT commit_order, message FROM epoch_log() ORDER BY commit_order LIMIT 3";
+        assert_eq!(main.lines(oldest), all.iter().rev().take(3).cloned().collect::<Vec<_>>());
+        let next = format!(
+            "SELECT commit_order, message FROM epoch_log() WHERE commit_order < {} ORDER BY commit_order DESC LIMIT 70",
+            all[9].split_once('|').unwrap().0
+        );
+        assert_eq!(main.lines(&next), all[10..80]);
+        assert_eq!(main.lines("SELECT commit_order, message FROM epoch_log('-n', '65')"), all[..65]);
+    });
+}
+
+#[test]
+fn the_newest_commits_are_not_sorted() {
+    let proxy = Proxy::start(ProxyConfig::embedded());
+    let mut main = proxy.connect("main");
+    let plan = main.lines("EXPLAIN SELECT message FROM epoch_log() ORDER BY commit_order DESC LIMIT 5");
+    assert!(!plan.iter().any(|line| line.contains("SortExec")), "{plan:#?}");
+    let plan = main.lines("EXPLAIN SELECT message FROM epoch_log() ORDER BY date DESC LIMIT 5");
+    assert!(plan.iter().any(|line| line.contains("SortExec")), "{plan:#?}");
+}
+
+#[test]
+fn numbers_of_embedded_tables_are_numbers_however_they_are_asked_for() {
+    let proxy = Proxy::start(ProxyConfig::embedded());
+    let table =
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, price NUMERIC(10,2)); INSERT INTO item VALUES (1, 2.5)";
+    rusqlite::Connection::open(proxy.sqlite_path("shop")).unwrap().execute_batch(table).unwrap();
+    let mut main = proxy.connect("main");
+    main.exec("SELECT * FROM epoch_register('item', 'sqlite://shop/item')");
+    main.exec("SELECT epoch_commit('-m', 'all', '--skip-empty')");
+    for sql in [
+        "SELECT price FROM item",
+        "SELECT * FROM epoch_at('item', 'main')",
+        "SELECT * FROM epoch_at('item', 'main') LIMIT 1",
+        "SELECT * FROM epoch_at('item', 'main') WHERE id = 1",
+    ] {
+        let reply = main.exec(sql);
+        let types: Vec<(&str, u32)> = (reply.0.iter())
+            .filter_map(|m| if let Message::RowDescription(c) = m { Some(c) } else { None })
+            .flatten()
+            .map(|c| (c.name.as_str(), c.type_oid))
+            .collect();
+        assert!(types.contains(&("price", 1700)), "{sql}: {types:?}");
+        let binary = main.extended(sql, &[], true);
+        assert!(binary.error().is_none(), "{sql}: {:?}", binary.error());
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use postgres_types::{Kind, Type};
 
 use super::convert::STRICT;
 use super::{text, types};
+use crate::wire::numeric;
 
 /// 2000-01-01 in microseconds and days after 1970-01-01: PostgreSQL's binary epoch.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -306,7 +307,9 @@ fn put_binary(
         Cells::Int8 => buffer.put_i64(array.as_primitive::<Int64Type>().value(row)),
         Cells::Float4 => buffer.put_f32(array.as_primitive::<Float32Type>().value(row)),
         Cells::Float8 => buffer.put_f64(array.as_primitive::<Float64Type>().value(row)),
-        Cells::Decimal128(_) | Cells::Decimal256(_) => put_numeric(buffer, &decimal_text(array, cells, row))?,
+        Cells::Decimal128(_) | Cells::Decimal256(_) => {
+            numeric::put(buffer, &decimal_text(array, cells, row))?
+        }
         Cells::Text => put_binary_text(buffer, array.as_string::<i32>().value(row), pg_type)?,
         Cells::Bytes => buffer.put_slice(array.as_binary::<i32>().value(row)),
         Cells::Date => {
@@ -339,7 +342,7 @@ fn put_binary_text(buffer: &mut BytesMut, value: &str, pg_type: &Type) -> Result
             let uuid = uuid::Uuid::parse_str(value).map_err(|_| bad_text("uuid", value))?;
             buffer.put_slice(uuid.as_bytes());
         }
-        Type::NUMERIC => put_numeric(buffer, value)?,
+        Type::NUMERIC => numeric::put(buffer, value)?,
         Type::CHAR => buffer.put_u8(value.as_bytes().first().copied().unwrap_or(0)),
         _ => buffer.put_slice(value.as_bytes()),
     }
@@ -351,51 +354,6 @@ fn bad_text(type_name: &str, value: &str) -> Error {
         sqlstate::INVALID_TEXT_REPRESENTATION,
         format!("invalid input syntax for type {type_name}: \"{value}\""),
     )
-}
-
-/// PostgreSQL's binary numeric: base-10000 digits with weight, sign and display scale.
-fn put_numeric(buffer: &mut BytesMut, text: &str) -> Result<()> {
-    let special = match text.to_ascii_lowercase().as_str() {
-        "nan" => Some(0xC000_u16),
-        "infinity" => Some(0xD000),
-        "-infinity" => Some(0xF000),
-        _ => None,
-    };
-    if let Some(sign) = special {
-        for field in [0, 0, sign, 0] {
-            buffer.put_u16(field);
-        }
-        return Ok(());
-    }
-    let (sign, digits) = text.strip_prefix('-').map_or((0_u16, text), |d| (0x4000, d));
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if !whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit()) {
-        return Err(bad_text("numeric", text));
-    }
-    let whole_width = whole.len().div_ceil(4) * 4;
-    let fraction_width = fraction.len().div_ceil(4) * 4;
-    let padded = format!("{whole:0>whole_width$}{fraction:0<fraction_width$}");
-    let mut groups: Vec<u16> = padded
-        .as_bytes()
-        .chunks(4)
-        .map(|group| group.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')))
-        .collect();
-    let mut weight = i64::try_from(whole_width / 4).unwrap_or(0) - 1;
-    let leading = groups.iter().take_while(|group| **group == 0).count();
-    groups.drain(..leading);
-    weight -= i64::try_from(leading).unwrap_or(0);
-    while groups.last() == Some(&0) {
-        groups.pop();
-    }
-    let too_large = || Error::new("22003", "value overflows numeric format");
-    buffer.put_u16(u16::try_from(groups.len()).map_err(|_| too_large())?);
-    buffer.put_i16(if groups.is_empty() { 0 } else { i16::try_from(weight).map_err(|_| too_large())? });
-    buffer.put_u16(if groups.is_empty() { 0 } else { sign });
-    buffer.put_u16(u16::try_from(fraction.len()).map_err(|_| too_large())?);
-    for group in groups {
-        buffer.put_u16(group);
-    }
-    Ok(())
 }
 
 fn put_binary_list(buffer: &mut BytesMut, array: &ArrayRef, pg_type: &Type, row: usize) -> Result<()> {

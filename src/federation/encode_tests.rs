@@ -88,21 +88,6 @@ fn binary_forms_are_read_by_a_postgresql_driver() {
 }
 
 #[test]
-fn binary_numerics_have_base_10000_digits() {
-    let numeric = |text: &str| {
-        let mut buffer = BytesMut::new();
-        put_numeric(&mut buffer, text).unwrap();
-        buffer.chunks(2).map(|b| i16::from_be_bytes([b[0], b[1]])).collect::<Vec<_>>()
-    };
-    // digits, weight, sign, scale, then the digits
-    assert_eq!(numeric("12345.678"), [3, 1, 0, 3, 1, 2345, 6780]);
-    assert_eq!(numeric("-0.00005"), [1, -2, 0x4000, 5, 5000]);
-    assert_eq!(numeric("10000"), [1, 1, 0, 0, 1]);
-    assert_eq!(numeric("0.00"), [0, 0, 0, 2]);
-    assert_eq!(put_numeric(&mut BytesMut::new(), "1x").unwrap_err().code(), "22P02");
-}
-
-#[test]
 fn intervals_and_structs() {
     let interval = IntervalMonthDayNanoArray::from(vec![IntervalMonthDayNano::new(14, 3, 1_500_000_000)]);
     assert_eq!(text(Arc::new(interval)), "1 year 2 mons 3 days 00:00:01.5");

@@ -8,6 +8,7 @@ use epoch_adapter::{Error, Result, sqlstate};
 use postgres_types::{FromSql, Kind, Type};
 
 use super::{convert, errors, semantics, text, types};
+use crate::wire::numeric;
 
 /// What a Bind message brings.
 #[derive(Debug, Clone, Default)]
@@ -125,7 +126,7 @@ fn binary(bytes: &[u8], pg_type: &Type, zone: &str) -> Result<ScalarValue> {
         Type::FLOAT4 => ScalarValue::Float32(Some(read(bytes, pg_type).ok_or_else(incorrect)?)),
         Type::FLOAT8 => ScalarValue::Float64(Some(read(bytes, pg_type).ok_or_else(incorrect)?)),
         Type::BYTEA => ScalarValue::Binary(Some(bytes.to_vec())),
-        Type::NUMERIC => numeric(&numeric_text(bytes).ok_or_else(incorrect)?)?,
+        Type::NUMERIC => numeric(&numeric::text(bytes).ok_or_else(incorrect)?)?,
         Type::UUID => {
             ScalarValue::Utf8(Some(uuid::Uuid::from_slice(bytes).map_err(|_| incorrect())?.to_string()))
         }
@@ -212,36 +213,6 @@ fn list_elements(bytes: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     Some(elements)
 }
 
-/// The decimal text of PostgreSQL's binary numeric.
-fn numeric_text(bytes: &[u8]) -> Option<String> {
-    let mut words = bytes.chunks(2).map(|pair| <[u8; 2]>::try_from(pair).ok().map(i16::from_be_bytes));
-    let mut next = || words.next().flatten();
-    let (count, weight, sign, scale) = (next()?, next()?, next()?, next()?);
-    if sign == i16::from_be_bytes([0xC0, 0]) {
-        return Some("NaN".to_owned());
-    }
-    let digits: Vec<i16> = (0..count).map(|_| next()).collect::<Option<_>>()?;
-    let group = |position: i16| {
-        usize::try_from(weight - position).ok().and_then(|index| digits.get(index)).copied().unwrap_or(0)
-    };
-    let mut text = if sign == 0x4000 { "-".to_owned() } else { String::new() };
-    if weight < 0 {
-        text.push('0');
-    }
-    for position in (0..=weight.max(-1)).rev() {
-        let width = if position == weight { 1 } else { 4 };
-        text.push_str(&format!("{:0width$}", group(position)));
-    }
-    let scale = usize::try_from(scale).ok()?;
-    if scale > 0 {
-        let groups = i16::try_from(scale.div_ceil(4)).ok()?;
-        let fraction: String = (1..=groups).map(|p| format!("{:04}", group(-p))).collect();
-        text.push('.');
-        text.push_str(fraction.get(..scale)?);
-    }
-    Some(text)
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -269,12 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_numerics() {
-        let words = |w: &[i16]| w.iter().flat_map(|w| w.to_be_bytes()).collect::<Vec<_>>();
-        assert_eq!(numeric_text(&words(&[3, 1, 0, 3, 1, 2345, 6780])).unwrap(), "12345.678");
-        assert_eq!(numeric_text(&words(&[1, -2, 0x4000, 5, 5000])).unwrap(), "-0.00005");
-        assert_eq!(numeric_text(&words(&[1, 1, 0, 0, 1])).unwrap(), "10000");
-        assert_eq!(numeric_text(&words(&[0, 0, 0, 2])).unwrap(), "0.00");
+    fn numerics_keep_their_scale() {
         assert_eq!(decode(Type::NUMERIC, 0, b"1.50").unwrap(), ScalarValue::Decimal128(Some(150), 38, 2));
     }
 

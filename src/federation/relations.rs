@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use async_trait::async_trait;
 use datafusion::catalog::{Session as DfSession, TableProvider};
@@ -12,6 +13,8 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
@@ -172,9 +175,24 @@ impl TableProvider for Called {
         let conditions = filters.iter().filter_map(asked::conditions).flatten().collect();
         let asked = Asked { conditions, limit, ..Asked::default() };
         let stream = CallStream { call: self.call.clone(), schema: self.schema.clone(), asked };
-        let schema = self.schema.clone();
-        let plan = StreamingTableExec::try_new(schema, vec![Arc::new(stream)], projection, [], false, limit)?;
+        let (schema, order) = (self.schema.clone(), self.order(projection));
+        let plan =
+            StreamingTableExec::try_new(schema, vec![Arc::new(stream)], projection, order, false, limit)?;
         Ok(Arc::new(plan))
+    }
+}
+
+impl Called {
+    /// The order in which a function has its rows, where that spares sorting them: who wants the newest commits reads no others.
+    fn order(&self, projection: Option<&Vec<usize>>) -> Option<LexOrdering> {
+        let falling = match self.call.name {
+            "epoch_log" => "commit_order",
+            _ => return None,
+        };
+        let all = self.schema.index_of(falling).ok()?;
+        let place = projection.map_or(Some(all), |places| places.iter().position(|place| *place == all))?;
+        let options = SortOptions { descending: true, nulls_first: true };
+        LexOrdering::new([PhysicalSortExpr::new(Arc::new(Column::new(falling, place)), options)])
     }
 }
 

@@ -115,7 +115,7 @@ fn preview(table: &TableDef) -> Vec<Column> {
 
 fn conflicts(table: &TableDef) -> Vec<Column> {
     let mut columns = vec![column("conflict_id", SqlType::Int8), column("kind", SqlType::Text)];
-    for prefix in ["base_", "our_", "their_"] {
+    for prefix in ["base_", "our_", "their_", "result_"] {
         columns.extend(own(table, prefix));
     }
     columns.push(column("conflicting_columns", SqlType::TextArray));

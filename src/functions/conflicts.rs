@@ -38,7 +38,7 @@ async fn counts(session: &Session<'_>) -> Result<Rows> {
 /// In the columns of the session's version, which the merge may have given others.
 fn row(table: &TableDef, places: &[Option<usize>], conflict: &Conflict) -> Vec<Option<String>> {
     let mut row = vec![Some(conflict.id.to_string()), Some(conflict.kind.as_str().to_owned())];
-    for side in [&conflict.base, &conflict.ours, &conflict.theirs] {
+    for side in [&conflict.base, &conflict.ours, &conflict.theirs, &conflict.result] {
         row.extend(cells_at(table, places, side.as_ref()));
     }
     row.push(Some(text::array(&conflict.columns)));

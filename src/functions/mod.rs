@@ -216,7 +216,7 @@ async fn streamed(
         "epoch_history" => history::history(session, args, asked).await?,
         "epoch_blame" => ready(history::blame(session, args, asked).await?),
         "epoch_all_branches" => branches::all_branches(session, args, asked).await?,
-        "epoch_log" => ready(read::log(session, args, asked).await?),
+        "epoch_log" => read::log(session, args, asked).await?,
         "epoch_at" => rows::at(session, args, asked).await?,
         _ => return Ok(None),
     }))

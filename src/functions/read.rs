@@ -1,15 +1,22 @@
 //! Lists of commits, branches, tags and working changes.
 
 use epoch_adapter::Comparison;
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::args::Parsed;
 use super::asked::term;
-use super::{Asked, Condition, Rows, Session, text};
-use crate::Result;
+use super::{Asked, Condition, RowStream, Rows, Session, text};
 use crate::operations::{BranchInfo, CommitInfo, LogQuery, StatusEntry, TagInfo};
+use crate::{Error, Result};
 
-/// `epoch_log` and `epoch.log`.
-pub(super) async fn log(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<Rows> {
+/// Commits of the first page: about what is looked at.
+const FIRST_PAGE: usize = 64;
+
+/// Commits of the longest page.
+const LONGEST_PAGE: usize = 4096;
+
+/// `epoch_log` and `epoch.log`, newest first.
+pub(super) async fn log(session: &Session<'_>, args: &Parsed, asked: &Asked) -> Result<RowStream> {
     // What the call itself limits is limited before anything else is asked of it.
     let own = args.count("limit")?;
     let (before, whole) = if own.is_some() { (None, asked.conditions.is_empty()) } else { before(asked) };
@@ -22,20 +29,26 @@ pub(super) async fn log(session: &Session<'_>, args: &Parsed, asked: &Asked) -> 
         limit,
         before,
     };
-    let commits = session.repository.log(session.checkout, &query).await?;
-    let row = |c: CommitInfo| {
-        vec![
-            Some(c.hash),
-            Some(text::array(&c.parents)),
-            Some(c.author),
-            Some(c.email),
-            Some(text::timestamp(c.date)),
-            Some(c.message),
-            Some(text::array(&c.refs)),
-            Some(c.commit_order.to_string()),
-        ]
-    };
-    Ok(commits.into_iter().map(row).collect())
+    let log = session.repository.log_pages(session.checkout, &query).await?;
+    let pages = stream::try_unfold((log, FIRST_PAGE), |(mut log, size)| async move {
+        let page = log.page(size).await?;
+        Ok::<_, Error>((!page.is_empty()).then(|| (page, (log, (size * 4).min(LONGEST_PAGE)))))
+    });
+    let rows = pages.map_ok(|page| stream::iter(page.into_iter().map(|commit| Ok(logged(commit)))));
+    Ok(rows.try_flatten().boxed())
+}
+
+fn logged(commit: CommitInfo) -> Vec<Option<String>> {
+    vec![
+        Some(commit.hash),
+        Some(text::array(&commit.parents)),
+        Some(commit.author),
+        Some(commit.email),
+        Some(text::timestamp(commit.date)),
+        Some(commit.message),
+        Some(text::array(&commit.refs)),
+        Some(commit.commit_order.to_string()),
+    ]
 }
 
 /// The `commit_order` that a page begins below, and whether that is all that is asked.

@@ -75,7 +75,7 @@ fn check_columns(conflicts: &[Conflict], conditions: &[(&str, &Arg)]) -> Result<
 fn undefined(name: &str) -> Error {
     Error::new(sqlstate::UNDEFINED_COLUMN, format!("column \"{name}\" of relation \"conflicts\" does not exist"))
         .with_hint(
-            "It has table_name, conflict_id, kind, resolution, the key's columns, and base_…, our_… and their_… for all.",
+            "It has table_name, conflict_id, kind, resolution, the key's columns, and base_…, our_…, their_… and result_… for all.",
         )
 }
 
@@ -85,12 +85,13 @@ enum Of {
     Base,
     Ours,
     Theirs,
+    Result,
     Key,
 }
 
 /// The side and place of a column: `our_n`, or, of the key, `id`.
 fn place(table: &TableDef, name: &str) -> Option<(Of, usize)> {
-    let sides = [("base_", Of::Base), ("our_", Of::Ours), ("their_", Of::Theirs)];
+    let sides = [("base_", Of::Base), ("our_", Of::Ours), ("their_", Of::Theirs), ("result_", Of::Result)];
     let found =
         sides.iter().find_map(|(prefix, of)| Some((*of, table.schema.index_of(name.strip_prefix(prefix)?)?)));
     found.or_else(|| {
@@ -105,6 +106,7 @@ fn cell(conflict: &Conflict, of: Of, i: usize) -> Option<Value> {
         Of::Base => at(&conflict.base),
         Of::Ours => at(&conflict.ours),
         Of::Theirs => at(&conflict.theirs),
+        Of::Result => at(&conflict.result),
         Of::Key => {
             let place = conflict.table.schema.key.iter().position(|k| *k == i)?;
             conflict.key.get(place).cloned()

@@ -1,5 +1,6 @@
 //! Commits, their parents and what they changed, and the positions where they can be seen.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -7,7 +8,7 @@ use epoch_adapter::{LineageId, Ordinal, Result, TableId, TableStats};
 use sha2::{Digest, Sha256};
 
 use super::origins::{self, Origin};
-use super::{Tx, date, micros, params};
+use super::{Cell, Record, Tx, date, micros, params};
 
 /// A commit to be.
 #[derive(Debug, Clone)]
@@ -211,27 +212,69 @@ pub struct CommitRow {
     pub message: String,
 }
 
+/// How many commits are read with one statement.
+pub const MOST_AT_ONCE: usize = 512;
+
+/// `($1, $2, …)` for so many hashes or more, and the hashes with the first one again and again: the store keeps
+/// statements prepared, so there aren't to be many of them.
+fn list(hashes: &[&str]) -> Option<(String, Vec<Cell>)> {
+    let first = hashes.first()?;
+    let size = [1, 8, 64].into_iter().find(|size| hashes.len() <= *size).unwrap_or(MOST_AT_ONCE);
+    let marks: Vec<String> = (1..=size.max(hashes.len())).map(|i| format!("${i}")).collect();
+    let padded = hashes.iter().chain(std::iter::repeat(first)).take(marks.len());
+    Some((marks.join(", "), padded.map(|hash| Cell::from(*hash)).collect()))
+}
+
+/// Reads several commits, by their hashes.
+pub async fn read_all(tx: &mut Tx, hashes: &[&str]) -> Result<HashMap<String, CommitRow>> {
+    let Some((marks, values)) = list(hashes) else { return Ok(HashMap::new()) };
+    let sql = format!("SELECT author, email, date, message, hash FROM commits WHERE hash IN ({marks})");
+    let rows = tx.query(&sql, &values).await?;
+    rows.iter().map(|r| Ok((r.text(4)?, commit(r)?))).collect()
+}
+
+/// What several commits changed against their first parents, by their hashes.
+pub async fn tables_of_all(
+    tx: &mut Tx,
+    hashes: &[&str],
+) -> Result<HashMap<String, Vec<(TableId, TableStats)>>> {
+    let Some((marks, values)) = list(hashes) else { return Ok(HashMap::new()) };
+    let sql = format!(
+        "SELECT table_id, added, modified, removed, hash FROM commit_tables WHERE hash IN ({marks}) \
+         ORDER BY hash, table_id"
+    );
+    let mut tables = HashMap::<String, Vec<_>>::new();
+    for row in tx.query(&sql, &values).await? {
+        tables.entry(row.text(4)?).or_default().push(changed(&row)?);
+    }
+    Ok(tables)
+}
+
+fn commit(row: &Record) -> Result<CommitRow> {
+    Ok(CommitRow {
+        author: row.text(0)?,
+        email: row.text(1)?,
+        date: date(row.int(2)?),
+        message: row.text(3)?,
+    })
+}
+
+fn changed(row: &Record) -> Result<(TableId, TableStats)> {
+    let stats = TableStats { added: row.int(1)?, modified: row.int(2)?, removed: row.int(3)?, cells: 0 };
+    Ok((TableId(row.int(0)?), stats))
+}
+
 /// Reads one commit.
 pub async fn read(tx: &mut Tx, hash: &str) -> Result<Option<CommitRow>> {
     let sql = "SELECT author, email, date, message FROM commits WHERE hash = $1";
-    let row = tx.first(sql, params![hash]).await?;
-    row.map(|r| {
-        Ok(CommitRow { author: r.text(0)?, email: r.text(1)?, date: date(r.int(2)?), message: r.text(3)? })
-    })
-    .transpose()
+    tx.first(sql, params![hash]).await?.map(|row| commit(&row)).transpose()
 }
 
 /// What a commit changed against its first parent.
 pub async fn tables_of(tx: &mut Tx, hash: &str) -> Result<Vec<(TableId, TableStats)>> {
     let sql =
         "SELECT table_id, added, modified, removed FROM commit_tables WHERE hash = $1 ORDER BY table_id";
-    let rows = tx.query(sql, params![hash]).await?;
-    rows.iter()
-        .map(|r| {
-            let stats = TableStats { added: r.int(1)?, modified: r.int(2)?, removed: r.int(3)?, cells: 0 };
-            Ok((TableId(r.int(0)?), stats))
-        })
-        .collect()
+    tx.query(sql, params![hash]).await?.iter().map(changed).collect()
 }
 
 /// Full hashes that begin with `prefix`, at most two: enough to know whether it is unique.

@@ -159,6 +159,8 @@ impl Repository {
     fn describe_conflict(&self, choice: Choice) -> Result<Conflict> {
         let table = self.table_by_id(choice.table)?;
         let name = |&i: &usize| table.schema.columns.get(i).map(|c| c.name.clone());
+        let decided = choice.resolved && !choice.is_of_schema();
+        let result = decided.then(|| choice.result(&table.schema)).flatten();
         let conflict = choice.conflict;
         let columns = conflict.columns.iter().filter_map(name);
         Ok(Conflict {
@@ -170,6 +172,7 @@ impl Repository {
             ours: conflict.ours,
             theirs: conflict.theirs,
             resolved: choice.resolved,
+            result,
             table,
         })
     }
@@ -217,17 +220,21 @@ impl Repository {
         let mut choices = self.choices(&branch).await?;
         let table =
             resolution.table.as_deref().map(|name| self.wanted(checkout, &choices, name)).transpose()?;
+        let mut wanted = Vec::new();
+        for choice in &choices {
+            let def = self.table_by_id(choice.table)?;
+            let meant = table.as_ref().is_none_or(|t| self.is_of(choice, t));
+            if meant && key_matches(choice, &def, resolution) {
+                let side = self.as_stored(&def, resolution.column.as_deref(), &resolution.side).await?;
+                wanted.push((choice.id, def, Resolution { side, ..resolution.clone() }));
+            }
+        }
         let mut tx = self.store().write().await?;
         let (mut matched, mut resolved) = (false, 0);
-        for choice in &mut choices {
-            let def = self.table_by_id(choice.table)?;
-            if table.as_ref().is_some_and(|t| !self.is_of(choice, t))
-                || !key_matches(choice, &def, resolution)
-            {
-                continue;
-            }
+        for (id, def, resolution) in &wanted {
+            let Some(choice) = choices.iter_mut().find(|c| c.id == *id) else { continue };
             let was = choice.resolved;
-            if !choose(choice, &def, resolution)? {
+            if !choose(choice, def, resolution)? {
                 continue;
             }
             matched = true;
@@ -260,14 +267,11 @@ impl Repository {
             return Err(no_merge(&branch));
         }
         let mut choices = self.choices(&branch).await?;
+        let wanted = self.all_as_stored(&choices, wanted).await?;
         let mut tx = self.store().write().await?;
         let mut resolved = 0;
-        for (id, sides) in wanted {
-            // Somebody may have ended that merge, and begun another one.
-            let choice = choices.iter_mut().find(|c| c.id == *id).ok_or_else(|| {
-                let message = "the conflicts changed in the meantime";
-                Error::new(sqlstate::SERIALIZATION_FAILURE, message).with_hint("Retry.")
-            })?;
+        for (id, sides) in &wanted {
+            let choice = choices.iter_mut().find(|c| c.id == *id).ok_or_else(changed_meanwhile)?;
             let def = self.table_by_id(choice.table)?;
             let was = choice.resolved;
             if sides.is_empty() && choice.picks.whole.is_none() {
@@ -289,6 +293,54 @@ impl Repository {
         let remaining = choices.iter().filter(|c| !c.resolved).count() as i64;
         Ok(Resolved { resolved, remaining })
     }
+}
+
+impl Repository {
+    /// As `wanted`, the values as their columns hold them.
+    async fn all_as_stored(&self, choices: &[Choice], wanted: &[Chosen]) -> Result<Vec<Chosen>> {
+        let mut held = Vec::with_capacity(wanted.len());
+        for (id, sides) in wanted {
+            let choice = choices.iter().find(|c| c.id == *id).ok_or_else(changed_meanwhile)?;
+            let def = self.table_by_id(choice.table)?;
+            let mut chosen = Vec::with_capacity(sides.len());
+            for (column, side) in sides {
+                chosen.push((column.clone(), self.as_stored(&def, column.as_deref(), side).await?));
+            }
+            held.push((*id, chosen));
+        }
+        Ok(held)
+    }
+
+    /// A side; a value as the column holds it. What the column can't hold is refused with the error of a statement that
+    /// stores it there.
+    async fn as_stored(&self, table: &TableDef, column: Option<&str>, side: &Side) -> Result<Side> {
+        let found = column.and_then(|name| table.schema.index_of(name));
+        let column = found.and_then(|i| table.schema.columns.get(i));
+        let (Side::Value(value), Some(column)) = (side, column) else { return Ok(side.clone()) };
+        if value.is_null() {
+            return if column.nullable { Ok(side.clone()) } else { Err(not_null(table, column)) };
+        }
+        let name = &table.location.backend;
+        let missing = || Error::internal(format!("backend \"{name}\" is not configured"));
+        let backend = self.backend(name).ok_or_else(missing)?;
+        let value = match table.location.kind {
+            BackendKind::PostgreSql => value.clone(),
+            _ => coerce(value, column)?,
+        };
+        Ok(Side::Value(backend.stored(column, &value).await?))
+    }
+}
+
+fn not_null(table: &TableDef, column: &Column) -> Error {
+    let (column, table) = (&column.name, &table.name.name);
+    let message =
+        format!("null value in column \"{column}\" of relation \"{table}\" violates not-null constraint");
+    Error::new(sqlstate::NOT_NULL_VIOLATION, message)
+}
+
+/// Somebody ended the merge that a choice was about, and maybe began another one.
+fn changed_meanwhile() -> Error {
+    Error::new(sqlstate::SERIALIZATION_FAILURE, "the conflicts changed in the meantime").with_hint("Retry.")
 }
 
 fn not_in_conflict(choice: &Choice, table: &TableDef, column: &str) -> Error {
@@ -326,7 +378,7 @@ fn choose(choice: &mut Choice, table: &TableDef, resolution: &Resolution) -> Res
     let Some(name) = &resolution.column else {
         // The last word on everything: earlier choices for single columns go.
         choice.picks.columns.clear();
-        choice.picks.whole = Some(to_pick(&resolution.side, table, None)?);
+        choice.picks.whole = Some(to_pick(&resolution.side));
         return Ok(true);
     };
     let index = table.schema.index_of(name).ok_or_else(|| {
@@ -336,26 +388,41 @@ fn choose(choice: &mut Choice, table: &TableDef, resolution: &Resolution) -> Res
     if !choice.open_columns(&table.schema).contains(&index) {
         return Ok(false);
     }
-    let pick = to_pick(&resolution.side, table, table.schema.columns.get(index))?;
-    choice.picks.columns.insert(index, pick);
+    choice.picks.columns.insert(index, to_pick(&resolution.side));
     Ok(true)
 }
 
-fn to_pick(side: &Side, table: &TableDef, column: Option<&Column>) -> Result<Pick> {
-    Ok(match side {
+fn to_pick(side: &Side) -> Pick {
+    match side {
         Side::Ours => Pick::Ours,
         Side::Theirs => Pick::Theirs,
         Side::Base => Pick::Base,
-        Side::Value(value) => Pick::Value(match column {
-            Some(column) if table.location.kind != BackendKind::PostgreSql => coerce(value, column)?,
-            _ => value.clone(),
-        }),
-    })
+        Side::Value(value) => Pick::Value(value.clone()),
+    }
+}
+
+fn in_range(number: i64, data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Int8 => i8::try_from(number).is_ok(),
+        DataType::Int16 => i16::try_from(number).is_ok(),
+        DataType::Int32 => i32::try_from(number).is_ok(),
+        DataType::UInt8 => u8::try_from(number).is_ok(),
+        DataType::UInt16 => u16::try_from(number).is_ok(),
+        DataType::UInt32 => u32::try_from(number).is_ok(),
+        _ => true,
+    }
 }
 
 /// A text that a user wrote, as backends other than PostgreSQL store values of this column.
 fn coerce(value: &Value, column: &Column) -> Result<Value> {
-    let Value::Text(text) = value else { return Ok(value.clone()) };
+    let text = match value {
+        Value::Int(number) if !in_range(*number, &column.data_type) => {
+            let message = format!("value \"{number}\" is out of range for type {}", column.pg_type);
+            return Err(Error::new(sqlstate::NUMERIC_VALUE_OUT_OF_RANGE, message));
+        }
+        Value::Text(text) => text,
+        other => return Ok(other.clone()),
+    };
     let bad = |_| {
         let message = format!("invalid value for column \"{}\" of type {}", column.name, column.pg_type);
         Error::new(sqlstate::INVALID_TEXT_REPRESENTATION, message)
@@ -367,7 +434,7 @@ fn coerce(value: &Value, column: &Column) -> Result<Value> {
             "f" | "false" | "0" | "off" | "no" => Ok(Value::Int(0)),
             _ => Err(bad(())),
         },
-        t if t.is_integer() => trimmed.parse().map(Value::Int).map_err(|_| bad(())),
+        t if t.is_integer() => coerce(&trimmed.parse().map(Value::Int).map_err(|_| bad(()))?, column),
         t if t.is_floating() => trimmed.parse().map(Value::Real).map_err(|_| bad(())),
         DataType::Binary | DataType::LargeBinary => {
             let hex = trimmed.strip_prefix("\\x").ok_or(()).map_err(bad)?;

@@ -14,9 +14,95 @@ struct Listed {
     parents: Vec<String>,
 }
 
+/// A listing of commits, children before parents, that is read page by page. What it starts from stays what it was when the
+/// listing began.
+pub struct Log {
+    repository: Repository,
+    include: Vec<String>,
+    exclude: Vec<String>,
+    wanted: Option<HashSet<TableId>>,
+    decorations: HashMap<String, Vec<String>>,
+    names: HashMap<TableId, String>,
+    /// The number that the next page is below.
+    before: Option<i64>,
+    /// How many more there may be.
+    left: usize,
+}
+
+impl Log {
+    /// The next commits, at most so many; none at the end.
+    pub async fn page(&mut self, most: usize) -> Result<Vec<CommitInfo>> {
+        let most = most.min(self.left);
+        if most == 0 {
+            return Ok(Vec::new());
+        }
+        let listed = self.walk(most).await?;
+        // What is shorter than asked for is the last one.
+        self.left = if listed.len() < most { 0 } else { self.left.saturating_sub(listed.len()) };
+        self.before = listed.last().map(|commit| commit.order).or(self.before);
+        let mut tx = self.repository.store().read().await?;
+        let mut page = Vec::with_capacity(listed.len());
+        for some in listed.chunks(commits::MOST_AT_ONCE) {
+            self.describe(&mut tx, some, &mut page).await?;
+        }
+        tx.commit().await?;
+        Ok(page)
+    }
+
+    /// Each page walks from the start again: that is cheap in memory, and a first page costs no more than it must.
+    async fn walk(&self, most: usize) -> Result<Vec<Listed>> {
+        let wanted = self.wanted.as_ref();
+        self.repository
+            .with_graph(|graph| {
+                let concerns =
+                    |i: &usize| wanted.is_none_or(|w| graph.tables(*i).iter().any(|t| w.contains(t)));
+                let in_page = |i: &usize| self.before.is_none_or(|before| graph.seq(*i) < before);
+                let list = |i: usize| Listed {
+                    order: graph.seq(i),
+                    hash: graph.hash(i).to_owned(),
+                    parents: graph.parents(i).iter().map(|&p| graph.hash(p).to_owned()).collect(),
+                };
+                let places =
+                    |hashes: &[String]| hashes.iter().filter_map(|h| graph.index(h)).collect::<Vec<_>>();
+                let range = graph.range(&places(&self.include), &places(&self.exclude));
+                Ok(range.filter(in_page).filter(concerns).take(most).map(list).collect())
+            })
+            .await
+    }
+
+    async fn describe(&self, tx: &mut Tx, listed: &[Listed], page: &mut Vec<CommitInfo>) -> Result<()> {
+        let hashes: Vec<&str> = listed.iter().map(|commit| commit.hash.as_str()).collect();
+        let mut rows = commits::read_all(tx, &hashes).await?;
+        let mut tables = commits::tables_of_all(tx, &hashes).await?;
+        let name = |id: TableId| self.names.get(&id).cloned().unwrap_or_else(|| format!("#{}", id.0));
+        for Listed { order, hash, parents } in listed {
+            let row = rows.remove(hash);
+            let commit = row.ok_or_else(|| Error::internal(format!("commit {hash} is missing")))?;
+            let tables = tables.remove(hash).unwrap_or_default();
+            page.push(CommitInfo {
+                refs: self.decorations.get(hash).cloned().unwrap_or_default(),
+                hash: hash.clone(),
+                parents: parents.clone(),
+                author: commit.author,
+                email: commit.email,
+                date: commit.date,
+                message: commit.message,
+                commit_order: *order,
+                tables: tables.into_iter().map(|(id, stats)| (name(id), stats)).collect(),
+            });
+        }
+        Ok(())
+    }
+}
+
 impl Repository {
-    /// Commits, children before parents.
+    /// All commits of a listing.
     pub async fn log(&self, checkout: &Checkout, query: &LogQuery) -> Result<Vec<CommitInfo>> {
+        self.log_pages(checkout, query).await?.page(usize::MAX).await
+    }
+
+    /// Begins a listing of commits.
+    pub async fn log_pages(&self, checkout: &Checkout, query: &LogQuery) -> Result<Log> {
         self.refresh().await?;
         let mut tx = self.store().read().await?;
         let tags = refs::tags(&mut tx).await?;
@@ -32,15 +118,17 @@ impl Repository {
             include.push(self.named("HEAD", Some(checkout)).await?.hash().to_owned());
         }
         let wanted = wanted_tables(&query.tables, &names)?;
-        let listed = self.walk(&include, &exclude, wanted.as_ref(), query).await?;
         let decorations = self.decorations(checkout, &tags);
-        let mut tx = self.store().read().await?;
-        let mut log = Vec::with_capacity(listed.len());
-        for commit in listed {
-            log.push(describe(&mut tx, commit, &decorations, &names).await?);
-        }
-        tx.commit().await?;
-        Ok(log)
+        Ok(Log {
+            repository: self.clone(),
+            include,
+            exclude,
+            wanted,
+            decorations,
+            names,
+            before: query.before,
+            left: query.limit.unwrap_or(usize::MAX),
+        })
     }
 
     /// Splits refs, `a..b`, `a...b` and `^x` into what to start from and what to leave out.
@@ -67,30 +155,6 @@ impl Repository {
             }
         }
         Ok((include, exclude))
-    }
-
-    async fn walk(
-        &self,
-        include: &[String],
-        exclude: &[String],
-        wanted: Option<&HashSet<TableId>>,
-        query: &LogQuery,
-    ) -> Result<Vec<Listed>> {
-        self.with_graph(|graph| {
-            let indexes =
-                |hashes: &[String]| hashes.iter().filter_map(|h| graph.index(h)).collect::<Vec<_>>();
-            let concerns = |i: &usize| wanted.is_none_or(|w| graph.tables(*i).iter().any(|t| w.contains(t)));
-            let in_page = |i: &usize| query.before.is_none_or(|before| graph.seq(*i) < before);
-            let list = |i: usize| Listed {
-                order: graph.seq(i),
-                hash: graph.hash(i).to_owned(),
-                parents: graph.parents(i).iter().map(|&p| graph.hash(p).to_owned()).collect(),
-            };
-            let range = graph.range(&indexes(include), &indexes(exclude));
-            let listed = range.filter(in_page).filter(concerns).take(query.limit.unwrap_or(usize::MAX));
-            Ok(listed.map(list).collect())
-        })
-        .await
     }
 
     /// Branches and tags by the commit they point at, HEAD's branch first.
@@ -126,27 +190,4 @@ fn wanted_tables(texts: &[String], names: &HashMap<TableId, String>) -> Result<O
         }
     }
     Ok(Some(wanted))
-}
-
-async fn describe(
-    tx: &mut Tx,
-    listed: Listed,
-    decorations: &HashMap<String, Vec<String>>,
-    names: &HashMap<TableId, String>,
-) -> Result<CommitInfo> {
-    let commit = commits::read(tx, &listed.hash).await?;
-    let commit = commit.ok_or_else(|| Error::internal(format!("commit {} is missing", listed.hash)))?;
-    let name = |id: TableId| names.get(&id).cloned().unwrap_or_else(|| format!("#{}", id.0));
-    let tables = commits::tables_of(tx, &listed.hash).await?;
-    Ok(CommitInfo {
-        refs: decorations.get(&listed.hash).cloned().unwrap_or_default(),
-        hash: listed.hash,
-        parents: listed.parents,
-        author: commit.author,
-        email: commit.email,
-        date: commit.date,
-        message: commit.message,
-        commit_order: listed.order,
-        tables: tables.into_iter().map(|(id, stats)| (name(id), stats)).collect(),
-    })
 }

@@ -89,7 +89,8 @@ pub(super) enum Outcome {
     },
 }
 
-/// Judges a row that both sides changed. The `unsure` columns are in conflict whatever the sides say of them.
+/// Judges a row that both sides changed. The `unsure` columns are in conflict whatever the sides say of them, and so are
+/// those whose sum the column can't hold.
 pub(super) fn merge_row(
     schema: &TableSchema,
     strategy: Strategy,
@@ -101,13 +102,15 @@ pub(super) fn merge_row(
         return merge_deleted(strategy, sides);
     };
     let mut decided = rules.decide(schema, sides);
+    let mut unsure = unsure.to_vec();
+    unsure.extend(rules.too_large(schema, sides).filter(|i| !unsure.contains(i)).collect::<Vec<_>>());
     if !unsure.is_empty() && sides.base.is_some() {
         decided.retain(|(i, _)| !unsure.contains(i));
         match strategy {
             Strategy::Field => {
                 let mut columns = conflicting_columns(schema, sides);
                 columns.retain(|i| !unsure.contains(i) && !decided.iter().any(|(known, _)| known == i));
-                columns.extend(unsure);
+                columns.extend(&unsure);
                 columns.sort_unstable();
                 return conflict(sides, columns, decided);
             }

@@ -66,6 +66,7 @@ pub use branch_views::{ShownView, ViewStep};
 pub use failpoint::{FAIL_POINTS, GC_FAIL_POINTS};
 pub use gc::{Collected, GcOptions};
 pub use hooking::Assertions;
+pub use log::Log;
 pub use revisions::is_read;
 pub use rights::{Actor, Right, Scope, Watch};
 pub use sequence::Verb;

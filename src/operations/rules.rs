@@ -98,6 +98,21 @@ impl Rules {
         self.by_column.iter().filter_map(one).collect()
     }
 
+    /// The columns whose sum is no number that they can hold.
+    pub(super) fn too_large(&self, schema: &TableSchema, sides: &Sides) -> impl Iterator<Item = usize> {
+        self.sums().into_iter().filter(|&i| {
+            let cells = (cell(&sides.base, i), cell(&sides.ours, i), cell(&sides.theirs, i));
+            let (Some(column), (Some(base), Some(ours), Some(theirs))) = (schema.columns.get(i), cells)
+            else {
+                return false;
+            };
+            let whole = [base, ours, theirs].iter().all(|value| matches!(value, Value::Int(_)));
+            ours != base
+                && theirs != base
+                && sum(column, base, ours, theirs).map_or(whole, |sum| !fits(column, &sum))
+        })
+    }
+
     /// Whether every column that a side changed has a rule, which could be followed: then even a strategy
     /// that merges no rows merges the row.
     pub(super) fn decide_all(&self, sides: &Sides, decided: &[(usize, Value)]) -> bool {
@@ -160,6 +175,33 @@ fn sum(column: &Column, base: &Value, ours: &Value, theirs: &Value) -> Option<Va
             sum.is_finite().then_some(Value::Real(sum))
         }
     }
+}
+
+/// Whether a column can hold a number that is a sum of its own.
+fn fits(column: &Column, number: &Value) -> bool {
+    let text = match number {
+        Value::Text(text) => text.clone(),
+        Value::Int(number) => number.to_string(),
+        _ => return true,
+    };
+    let (name, modifier) = column.pg_type.split_once('(').unwrap_or((&column.pg_type, ""));
+    match name.trim() {
+        "smallint" => text.parse::<i16>().is_ok(),
+        "integer" => text.parse::<i32>().is_ok(),
+        "bigint" => text.parse::<i64>().is_ok(),
+        "numeric" => whole_digits(modifier).is_none_or(|most| {
+            let whole = text.trim_start_matches('-').split('.').next().unwrap_or_default();
+            i64::try_from(whole.trim_start_matches('0').len()).is_ok_and(|len| len <= most.max(0))
+        }),
+        _ => true,
+    }
+}
+
+/// How many digits `numeric(10,2)` has before the point; `None` for any number of them.
+fn whole_digits(modifier: &str) -> Option<i64> {
+    let modifier = modifier.strip_suffix(')')?;
+    let (precision, scale) = modifier.split_once(',').unwrap_or((modifier, "0"));
+    Some(precision.trim().parse::<i64>().ok()? - scale.trim().parse::<i64>().ok()?)
 }
 
 /// What takes one number to another; `None` if one is NULL, or none.
@@ -397,6 +439,24 @@ mod tests {
         assert_eq!(sum("numeric", "1", "-", "2"), None);
         assert_eq!(sum("numeric", "1", "NaN", "2"), None);
         assert_eq!(sum("numeric", "1", "1", "2"), None, "one side alone needs no rule");
+    }
+
+    #[test]
+    fn a_sum_that_the_column_cannot_hold_is_a_conflict() {
+        let table = |ty: &str, base: &str, ours: &str, theirs: &str| {
+            let rules = Rules { by_column: BTreeMap::from([(1, Rule::Sum)]), ..Rules::default() };
+            let row = |v: &str| -> Row { vec![text("1"), text(v), text("w")] };
+            let change = |v| RowChange { key: vec![text("1")], before: Some(row(base)), after: Some(row(v)) };
+            let merged =
+                merge_table(&schema(ty), Strategy::Field, &rules, vec![change(ours)], vec![change(theirs)]);
+            merged.conflicts.first().map(|c| c.columns.clone())
+        };
+        assert_eq!(table("integer", "2147483640", "2147483647", "2147483641"), Some(vec![1]));
+        assert_eq!(table("integer", "2147483640", "2147483647", "2147483647"), Some(vec![1]), "equal deltas");
+        assert_eq!(table("integer", "2147483640", "2147483641", "2147483641"), None);
+        assert_eq!(table("smallint", "-32768", "-32768", "-32767"), None, "one side alone");
+        assert_eq!(table("numeric(4,2)", "90.00", "99.99", "90.01"), Some(vec![1]));
+        assert_eq!(table("numeric(4,2)", "90.00", "99.98", "90.01"), None);
     }
 
     #[test]

@@ -543,6 +543,8 @@ pub struct Conflict {
     pub columns: Vec<String>,
     /// Whether it is resolved.
     pub resolved: bool,
+    /// Of one that is resolved: the row that the merge takes; none if it takes none.
+    pub result: Option<Row>,
 }
 
 /// Which side a resolution takes.

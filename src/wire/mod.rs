@@ -6,6 +6,7 @@ mod channel;
 pub mod decode;
 pub mod encode;
 pub mod frame;
+pub mod numeric;
 pub mod scram;
 pub mod startup;
 pub mod tls;

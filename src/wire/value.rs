@@ -1,7 +1,7 @@
 //! Types and values of results that we build ourselves: from PostgreSQL's text form to its binary
 //! one, and back for parameters.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use epoch_adapter::{Error, Result, sqlstate};
 
 /// A type on the wire.
@@ -19,14 +19,20 @@ pub enum Type {
     Float4,
     /// `double precision`
     Float8,
+    /// `numeric`
+    Numeric,
     /// `text`, and every type that we can't write in binary.
     Text,
     /// `character varying`
     Varchar,
+    /// `character`
+    Bpchar,
     /// `bytea`
     Bytea,
     /// `date`
     Date,
+    /// `time without time zone`
+    Time,
     /// `timestamp without time zone`
     Timestamp,
     /// `timestamp with time zone`
@@ -52,9 +58,13 @@ impl Type {
             "bigint" | "int8" => Self::Int8,
             "real" | "float4" => Self::Float4,
             "double precision" | "float8" => Self::Float8,
+            "numeric" | "decimal" => Self::Numeric,
             "character varying" | "varchar" => Self::Varchar,
+            "character" | "bpchar" => Self::Bpchar,
             "bytea" => Self::Bytea,
             "date" => Self::Date,
+            "time" if !name.ends_with("with time zone") => Self::Time,
+            "time without time zone" => Self::Time,
             "timestamp without time zone" => Self::Timestamp,
             // `timestamp(3) with time zone` keeps its suffix behind the modifier.
             "timestamp" if name.ends_with("with time zone") => Self::TimestampTz,
@@ -81,10 +91,13 @@ impl Type {
             Self::Float4 => 700,
             Self::Float8 => 701,
             Self::TextArray => 1009,
+            Self::Bpchar => 1042,
             Self::Varchar => 1043,
             Self::Date => 1082,
+            Self::Time => 1083,
             Self::Timestamp => 1114,
             Self::TimestampTz => 1184,
+            Self::Numeric => 1700,
             Self::Uuid => 2950,
             Self::Jsonb => 3802,
         }
@@ -134,7 +147,7 @@ pub fn write(out: &mut Vec<u8>, kind: Type, format: i16, text: Option<&str>) -> 
 fn binary(out: &mut Vec<u8>, kind: Type, text: &str) -> Result<()> {
     let bad = || Error::internal(format!("value can't be sent in binary as type {kind:?}"));
     match kind {
-        Type::Text | Type::Varchar | Type::Json => out.extend_from_slice(text.as_bytes()),
+        Type::Text | Type::Varchar | Type::Bpchar | Type::Json => out.extend_from_slice(text.as_bytes()),
         Type::Jsonb => {
             out.push(1);
             out.extend_from_slice(text.as_bytes());
@@ -145,6 +158,7 @@ fn binary(out: &mut Vec<u8>, kind: Type, text: &str) -> Result<()> {
         Type::Int8 => out.extend_from_slice(&text.parse::<i64>().map_err(|_| bad())?.to_be_bytes()),
         Type::Float4 => out.extend_from_slice(&text.parse::<f32>().map_err(|_| bad())?.to_be_bytes()),
         Type::Float8 => out.extend_from_slice(&text.parse::<f64>().map_err(|_| bad())?.to_be_bytes()),
+        Type::Numeric => super::numeric::put(out, text)?,
         Type::Uuid => out.extend_from_slice(uuid::Uuid::parse_str(text).map_err(|_| bad())?.as_bytes()),
         Type::Bytea => {
             out.extend_from_slice(&unhex(text.strip_prefix("\\x").ok_or_else(bad)?).ok_or_else(bad)?)
@@ -154,6 +168,7 @@ fn binary(out: &mut Vec<u8>, kind: Type, text: &str) -> Result<()> {
                 (text.parse::<NaiveDate>().map_err(|_| bad())? - NaiveDate::default()).num_days() - 10_957;
             out.extend_from_slice(&i32::try_from(days).map_err(|_| bad())?.to_be_bytes());
         }
+        Type::Time => out.extend_from_slice(&micros_of_day(text).ok_or_else(bad)?.to_be_bytes()),
         Type::Timestamp => {
             let at = NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map_err(|_| bad())?;
             out.extend_from_slice(&(at.and_utc().timestamp_micros() - EPOCH_MICROS).to_be_bytes());
@@ -165,6 +180,15 @@ fn binary(out: &mut Vec<u8>, kind: Type, text: &str) -> Result<()> {
         Type::TextArray => array(out, &parse_array(text).ok_or_else(bad)?),
     }
     Ok(())
+}
+
+/// Microseconds since midnight; a day's end has a time of its own.
+fn micros_of_day(time: &str) -> Option<i64> {
+    if time == "24:00:00" {
+        return Some(86_400_000_000);
+    }
+    let at = NaiveTime::parse_from_str(time, "%H:%M:%S%.f").ok()?;
+    at.signed_duration_since(NaiveTime::MIN).num_microseconds()
 }
 
 fn array(out: &mut Vec<u8>, items: &[Option<String>]) {
@@ -228,6 +252,8 @@ pub fn parameter(oid: u32, format: i16, value: Option<&[u8]>) -> Result<Option<S
         20 => i64::from_be_bytes(bytes.try_into().map_err(wrong)?).to_string(),
         700 => f32::from_be_bytes(bytes.try_into().map_err(wrong)?).to_string(),
         701 => f64::from_be_bytes(bytes.try_into().map_err(wrong)?).to_string(),
+        1700 => super::numeric::text(bytes)
+            .ok_or_else(|| Error::new("22P03", "incorrect binary data format in bind parameter"))?,
         2950 => uuid::Uuid::from_bytes(bytes.try_into().map_err(wrong)?).to_string(),
         1184 => {
             let micros = i64::from_be_bytes(bytes.try_into().map_err(wrong)?).saturating_add(EPOCH_MICROS);
@@ -289,6 +315,7 @@ mod tests {
             (Type::Bool, "t"),
             (Type::Bool, "f"),
             (Type::Int8, "-9223372036854775808"),
+            (Type::Numeric, "-1234.50"),
             (Type::Jsonb, r#"{"a": 1}"#),
             (Type::TextArray, r#"{"a","b \"c\" \\ {}",NULL,""}"#),
             (Type::TextArray, "{}"),
@@ -307,6 +334,9 @@ mod tests {
         let mut out = Vec::new();
         binary(&mut out, Type::Timestamp, "2000-01-01 00:00:01").unwrap();
         assert_eq!(out, 1_000_000i64.to_be_bytes());
+        let mut out = Vec::new();
+        binary(&mut out, Type::from_name("time(3) without time zone"), "00:00:00.5").unwrap();
+        assert_eq!(out, 500_000i64.to_be_bytes());
     }
 
     #[test]

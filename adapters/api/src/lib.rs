@@ -256,6 +256,13 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         table.schema.arrow()
     }
 
+    /// A value, not NULL, as a column of this backend stores it (`1.239` as `1.24` in a `numeric(10,2)`). An error, as the backend's
+    /// own, if the column can't hold it. The default takes it as it is.
+    async fn stored(&self, column: &Column, value: &Value) -> Result<Value> {
+        let _ = column;
+        Ok(value.clone())
+    }
+
     /// Opens a transaction in which the rows of one lineage are read and written.
     async fn begin(&self) -> Result<Box<dyn Transaction>>;
 

@@ -7,6 +7,7 @@ pub const CONNECTION_FAILURE: &str = "08006";
 pub const SQLCLIENT_UNABLE_TO_ESTABLISH: &str = "08001";
 pub const PROTOCOL_VIOLATION: &str = "08P01";
 pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+pub const NUMERIC_VALUE_OUT_OF_RANGE: &str = "22003";
 pub const INVALID_PARAMETER_VALUE: &str = "22023";
 pub const INVALID_TEXT_REPRESENTATION: &str = "22P02";
 pub const NOT_NULL_VIOLATION: &str = "23502";

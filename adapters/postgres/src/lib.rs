@@ -39,6 +39,7 @@ mod rows;
 mod scan;
 mod seal;
 mod stand_in;
+mod stored;
 mod stream;
 mod text;
 mod transaction;
@@ -68,10 +69,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
-    Adapter, BackendKind, BatchStream, ChangeStream, Combined, Definition, Discovered, DraftChange, Error,
-    Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode, Sealed,
-    SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats, Transaction,
-    UserTrigger, View, Violation, Wanted, Writers, sqlstate,
+    Adapter, BackendKind, BatchStream, ChangeStream, Column, Combined, Definition, Discovered, DraftChange,
+    Error, Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode,
+    Sealed, SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats,
+    Transaction, UserTrigger, Value, View, Violation, Wanted, Writers, sqlstate,
 };
 use tokio::sync::OnceCell;
 
@@ -354,6 +355,14 @@ impl Adapter for PostgresAdapter {
 
     fn supports(&self, table: &TableDef, predicate: &Predicate) -> bool {
         predicate::supports(table, predicate)
+    }
+
+    async fn stored(&self, column: &Column, value: &Value) -> Result<Value> {
+        let Value::Text(text) = value else { return Ok(value.clone()) };
+        let tx = self.tx().await?;
+        let stored = stored::stored(&tx, column, text).await;
+        tx.rollback().await?;
+        stored.map(Value::Text)
     }
 
     async fn begin(&self) -> Result<Box<dyn Transaction>> {
