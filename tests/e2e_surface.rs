@@ -240,6 +240,23 @@ fn a_value_that_the_column_cannot_hold_resolves_nothing() {
 }
 
 #[test]
+fn a_lock_that_is_waited_for_in_vain_names_the_table() {
+    need_postgres!();
+    let shop =
+        Fixture::registered("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)");
+    let (mut main, mut other) = (shop.main(), shop.main());
+    other.exec("BEGIN");
+    other.exec("INSERT INTO u VALUES (1)");
+    let error = main.err("SELECT * FROM epoch_unregister('u', '--force')");
+    assert_eq!((error.code(), error.message()), ("55P03", "table \"u\" is in use"), "{error:?}");
+    other.exec("COMMIT");
+    assert_eq!(main.one("SELECT rows_added FROM epoch.status WHERE table_name = 'u'"), "1", "it goes on");
+    main.exec("SELECT * FROM epoch_branch('dev')");
+    assert_eq!(shop.on("dev").one("SELECT count(*) FROM u"), "0");
+    main.exec("SELECT * FROM epoch_unregister('u', '--force')");
+}
+
+#[test]
 fn a_long_log_is_read_page_by_page() {
     on_both(|main, _| {
         for i in 0..150 {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use epoch_adapter::{
-    Adapter, At, Discovered, Error, LineageId, Location, Result, TableDef, TableId, TableName, UserTrigger,
-    sqlstate,
+    Adapter, At, BackendKind, Discovered, Error, LineageId, Location, Result, TableDef, TableId, TableName,
+    UserTrigger, sqlstate,
 };
 
 use super::resolve::Named;
@@ -276,7 +276,14 @@ impl Repository {
             self.remove_table(draft).await?;
         }
         self.set_table_state(table.id, TableState::Removing).await?;
-        backend.uninstall(&table).await?;
+        if let Err(error) = backend.uninstall(&table).await {
+            // There it was one transaction, which did nothing: the table is versioned as before.
+            let nothing = error.code() == sqlstate::LOCK_NOT_AVAILABLE;
+            if nothing && table.location.kind == BackendKind::PostgreSql {
+                self.set_table_state(table.id, TableState::Active).await?;
+            }
+            return Err(error);
+        }
         self.set_table_state(table.id, TableState::Removed).await?;
         Ok(vec![Unregistered { table_name: table.name.to_string(), status: "unregistered".to_owned() }])
     }

@@ -147,6 +147,16 @@ impl PostgresAdapter {
     }
 }
 
+/// Of a lock that wasn't to be had in time, the table.
+fn in_use(error: Error, table: &TableDef) -> Error {
+    if error.code() != sqlstate::LOCK_NOT_AVAILABLE {
+        return error;
+    }
+    Error::new(sqlstate::LOCK_NOT_AVAILABLE, format!("table \"{}\" is in use", table.name))
+        .with_detail("An open transaction has a lock on it, or on rows of its branches, that didn't end in 15 seconds.")
+        .with_hint("Retry when it has ended.")
+}
+
 async fn record_in(tx: &Tx, layer: Layer) -> Result<()> {
     if !tx::is_true(tx, "SELECT to_regclass('epoch.block') IS NOT NULL").await? {
         install::lock(tx).await?;
@@ -231,7 +241,7 @@ impl Adapter for PostgresAdapter {
     }
 
     async fn install(&self, table: &TableDef) -> Result<()> {
-        install::install(self.installing().await?, table).await
+        install::install(self.installing().await?, table).await.map_err(|e| in_use(e, table))
     }
 
     async fn user_triggers(&self, table: &TableDef) -> Result<Vec<UserTrigger>> {
@@ -241,11 +251,11 @@ impl Adapter for PostgresAdapter {
     async fn run_triggers(&self, table: &TableDef, on: bool) -> Result<()> {
         let tx = self.installing().await?;
         let done = user_triggers::set(&tx, table, on).await;
-        tx.finish(done).await
+        tx.finish(done).await.map_err(|e| in_use(e, table))
     }
 
     async fn uninstall(&self, table: &TableDef) -> Result<()> {
-        install::uninstall(self.installing().await?, table).await
+        install::uninstall(self.installing().await?, table).await.map_err(|e| in_use(e, table))
     }
 
     async fn define(&self, table: &TableDef, layer: Layer, change: &DraftChange) -> Result<Definition> {
