@@ -8,9 +8,9 @@ BEGIN
   SET ROWCOUNT 0;
   IF NOT EXISTS (SELECT 1 FROM inserted) RETURN;{turn}
   INSERT INTO {history} (epoch_lineage, {key}, epoch_existed, epoch_to)
-  SELECT {new_lineage}, {i_key}, 0, 9223372036854775807 FROM inserted AS i
+  SELECT {new_lineage}, {i_key}, 0, {pending} FROM inserted AS i
   WHERE {is_new}NOT EXISTS (SELECT 1 FROM {history} AS h WITH (READCOMMITTEDLOCK, FORCESEEK)
-    WHERE h.epoch_lineage = {new_lineage} AND {h_is_i} AND h.epoch_to = 9223372036854775807);
+    WHERE h.epoch_lineage = {new_lineage} AND {h_is_i} AND h.epoch_to = {pending});
 END
 GO
 CREATE TRIGGER {trigger_update} ON {table} WITH EXECUTE AS SELF AFTER UPDATE AS
@@ -19,14 +19,14 @@ BEGIN
   SET ROWCOUNT 0;
   IF NOT EXISTS (SELECT 1 FROM deleted) RETURN;{turn}{merged}
   INSERT INTO {history} (epoch_lineage, {columns}, epoch_existed, epoch_to)
-  SELECT {old_lineage}, {d_columns}, 1, 9223372036854775807 FROM deleted AS d
+  SELECT {old_lineage}, {d_columns}, 1, {pending} FROM deleted AS d
   WHERE NOT EXISTS (SELECT 1 FROM {history} AS h WITH (READCOMMITTEDLOCK, FORCESEEK)
-    WHERE h.epoch_lineage = {old_lineage} AND {h_is_d} AND h.epoch_to = 9223372036854775807);
+    WHERE h.epoch_lineage = {old_lineage} AND {h_is_d} AND h.epoch_to = {pending});
   INSERT INTO {history} (epoch_lineage, {key}, epoch_existed, epoch_to)
-  SELECT {new_lineage}, {i_key}, 0, 9223372036854775807 FROM inserted AS i
+  SELECT {new_lineage}, {i_key}, 0, {pending} FROM inserted AS i
   WHERE NOT EXISTS (SELECT 1 FROM deleted AS d WHERE {d_is_i})
     AND NOT EXISTS (SELECT 1 FROM {history} AS h WITH (READCOMMITTEDLOCK, FORCESEEK)
-    WHERE h.epoch_lineage = {new_lineage} AND {h_is_i} AND h.epoch_to = 9223372036854775807);
+    WHERE h.epoch_lineage = {new_lineage} AND {h_is_i} AND h.epoch_to = {pending});
 END
 GO
 CREATE TRIGGER {trigger_delete} ON {table} WITH EXECUTE AS SELF AFTER DELETE AS
@@ -35,8 +35,8 @@ BEGIN
   SET ROWCOUNT 0;
   IF NOT EXISTS (SELECT 1 FROM deleted) RETURN;{turn}{merged}
   INSERT INTO {history} (epoch_lineage, {columns}, epoch_existed, epoch_to)
-  SELECT {old_lineage}, {d_columns}, 1, 9223372036854775807 FROM deleted AS d
+  SELECT {old_lineage}, {d_columns}, 1, {pending} FROM deleted AS d
   WHERE NOT EXISTS (SELECT 1 FROM {history} AS h WITH (READCOMMITTEDLOCK, FORCESEEK)
-    WHERE h.epoch_lineage = {old_lineage} AND {h_is_d} AND h.epoch_to = 9223372036854775807);
+    WHERE h.epoch_lineage = {old_lineage} AND {h_is_d} AND h.epoch_to = {pending});
 END
 GO

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::cells::Cell;
 use crate::digest::feed;
-use crate::names::{LINEAGE, PENDING};
+use crate::names::LINEAGE;
 use crate::view::Places;
 
 /// A sum of rows, in no order: adding and taking are each other's reverse.
@@ -55,7 +55,7 @@ fn weight(row: &Row) -> u128 {
 
 /// The rows of main as of its last commit: those that nobody changed since, and those that were, as they were.
 pub fn statements(places: &Places) -> [String; 2] {
-    let pending = format!("{LINEAGE} = 1 AND h.epoch_to = {PENDING}");
+    let pending = format!("{LINEAGE} = 1 AND h.epoch_to = {}", places.dialect.pending());
     [
         format!(
             "SELECT {} FROM {} AS x WHERE NOT EXISTS (SELECT 1 FROM {} AS h WHERE h.{pending} AND {})",

@@ -39,6 +39,15 @@ impl Dialect {
         columns.into_iter().map(|c| format!("{dot}{}", self.quote(c))).collect::<Vec<_>>().join(", ")
     }
 
+    /// `epoch_to` of pending history. T-SQL takes a constant of so many digits for a decimal, which a column would be
+    /// converted to before it is compared.
+    pub const fn pending(self) -> &'static str {
+        match self {
+            Self::SqlServer => "CAST(9223372036854775807 AS bigint)",
+            _ => "9223372036854775807",
+        }
+    }
+
     /// A condition as a value of a result: 1 or 0.
     pub fn truth(self, condition: &str) -> String {
         match self {

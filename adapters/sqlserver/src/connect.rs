@@ -22,7 +22,9 @@ pub(crate) fn settings() -> String {
 
 /// What is set again when a connection is given back.
 pub(crate) fn idle_settings() -> String {
-    format!("SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCK_TIMEOUT {LOCK_WAIT}")
+    format!(
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCK_TIMEOUT {LOCK_WAIT}; SET DEADLOCK_PRIORITY NORMAL"
+    )
 }
 
 /// A server, a database and how to get there.

@@ -3,7 +3,7 @@
 use epoch_adapter::{Column, TableId};
 use epoch_layers::names::overlay as overlay_table;
 
-use crate::layout::{LINEAGE, equal, fill, list, own, qualified, quote, turn};
+use crate::layout::{LINEAGE, PENDING, equal, fill, list, own, qualified, quote, turn};
 use crate::meta::Meta;
 use crate::physical::{Check, Index, Physical, PhysicalColumn, index_columns};
 
@@ -145,6 +145,7 @@ pub(crate) fn triggers(meta: &Meta, on_overlay: bool) -> Vec<String> {
         ("b_is_d", same("b", "d")),
         ("is_new", if on_overlay { "i.epoch_copied = 0 AND " } else { "" }.to_owned()),
         ("resource", turn(meta.id(), 1)),
+        ("pending", PENDING.to_owned()),
     ];
     let borrowed = |parts: &[(&'static str, String)], template: &str| {
         let parts: Vec<_> = parts.iter().map(|(k, v)| (*k, v.as_str())).collect();

@@ -81,7 +81,7 @@ pub(crate) async fn look(session: &mut Session, catalog: &mut Catalog) -> Result
     let all = found(session, "epoch!_capture!_%").await?;
     let sql = "SELECT id, object, formed, made, row_count FROM [epoch].[epoch_registered]";
     let mut noted: HashMap<TableId, Noted> = HashMap::new();
-    for row in session.rows(sql, &[]).await? {
+    for row in session.rows_of_a_snapshot(sql, &[]).await? {
         let (Some(id), Some(object)) = (number(&row, 0), number(&row, 1)) else { continue };
         let made = text(&row, 3).unwrap_or_default();
         noted.insert(TableId(id), Noted { object, formed: text(&row, 2), made, rows: number(&row, 4) });
@@ -138,7 +138,9 @@ async fn moved(
 ) -> Result<Option<String>> {
     // Its registration is under way still.
     let Some(rows) = noted.rows else { return Ok(None) };
-    let same_form = noted.formed.as_ref() == Some(&meta.physical.formed) && noted.made == made;
+    let form = (meta.physical.formed.clone(), made.to_owned());
+    let same_form = (noted.formed.as_ref() == Some(&form.0) && noted.made == form.1)
+        || catalog.kept.get(&meta.id()) == Some(&form);
     if same_form && meta.physical.rows == rows + net(session, meta).await? {
         return Ok(None);
     }
@@ -166,7 +168,8 @@ async fn judged(
     let sql = "SELECT CAST(coalesce(sum(p.rows), 0) AS bigint) FROM sys.partitions AS p WHERE p.object_id = ? AND p.index_id IN (0, 1)";
     let now = session.number(sql, &[Value::Int(meta.physical.object)]).await?.unwrap_or(-1);
     let sql = "SELECT row_count FROM [epoch].[epoch_registered] WHERE id = ?";
-    let noted = session.number(sql, &[Value::Int(meta.id().0)]).await?;
+    let rows = session.rows_of_a_snapshot(sql, &[Value::Int(meta.id().0)]).await?;
+    let noted = rows.first().and_then(|row| number(row, 0));
     if same_form && noted == Some(now - net(session, meta).await?) {
         return Ok(None);
     }
@@ -180,9 +183,11 @@ async fn judged(
         }
         return Ok(Some(LOST.to_owned()));
     }
-    // A time that is as good as now tells nothing of a change that comes at once, and a commit may have the row: look
-    // again.
-    if meta.physical.settled && alone {
+    // A time that is as good as now tells nothing of a change that comes at once: look again. If others are writing a
+    // commit may have the row.
+    if meta.physical.settled && !alone {
+        catalog.kept.insert(meta.id(), (meta.physical.formed.clone(), made.to_owned()));
+    } else if meta.physical.settled {
         let sql = "UPDATE [epoch].[epoch_registered] SET formed = ?, made = ? WHERE id = ?";
         let params = [
             Value::Text(meta.physical.formed.clone()),
@@ -209,13 +214,8 @@ pub(crate) fn net_sql(meta: &Meta) -> String {
 }
 
 async fn net(session: &mut Session, meta: &Meta) -> Result<i64> {
-    // As of one moment, and without waiting for those who are writing.
-    session.begin_snapshot().await?;
-    let found = session.number(&net_sql(meta), &[]).await;
-    session
-        .run(&format!("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; {}", crate::connect::idle_settings()))
-        .await?;
-    Ok(found?.unwrap_or(0))
+    let rows = session.rows_of_a_snapshot(&net_sql(meta), &[]).await?;
+    Ok(rows.first().and_then(|row| number(row, 0)).unwrap_or(0))
 }
 
 /// Whether a table was changed past us, and a layer has no uncommitted work in it that could tell.

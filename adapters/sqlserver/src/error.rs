@@ -100,10 +100,18 @@ pub(crate) fn lock_not_available() -> Error {
         .with_detail("Another transaction has been writing for longer than the lock timeout.")
 }
 
+const CONCURRENT: &str = "could not serialize access due to concurrent update";
+
 /// 40001: somebody else wrote since this transaction's snapshot.
 pub(crate) fn snapshot_conflict() -> Error {
-    Error::new(sqlstate::SERIALIZATION_FAILURE, "could not serialize access due to concurrent update")
+    Error::new(sqlstate::SERIALIZATION_FAILURE, CONCURRENT)
         .with_hint("The transaction might succeed if retried.")
+}
+
+/// Whether an error is [`snapshot_conflict`], which another snapshot may not have; that the rows of a merge have changed
+/// is not.
+pub(crate) fn is_snapshot_conflict(error: &Error) -> bool {
+    error.code() == sqlstate::SERIALIZATION_FAILURE && error.message() == CONCURRENT
 }
 
 /// 55000: without snapshots no read of a branch is of one moment.
@@ -116,4 +124,19 @@ pub(crate) fn no_snapshots() -> Error {
     .with_hint(
         "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON; nothing changes for other clients by it.",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use epoch_adapter::{RowChange, Value};
+
+    use super::*;
+
+    #[test]
+    fn a_seal_begins_again_after_a_conflict_of_snapshots_but_not_of_rows() {
+        let change = RowChange { key: vec![Value::Int(1)], before: None, after: None };
+        let rows = epoch_layers::errors::changed_since("t", &["id".to_owned()], &change);
+        assert_eq!(rows.code(), snapshot_conflict().code());
+        assert!(is_snapshot_conflict(&snapshot_conflict().with_table("t")) && !is_snapshot_conflict(&rows));
+    }
 }

@@ -51,9 +51,11 @@ pub(crate) async fn measure(session: &mut Session, meta: &Meta, what: &Leftover)
     Ok(bytes)
 }
 
-/// The statements of [`remove`]: how many rows at most is their parameter.
+/// The statements of [`remove`]: how many rows at most is their parameter. In a database with READ_COMMITTED_SNAPSHOT the
+/// server passes over locked rows only where it is told to go by locks.
 pub(crate) fn remove_sql(meta: &Meta, what: &Leftover) -> Vec<String> {
-    let one = |(table, which)| format!("DELETE TOP (?) FROM {table} WITH (ROWLOCK, READPAST) WHERE {which}");
+    let hints = "ROWLOCK, READPAST, READCOMMITTEDLOCK";
+    let one = |(table, which)| format!("DELETE TOP (?) FROM {table} WITH ({hints}) WHERE {which}");
     rows(meta, what).into_iter().map(one).collect()
 }
 

@@ -142,6 +142,10 @@ async fn create(session: &mut Session, def: &TableDef) -> Result<Meta> {
     if let Some(reason) = &meta.drift {
         return Err(Error::drifted(&meta.def.name.to_string(), reason));
     }
+    // Who uses the table is waited for before anything is made: whoever reads the server's catalog waits for what is in it
+    // and isn't committed, and all reads of branches do.
+    let sql = format!("SELECT TOP (1) 1 FROM {} WITH (TABLOCKX, HOLDLOCK)", meta.base);
+    session.exists(&sql, &[]).await?;
     remove_objects(session, def).await?;
     for batch in tables(&meta).into_iter().chain(triggers(&meta, true)).chain(triggers(&meta, false)) {
         made_of(def, session.raw_run(&batch).await?)?;

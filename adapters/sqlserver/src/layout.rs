@@ -3,13 +3,16 @@
 
 use epoch_adapter::{Location, TableDef, TableId};
 
-pub(crate) use epoch_layers::names::{LINEAGE, PENDING, PREFIX, fill, matches};
+pub(crate) use epoch_layers::names::{LINEAGE, PREFIX, fill, matches};
 use epoch_layers::view::Dialect;
 
 /// The schema with everything of ours.
 pub(crate) const SCHEMA: &str = "epoch";
 /// The schema of tables whose location names none.
 pub(crate) const DEFAULT_SCHEMA: &str = "dbo";
+
+/// `epoch_to` of pending history.
+pub(crate) const PENDING: &str = Dialect::SqlServer.pending();
 
 /// Quotes an identifier.
 pub(crate) fn quote(name: &str) -> String {

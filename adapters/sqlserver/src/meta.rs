@@ -198,6 +198,9 @@ pub(crate) struct Catalog {
     pub gaps: HashMap<TableId, String>,
     /// Tables that lost rows, by what was known of them then: they aren't read again.
     pub lost: HashMap<TableId, (i64, String, i64)>,
+    /// Forms in which tables were seen to have their rows while others wrote to them, so that it couldn't be noted: they
+    /// aren't read again either.
+    pub kept: HashMap<TableId, (String, String)>,
     pub by_name: HashMap<String, Arc<Meta>>,
     /// Foreign keys of all tables, by the parent's name.
     pub referrers: HashMap<String, Vec<Arc<Foreign>>>,
@@ -268,6 +271,7 @@ impl Catalog {
             dropped: HashSet::new(),
             gaps: HashMap::new(),
             lost: before.map(|c| c.lost.clone()).unwrap_or_default(),
+            kept: before.map(|c| c.kept.clone()).unwrap_or_default(),
             by_name: HashMap::new(),
             referrers: HashMap::new(),
         };
@@ -278,7 +282,8 @@ impl Catalog {
         for fk in tables.values().flat_map(|t| &t.foreign) {
             out.referrers.entry(fk.parent.clone()).or_default().push(Arc::clone(fk));
         }
-        for row in session.rows("SELECT definition FROM [epoch].[epoch_registered]", &[]).await? {
+        let sql = "SELECT definition FROM [epoch].[epoch_registered]";
+        for row in session.rows_of_a_snapshot(sql, &[]).await? {
             let def: TableDef = serde_json::from_str(&text(&row, 0).unwrap_or_default()).map_err(|e| {
                 Error::new(sqlstate::DATA_CORRUPTED, format!("epoch_registered is damaged: {e}"))
             })?;

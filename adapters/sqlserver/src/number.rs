@@ -8,8 +8,9 @@ use crate::error::{DUPLICATE_KEY, map, number};
 use crate::meta::Meta;
 use crate::pool::{Pool, number as cell};
 
-/// The largest that main ever gave, or the first that it will give.
-const OF_MAIN: &str = "SELECT CAST(IDENT_CURRENT(?) AS bigint)";
+/// The largest that main ever gave, or the first that it will give, which stays the largest if it counts down.
+const OF_MAIN: &str =
+    "SELECT CAST(CASE WHEN IDENT_INCR(?) < 0 THEN IDENT_SEED(?) ELSE IDENT_CURRENT(?) END AS bigint)";
 const NEXT: &str = "UPDATE [epoch].[epoch_number] SET last = CASE WHEN last < ? THEN ? ELSE last END + 1 \
     OUTPUT inserted.last WHERE table_id = ?";
 
@@ -17,7 +18,8 @@ const NEXT: &str = "UPDATE [epoch].[epoch_number] SET last = CASE WHEN last < ? 
 /// each other, and no number is given twice.
 pub(crate) async fn next_number(pool: &Arc<Pool>, meta: &Meta) -> Result<i64> {
     let mut session = pool.get().await?;
-    let of_main = session.number(OF_MAIN, &[Value::Text(meta.base.clone())]).await?.unwrap_or(0);
+    let name = || Value::Text(meta.base.clone());
+    let of_main = session.number(OF_MAIN, &[name(), name(), name()]).await?.unwrap_or(0);
     let id = Value::Int(meta.id().0);
     loop {
         let params = [Value::Int(of_main), Value::Int(of_main), id.clone()];

@@ -12,7 +12,7 @@ use futures::TryStreamExt;
 use crate::SqlServerAdapter;
 use crate::ddl::{EVENTS, trigger, triggers};
 use crate::shapes::meta_of;
-use crate::tds::{Answer, Cell, Kind, Script, Server, error, failed, mixed};
+use crate::tds::{Answer, Cell, Kind, Script, Server, counted, done_all, error, failed, mixed};
 
 const DEV: Layer = Layer { lineage: LineageId(2), base: 0 };
 use Kind::{Number as N, Text as T};
@@ -152,6 +152,7 @@ async fn a_seal_begins_its_snapshot_with_its_turn_and_gives_it_back() {
     let tables = std::slice::from_ref(&table);
     adapter.seal("op", tables, Layer::MAIN, 1, &[], SealMode::All).await.unwrap();
     let order = [
+        "DEADLOCK_PRIORITY LOW",
         LOCK,
         "LOCK_TIMEOUT 0",
         SNAPSHOT,
@@ -257,6 +258,18 @@ async fn a_writer_of_main_locks_the_rows_that_it_reads() {
         "ROLLBACK TRANSACTION",
     ];
     in_order(&server.heard(), &order, &[LOCK]);
+}
+
+#[tokio::test]
+async fn a_delete_counts_its_own_row_and_not_what_a_users_trigger_changed() {
+    // The server tells of the trigger's statements first.
+    let counts = |own| Answer::Tokens([counted(3), counted(own), done_all()].concat());
+    for own in [0, 1] {
+        let (_server, adapter, table) = started(vec![("DELETE FROM [dbo].[t]", counts(own))]).await;
+        let mut tx = adapter.begin().await.unwrap();
+        let key = vec![Value::Text("a".into())];
+        assert_eq!(tx.write(&table, Layer::MAIN, &[RowWrite::Delete { key }]).await.unwrap(), own);
+    }
 }
 
 #[tokio::test]

@@ -143,6 +143,12 @@ impl Physical {
         if let Some((c, why)) = self.columns.iter().find_map(|c| Some((c, c.obstacle?))) {
             return Some(format!("column \"{}\" {why}", c.name));
         }
+        if let Some(index) = self.indexes.iter().find(|i| i.kind == "CLUSTERED COLUMNSTORE") {
+            return Some(format!(
+                "index {} keeps it by columns, where the server allows no triggers",
+                index.name
+            ));
+        }
         if let Some(index) = self.indexes.iter().find(|i| i.ignores) {
             return Some(format!("index {} drops rows with duplicate keys", index.name));
         }
@@ -448,5 +454,20 @@ mod tests {
         let child = Physical { foreign: vec![Arc::new(foreign)], ..table(vec![column("p", "int")]) };
         assert_eq!(why(child), "foreign key f has ON DELETE SET NULL, which branches don't carry out");
         assert!(why(Physical { schema: "epoch".into(), ..table(vec![]) }).contains("own"));
+        let index = Index {
+            name: "cci".into(),
+            unique: false,
+            primary: false,
+            constraint: false,
+            kind: "CLUSTERED COLUMNSTORE".into(),
+            parts: Vec::new(),
+            included: vec![0],
+            filter: None,
+            ignores: false,
+        };
+        let by_columns = Physical { indexes: vec![index.clone()], ..table(vec![column("p", "int")]) };
+        assert!(why(by_columns).contains("index cci keeps it by columns"));
+        let beside = Index { kind: "NONCLUSTERED COLUMNSTORE".into(), ..index };
+        assert_eq!(why(Physical { indexes: vec![beside], ..table(vec![column("p", "int")]) }), "");
     }
 }

@@ -181,12 +181,14 @@ impl Session {
         Ok(result)
     }
 
-    /// Runs a statement; the rows that it changed. The inner error is the server's.
+    /// Runs a statement; the rows that it changed itself: before them the server tells of what a user's triggers changed.
+    /// The inner error is the server's.
     pub(crate) async fn raw_exec(&mut self, sql: &str, params: &[Value]) -> Result<Result<u64, Raw>> {
         let (sql, _) = numbered(sql);
         let bound = bound(params);
         self.busy = true;
-        let result = self.conn()?.execute(sql, &refs(&bound)).await.map(|done| done.total());
+        let result = self.conn()?.execute(sql, &refs(&bound)).await;
+        let result = result.map(|done| done.rows_affected().last().copied().unwrap_or(0));
         self.busy = false;
         Ok(result)
     }
@@ -211,6 +213,15 @@ impl Session {
     /// All rows of a query.
     pub(crate) async fn rows(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Cells>> {
         self.raw_rows(sql, params).await?.map_err(map)
+    }
+
+    /// All rows of a query as of one moment: readers don't wait for those who have rows locked, as a seal has until it
+    /// ends. In a transaction of its own.
+    pub(crate) async fn rows_of_a_snapshot(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Cells>> {
+        self.begin_snapshot().await?;
+        let rows = self.rows(sql, params).await;
+        self.run(&format!("IF @@TRANCOUNT > 0 ROLLBACK TRANSACTION; {}", idle_settings())).await?;
+        rows
     }
 
     /// The first row's first column as a text, if there is a row and it isn't NULL.

@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::apply::write_changes;
 use crate::connect::LOCK_WAIT;
 use crate::drift::untouched;
+use crate::error::is_snapshot_conflict;
 use crate::layer::{ensure, is_wait, stamp};
 use crate::layout::{LINEAGE, PENDING, equal, own, quote, turn};
 use crate::meta::{Catalog, Meta};
@@ -59,6 +60,8 @@ pub(crate) async fn sealed(session: &mut Session, operation: &str) -> Result<Opt
 /// Publishes. Others who write make it begin again, for a while.
 pub(crate) async fn run(session: &mut Session, catalog: &Arc<Catalog>, seal: &Seal<'_>) -> Result<Sealed> {
     let since = Instant::now();
+    // Of two who wait for each other it is the one that gives way: it begins again, which a client may not.
+    session.run("SET DEADLOCK_PRIORITY LOW").await?;
     loop {
         let again = match once(session, catalog, seal).await {
             Ok(sealed) => return Ok(sealed),
@@ -67,7 +70,9 @@ pub(crate) async fn run(session: &mut Session, catalog: &Arc<Catalog>, seal: &Se
         session.rollback().await?;
         // They wait for the turns, with rows locked that the seal has to change.
         session.release_turns().await?;
-        if !is_wait(again.code()) || since.elapsed() > PATIENCE {
+        // A row that a merge's rows refer to, say, which was changed since its snapshot.
+        let passes = is_wait(again.code()) || is_snapshot_conflict(&again);
+        if !passes || since.elapsed() > PATIENCE {
             return Err(again);
         }
         tokio::time::sleep(RETRY).await;

@@ -166,6 +166,8 @@ pub(crate) fn mark(column: &Column) -> String {
             let length = if column.type_name.contains("(max)") { "max" } else { "8000" };
             format!("CAST(? COLLATE {collation} AS varchar({length}))")
         }
+        // Of the numbers that are asked for not all are amounts of money.
+        (Kind::Money, _) => "CAST(? AS decimal(19,4))".to_owned(),
         _ => written(&column.type_name),
     }
 }
@@ -477,6 +479,8 @@ mod tests {
         // What can't be a collation's name is not put into a statement.
         assert_eq!(mark("varchar(20) COLLATE x; DROP TABLE t"), "?");
         assert_eq!(mark("decimal(10,2)"), "CAST(? AS decimal(10,2))");
+        assert_eq!(mark("smallmoney"), "CAST(? AS decimal(19,4))");
+        assert_eq!(written("smallmoney"), "CAST(? AS smallmoney)");
         assert_eq!(mark("datetime"), "CAST(REPLACE(?, ' ', 'T') AS datetime)");
         assert_eq!(mark("datetimeoffset(3)"), "CAST(REPLACE(?, ' ', 'T') AS datetimeoffset(3))");
         assert_eq!(written("varbinary(10)"), "CAST(? AS varbinary(max))");

@@ -131,7 +131,10 @@ fn comparable(table: &TableDef, column: usize, op: Comparison, value: &Value) ->
     match (kind_of(column), value) {
         (Kind::Integer | Kind::Bit | Kind::Float, Value::Int(_)) => true,
         (Kind::Float, Value::Real(v)) => v.is_finite(),
-        (Kind::Decimal(..) | Kind::Money, Value::Text(text)) => !text.is_empty(),
+        (Kind::Decimal(_, scale), Value::Text(text)) => {
+            !text.is_empty() && digits(text) <= usize::from(scale)
+        }
+        (Kind::Money, Value::Text(text)) => !text.is_empty() && digits(text) <= 4,
         (Kind::Text { .. } | Kind::Unicode { .. }, Value::Text(_)) => op == Comparison::Eq,
         (Kind::Bytes, Value::Blob(_)) => op == Comparison::Eq,
         (Kind::Date, Value::Text(text)) => text.len() == 10 && date(text),

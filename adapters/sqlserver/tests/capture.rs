@@ -191,6 +191,25 @@ async fn a_merge_that_replaces_a_row_is_refused_where_it_could_not_be_told() {
     assert_eq!(db.rows(&t, main_at(0)).await, before);
 }
 
+/// That a server doesn't call a trigger again for what it does itself must not concern ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_users_trigger_changes_of_other_rows_is_captured() {
+    let db = database!(T);
+    let t = db.register(1, "t").await;
+    let before = db.rows(&t, View::MAIN).await;
+    db.run(
+        "EXEC (N'CREATE TRIGGER own ON t AFTER UPDATE AS UPDATE t SET v = v + 100 WHERE id = 3 \
+         AND NOT EXISTS (SELECT 1 FROM inserted WHERE id = 3)')",
+    )
+    .await;
+    db.run("UPDATE t SET v = 9 WHERE id = 1").await;
+    assert_eq!(db.rows(&t, View::MAIN).await[2], [int(3), text("c"), int(103)]);
+    assert_eq!(db.rows(&t, working(branch(2, 0))).await, before);
+    let sealed = db.seal(std::slice::from_ref(&t), Layer::MAIN, 1).await;
+    assert_eq!(sealed.tables[0].1, TableStats { added: 0, modified: 2, removed: 0, cells: 0 });
+    assert_eq!(db.rows(&t, main_at(0)).await, before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_compare_rows_and_swap_unique_values() {
     let db = database!(T);

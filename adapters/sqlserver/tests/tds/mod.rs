@@ -227,6 +227,20 @@ pub fn done_with(status: u16, rows: u64) -> Vec<u8> {
     out
 }
 
+/// That one statement of several changed rows.
+pub fn counted(rows: u64) -> Vec<u8> {
+    let mut out = done_with(0x11, rows);
+    out[0] = 0xff;
+    out
+}
+
+/// The end of all statements of a call.
+pub fn done_all() -> Vec<u8> {
+    let mut out = done();
+    out[0] = 0xfe;
+    out
+}
+
 /// That an error ended it.
 pub fn failed() -> Vec<u8> {
     done_with(2, 0)
