@@ -357,7 +357,9 @@ pub fn union(arms: &[Arm], what: &str, filter: &Filter, limit: Option<usize>) ->
     let (mut parts, mut params) = (Vec::new(), Vec::new());
     for arm in arms {
         let (sql, values) = arm.select(what, filter, limit);
-        parts.push(if arms.len() > 1 { format!("({sql})") } else { sql });
+        // T-SQL needs none, and not everything that speaks it takes them behind an INSERT.
+        let alone = arms.len() == 1 || arm.dialect == Dialect::SqlServer;
+        parts.push(if alone { sql } else { format!("({sql})") });
         params.extend(values);
     }
     let mut sql = parts.join(" UNION ALL ");
