@@ -37,7 +37,8 @@ pub(crate) async fn write_changes(writer: &mut Writer<'_>, changes: &[Changes<'_
         if !writer.session.in_transaction().await {
             return Err(collided);
         }
-        writer.session.run("ROLLBACK TRANSACTION epoch_apply").await?;
+        // Set anew: whether a savepoint is there still after it was rolled back to is not documented.
+        writer.session.run("ROLLBACK TRANSACTION epoch_apply; SAVE TRANSACTION epoch_apply").await?;
         drop(writer.checks.take());
         // What goes wrong in every order is told by the one that is the most natural.
         first.get_or_insert(collided);

@@ -295,6 +295,18 @@ async fn a_transaction_that_the_server_ended_is_over() {
 }
 
 #[tokio::test]
+async fn a_savepoint_can_be_rolled_back_to_again() {
+    let (server, adapter, table) = started(Vec::new()).await;
+    let mut tx = adapter.begin().await.unwrap();
+    tx.prepare_write(&table, Layer::MAIN, false).await.unwrap();
+    tx.savepoint("a").await.unwrap();
+    tx.rollback_to("a").await.unwrap();
+    tx.rollback_to("a").await.unwrap();
+    let again = "ROLLBACK TRANSACTION epoch_0; SAVE TRANSACTION epoch_0";
+    in_order(&server.heard(), &["SAVE TRANSACTION epoch_0", again, again], &[]);
+}
+
+#[tokio::test]
 async fn a_turn_that_does_not_come_is_a_lock_that_could_not_be_had() {
     let (_server, adapter, table) = started(vec![("sp_getapplock", of(&[N], &[vec![n(-1)]]))]).await;
     let mut tx = adapter.begin().await.unwrap();

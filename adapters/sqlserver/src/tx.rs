@@ -185,7 +185,10 @@ impl Inner {
         }
         let at = self.find(name)?;
         if self.state != State::Idle {
-            self.session.run(&format!("ROLLBACK TRANSACTION epoch_{at}")).await?;
+            // Set anew: whether a savepoint is there still after it was rolled back to is not documented.
+            self.session
+                .run(&format!("ROLLBACK TRANSACTION epoch_{at}; SAVE TRANSACTION epoch_{at}"))
+                .await?;
         }
         self.savepoints.truncate(at + 1);
         self.failed = false;

@@ -170,6 +170,8 @@ async fn savepoints_undo_a_part_of_a_transaction() {
         assert_eq!(error(tx.write(&t, layer, &[delete(3)]).await).code(), "25P02");
         tx.rollback_to("b").await.unwrap();
         tx.write(&t, layer, &[delete(3)]).await.unwrap();
+        tx.rollback_to("b").await.unwrap();
+        tx.write(&t, layer, &[delete(3)]).await.unwrap();
         tx.release("b").await.unwrap();
         tx.commit().await.unwrap();
         let rows = db.rows(&t, working(layer)).await;
