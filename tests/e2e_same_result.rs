@@ -21,7 +21,8 @@ const CASES: &str = concat!(
     include_str!("sql/same/10_cases.sql"),
     include_str!("sql/same/20_forms.sql"),
     include_str!("sql/same/30_columns.sql"),
-    include_str!("sql/same/40_views.sql")
+    include_str!("sql/same/40_views.sql"),
+    include_str!("sql/same/50_types.sql")
 );
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -65,6 +65,8 @@ UNION ALL SELECT 'r', r.oid::pg_catalog.text, r.place::pg_catalog.text, r.relnam
 UNION ALL SELECT 'h', h.oid::pg_catalog.text, NULL, s.nspname::pg_catalog.text, h.relname::pg_catalog.text
   FROM h JOIN pg_catalog.pg_namespace s ON s.oid = h.relnamespace
 UNION ALL SELECT 't', c.reltype::pg_catalog.text, NULL, NULL, NULL FROM h JOIN pg_catalog.pg_class c ON c.oid = h.oid WHERE c.reltype <> 0
+UNION ALL SELECT 't', t.oid::pg_catalog.text, NULL, NULL, NULL
+  FROM {{hidden_types}} JOIN pg_catalog.pg_namespace s ON s.nspname = q.home JOIN pg_catalog.pg_type t ON t.typnamespace = s.oid AND t.typname = q.name
 UNION ALL SELECT 'p', p.a::pg_catalog.text, p.b::pg_catalog.text, NULL, NULL FROM p WHERE p.a IS NOT NULL AND p.b IS NOT NULL AND p.a <> p.b
 UNION ALL (SELECT DISTINCT ON (f.indexrelid) 'i', f.indexrelid::pg_catalog.text, t.indexrelid::pg_catalog.text, NULL, NULL
   FROM p JOIN k f ON f.indrelid = p.a JOIN k t ON t.indrelid = p.b AND t.columns = f.columns

@@ -48,6 +48,7 @@ pub(crate) fn table(name: &str, columns: &[&str]) -> Arc<TableDef> {
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source: None,
     })
 }

@@ -133,6 +133,7 @@ mod tests {
             revision: None,
             retired: None,
             view: None,
+            enumeration: None,
             source: None,
         })
     }

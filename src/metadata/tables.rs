@@ -114,6 +114,7 @@ pub async fn insert_draft(
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source: None,
     };
     insert_as(tx, generation, table, Some(lineage)).await
@@ -166,6 +167,29 @@ pub async fn redefine(tx: &mut Tx, table: &TableDef, text: &str) -> Result<()> {
     )
     .await
     .map(drop)
+}
+
+/// Types that branches made have other names from here on, in whatever is known of tables that use them.
+pub async fn rename_types(tx: &mut Tx, names: &[(String, String)]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let generation = tx.next_generation().await?;
+    let rows =
+        tx.query("SELECT id, definition FROM tables WHERE state IN ('active', 'changing')", &[]).await?;
+    for row in rows {
+        let table: TableDef = row.json(1)?;
+        let renamed = table.with_types_renamed(names)?;
+        if renamed == table {
+            continue;
+        }
+        tx.execute(
+            "UPDATE tables SET definition = $1, generation = $2 WHERE id = $3",
+            params![to_json(&renamed)?, generation, row.int(0)?],
+        )
+        .await?;
+    }
+    Ok(())
 }
 
 /// Moves a registration to another state. Removed ones lose their layers.

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use epoch_adapter::{
     At, DraftChange, Error, Layer, LineageId, Location, Piece, Result, Statement, TableDef, TableId,
-    TableName, TableSchema, View, sqlstate,
+    TableName, TableSchema, TypeUser, View, sqlstate,
 };
 use serde::{Deserialize, Serialize};
 
+use super::branch_types::{self, NewType, ShownType};
 use super::branch_views::{self, ShownView, ViewStep};
 use super::drafts::{check_free, check_no_readers, gone};
 use super::failpoint::{BLOCK_COMMITTED, hit};
@@ -50,6 +51,8 @@ pub enum Step {
         /// Its definition.
         text: String,
     },
+    /// Types that other branches made are there, too.
+    Show(Vec<TableId>),
     /// Tables that aren't there any more.
     Drop(Vec<TableId>),
 }
@@ -144,8 +147,17 @@ impl Block {
         let mut known: HashMap<TableId, Arc<TableDef>> = HashMap::new();
         let mut absent = self.before.absent.clone();
         let mut views = self.before.views.clone();
+        let (mut types, absent_types) = (self.before.types.clone(), self.before.absent_types.clone());
+        let own = |table: Arc<TableDef>| ShownType { table, own: true };
         for (_, step) in &self.steps {
             match step {
+                Step::Make { table, .. } if table.enumeration.is_some() => {
+                    types.insert(table.id, own(Arc::new(table.clone())));
+                }
+                Step::Show(ids) => {
+                    let known = ids.iter().filter_map(|id| repository.state().table(*id).cloned());
+                    types.extend(known.map(|table| (table.id, own(table))));
+                }
                 Step::Make { table, replaces, .. } if table.view.is_some() => {
                     if let Some(old) = replaces.and_then(|old| views.remove(&old)) {
                         absent.remove(&old.table.location.home());
@@ -172,6 +184,7 @@ impl Block {
                 Step::Drop(ids) => {
                     for id in ids {
                         views.remove(id);
+                        types.remove(id);
                         if let Some(old) = by_id.remove(id) {
                             absent.insert(old.location.home());
                         }
@@ -179,7 +192,7 @@ impl Block {
                 }
             }
         }
-        let mut tables = Tables { absent, ..Tables::new(by_id) };
+        let mut tables = Tables { absent, types, absent_types, ..Tables::new(by_id) };
         views.values().for_each(|view| tables.show_view(&view.table, view.own));
         self.tables = Arc::new(tables);
     }
@@ -231,6 +244,35 @@ impl Repository {
         let table = self.numbered(&block.backend, &step.name).await?;
         let change = DraftChange::View(Box::new(step.change));
         Ok(Planned { table, change, layer: block.layer, of: None, replaced: false })
+    }
+
+    /// CREATE TYPE in a block; the inner error is a type that was made alike.
+    pub async fn plan_type(
+        &self,
+        block: &Block,
+        new: NewType,
+    ) -> Result<std::result::Result<Planned, TableId>> {
+        let NewType { name, labels, statement } = new;
+        self.may_define(block, &[&name])?;
+        branch_types::check_type_free(&block.tables, &block.backend, &name)?;
+        if let Some(known) = self.alike(&block.backend, &name, &labels).await? {
+            return Ok(Err(known.id));
+        }
+        let table = self.numbered(&block.backend, &name).await?;
+        let change = DraftChange::Enum(statement);
+        Ok(Ok(Planned { table, change, layer: block.layer, of: None, replaced: false }))
+    }
+
+    /// DROP TYPE in a block: the types.
+    pub fn plan_drop_types(&self, block: &Block, ids: &[TableId]) -> Result<Vec<Arc<TableDef>>> {
+        let types = branch_types::dropped(&block.tables, ids)?;
+        self.may_define(block, &types.iter().map(|t| &t.name).collect::<Vec<_>>())?;
+        Ok(types)
+    }
+
+    /// 2BP01 if what uses a type is there for a block's branch.
+    pub fn check_unused_type(block: &Block, of: &TableDef, users: &[TypeUser]) -> Result<()> {
+        branch_types::check_unused(&block.tables, of, users)
     }
 
     /// What a block's branch says of views is forgotten.
@@ -304,6 +346,10 @@ impl Repository {
         let text = definition.text;
         match (&planned.change, &planned.of) {
             (DraftChange::Alter(_), _) => Ok(Step::Change { table, text }),
+            (DraftChange::Enum(_), _) => {
+                table.enumeration = definition.enumeration;
+                Ok(Step::Make { table, text, replaces: None })
+            }
             (DraftChange::View(change), _) => {
                 table.view = definition.view;
                 Ok(Step::Make { table, text, replaces: change.replaces })
@@ -389,6 +435,7 @@ impl Repository {
             revision: None,
             retired: None,
             view: None,
+            enumeration: None,
             source: None,
         })
     }
@@ -404,6 +451,8 @@ impl Repository {
         if branch.is_none_or(|b| b.head != block.head)
             || now.by_id != block.before.by_id
             || now.views != block.before.views
+            || now.types != block.before.types
+            || self.lacks_shown(block)
         {
             return Err(Error::new(
                 sqlstate::SERIALIZATION_FAILURE,
@@ -420,6 +469,14 @@ impl Repository {
         journal::insert(&mut tx, &entry).await?;
         tx.commit().await?;
         Ok(lock)
+    }
+
+    /// Whether a type that the block shows, because another branch made it, is gone.
+    fn lacks_shown(&self, block: &Block) -> bool {
+        let state = self.state();
+        let lacks =
+            |step: &Step| matches!(step, Step::Show(ids) if ids.iter().any(|id| state.made(*id).is_none()));
+        block.steps.iter().any(|(_, step)| lacks(step))
     }
 
     async fn lock_for_block(&self) -> Result<OperationLock> {
@@ -493,7 +550,7 @@ impl Repository {
                     Step::Make { table, text, replaces } => {
                         tables::insert_made(&mut tx, table, lineage).await?;
                         tables::redefine(&mut tx, table, text).await?;
-                        if table.view.is_none() {
+                        if table.is_table() {
                             tables::add_layer(&mut tx, lineage, table.id).await?;
                         }
                         if let Some(old) = replaces {
@@ -502,6 +559,11 @@ impl Repository {
                         spans::set(&mut tx, lineage, spans::PENDING, table.id, true).await?;
                     }
                     Step::Change { table, text } => tables::redefine(&mut tx, table, text).await?,
+                    Step::Show(ids) => {
+                        for id in ids {
+                            spans::set(&mut tx, lineage, spans::PENDING, *id, true).await?;
+                        }
+                    }
                     Step::Drop(ids) => {
                         for id in ids {
                             spans::set(&mut tx, lineage, spans::PENDING, *id, false).await?;

@@ -11,6 +11,7 @@ use epoch_adapter::{
     DraftChange, Error, Layer, LineageId, Result, TableDef, TableId, TableName, ViewChange, sqlstate,
 };
 
+use super::branch_types::check_no_type;
 use super::drafts::{exists, gone};
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::publish::SchemaChange;
@@ -75,14 +76,14 @@ impl Tables {
         self.views.values().filter(|view| view.own).map(|view| &view.table)
     }
 
-    /// Whether a table, or a view that branches define, is there.
+    /// Whether a table, or a view or type that branches define, is there.
     pub fn has(&self, id: TableId) -> bool {
-        self.by_id.contains_key(&id) || self.views.contains_key(&id)
+        self.by_id.contains_key(&id) || self.views.contains_key(&id) || self.types.contains_key(&id)
     }
 
-    /// The registrations of tables and views.
+    /// The registrations of tables, views and types.
     pub fn all_ids(&self) -> impl Iterator<Item = TableId> {
-        self.by_id.keys().chain(self.views.keys()).copied()
+        self.by_id.keys().chain(self.views.keys()).chain(self.types.keys()).copied()
     }
 
     /// A change of a name, with what there is of it.
@@ -211,6 +212,9 @@ pub(super) fn check_names(shown: &Tables, backend: &str, steps: &[ViewStep]) -> 
         if shown.by_name.contains_key(name) {
             return Err(exists(name));
         }
+        if step.change.statement.is_some() {
+            check_no_type(shown, backend, name)?;
+        }
         let known = shown.views.values().map(|view| &view.table);
         let now = known.filter(|t| t.location.backend == backend).find(|t| t.name == *name).map(|t| t.id);
         if now != change.replaces {
@@ -303,7 +307,7 @@ pub(super) fn merge_views(
 }
 
 /// The tables that there are after a merge.
-fn tables_after([ours, theirs]: [&Tables; 2], change: &SchemaChange) -> Vec<Arc<TableDef>> {
+pub(super) fn tables_after([ours, theirs]: [&Tables; 2], change: &SchemaChange) -> Vec<Arc<TableDef>> {
     let kept = ours.by_id.values().filter(|t| !change.removed.contains(&t.id));
     let come = theirs.by_id.values().filter(|t| change.added.contains(&t.id));
     kept.chain(come).cloned().collect()
@@ -382,6 +386,7 @@ mod tests {
             revision: None,
             retired: None,
             view: Some(Box::new(def)),
+            enumeration: None,
             source: None,
         }
     }

@@ -376,6 +376,7 @@ impl Repository {
         if branch.lineage == LineageId::MAIN {
             self.check_views_are_back(&merge.change).await?;
         }
+        self.merge_types(branch.lineage, [&base, &ours, &theirs], &mut merge.change)?;
         Ok(merge)
     }
 

@@ -129,7 +129,7 @@ impl Repository {
         for stat in &mut stats {
             stat.defined = defined.get(&stat.table.id).copied().unwrap_or_default();
         }
-        let views = defined.iter().filter(|(id, _)| table.is_none() && self.state().is_view(**id));
+        let views = defined.iter().filter(|(id, _)| table.is_none() && self.state().is_rowless(**id));
         for (id, defined) in views.map(|(id, defined)| (*id, *defined)).collect::<Vec<_>>() {
             let table = self.table_by_id(id)?;
             self.may_compare(from, to, Scope::Table(&table.name)).await?;
@@ -451,7 +451,7 @@ impl Repository {
                 true => t.retired.is_none() && (state.made(t.id).is_none() || state.is_on_main(t.id)),
                 false => state.has_layer(layer.lineage, t.id),
             };
-            state.all_tables().filter(|t| t.view.is_none()).filter(held).cloned().collect()
+            state.all_tables().filter(|t| t.is_table()).filter(held).cloned().collect()
         };
         let mut groups = std::collections::BTreeMap::<String, Vec<Arc<TableDef>>>::new();
         for table in tables {

@@ -11,6 +11,7 @@ use epoch_adapter::{
     DraftChange, Error, Layer, LineageId, Piece, Result, Statement, TableDef, TableId, TableName, sqlstate,
 };
 
+use super::branch_types::check_no_type;
 use super::branch_views::{self, ViewStep, check_unread, note_views};
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::revisions::Revising;
@@ -283,7 +284,12 @@ impl Repository {
         }
         let Ok(orphans) = self.but_awaited(orphans).await else { return };
         for table in orphans {
-            if let Err(error) = self.remove_table(&table).await {
+            let removed = match self.is_needed(&table).await {
+                Ok(true) => continue,
+                Ok(false) => self.remove_table(&table).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
                 tracing::warn!(table = %table.name, %error, "a dropped table could not be removed yet");
             }
         }
@@ -297,11 +303,11 @@ impl Repository {
     }
 }
 
-/// 42P07 if there is a table or a view of a name.
+/// 42P07 if there is a table or a view of a name, 42710 if there is a type.
 pub(super) fn check_free(shown: &Tables, backend: &str, name: &TableName) -> Result<()> {
     let view = shown.own_view(backend, name).and_then(|t| t.view.as_ref());
     let taken = shown.by_name.contains_key(name) || view.is_some_and(|view| view.query.is_some());
-    if taken { Err(exists(name)) } else { Ok(()) }
+    if taken { Err(exists(name)) } else { check_no_type(shown, backend, name) }
 }
 
 /// 2BP01 if a view of the branch reads one of these tables and doesn't go with them.

@@ -423,13 +423,13 @@ impl Repository {
             self.check_nothing_lost(branch, &schema.removed).await?;
         }
         if main {
-            for id in schema.added.iter().filter(|id| self.state().is_view(**id)) {
+            for id in schema.added.iter().filter(|id| self.state().is_rowless(**id)) {
                 rows.push((self.table_by_id(*id)?, Vec::new()));
             }
         }
         // Main's backend makes the tables themselves, rows or none.
         let mut parts = to_parts(rows, if main { &schema.added } else { &[] });
-        parts.iter_mut().for_each(|part| part.tables.retain(|id| !self.state().is_view(*id)));
+        parts.iter_mut().for_each(|part| part.tables.retain(|id| !self.state().is_rowless(*id)));
         if main && !schema.added.is_empty() && parts.len() > 1 {
             return Err(Error::unsupported(
                 "a merge into main that makes tables and changes several backends",

@@ -7,6 +7,7 @@ mod audit;
 mod base;
 mod blame;
 mod block;
+mod branch_types;
 mod branch_views;
 mod branches;
 mod combining;
@@ -49,6 +50,7 @@ mod stash;
 mod state;
 mod status;
 mod tags;
+mod type_diff;
 mod types;
 mod versions;
 mod view_diff;
@@ -62,6 +64,7 @@ pub use crate::metadata::rules::ColumnRule;
 pub use audit::without_passwords;
 pub use blame::VersionStream;
 pub use block::{Block, Planned, Step};
+pub use branch_types::{NewType, ShownType, of_main};
 pub use branch_views::{ShownView, ViewStep};
 pub use failpoint::{FAIL_POINTS, GC_FAIL_POINTS};
 pub use gc::{Collected, GcOptions};
@@ -228,7 +231,7 @@ impl Repository {
         }
         let state = self.state();
         let quoted = epoch_adapter::TableName::from_sql(name);
-        let named = state.all_tables().filter(|t| t.view.is_none()).filter(|t| {
+        let named = state.all_tables().filter(|t| t.is_table()).filter(|t| {
             t.name.to_string() == name
                 || format!("public.{}", t.name) == name
                 || quoted.as_ref() == Some(&t.name)

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use epoch_adapter::{
-    Adapter, Arrival, At, Error, Layer, LineageId, Ordinal, Result, RowChange, SealMode, Sealed,
-    TableChanges, TableDef, TableId, TableStats, sqlstate,
+    Adapter, Arrival, At, EnumDef, Error, Homecoming, Layer, LineageId, Ordinal, Part as ReplayPart, Replay,
+    Result, RowChange, SealMode, Sealed, TableChanges, TableDef, TableId, TableStats, sqlstate,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -158,7 +158,7 @@ impl Repository {
         self.check_durable(lineage, written.map(|part| part.backend.as_str())).await?;
         for (table, _) in publication.parts.iter().flat_map(|p| &p.changes) {
             let (layer, table) = (self.state().layer(lineage)?, self.table_by_id(*table)?);
-            if table.view.is_none() {
+            if table.is_table() {
                 self.ensure_layer(layer, &table).await?;
             }
         }
@@ -246,6 +246,9 @@ impl Repository {
         // What comes to main is main's table from here on.
         let resolve = |id: &TableId| -> Result<(Arc<TableDef>, Option<Arrival>)> {
             let table = self.table_by_id(*id)?;
+            if run.layer.is_main() && table.enumeration.is_some() {
+                return Ok((table, Some(Arrival::Type)));
+            }
             let arrives = table.revision.is_some() && run.publication.schema.added.contains(id);
             if !run.layer.is_main() {
                 return Ok((table, self.arrival(run, *id)?));
@@ -260,13 +263,16 @@ impl Repository {
             let (home, homecoming) = self.state().homecoming(*id)?;
             Ok((home, homecoming.map(|h| Arrival::Home(Box::new(h)))))
         };
-        let tables = part.tables.iter().map(|id| Ok(resolve(id)?.0)).collect::<Result<_>>()?;
+        // Types that come to main are there by then.
+        let names = self.coming_types(run);
+        let tables = part.tables.iter().map(|id| renamed(resolve(id)?.0, &names)).collect::<Result<_>>()?;
         let mut changes: Vec<TableChanges> = part
             .changes
             .iter()
             .map(|(id, changes)| {
                 let (table, arrival) = resolve(id)?;
-                Ok(TableChanges { table, changes: changes.clone(), arrival })
+                let arrival = arrival.map(|arrival| arriving(arrival, &names)).transpose()?;
+                Ok(TableChanges { table: renamed(table, &names)?, changes: changes.clone(), arrival })
             })
             .collect::<Result<_>>()?;
         if !run.layer.is_main() {
@@ -288,8 +294,8 @@ impl Repository {
         if schema.discard {
             ids.extend(self.state().pending_tables(lineage));
         }
-        // Of views the backend knows nothing.
-        ids.retain(|id| !self.state().is_view(*id));
+        // Of views and types the backend knows nothing.
+        ids.retain(|id| !self.state().is_rowless(*id));
         ids.sort_unstable();
         ids.dedup();
         ids
@@ -327,6 +333,17 @@ impl Repository {
             }
         }
         Ok(publication)
+    }
+
+    /// The names that types have on main from a publication on: before, and then.
+    fn coming_types(&self, run: &Run) -> Vec<(String, String)> {
+        if !run.layer.is_main() {
+            return Vec::new();
+        }
+        let added = &run.publication.schema.added;
+        let state = self.state();
+        let coming = state.types().filter(|(table, def)| !def.on_main && added.contains(&table.id));
+        coming.map(|(_, def)| (def.place.clone(), def.home.clone())).collect()
     }
 
     pub(super) fn table_by_id(&self, id: TableId) -> Result<Arc<TableDef>> {
@@ -419,6 +436,12 @@ impl Repository {
                 if made.table.view.is_some() {
                     continue;
                 }
+                if let Some(def) = &made.table.enumeration {
+                    let there = Box::new(EnumDef { on_main: true, ..EnumDef::clone(def) });
+                    let table = TableDef { enumeration: Some(there), ..TableDef::clone(&made.table) };
+                    tables::redefine(tx, &table, &made.text).await?;
+                    continue;
+                }
                 if made.table.revision.is_none() {
                     tables::redefine(tx, &at_home(&made.table), &made.text).await?;
                     continue;
@@ -426,6 +449,7 @@ impl Repository {
                 let (home, _) = self.state().homecoming(*id)?;
                 tables::redefine(tx, &home, &made.text).await?;
             }
+            tables::rename_types(tx, &self.coming_types(run)).await?;
         }
         Ok(())
     }
@@ -541,8 +565,8 @@ impl Repository {
         let (from, _) = self.state().nearest(&spots, &[to])?;
         let mut tables = Vec::new();
         for id in ids.into_iter().filter(|id| after.contains(id)) {
-            let table = self.table_by_id(id)?;
-            if table.view.is_some() {
+            let table = renamed(self.table_by_id(id)?, &self.coming_types(run))?;
+            if !table.is_table() {
                 continue;
             }
             // The new ordinal shows it, though nothing says so yet.
@@ -588,6 +612,38 @@ async fn finish_after(tx: &mut Tx, after: &After, hash: &str, author: &str) -> R
         }
     }
     Ok(())
+}
+
+/// A table whose types have these names by now.
+fn renamed(table: Arc<TableDef>, names: &[(String, String)]) -> Result<Arc<TableDef>> {
+    if names.is_empty() {
+        return Ok(table);
+    }
+    table.with_types_renamed(names).map(Arc::new)
+}
+
+/// As [`renamed`].
+fn arriving(arrival: Arrival, names: &[(String, String)]) -> Result<Arrival> {
+    let Arrival::Home(home) = arrival else { return Ok(arrival) };
+    if names.is_empty() {
+        return Ok(Arrival::Home(home));
+    }
+    let text = |text: String| names.iter().fold(text, |text, (from, to)| text.replace(from, to));
+    let statement = |(id, replay): (TableId, Replay)| {
+        let part = |part| match part {
+            ReplayPart::Text(of) => ReplayPart::Text(text(of)),
+            part => part,
+        };
+        (id, Replay { parts: replay.parts.into_iter().map(part).collect(), ..replay })
+    };
+    let home = *home;
+    Ok(Arrival::Home(Box::new(Homecoming {
+        before: renamed(home.before, names)?,
+        retired: renamed(home.retired, names)?,
+        draft: renamed(home.draft, names)?,
+        statements: home.statements.into_iter().map(statement).collect(),
+        others: home.others.into_iter().map(|table| renamed(table, names)).collect::<Result<_>>()?,
+    })))
 }
 
 /// A table as main has it.

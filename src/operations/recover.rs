@@ -42,7 +42,14 @@ impl Repository {
         for table in unfinished {
             tracing::info!(table = %table.name, "removing what an interrupted registration left");
             if let Some(backend) = self.inner.backends.get(&table.location.backend) {
-                backend.uninstall(&table).await?;
+                match backend.uninstall(&table).await {
+                    // A client's temporary table has the type: the next operation tries again.
+                    Err(error) if table.enumeration.is_some() && error.code() == "2BP01" => {
+                        tracing::warn!(r#type = %table.name, %error, "a dropped type could not be removed yet");
+                        continue;
+                    }
+                    done => done?,
+                }
                 self.set_table_state(table.id, TableState::Removed).await?;
             }
         }

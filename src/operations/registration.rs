@@ -236,6 +236,7 @@ impl Repository {
             revision: None,
             retired: None,
             view: None,
+            enumeration: None,
             source: None,
         };
         let mut tx = self.store().write().await?;
@@ -268,8 +269,8 @@ impl Repository {
             check_unreferenced(&table, &children)?;
         }
         drafts.extend(children);
-        // Tables that refer to others were made after them.
-        drafts.sort_by_key(|t| std::cmp::Reverse(t.id));
+        // Tables that refer to others were made after them; types are used by tables.
+        drafts.sort_by_key(|t| (t.enumeration.is_some(), std::cmp::Reverse(t.id)));
         drafts.dedup_by_key(|t| t.id);
         let backend = self.inner.backends.require(&table.location.backend)?;
         for draft in &drafts {

@@ -421,6 +421,7 @@ mod tests {
             revision: None,
             retired: None,
             view: None,
+            enumeration: None,
             source: None,
         });
         Made { table, text: format!("column c int{}\n", id % 2) }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use epoch_adapter::{Error, Part, Replay, Result, TableDef, TableId, TableName, sqlstate};
+use epoch_adapter::{Error, Part, Replay, Result, TableDef, TableId, TableName, at_home, sqlstate};
 
-use super::view_diff;
 use super::{Checkout, Repository, SchemaDiff, Scope, Tables};
+use super::{type_diff, view_diff};
 
 type Sides = (Option<Arc<TableDef>>, Option<Arc<TableDef>>);
 
@@ -22,11 +22,16 @@ impl Repository {
         let (left, right) = (self.tables_of_ref(&from).await?, self.tables_of_ref(&to).await?);
         let mut pairs = self.pairs(&left, &right);
         let mut views = view_diff::between(&left, &right);
+        let [mut types, mut gone] = type_diff::between(&left, &right);
         if let Some(name) = name {
             let named = [left.find(name), right.find(name)].map(|found| found.map(|t| t.id));
             let wanted = TableName::from_sql(name);
-            views.retain(|view| Some(&view.table) == wanted.as_ref());
-            let is_view = wanted.is_some_and(|name| [&left, &right].iter().any(|t| view_diff::has(t, &name)));
+            for rowless in [&mut views, &mut types, &mut gone] {
+                rowless.retain(|one| Some(&one.table) == wanted.as_ref());
+            }
+            let is_view = wanted.is_some_and(|name| {
+                [&left, &right].iter().any(|t| view_diff::has(t, &name) || type_diff::has(t, &name))
+            });
             if named == [None, None] && !is_view {
                 let message = format!("table \"{name}\" is on neither side");
                 return Err(Error::new(sqlstate::UNDEFINED_TABLE, message));
@@ -35,7 +40,11 @@ impl Repository {
                 |table: &Option<Arc<TableDef>>| table.as_ref().is_some_and(|t| named.contains(&Some(t.id)));
             pairs.retain(|(left, right)| is_named(left) || is_named(right));
         }
-        let mut found = Vec::new();
+        for one in views.iter().chain(&types).chain(&gone) {
+            self.may_compare(&from, &to, Scope::Table(&one.table)).await?;
+        }
+        // Before the tables that use them.
+        let mut found = types;
         for (left, right) in pairs {
             let Some(table) = right.as_ref().or(left.as_ref()).map(|t| t.name.clone()) else { continue };
             for (named, side) in [(&from, &left), (&to, &right)] {
@@ -49,11 +58,9 @@ impl Repository {
             };
             found.push(SchemaDiff { table, from: before, to: after, statements });
         }
-        for view in &views {
-            self.may_compare(&from, &to, Scope::Table(&view.table)).await?;
-        }
-        // Behind the tables that they read.
+        // Behind the tables that they read, and that used them.
         found.extend(views);
+        found.extend(gone);
         Ok(found)
     }
 
@@ -157,5 +164,6 @@ fn written(table: &TableName, replay: &Replay, named: &dyn Fn(TableId) -> Option
         Part::Parent(id) => named(*id).unwrap_or_default(),
     };
     let text: String = replay.parts.iter().map(part).collect();
+    let text = at_home(&text);
     format!("{};", text.trim().trim_end_matches(';').trim_end())
 }

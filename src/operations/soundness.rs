@@ -230,14 +230,14 @@ impl Repository {
         let checkout = Checkout { name: branch.name.clone(), target };
         let all = Self { actor: None, ..self.clone() };
         let mut by_backend: BTreeMap<String, Vec<TableChanges>> = BTreeMap::new();
-        for change in changes.into_iter().filter(|c| c.table.view.is_none()) {
+        for change in changes.into_iter().filter(|c| c.table.is_table()) {
             by_backend.entry(change.table.location.backend.clone()).or_default().push(change);
         }
         let tables = self.tables_on(&checkout).sorted();
         let mut found = Vec::new();
         for (backend, changes) in by_backend {
             let mut shown: Vec<SeenTable> = Vec::new();
-            for table in tables.iter().filter(|t| t.location.backend == backend && t.view.is_none()) {
+            for table in tables.iter().filter(|t| t.location.backend == backend && t.is_table()) {
                 shown.push((Arc::clone(table), all.view(&checkout, table)?));
             }
             let backend = self.inner.backends.require(&backend)?;

@@ -242,10 +242,12 @@ impl State {
             let by = table.retired.as_ref().map(|r| r.by);
             open.extend(of.chain(by).filter(|id| kept.insert(*id)));
         }
-        let orphans = self.made.values().filter(|m| !kept.contains(&m.table.id));
+        let tables: Vec<_> = kept.iter().filter_map(|id| self.table(*id)).collect();
+        let used = |m: &Made| m.table.enumeration.as_ref().is_some_and(|e| tables.iter().any(|t| t.uses(e)));
+        let orphans = self.made.values().filter(|m| !kept.contains(&m.table.id) && !used(m));
         let mut orphans: Vec<_> = orphans.map(|m| Arc::clone(&m.table)).collect();
-        // Tables that refer to others were made after them.
-        orphans.sort_by_key(|t| std::cmp::Reverse(t.id));
+        // Tables that refer to others were made after them; types are used by tables.
+        orphans.sort_by_key(|t| (t.enumeration.is_some(), std::cmp::Reverse(t.id)));
         orphans
     }
 
@@ -315,18 +317,26 @@ impl State {
         Ok(None)
     }
 
-    /// Whether two registrations are versions of one table, or definitions of one view.
+    /// Whether two registrations are versions of one table, or definitions of one view or type.
     pub(super) fn are_one(&self, a: TableId, b: TableId) -> bool {
-        let view = |id| self.made(id).map(|made| &made.table).filter(|t| t.view.is_some());
-        match (view(a), view(b)) {
-            (Some(a), Some(b)) => a.name == b.name && a.location.backend == b.location.backend,
+        let named = |id| self.made(id).map(|made| &made.table).filter(|t| !t.is_table());
+        match (named(a), named(b)) {
+            (Some(a), Some(b)) => {
+                let same_kind = a.view.is_some() == b.view.is_some();
+                same_kind && a.name == b.name && a.location.backend == b.location.backend
+            }
             _ => self.are_versions(a, b),
         }
     }
 
-    /// Whether a registration is a view's.
-    pub(super) fn is_view(&self, id: TableId) -> bool {
-        self.made(id).is_some_and(|made| made.table.view.is_some())
+    /// Whether a registration is a view's or a type's, which has no rows.
+    pub(super) fn is_rowless(&self, id: TableId) -> bool {
+        self.made(id).is_some_and(|made| !made.table.is_table())
+    }
+
+    /// All types that branches made, whoever shows them.
+    pub(super) fn types(&self) -> impl Iterator<Item = (&Arc<TableDef>, &epoch_adapter::EnumDef)> {
+        self.made.values().filter_map(|made| Some((&made.table, made.table.enumeration.as_deref()?)))
     }
 
     /// What a nested lineage began with, where that wasn't what main has: tables of a backend, and whether they were
@@ -346,7 +356,7 @@ impl State {
         ids.dedup();
         let mut found = Vec::new();
         for id in ids {
-            let here = self.table(id).is_some_and(|t| t.location.backend == backend && t.view.is_none());
+            let here = self.table(id).is_some_and(|t| t.location.backend == backend && t.is_table());
             if here {
                 found.push((id, self.shows(spot, id)?));
             }
@@ -380,8 +390,18 @@ impl State {
         }
         only_first(&mut by_id);
         let mut views = Vec::new();
+        let (mut types, mut absent_types) = (HashMap::new(), HashSet::new());
         for made in self.made.values() {
-            if made.table.view.is_some() {
+            if let Some(enumeration) = &made.table.enumeration {
+                let (lineage, table) = (self.shown_by(spot, made.table.id)?, &made.table);
+                // As of views.
+                let own = lineage.is_some_and(|l| l != LineageId::MAIN) || matches!(spot.1, At::Ordinal(_));
+                if lineage.is_some() {
+                    types.insert(table.id, super::ShownType { table: Arc::clone(table), own });
+                } else if enumeration.on_main && spot != (LineageId::MAIN, At::Working) {
+                    absent_types.insert((table.location.backend.clone(), table.name.clone()));
+                }
+            } else if made.table.view.is_some() {
                 if let Some(lineage) = self.shown_by(spot, made.table.id)? {
                     // A commit goes on showing what its history says. What main shows, and what was never
                     // committed on branches of it, is the server's.
@@ -401,7 +421,11 @@ impl State {
         }
         // Of a table that was altered, the version that is shown may be the one at its place.
         absent.retain(|place| !by_id.values().any(|t| t.location == *place));
-        let mut tables = Tables { absent, ..Tables::new(by_id) };
+        // Another one of its name may be there.
+        absent_types.retain(|(backend, name)| {
+            !types.values().any(|t| t.table.name == *name && t.table.location.backend == *backend)
+        });
+        let mut tables = Tables { absent, types, absent_types, ..Tables::new(by_id) };
         views.into_iter().for_each(|(view, own)| tables.show_view(view, own));
         let tables = Arc::new(tables);
         let mut seen = seen();

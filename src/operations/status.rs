@@ -42,11 +42,11 @@ impl Repository {
         let mut tables = self.tables_on(checkout).sorted();
         for id in defined
             .iter()
-            .filter(|(id, d)| **d == Defined::Removed || self.state().is_view(**id))
+            .filter(|(id, d)| **d == Defined::Removed || self.state().is_rowless(**id))
             .map(|(id, _)| *id)
         {
             let table = self.table_by_id(id)?;
-            if table.view.is_some() {
+            if !table.is_table() {
                 tables.push(table);
                 continue;
             }

@@ -20,13 +20,18 @@ pub struct Tables {
     pub absent: HashSet<Location>,
     /// Views that branches define, by registration.
     pub views: HashMap<TableId, super::ShownView>,
+    /// Types that branches made, by registration.
+    pub types: HashMap<TableId, super::ShownType>,
+    /// Types that came to main by a merge and aren't there for the checkout, by backend.
+    pub absent_types: HashSet<(String, TableName)>,
 }
 
 impl Tables {
     /// These tables.
     pub fn new(by_id: HashMap<TableId, Arc<TableDef>>) -> Self {
         let by_name = by_id.values().map(|t| (t.name.clone(), Arc::clone(t))).collect();
-        Self { by_name, by_id, absent: HashSet::new(), views: HashMap::new() }
+        let (views, types) = (HashMap::new(), HashMap::new());
+        Self { by_name, by_id, absent: HashSet::new(), views, types, absent_types: HashSet::new() }
     }
 
     /// Finds `users` (schema `public`) or `sales.users`, as `table_name` columns print names; else as SQL

@@ -12,6 +12,7 @@ mod casts;
 mod databases;
 mod literals;
 mod map;
+mod regtypes;
 mod rows;
 mod texts;
 

@@ -28,6 +28,11 @@ pub(super) fn statement(ctx: &Context<'_>, statement: &Statement) -> Result<()> 
         // Its query is planned, and looked at, on its own.
         return if ctx.checkout.is_branch() { Ok(()) } else { Err(read_only(define.what)) };
     }
+    if let Kind::Define(define @ Define { how: How::Type(_), .. }) = &statement.kind
+        && !ctx.checkout.is_branch()
+    {
+        return Err(read_only(define.what));
+    }
     if let Kind::Refused(what) = &statement.kind {
         return Err(Error::unsupported(format!("{what} on a branch")));
     }
@@ -184,6 +189,10 @@ fn functions(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
         }
     }
     for name in &statement.types {
+        if let Some(schema) = name.0.as_deref().filter(|s| schema_of_draft(s).is_some()) {
+            let message = format!("type \"{schema}.{}\" does not exist", name.1);
+            return Err(Error::new(sqlstate::UNDEFINED_OBJECT, message));
+        }
         if let Some(function) = ctx.names.type_calls(name) {
             return Err(Error::unsupported(format!("type {} on a branch", name.1)).with_detail(format!(
                 "One of its casts or checks calls {function}(), which may read or write tables past the branch."

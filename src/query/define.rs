@@ -8,10 +8,12 @@ use epoch_adapter::{Piece, Statement as Text, TableDef, TableName};
 use epoch_adapter_postgres::layout::{self, base, literal, quote};
 
 use super::create_as;
+use super::define_type;
 use super::define_view::{self, Views};
 use super::names::{Catalog, Meaning};
 use super::parse::{Define, How, Role, Statement, TableRef};
 use super::plan::{Context, Plan};
+use super::types;
 use crate::{Error, Result, sqlstate};
 
 /// Data definition that the repository does.
@@ -59,6 +61,24 @@ pub enum Action {
         /// SET SCHEMA.
         schema: bool,
     },
+    /// Makes a type.
+    CreateType {
+        /// The schema, if it is written.
+        schema: Option<String>,
+        /// The name.
+        name: String,
+        /// Its values.
+        labels: Vec<String>,
+        /// The statement.
+        text: Text,
+    },
+    /// Drops types.
+    DropType {
+        /// Their registrations.
+        types: Vec<epoch_adapter::TableId>,
+        /// What isn't there, with IF EXISTS.
+        missing: Vec<String>,
+    },
     /// There is nothing to be done; perhaps a notice says so.
     Nothing(Option<String>),
     /// Makes, changes and drops views.
@@ -100,12 +120,14 @@ pub(super) async fn plan(
             rename_index(ctx, catalog, statement, name, *if_exists).await?
         }
         How::View(how) => define_view::action(ctx, catalog, sql, statement, how).await?,
+        How::Type(how) => Some(define_type::action(ctx, catalog, sql, statement, how).await?),
         How::Never(_) => None,
     };
     let range = statement.range.clone();
     let Some(action) = action else {
+        let plan = types::relayed(ctx, sql, statement)?;
         ctx.names.unsettle();
-        return Ok(Plan::Relay { range });
+        return Ok(plan);
     };
     Ok(Plan::Define(Arc::new(Definition { range, tag: define.what, action, alone })))
 }
@@ -123,6 +145,7 @@ fn create(ctx: &Context<'_>, sql: &str, statement: &Statement, if_not_exists: bo
         };
         names.extend(piece?.map(|piece| (other.range.clone(), piece)));
     }
+    names.extend(types::spelled(ctx, sql, statement)?);
     Ok(Action::Create {
         schema: table.schema.clone(),
         name: table.name.clone(),
@@ -203,6 +226,7 @@ async fn alter(
         let piece = parent(ctx, sql, table, Some(&def), other)?;
         names.extend(piece.map(|piece| (other.range.clone(), piece)));
     }
+    names.extend(types::spelled(ctx, sql, statement)?);
     let text = Text { pieces: pieces(sql, &statement.range, names), settings: Vec::new() };
     Ok(Some(Action::Alter { table: def.id, text }))
 }

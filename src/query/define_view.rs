@@ -13,7 +13,7 @@ use super::define::{Action, missing, pieces, width};
 use super::names::{Catalog, Meaning, Place, registered};
 use super::parse::{self, Altered, Role, Statement, TableRef, ViewHow};
 use super::plan::Context;
-use super::{check, lexer, relations, views};
+use super::{check, lexer, relations, types, views};
 use crate::operations::{ViewStep, is_read};
 use crate::{Error, Result, sqlstate};
 
@@ -90,6 +90,7 @@ fn query(ctx: &Context<'_>, sql: &str, statement: &Statement) -> Result<ViewChan
     }
     change.reaches = all_reached(ctx, std::mem::take(&mut change.reaches));
     names.extend(qualifiers(sql, statement)?);
+    names.extend(types::spelled(ctx, sql, statement)?);
     let text = Text { pieces: pieces(sql, &statement.range, names), settings: Vec::new() };
     Ok(ViewChange { statement: Some(text), ..change })
 }

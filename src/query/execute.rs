@@ -9,12 +9,12 @@ use epoch_adapter_postgres::layout::{literal, quote};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::check;
 use super::lexer::{self, TokenKind};
 use super::names::Catalog;
 use super::parse::{self, Statement, Wrap};
 use super::plan::{Context, Plan, Prelude, Rewritten, plan, state};
 use super::text::Edits;
+use super::{check, types};
 use crate::{Error, Result};
 
 /// What PREPARE made on a branch.
@@ -73,7 +73,7 @@ pub(super) async fn statement(
     name: &str,
     arguments: &[Range<usize>],
 ) -> Result<Plan> {
-    let relay = Plan::Relay { range: statement.range.clone() };
+    let relay = types::relayed(ctx, sql, statement)?;
     if statement.wrap == Wrap::CreateTemp {
         // The new table's name means it from now on.
         ctx.names.unsettle();
@@ -113,7 +113,7 @@ pub(super) async fn statement(
     if before.is_empty() {
         return Ok(relay);
     }
-    let (text, kept) = Edits::default().render(sql, &statement.range);
+    let (text, kept) = types::edits(ctx, sql, statement)?.render(sql, &statement.range);
     Ok(Plan::Rewritten(Arc::new(Rewritten {
         range: statement.range.clone(),
         prelude: before,
@@ -222,8 +222,9 @@ fn prelude(
         ))
         .with_detail("It would be called twice."));
     }
+    let edits = types::edits(ctx, sql, statement)?;
     let value = |i: usize| {
-        let text = arguments.get(i).and_then(|range| sql.get(range.clone()))?;
+        let text = arguments.get(i).map(|range| edits.render(sql, range).0)?;
         Some(format!("CAST(({text}\n) AS {})", known.types.get(i)?))
     };
     prepared.prelude.iter().map(|prelude| filled(prelude, &value)).collect()

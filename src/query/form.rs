@@ -13,6 +13,7 @@ use super::lexer::{Token, TokenKind};
 use super::names::Catalog;
 use super::parse::{self, Kind, Parsed, Statement, Wrap};
 use super::plan::Context;
+use super::types;
 use crate::{Error, Result};
 
 /// How relations are written.
@@ -70,7 +71,7 @@ pub(super) async fn choose(
         return Ok(Form::Selective);
     }
     let tokens = inner(sql, parsed, statement);
-    if tables.iter().any(|t| t.location.is_draft()) {
+    if tables.iter().any(|t| t.location.is_draft()) || types::any(ctx, statement) {
         // The server doesn't know it by this name.
         return Ok(guess(sql, tokens));
     }

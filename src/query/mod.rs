@@ -20,6 +20,7 @@ mod check;
 mod constraints;
 mod create_as;
 mod define;
+mod define_type;
 mod define_view;
 mod execute;
 mod fixed;
@@ -37,6 +38,7 @@ mod rights;
 mod serializable;
 mod shape;
 mod snapshot;
+mod types;
 mod write;
 
 pub use epoch_adapter_postgres::lexer;

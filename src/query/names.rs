@@ -4,6 +4,7 @@
 mod asked;
 mod facts;
 mod ours;
+mod own_types;
 mod proof;
 
 use std::collections::{HashMap, HashSet};
@@ -19,6 +20,7 @@ pub(super) use epoch_adapter_postgres::runs_text;
 pub(super) use facts::Facts;
 use ours::draft;
 pub(super) use ours::{Ours, Place, location, registered};
+pub(super) use own_types::{TypeMeaning, differ as types_differ};
 use proof::Name;
 
 use super::catalogs;
@@ -94,6 +96,10 @@ pub struct NameCache {
     functions: HashMap<(Option<String>, String), (Instant, Function)>,
     operators: HashMap<String, (Instant, Operator)>,
     types: HashMap<(Option<String>, String), (Instant, Verdict)>,
+    /// The schemas in which names without one are looked for, if that was asked.
+    path: Option<Vec<String>>,
+    /// Those that may be types that branches made.
+    own_types: HashMap<(Option<String>, String), (Instant, TypeMeaning)>,
     /// Functions that take a row and may be called like a column of it.
     attributes: HashMap<String, (Instant, Verdict)>,
     /// What the server says of the columns of registered tables.
@@ -165,10 +171,20 @@ impl NameCache {
         self.functions.clear();
         self.operators.clear();
         self.types.clear();
+        self.own_types.clear();
+        self.path = None;
         self.attributes.clear();
         self.catalogs = None;
         // Their texts depend on the search path.
         self.system_views.clear();
+    }
+
+    /// Whether names are looked for in a schema, as far as that was asked: else in `public` alone.
+    pub fn finds(&self, schema: &str) -> bool {
+        match &self.path {
+            Some(path) => path.iter().any(|s| s == schema),
+            None => schema == "public",
+        }
     }
 
     /// Whether tables that aren't versioned may be written to on branches; plans say so from now on.
@@ -455,6 +471,7 @@ impl NameCache {
                 }
             }
         }
+        self.learn_types(statements, tables, backend, now, catalog).await?;
         if asked.is_empty() {
             return Ok(());
         }
@@ -472,6 +489,9 @@ impl NameCache {
     ) -> Result<()> {
         let rows = catalog.query(&asked.sql(ours.has_drafts())).await?;
         let path = search_path(&rows)?;
+        if !path.is_empty() {
+            self.path = Some(path.clone());
+        }
         // Nothing is known before all of it is.
         let more = asked.more(&rows, ours, &path)?;
         let rest = if more.is_empty() { Vec::new() } else { catalog.query(&more.more_sql()).await? };
@@ -542,7 +562,7 @@ impl NameCache {
             open.extend(next.iter().cloned());
         }
         // Functions that call each other are harmless unless one of them isn't.
-        while let Some(bad) = open.iter().find(|name| !self.holds(name, &open)).cloned() {
+        while let Some(bad) = open.iter().find(|name| !self.holds(name, &open, ours)).cloned() {
             open.remove(&bad);
         }
         for name in &open {
@@ -575,7 +595,7 @@ impl NameCache {
     }
 
     /// Whether all that a function uses is harmless, given that those in `open` are.
-    fn holds(&self, name: &Name, open: &HashSet<Name>) -> bool {
+    fn holds(&self, name: &Name, open: &HashSet<Name>, ours: &Ours) -> bool {
         let Some(needs) = self.provable(name) else { return false };
         let function = |used: &Name| {
             let safe = |(_, f): &(Instant, Function)| f.unsafe_because.is_none() || open.contains(used);
@@ -583,7 +603,10 @@ impl NameCache {
         };
         needs.functions.iter().all(function)
             && needs.operators.iter().all(|o| self.operators.get(o).is_some_and(|(_, o)| o.verdict.is_none()))
-            && needs.types.iter().all(|t| self.types.get(t).is_some_and(|(_, v)| v.is_none()))
+            && needs.types.iter().all(|t| {
+                // By its name, a function of main's means main's type.
+                !ours.has_type(&t.1) && self.types.get(t).is_some_and(|(_, v)| v.is_none())
+            })
     }
 
     fn note(

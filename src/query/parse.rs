@@ -31,10 +31,10 @@ pub use select_list::{SelectItem, SelectList};
 pub use simple::{Simple, simple};
 pub use statement::{
     Conflict, CreateAs, DELETE_CONFLICTS, Define, Ending, How, Insert, Isolation, Keyed, Keys, Kind, Merge,
-    Modify, Nested, Overriding, Select, Setting, Shown, Source, Star, UPDATE_CONFLICTS, ViewHow, When, Width,
-    Wrap,
+    Modify, Nested, Overriding, Select, Setting, Shown, Source, Star, TypeHow, UPDATE_CONFLICTS, ViewHow,
+    When, Width, Wrap,
 };
-pub use walk::{Attribute, Cte, FunctionRef, Role, Site, TableRef, Unnamed, With};
+pub use walk::{Attribute, Cte, FunctionRef, Role, Site, TableRef, TypeRef, Unnamed, With};
 
 use super::lexer::{self, Tokens};
 use crate::{Error, Result, sqlstate};
@@ -61,6 +61,8 @@ pub struct Statement {
     pub operators: Vec<String>,
     /// Names of types, without the ones that are the grammar's own words.
     pub types: Vec<(Option<String>, String)>,
+    /// Where they are.
+    pub type_refs: Vec<TypeRef>,
     /// Names behind a dot, which may be functions' of what is before it.
     pub attributes: Vec<Attribute>,
     /// Column references.

@@ -16,7 +16,7 @@ use super::parse::{
 };
 use super::text::Kept;
 use super::write::{self, view::Unfolded};
-use super::{cache, check, execute, psql, rewrite, rights, snapshot};
+use super::{cache, check, execute, psql, rewrite, rights, snapshot, types};
 use crate::functions::{Arg, Args};
 use crate::operations::{Checkout, Repository, Right, Scope, Tables, Watch};
 use crate::{Error, Result, functions};
@@ -414,7 +414,8 @@ fn needs_names(ctx: &Context<'_>, statements: &[Statement], tables: &Tables, mai
             && s.operators.is_empty()
             && s.types.is_empty()
             && s.attributes.is_empty();
-        !passes && !nameless
+        let of_types = matches!(s.kind, Kind::Define(Define { how: How::Type(_), .. }));
+        !passes && (!nameless || of_types)
     };
     if main {
         // There only names that may belong to another backend matter.
@@ -506,8 +507,9 @@ async fn one(
             Err(Error::unsupported("SET ROLE or SET SESSION AUTHORIZATION after data definition on a branch"))
         }
         Kind::Names => {
+            let plan = types::relayed(ctx, sql, statement)?;
             ctx.names.unsettle();
-            Ok(Plan::Relay { range })
+            Ok(plan)
         }
         Kind::Ends(Ending::Commit) if ctx.repository.in_block() => Ok(Plan::Commit { range }),
         Kind::Ends(Ending::Prepare) if ctx.repository.in_block() => {
@@ -523,8 +525,8 @@ async fn one(
             let alone = parsed.statements.len() == 1;
             define::plan(ctx, catalog, sql, statement, definition, alone).await
         }
-        // Main's views are the server's.
-        Kind::Define(Define { how: How::View(_), .. }) => Ok(Plan::Relay { range }),
+        // Main's views and types are the server's.
+        Kind::Define(Define { how: How::View(_) | How::Type(_), .. }) => Ok(Plan::Relay { range }),
         Kind::Execute { name, arguments } => {
             execute::statement(ctx, catalog, sql, statement, name, arguments).await
         }

@@ -17,7 +17,7 @@ use super::plan::{Context, Plan, Prelude, Rewritten};
 use super::text::{Edits, compact_parameters};
 use super::{
     barrier, catalogs, check, constraints, execute, fixed, grouped, origin, psql, relations, serializable,
-    views, write,
+    types, views, write,
 };
 use crate::{Error, Result};
 
@@ -101,6 +101,7 @@ async fn on_branch(
     rewriter: &mut Rewriter<'_>,
 ) -> Result<()> {
     let (sql, parsed, statement) = (rewriter.sql, rewriter.parsed, rewriter.statement);
+    rewriter.edits.append(types::edits(ctx, sql, statement)?);
     let mut tables = rewriter.registered(ctx);
     tables.extend(views::tables(ctx, statement));
     if !tables.is_empty() {

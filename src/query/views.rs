@@ -12,7 +12,7 @@ use super::names::{Catalog, Meaning, Place, registered};
 use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
-use super::{barrier, check, grouped, lock, relations};
+use super::{barrier, check, grouped, lock, relations, types};
 use crate::{Error, Result, sqlstate};
 
 /// How deep views may stand in views. A branch's may read themselves, like PostgreSQL's after OR REPLACE.
@@ -129,6 +129,7 @@ fn inline<'a>(
         }
         captured(ctx, statement, outer)?;
         let mut rewriter = Rewriter::new(definition, &parsed, statement, form);
+        rewriter.edits.append(types::edits(ctx, definition, statement)?);
         barrier::raise(ctx, &mut rewriter, true);
         splice_within(ctx, catalog, &mut rewriter, (outer, path)).await?;
         rewriter.reads(ctx)?;

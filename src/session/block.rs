@@ -5,12 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use epoch_adapter::{Error, Layer, Result, Statement, TableDef, TableId, TableName, View, sqlstate};
 use epoch_adapter_postgres::layout::literal;
-use epoch_adapter_postgres::{FOREIGN_KEYS, clear_sql, define_within, hide_sql};
+use epoch_adapter_postgres::{
+    FOREIGN_KEYS, clear_sql, define_within, hide_sql, read_users, users_of_type_sql,
+};
 use futures::FutureExt;
 
 use super::local::Done;
 use super::native::Native;
-use crate::operations::{Block, Checkout, Planned, Repository, Right, Step, Tables, Target, ViewStep, Watch};
+use crate::operations::{
+    Block, Checkout, NewType, Planned, Repository, Right, Step, Tables, Target, ViewStep, Watch,
+};
 use crate::query::State;
 use crate::wire::encode::Status;
 
@@ -44,7 +48,7 @@ impl State for InBlock<'_> {
     fn every_table(&self) -> Vec<Arc<TableDef>> {
         let mut all = self.repository.every_table();
         let tables = self.block.tables();
-        let shown = tables.by_id.values().chain(tables.own_views());
+        let shown = tables.by_id.values().chain(tables.own_views()).chain(tables.own_types());
         all.extend(shown.filter(|t| self.block.made(t.id)).cloned());
         all
     }
@@ -194,6 +198,44 @@ impl Native {
             Err(error) => Err(error),
         };
         Ok(self.define_planned(planned).boxed().await?.map(drop))
+    }
+
+    /// CREATE TYPE.
+    pub(super) async fn type_within(&mut self, new: NewType) -> Result<Result<()>> {
+        let repository = self.planner.seat.repository.clone();
+        let planned = match self.block() {
+            Ok(block) => repository.plan_type(block, new).boxed().await,
+            Err(error) => Err(error),
+        };
+        match planned {
+            Ok(Ok(planned)) => Ok(self.define_planned(Ok(planned)).boxed().await?.map(drop)),
+            Ok(Err(known)) => self.note(Step::Show(vec![known])).await,
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// DROP TYPE.
+    pub(super) async fn drop_types_within(&mut self, ids: &[TableId]) -> Result<Result<()>> {
+        let repository = self.planner.seat.repository.clone();
+        let types = match self.block() {
+            Ok(block) => repository.plan_drop_types(block, ids),
+            Err(error) => Err(error),
+        };
+        let types = match types {
+            Ok(types) => types,
+            Err(error) => return Ok(Err(error)),
+        };
+        for table in &types {
+            let users = match self.pipe.ask(&users_of_type_sql(table)).await? {
+                Ok(rows) => read_users(rows),
+                Err(error) => return Ok(Err(error)),
+            };
+            let checked = self.block().and_then(|block| Repository::check_unused_type(block, table, &users));
+            if let Err(error) = checked {
+                return Ok(Err(error));
+            }
+        }
+        self.note(Step::Drop(ids.to_vec())).await
     }
 
     /// What the branch says of views is forgotten.

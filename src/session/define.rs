@@ -69,6 +69,7 @@ impl Native {
         let (schema, name) = match &definition.action {
             Action::Create { schema, name, .. } => (schema.as_deref(), name.as_str()),
             Action::CreateAs(made) => (made.schema.as_deref(), made.name.as_str()),
+            Action::CreateType { schema, name, .. } => (schema.as_deref(), name.as_str()),
             Action::Views(Views { create: Some(made), .. }) => (made.schema.as_deref(), made.name.as_str()),
             Action::Move { to, .. } => (Some(to.schema.as_str()), to.name.as_str()),
             _ => (None, ""),
@@ -86,6 +87,8 @@ impl Native {
             _ => self.run_definition(definition, text, setting).boxed().await,
         };
         self.planner.seat.repository = own;
+        let types = self.planner.type_names.clone();
+        let done = done.map(|done| done.map_err(|error| types.restored(error)));
         noted.settle(done.as_ref().map_or_else(Some, |done| done.as_ref().err())).await;
         self.planner.forget_names();
         done
@@ -158,6 +161,21 @@ impl Native {
                 done.notices.extend(cascaded(views));
                 for name in &views.missing {
                     let text = format!("view \"{name}\" does not exist, skipping");
+                    done.notices.push(Error::new("00000", text));
+                }
+            }
+            Action::CreateType { name, labels, text: create, .. } => {
+                let made = self.create_type(name, labels, with(create), &setting).await?;
+                if let Err(error) = made {
+                    return Ok(Err(positioned(error, definition, text)));
+                }
+            }
+            Action::DropType { types, missing } => {
+                if let Err(error) = self.drop_types(types).await? {
+                    return Ok(Err(error));
+                }
+                for name in missing {
+                    let text = format!("type \"{name}\" does not exist, skipping");
                     done.notices.push(Error::new("00000", text));
                 }
             }
@@ -291,6 +309,8 @@ fn names_of(definition: &Definition, tables: &[Arc<TableDef>]) -> String {
         Action::Alter { table, .. } => named(table).unwrap_or_default(),
         Action::Move { table, to, .. } => format!("{}, {to}", named(table).unwrap_or_default()),
         Action::Nothing(_) => String::new(),
+        Action::CreateType { name, .. } => name.clone(),
+        Action::DropType { types, .. } => types.iter().filter_map(named).collect::<Vec<_>>().join(", "),
         Action::Views(views) => {
             let made = views.create.iter().map(|view| view.name.clone());
             let changed = views.steps.iter().map(|step| step.name.to_string());

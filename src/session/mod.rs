@@ -4,6 +4,7 @@ mod auto_commit;
 mod block;
 mod create_as;
 mod define;
+mod define_type;
 mod define_view;
 mod explain;
 mod extended;
@@ -24,6 +25,7 @@ mod seat;
 mod server;
 mod simple;
 mod statement;
+mod type_names;
 mod upstream;
 
 pub use registry::Registry;

@@ -18,6 +18,7 @@ use super::registry::Live;
 use super::seat::{Effect, Seat};
 use super::server::Shared;
 use super::statement::Stamp;
+use super::type_names::TypeNames;
 use crate::federation;
 use crate::operations::{Block, Checkout, Target, Watch};
 use crate::query::{self, Catalog, Context, Gate, GateState, NameCache, Plan, Rewritten, Setting};
@@ -73,6 +74,7 @@ pub struct Planner {
     engine: federation::Session,
     started: Instant,
     errors: Restore,
+    pub(super) type_names: TypeNames,
     tuned: Vec<(&'static str, &'static str)>,
     touched: Vec<&'static str>,
     /// What the open transaction did to which tables there are.
@@ -112,6 +114,8 @@ impl Planner {
     pub(super) fn new(shared: Arc<Shared>, live: Arc<Live>, backend: &str, start: &Start) -> Result<Self> {
         let engine =
             federation::Session::new(start.repository.clone(), &start.user, &start.database).sharing_thread();
+        let type_names = TypeNames::default();
+        let known = type_names.clone();
         let mut planner = Self {
             seat: Seat::new(shared, live, start)?,
             backend: backend.to_owned(),
@@ -120,7 +124,11 @@ impl Planner {
             gate_stamp: None,
             engine,
             started: Instant::now(),
-            errors: Arc::new(|fields: &mut Fields| restore(fields)),
+            errors: Arc::new(move |fields: &mut Fields| {
+                known.restore(fields);
+                restore(fields);
+            }),
+            type_names,
             tuned: Vec::new(),
             touched: Vec::new(),
             block: None,
@@ -332,7 +340,7 @@ impl Native {
             return Ok(Err(error));
         }
         let Native { pipe, planner, .. } = self;
-        let Planner { seat, backend, names, engine, block, .. } = planner;
+        let Planner { seat, backend, names, engine, block, type_names, .. } = planner;
         let in_use = |_: &str| false;
         let functions = seat.functions(false, None, &in_use);
         let in_block = block.as_ref().map(|block| InBlock { repository: &seat.repository, block });
@@ -350,6 +358,10 @@ impl Native {
         let mut upstream = Upstream { pipe, fatal: None };
         // Boxed, as the calls below: a session at rest should not hold room for their states.
         let plans = query::plan(&mut ctx, &mut upstream, text).boxed().await;
+        if !ctx.checkout.is_main() {
+            let tables = ctx.repository.tables(ctx.checkout);
+            type_names.set(&tables, ctx.backend, &|schema| ctx.names.finds(schema));
+        }
         if let Some(error) = upstream.fatal {
             return Err(error);
         }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{Revision, TableDef, TableSchema, View, ViewChange, ViewDef};
+use crate::{EnumDef, Revision, TableDef, TableSchema, View, ViewChange, ViewDef};
 
 /// What a table made on a branch is.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,6 +14,8 @@ pub struct Definition {
     pub revision: Option<Revision>,
     /// Of a view, what it is.
     pub view: Option<Box<ViewDef>>,
+    /// Of a type, what it is.
+    pub enumeration: Option<Box<EnumDef>>,
 }
 
 /// A part of a client's statement.
@@ -27,6 +29,8 @@ pub enum Piece {
     Parent(Arc<TableDef>, usize),
     /// Something in the table's schema, by its name.
     Beside(String),
+    /// A type that a branch made, as SQL, in place of a name.
+    Type(String, usize),
     /// Anything else in place of a name.
     Other(String, usize),
     /// A relation that a view's query reads.
@@ -63,6 +67,8 @@ pub enum DraftChange {
     Alter(Statement),
     /// CREATE, ALTER and DROP VIEW.
     View(Box<ViewChange>),
+    /// CREATE TYPE … AS ENUM.
+    Enum(Statement),
     /// Makes a new version of a table that stays as it is for everybody else. `view` is what the branch sees
     /// of it; what the statement demands of rows is checked over that.
     Revise {

@@ -16,6 +16,7 @@
 
 mod change;
 mod draft;
+mod enum_def;
 mod error;
 mod garbage;
 mod location;
@@ -34,9 +35,10 @@ pub mod sqlstate;
 
 pub use change::{ChangeKind, RowChange, RowWrite, SealMode, Sealed, TableChanges, TableStats};
 pub use draft::{Definition, DraftChange, Piece, Statement};
+pub use enum_def::{EnumDef, TypeUser};
 pub use error::{Error, REWRITTEN, Result};
 pub use garbage::Leftover;
-pub use location::{BackendKind, Location, schema_of_draft};
+pub use location::{BackendKind, Location, at_home, schema_of_draft};
 pub use predicate::{Comparison, Predicate};
 pub use revision::{
     Also, Arrival, Combined, Homecoming, Origin, Pair, Part, Replay, Retired, Revision, Seen, Siblings, Side,
@@ -224,6 +226,12 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
     async fn live_view(&self, view: &TableDef) -> Result<Option<String>> {
         let _ = view;
         Ok(None)
+    }
+
+    /// What uses a type that a branch made. The default has no types.
+    async fn users_of_type(&self, table: &TableDef) -> Result<Vec<TypeUser>> {
+        let _ = table;
+        Ok(Vec::new())
     }
 
     /// What a draft is now; `None` if it isn't there. The default has no drafts.

@@ -116,6 +116,28 @@ pub fn schema_of_draft(schema: &str) -> Option<&str> {
     (!id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()) && !home.is_empty()).then_some(home)
 }
 
+/// A text of SQL in which names of what drafts' schemas hold have the schemas that these belong to.
+pub fn at_home(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(DRAFT) {
+        let (before, found) = rest.split_at(at);
+        out.push_str(before);
+        let quoted = before.ends_with('"');
+        let end = match quoted {
+            true => found.find('"'),
+            false => found.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$')),
+        };
+        let (word, after) = found.split_at(end.unwrap_or(found.len()));
+        let begins = quoted || !before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '$'));
+        let home = schema_of_draft(word).filter(|_| begins && after.trim_start_matches('"').starts_with('.'));
+        out.push_str(home.unwrap_or(word));
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}/", self.kind, self.backend)?;
@@ -209,6 +231,16 @@ mod tests {
         assert!(read("sqlserver://erp/.orders").is_err() && read("sqlserver://erp/sales.").is_err());
         assert!(read("sqlserver://user@erp/sales.orders").is_err());
         assert_eq!(serde_json::to_string(&BackendKind::SqlServer).ok().as_deref(), Some("\"sqlserver\""));
+    }
+
+    #[test]
+    fn texts_name_what_is_kept_for_drafts_as_main_does() {
+        assert_eq!(
+            at_home(
+                "'a'::epoch_b5_public.mood, x::epoch_b6_public.\"M\"[], \"epoch_b7_Odd one\".t, epoch_b5_public, xepoch_b5_a.b"
+            ),
+            "'a'::public.mood, x::public.\"M\"[], \"Odd one\".t, epoch_b5_public, xepoch_b5_a.b"
+        );
     }
 
     #[test]

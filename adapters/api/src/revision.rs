@@ -171,6 +171,8 @@ pub enum Arrival {
     /// To main, of a view: it takes the place of main's of its name, which must be one of these texts
     /// (see [`crate::ViewDef::text`]), or as the view itself.
     View(Vec<Option<String>>),
+    /// To main, of a type: it is moved to where it belongs, before all else.
+    Type,
 }
 
 /// How a revision becomes main's table.
@@ -236,7 +238,8 @@ impl Replay {
     /// `None` if the statement concerns other tables.
     pub fn of(statement: &Statement) -> Option<Self> {
         let part = |piece: &Piece| match piece {
-            Piece::Text(text) => Some(Part::Text(text.clone())),
+            // A type keeps its name until it comes to main (see `TableDef::with_types_renamed`).
+            Piece::Text(text) | Piece::Type(text, _) => Some(Part::Text(text.clone())),
             Piece::Own(_) => Some(Part::Own),
             Piece::Beside(name) => Some(Part::Beside(name.clone())),
             Piece::Parent(parent, _) => Some(Part::Parent(parent.id)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use serde::{Deserialize, Serialize};
 
-use crate::{Location, Retired, Revision, Source, ViewDef};
+use crate::{EnumDef, Location, Retired, Revision, Source, ViewDef};
 
 /// A registration's number; unique in a repository, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -156,6 +156,9 @@ pub struct TableDef {
     /// Of a view that a branch defined, what it is. It has no columns and no key here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub view: Option<Box<ViewDef>>,
+    /// Of a type that a branch made, what it is. It has no columns and no key either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enumeration: Option<Box<EnumDef>>,
     /// Of a table with several versions, where its rows on main are. Not stored: they may move.
     #[serde(skip)]
     pub source: Option<Source>,

@@ -51,6 +51,7 @@ pub trait Database: Send + Sync {
             revision: None,
             retired: None,
             view: None,
+            enumeration: None,
             source: None,
         })
     }

@@ -52,6 +52,7 @@ async fn lookups_and_diffs_scan_nothing() {
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source: None,
     };
     adapter.install(&def).await.unwrap();

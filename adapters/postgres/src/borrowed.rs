@@ -82,7 +82,9 @@ pub async fn define_within(
         .map_err(|_| Error::internal("the connection pool could not be built"))?;
     let tx = Tx::adopt(crate::connect::get(&pool, backend).await?);
     let settings: &[(String, String)] = match change {
-        DraftChange::Create(statement) | DraftChange::Alter(statement) => &statement.settings,
+        DraftChange::Create(statement) | DraftChange::Alter(statement) | DraftChange::Enum(statement) => {
+            &statement.settings
+        }
         DraftChange::Revise { statement, .. } => &statement.settings,
         DraftChange::Move { .. } => &[],
         DraftChange::View(change) => change.statement.as_ref().map_or(&[], |s| &s.settings),

@@ -2,7 +2,7 @@
 
 use deadpool_postgres::Object;
 use epoch_adapter::{
-    BackendKind, Column, Discovered, Error, Location, Result, TableDef, TableSchema, sqlstate,
+    BackendKind, Column, Discovered, Error, Location, Result, TableDef, TableSchema, at_home, sqlstate,
 };
 
 use crate::error::pg;
@@ -190,9 +190,9 @@ pub(crate) async fn create_statement(client: &Object, table: &TableDef) -> Resul
     })?;
     let text: String = row.try_get(0).map_err(pg)?;
     if schema == home {
-        return Ok(text);
+        return Ok(at_home(&text));
     }
     // Stand-ins first: their schema's name has the other's in it.
     let text = text.replace(&format!("epoch_{schema}."), "");
-    Ok(text.replace(schema, &home))
+    Ok(at_home(&text.replace(schema, &home)))
 }

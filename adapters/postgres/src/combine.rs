@@ -112,7 +112,8 @@ async fn made(
         statements: replays(steps, first),
         also: Some(Box::new(Also { of: second.id, columns, statements: replays(back, second) })),
     };
-    let definition = Definition { schema: table.schema, text, revision: Some(revision), view: None };
+    let definition =
+        Definition { schema: table.schema, text, revision: Some(revision), view: None, enumeration: None };
     Ok(Combined::Made(Box::new(definition)))
 }
 

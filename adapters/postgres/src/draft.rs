@@ -7,7 +7,7 @@
 use deadpool_postgres::Object;
 use epoch_adapter::{
     Definition, DraftChange, Error, Layer, Location, Piece, Result, Statement, TableChanges, TableDef,
-    TableId, TableName, sqlstate,
+    TableId, TableName, at_home, sqlstate,
 };
 
 use crate::error::pg;
@@ -16,7 +16,7 @@ use crate::stand_in::{self, stand_in};
 use crate::text::{fill, join, writable};
 use crate::tx::{Tx, is_true, texts};
 use crate::versions::{self, Entry, Version};
-use crate::{catalog, install, layer, revise, views};
+use crate::{catalog, enums, install, layer, revise, views};
 
 const DEFINITION_SQL: &str = include_str!("../../../sql/postgres/definition.sql");
 const TAKEN_SQL: &str = include_str!("../../../sql/postgres/taken_names.sql");
@@ -54,6 +54,10 @@ pub(crate) async fn define(
         DraftChange::View(change) => {
             install::shared_part(tx).await?;
             views::define(tx, table, change).await
+        }
+        DraftChange::Enum(statement) => {
+            install::shared_part(tx).await?;
+            enums::define(tx, table, statement).await
         }
         DraftChange::Revise { of, view, statement } => {
             install::shared_part(tx).await?;
@@ -183,7 +187,7 @@ fn spelled(table: &TableDef, piece: &Piece) -> (String, usize) {
         Piece::Own(width) => (base(table), *width),
         Piece::Parent(parent, width) => (stand_in(table, parent), *width),
         Piece::Beside(name) => (format!("{}.{}", quote(schema(table)), quote(name)), 0),
-        Piece::Other(sql, width) => (sql.clone(), *width),
+        Piece::Type(sql, width) | Piece::Other(sql, width) => (sql.clone(), *width),
         Piece::Read { name, lead, width, .. } => (format!("{lead}{}", views::stand_in(table, name)), *width),
     }
 }
@@ -217,11 +221,14 @@ async fn described(client: &Object, table: &TableDef) -> Result<(TableDef, Defin
     let schema = catalog::describe(client, &table.location, None).await?;
     let text = text(client, &table.location).await?.unwrap_or_default();
     let table = TableDef { schema: schema.clone(), ..table.clone() };
-    Ok((table, Definition { schema, text, revision: None, view: None }))
+    Ok((table, Definition { schema, text, revision: None, view: None, enumeration: None }))
 }
 
 /// See [`epoch_adapter::Adapter::definition`].
 pub(crate) async fn definition(client: &Object, table: &TableDef) -> Result<Option<Definition>> {
+    if table.enumeration.is_some() {
+        return enums::definition(client, table).await;
+    }
     match text(client, &table.location).await? {
         None => Ok(None),
         Some(_) => described(client, table).await.map(|(_, definition)| Some(definition)),
@@ -237,7 +244,8 @@ pub(crate) async fn text(client: &Object, location: &Location) -> Result<Option<
     let home = location.home().schema.unwrap_or_default();
     // Stand-ins first: their schema's name has the other's in it.
     let text = text.replace(&format!("epoch_{schema}."), "");
-    Ok(Some(text.replace(schema, &home)))
+    // The types of branches, too.
+    Ok(Some(at_home(&text.replace(schema, &home))))
 }
 
 /// Drafts among the tables of a merge into main, which become tables there.

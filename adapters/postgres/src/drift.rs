@@ -5,7 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use deadpool_postgres::Object;
-use epoch_adapter::{Error, REWRITTEN, Result, TableDef, TableId};
+use epoch_adapter::{Error, REWRITTEN, Result, TableDef, TableId, at_home};
 use futures::join;
 
 use crate::error::pg;
@@ -126,7 +126,9 @@ fn columns_changed(table: &TableDef, now: &[(&str, &str, bool)]) -> Option<Strin
         let Some((_, type_name, generated)) = now.iter().find(|(name, ..)| *name == column.name) else {
             return Some(format!("column \"{}\" was dropped or renamed", column.name));
         };
-        if *type_name != column.type_name {
+        // A type that comes to main has its name there first in the backend.
+        let same = || at_home(type_name) == at_home(&column.type_name);
+        if *type_name != column.type_name && !same() {
             return Some(format!(
                 "column \"{}\" has the type {type_name}, no longer {}",
                 column.name, column.type_name

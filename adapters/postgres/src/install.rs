@@ -476,9 +476,12 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
         crate::foreign_keys::remove(client, table).await?;
     }
     let registered = take_away(client, table).await?;
-    // A view has a place, but no entry.
+    // A view or a type has a place, but no entry.
     if !registered && !table.location.is_draft() {
         return Ok(());
+    }
+    if table.enumeration.is_some() {
+        return crate::enums::remove(client, table).await;
     }
     crate::draft::drop_base(client, table).await?;
     if registered {

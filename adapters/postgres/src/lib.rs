@@ -16,6 +16,7 @@ mod constraints;
 mod diff;
 mod draft;
 mod drift;
+mod enums;
 mod error;
 mod exact;
 mod fk_check;
@@ -57,6 +58,7 @@ mod written;
 pub use apply::compare_sql;
 pub use borrowed::define_within;
 pub use diff::diff_sql;
+pub use enums::{read_users, users_of_type_sql};
 pub use error::{present, present_detail};
 pub use harmful::runs_text;
 pub use stand_in::FOREIGN_KEYS;
@@ -72,7 +74,7 @@ use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Column, Combined, Definition, Discovered, DraftChange,
     Error, Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode,
     Sealed, SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats,
-    Transaction, UserTrigger, Value, View, Violation, Wanted, Writers, sqlstate,
+    Transaction, TypeUser, UserTrigger, Value, View, Violation, Wanted, Writers, sqlstate,
 };
 use tokio::sync::OnceCell;
 
@@ -320,6 +322,10 @@ impl Adapter for PostgresAdapter {
 
     async fn live_view(&self, view: &TableDef) -> Result<Option<String>> {
         views::live_text(&self.client().await?, view).await
+    }
+
+    async fn users_of_type(&self, table: &TableDef) -> Result<Vec<TypeUser>> {
+        enums::users(&self.client().await?, table).await
     }
 
     async fn definition(&self, table: &TableDef) -> Result<Option<Definition>> {

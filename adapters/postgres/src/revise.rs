@@ -106,7 +106,7 @@ pub(crate) async fn revise(
         made: Vec::new(),
         also: None,
     };
-    Ok(Definition { schema: table.schema, text, revision: Some(revision), view: None })
+    Ok(Definition { schema: table.schema, text, revision: Some(revision), view: None, enumeration: None })
 }
 
 /// What makes the version once more.

@@ -12,7 +12,7 @@ use crate::layout::{PENDING, history};
 use crate::pending::{self, current, seen};
 use crate::text::{columns, fill, join, key, same_key};
 use crate::tx::Tx;
-use crate::{apply, draft, drift, exact, homecoming, of_main, revise, versions, views, writers};
+use crate::{apply, draft, drift, enums, exact, homecoming, of_main, revise, versions, views, writers};
 
 const SEAL_SQL: &str = include_str!("../../../sql/postgres/seal.sql");
 
@@ -43,6 +43,7 @@ pub(crate) async fn seal(
         tx.batch_execute("SET LOCAL lock_timeout = '15s'").await.map_err(pg)?;
     }
     let homes = if layer.is_main() {
+        enums::arrive(tx, changes).await?;
         let views = views::Arriving::begin(tx, changes).await?;
         let mut homes = draft::Homes::begin(tx, changes).await?;
         homecoming::all(tx, changes, ordinal, &mut homes).await?;

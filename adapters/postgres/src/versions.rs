@@ -132,6 +132,7 @@ async fn definition(
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source,
     })
 }

@@ -8,7 +8,7 @@
 use deadpool_postgres::Object;
 use epoch_adapter::{
     Arrival, Definition, Error, Piece, Result, Statement, TableChanges, TableDef, TableSchema, ViewChange,
-    ViewDef, ViewRead, sqlstate,
+    ViewDef, ViewRead, at_home, sqlstate,
 };
 
 use crate::draft;
@@ -69,7 +69,7 @@ fn definition(view: ViewDef) -> Definition {
         None => "no view\n".to_owned(),
     };
     let schema = TableSchema { columns: Vec::new(), key: Vec::new() };
-    Definition { schema, text, revision: None, view: Some(Box::new(view)) }
+    Definition { schema, text, revision: None, view: Some(Box::new(view)), enumeration: None }
 }
 
 /// Makes what stands for the relations that a statement names, each once.
@@ -115,7 +115,8 @@ async fn described(tx: &Tx, table: &TableDef, reads: &[(String, String)]) -> Res
         found.push(ViewRead { schema: schema.clone(), name: name.clone(), columns });
     }
     Ok(ViewDef {
-        query: Some(query),
+        // With the names that sessions have for types of branches.
+        query: Some(at_home(&query)),
         columns: json(&cell(2))?,
         options: json(&cell(1))?,
         reads: found,

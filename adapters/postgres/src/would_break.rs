@@ -25,7 +25,7 @@ pub(crate) async fn would_break(
     }
     let changed: Vec<TableId> = changes.iter().map(|c| c.table.id).collect();
     let mut found = Vec::new();
-    for (table, view) in shown.iter().filter(|(table, _)| table.view.is_none()) {
+    for (table, view) in shown.iter().filter(|(table, _)| table.is_table()) {
         let left = limit.saturating_sub(found.len());
         if left == 0 {
             break;

@@ -66,6 +66,7 @@ impl Db {
             revision: None,
             retired: None,
             view: None,
+            enumeration: None,
             source: None,
         })
     }

@@ -34,6 +34,7 @@ fn table(id: i64, schema: &str, columns: &[&str]) -> TableDef {
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source: None,
     }
 }

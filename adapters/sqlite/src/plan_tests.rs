@@ -32,6 +32,7 @@ fn fixture(ddl: &str, analyze: &str) -> Fixture {
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source: None,
     };
     install::install(&mut conn, &table, None).unwrap();

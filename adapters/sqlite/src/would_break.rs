@@ -26,7 +26,7 @@ pub(crate) fn would_break(
     }
     let state = State { conn, catalog, shown, changed: changes.iter().map(|c| c.table.id).collect() };
     let mut found = Vec::new();
-    for (table, view) in shown.iter().filter(|(table, _)| table.view.is_none()) {
+    for (table, view) in shown.iter().filter(|(table, _)| table.is_table()) {
         let meta = catalog.get(table)?;
         let mut broken = Vec::new();
         for (rows, query) in state.queries(&meta, view)? {

@@ -43,6 +43,7 @@ async fn child() {
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source: None,
     });
     let changes = [TableChanges { table: table.clone(), changes: changes(), arrival: None }];

@@ -69,6 +69,7 @@ fn of(schema: &str, name: &str, key: &[usize], physical: Physical) -> Meta {
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source: None,
     };
     Meta::new(def, physical)

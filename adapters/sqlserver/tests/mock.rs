@@ -291,6 +291,7 @@ fn table() -> epoch_adapter::TableDef {
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source: None,
     }
 }

@@ -149,7 +149,17 @@ mod tests {
             table: "t".into(),
         };
         let (id, name) = (TableId(1), TableName::public("t"));
-        TableDef { id, name, location, schema, revision: None, retired: None, view: None, source: None }
+        TableDef {
+            id,
+            name,
+            location,
+            schema,
+            revision: None,
+            retired: None,
+            view: None,
+            enumeration: None,
+            source: None,
+        }
     }
 
     fn of(sql: &str) -> String {

@@ -8,7 +8,9 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::map::Map;
-use super::{INFORMATION_SCHEMA, PG_CATALOG, literals, rows, schemas_of_ours, system_columns, texts};
+use super::{
+    INFORMATION_SCHEMA, PG_CATALOG, literals, regtypes, rows, schemas_of_ours, system_columns, texts,
+};
 use crate::query::form::Form;
 use crate::query::names::{Catalog, Meaning};
 use crate::query::parse::{self, Kind, Role, Statement, TableRef};
@@ -38,10 +40,11 @@ pub(super) fn schema(ctx: &Context<'_>, table: &TableRef) -> Option<&'static str
 /// Whether what a statement shows or does depends on which tables a branch has, beside by the names of tables.
 pub(in crate::query) fn concerns(ctx: &Context<'_>, sql: &str, statement: &Statement) -> bool {
     statement.tables.iter().any(|table| schema(ctx, table).is_some())
-        || statement.functions.iter().any(texts::concerns)
-        || sql
-            .get(statement.range.clone())
-            .is_some_and(|text| crate::query::gate::contains(text.as_bytes(), b"regclass"))
+        || statement.functions.iter().any(|f| texts::concerns(f) || regtypes::concerns(f))
+        || sql.get(statement.range.clone()).is_some_and(|text| {
+            let names = |word: &[u8]| crate::query::gate::contains(text.as_bytes(), word);
+            names(b"regclass") || names(b"regtype")
+        })
 }
 
 /// Shows the branch's catalogs, and lets names in strings mean the branch's relations.
@@ -74,6 +77,7 @@ pub(super) async fn show(
         }
     }
     literals::resolve(catalog, map, rewriter).await?;
+    regtypes::resolve(catalog, map, rewriter).await?;
     texts::wrap(map, rewriter);
     Ok(())
 }

@@ -19,7 +19,7 @@ pub(super) fn casts(map: &Map, rewriter: &Rewriter<'_>) -> Vec<Wrap> {
     let shown = shown_items(rewriter, first..end);
     let mut wraps = Vec::new();
     for at in first..end {
-        if let Some(argument) = cast_call(rewriter, at).filter(|a| is_computed(rewriter, a)) {
+        if let Some(argument) = cast_call(rewriter, at, "regclass").filter(|a| is_computed(rewriter, a)) {
             wraps.push(computed(map, &argument, false));
         }
         let Some(after) = cast_to(rewriter, at, &["regclass"]) else { continue };
@@ -30,24 +30,26 @@ pub(super) fn casts(map: &Map, rewriter: &Rewriter<'_>) -> Vec<Wrap> {
         if is_computed(rewriter, &argument) {
             wraps.push(computed(map, &argument, false));
         }
-        wraps.extend(as_text(map, rewriter, &shown, start..after, name_of(rewriter, start, at)));
+        let name = name_of(rewriter, start, at);
+        wraps.extend(as_text(map, rewriter, &shown, start..after, (name, "regclass")));
     }
     let of = |f: &&FunctionRef| f.name == "to_regclass" && f.site == Site::Expression;
     for function in rewriter.statement.functions.iter().filter(of) {
         let value = all.at(function.range.start)..all.at(function.range.end);
-        wraps.extend(as_text(map, rewriter, &shown, value, Some(function.name.clone())));
+        let name = Some(function.name.clone());
+        wraps.extend(as_text(map, rewriter, &shown, value, (name, "regclass")));
     }
     wraps
 }
 
-/// What is put around a value of type regclass, given by its tokens, if it is cast to a text or is an item of the
-/// client's result. `name`: by which an item is called that has no other.
-fn as_text(
+/// What is put around a value of type regclass or regtype, given by its tokens, if it is cast to a text or is an item of the
+/// client's result. `name`: by which an item is called that has no other, or else by its type.
+pub(super) fn as_text(
     map: &Map,
     rewriter: &Rewriter<'_>,
     shown: &[Range<usize>],
     value: Range<usize>,
-    name: Option<String>,
+    (name, kind): (Option<String>, &str),
 ) -> Option<Wrap> {
     let all = &rewriter.parsed.tokens;
     let Range { start, end } = value;
@@ -60,7 +62,7 @@ fn as_text(
     }
     let last = cast.unwrap_or(end).checked_sub(1).and_then(|i| all.get(i))?;
     let (before, behind) = written(map, false);
-    let name = name.unwrap_or_else(|| cast.map_or("regclass", |_| "text").to_owned());
+    let name = name.unwrap_or_else(|| cast.map_or(kind, |_| "text").to_owned());
     let text = if cast.is_some() { "" } else { "::pg_catalog.text" };
     Some(Wrap {
         range: all.get(start)?.start..last.end,
@@ -70,14 +72,14 @@ fn as_text(
     })
 }
 
-/// What `CAST(… AS regclass)` casts, given its AS.
-fn cast_call(rewriter: &Rewriter<'_>, at: usize) -> Option<Range<usize>> {
+/// What `CAST(… AS regclass)`, or another type, casts, given its AS.
+pub(super) fn cast_call(rewriter: &Rewriter<'_>, at: usize, kind: &str) -> Option<Range<usize>> {
     let tokens = &rewriter.parsed.tokens;
     let word = |i: usize, word: &str| tokens.get(i).is_some_and(|t| t.is_word(rewriter.sql, word));
     let qualified = word(at + 1, "pg_catalog") && tokens.get(at + 2).is_some_and(|t| t.is_symbol(b'.'));
     let name = if qualified { at + 3 } else { at + 1 };
     let close = tokens.get(name + 1).filter(|t| t.is_symbol(b')'))?;
-    if !word(at, "as") || !word(name, "regclass") {
+    if !word(at, "as") || !word(name, kind) {
         return None;
     }
     let opens = |i: &usize| tokens.get(*i).is_some_and(|t| t.depth == close.depth && t.is_symbol(b'('));
@@ -87,7 +89,7 @@ fn cast_call(rewriter: &Rewriter<'_>, at: usize) -> Option<Range<usize>> {
 }
 
 /// Where a cast to one of these types that begins at a token ends: the index of the next token.
-fn cast_to(rewriter: &Rewriter<'_>, at: usize, types: &[&str]) -> Option<usize> {
+pub(super) fn cast_to(rewriter: &Rewriter<'_>, at: usize, types: &[&str]) -> Option<usize> {
     let tokens = &rewriter.parsed.tokens;
     if tokens.get(at)?.text(rewriter.sql) != "::" {
         return None;
@@ -100,7 +102,7 @@ fn cast_to(rewriter: &Rewriter<'_>, at: usize, types: &[&str]) -> Option<usize> 
 }
 
 /// The first token of what a cast is of, given its last one; `None` if it isn't simple.
-fn primary(rewriter: &Rewriter<'_>, first: usize, last: usize) -> Option<usize> {
+pub(super) fn primary(rewriter: &Rewriter<'_>, first: usize, last: usize) -> Option<usize> {
     let tokens = &rewriter.parsed.tokens;
     let get = |i: usize| tokens.get(i).filter(|_| i >= first);
     let before = |i: usize| i.checked_sub(1).filter(|&i| i >= first);
@@ -180,7 +182,7 @@ fn is_keyword(token: &Token, sql: &str) -> bool {
 }
 
 /// What a select item is called that is a cast of these tokens: like the column or function in it.
-fn name_of(rewriter: &Rewriter<'_>, start: usize, cast: usize) -> Option<String> {
+pub(super) fn name_of(rewriter: &Rewriter<'_>, start: usize, cast: usize) -> Option<String> {
     let tokens = &rewriter.parsed.tokens;
     let mut at = start;
     tokens.get(at).filter(|t| t.is_name())?;
@@ -197,7 +199,7 @@ fn name_of(rewriter: &Rewriter<'_>, start: usize, cast: usize) -> Option<String>
 
 /// The items of the select list that the client gets, by their tokens without names that they are given. None where
 /// results of several queries are one.
-fn shown_items(rewriter: &Rewriter<'_>, within: Range<usize>) -> Vec<Range<usize>> {
+pub(super) fn shown_items(rewriter: &Rewriter<'_>, within: Range<usize>) -> Vec<Range<usize>> {
     let tokens = &rewriter.parsed.tokens;
     let word = |i: usize, words: &[&str]| {
         tokens.get(i).is_some_and(|t| words.iter().any(|w| t.is_word(rewriter.sql, w)))

@@ -110,7 +110,7 @@ fn is_regclass(rewriter: &Rewriter<'_>, at: usize) -> bool {
 }
 
 /// The text of a constant in plain quotes.
-fn plain(token: &Token, sql: &str) -> Option<String> {
+pub(super) fn plain(token: &Token, sql: &str) -> Option<String> {
     let inside = token.text(sql).strip_prefix('\'')?.strip_suffix('\'')?;
     // A constant that goes on after a line break has quotes by themselves.
     let single = inside.replace("''", "");

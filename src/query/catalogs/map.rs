@@ -13,6 +13,7 @@ use epoch_adapter_postgres::layout::{base, literal, overlay_schema, quote};
 use crate::operations::Tables;
 use crate::query::names::{Catalog, location};
 use crate::query::plan::{Context, state};
+use crate::query::types;
 use crate::{Error, Result};
 
 /// A schema that holds a table of the branch.
@@ -51,6 +52,14 @@ pub(in crate::query) struct StandIn {
     pub table: String,
 }
 
+/// A type that branches made, by the name that sessions know, and what the server calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::query) struct Enumeration {
+    pub home: String,
+    pub name: String,
+    pub spelled: String,
+}
+
 /// Pairs of oids: what a row of a catalog refers to, and what it refers to on the branch.
 pub(in crate::query) type Pairs = Vec<(u32, u32)>;
 
@@ -67,6 +76,9 @@ pub(in crate::query) struct Map {
     /// Their indexes.
     pub indexes: Pairs,
     pub stand_ins: Vec<StandIn>,
+    pub enumerations: Vec<Enumeration>,
+    /// Types of main that the branch doesn't have, by schema and name.
+    pub absent_types: Vec<(String, String)>,
     /// The columns of catalogs, by name.
     pub columns: HashMap<String, Vec<String>>,
     /// The schemas in which names without one are looked for.
@@ -93,6 +105,11 @@ impl Map {
         self.relations.iter().any(|r| r.name == name) || self.hidden.iter().any(|h| h.name == name)
     }
 
+    /// Whether types are others than main's.
+    pub fn has_types(&self) -> bool {
+        !self.enumerations.is_empty() || !self.absent_types.is_empty()
+    }
+
     /// The schemas that tables of the branch belong to, each once.
     pub fn homes(&self) -> Vec<(u32, &str)> {
         let mut homes: Vec<(u32, &str)> =
@@ -112,6 +129,24 @@ pub(in crate::query) fn differs(ctx: &Context<'_>) -> bool {
     tables.absent.iter().any(|l| l.backend == ctx.backend)
         || tables.by_id.values().any(|t| t.location.backend == ctx.backend && t.location.is_draft())
         || !views(ctx, &tables).is_empty()
+        || types::differ(ctx)
+}
+
+/// The types that the session's branch has, and main doesn't.
+fn types_of(ctx: &Context<'_>, tables: &Tables) -> Vec<Arc<TableDef>> {
+    let here = tables.own_types().filter(|t| t.location.backend == ctx.backend);
+    let mut all: Vec<_> =
+        here.filter(|t| t.enumeration.as_ref().is_some_and(|e| !e.on_main)).cloned().collect();
+    all.sort_by_key(|t| t.id);
+    all
+}
+
+/// Types of main that the session's ref doesn't have.
+fn absent_types(ctx: &Context<'_>, tables: &Tables) -> Vec<(String, String)> {
+    let here = tables.absent_types.iter().filter(|(backend, _)| backend == ctx.backend);
+    let mut all: Vec<_> = here.map(|(_, name)| (name.schema.clone(), name.name.clone())).collect();
+    all.sort();
+    all
 }
 
 /// The views that the session's branch defined.
@@ -147,7 +182,16 @@ pub(super) async fn of(ctx: &mut Context<'_>, catalog: &mut dyn Catalog) -> Resu
         return Ok(Some(map));
     }
     let mut map = read(catalog.query(&sql(ctx)).await?)?;
-    map.stand_ins.extend(stand_ins(&views(ctx, &ctx.repository.tables(ctx.checkout))));
+    let tables = ctx.repository.tables(ctx.checkout);
+    map.stand_ins.extend(stand_ins(&views(ctx, &tables)));
+    map.absent_types = absent_types(ctx, &tables);
+    map.enumerations = types_of(ctx, &tables)
+        .iter()
+        .filter_map(|t| {
+            let (home, name) = location(t);
+            Some(Enumeration { home, name, spelled: t.enumeration.as_ref()?.spelled().to_owned() })
+        })
+        .collect();
     let map = Arc::new(map);
     ctx.names.keep_catalogs(state, Arc::clone(&map));
     Ok(Some(map))
@@ -237,7 +281,11 @@ fn sql(ctx: &Context<'_>) -> String {
         })
     };
     let views = views(ctx, &tables);
-    let places: Vec<String> = shown.iter().chain(&views).filter_map(place).collect();
+    let types = types_of(ctx, &tables);
+    let places: Vec<String> = shown.iter().chain(&views).chain(&types).filter_map(place).collect();
+    let hidden = types.iter().map(|t| location(t)).chain(absent_types(ctx, &tables));
+    let hidden: Vec<String> =
+        hidden.map(|(schema, name)| format!("({}, {})", literal(&schema), literal(&name))).collect();
     let reads = reads(ctx, &tables, &views);
     let absent = tables.absent.iter().filter(|l| l.backend == ctx.backend);
     let absent: Vec<String> = absent
@@ -258,6 +306,7 @@ fn sql(ctx: &Context<'_>) -> String {
         ),
     )
     .replace("{{reads}}", &values(&reads, "NULL::text, NULL::text, NULL::text", "y(overlays, name, shown)"))
+    .replace("{{hidden_types}}", &values(&hidden, "NULL::text, NULL::text", "q(home, name)"))
     .replace("{{catalogs}}", &catalogs.join(", "))
 }
 

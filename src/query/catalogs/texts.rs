@@ -80,6 +80,7 @@ pub(super) struct Wrap {
 /// Puts what is needed around calls and casts.
 pub(super) fn wrap(map: &Map, rewriter: &mut Rewriter<'_>) {
     let mut wraps = super::casts::casts(map, rewriter);
+    wraps.extend(super::regtypes::wraps(map, rewriter));
     let statement = rewriter.statement;
     for function in statement.functions.iter().filter(|f| f.site == Site::Expression && concerns(f)) {
         call(map, rewriter, function, &mut wraps);
@@ -191,6 +192,12 @@ fn is_in_path(schema: &str) -> String {
 /// What is put around a text to have names in it as the branch knows them. `always`: with their schemas.
 pub(super) fn written(map: &Map, always: bool) -> (String, String) {
     let (mut before, mut after) = (String::new(), String::new());
+    // With its schema a type is written if it isn't found without, whatever is said of tables.
+    for of in map.enumerations.iter().filter(|_| always) {
+        let name = format!("pg_catalog.quote_ident({})", literal(&of.name));
+        before.insert_str(0, "pg_catalog.replace(");
+        after += &format!(", {}, {})", literal(&of.spelled), with_schema(&of.home, false, &name));
+    }
     for stand_in in &map.stand_ins {
         let plain = format!("{}.{}", quote_if_needed(&stand_in.schema), quote_if_needed(&stand_in.name));
         let name = format!("pg_catalog.quote_ident({})", literal(&stand_in.table));

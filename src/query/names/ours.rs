@@ -18,6 +18,8 @@ pub(in crate::query) struct Ours {
     absent: HashSet<Place>,
     /// Views that the branch defined.
     views: HashMap<Place, Arc<TableDef>>,
+    /// The names of types that are others than the server knows by them, or aren't there.
+    types: HashSet<String>,
 }
 
 impl Ours {
@@ -25,11 +27,16 @@ impl Ours {
         let here = tables.by_id.values().filter(|t| t.location.backend == backend);
         let absent = tables.absent.iter().filter(|l| l.backend == backend);
         let views = tables.own_views().filter(|t| t.location.backend == backend);
+        let own = tables.own_types().filter(|t| t.location.backend == backend);
+        let hidden = own.filter(|t| t.enumeration.as_ref().is_some_and(|e| !e.on_main));
+        let gone = tables.absent_types.iter().filter(|(b, _)| b == backend).map(|(_, name)| &name.name);
+        let types = hidden.map(|t| &t.name.name).chain(gone).cloned().collect();
         let defined = views.filter(|t| t.view.as_ref().is_some_and(|view| view.query.is_some()));
         Self {
             tables: here.map(|t| (location(t), t.clone())).collect(),
             absent: absent.map(place).collect(),
             views: defined.map(|t| (location(t), t.clone())).collect(),
+            types,
         }
     }
 
@@ -54,6 +61,11 @@ impl Ours {
     /// Whether it is a table of main that isn't there for the session's ref.
     pub fn lacks(&self, place: &Place) -> bool {
         self.absent.contains(place) && !self.contains(place)
+    }
+
+    /// Whether what the server knows as a type of this name may be another one.
+    pub(super) fn has_type(&self, name: &str) -> bool {
+        self.types.contains(name)
     }
 
     /// Whether one of the tables is in this schema.

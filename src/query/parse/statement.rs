@@ -15,7 +15,7 @@ use std::ops::Range;
 use pg_raw_parse::{Node, nodes};
 
 use super::call::arguments;
-use super::walk::{Role, Walker};
+use super::walk::{Role, TypeRef, Walker};
 use super::{Argument, Constant, Listed, Statement, listed, relax};
 use crate::Result;
 use crate::query::lexer::Tokens;
@@ -163,6 +163,8 @@ pub enum How {
     },
     /// Makes, changes or drops views.
     View(ViewHow),
+    /// Makes or drops types.
+    Type(TypeHow),
     /// DROP TABLE.
     DropTable {
         /// IF EXISTS.
@@ -201,6 +203,25 @@ pub enum ViewHow {
         if_exists: bool,
         /// CASCADE.
         cascade: bool,
+    },
+}
+
+/// What is done to types. Their names aren't among the statement's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TypeHow {
+    /// CREATE TYPE … AS ENUM.
+    Create {
+        /// The name, and its place.
+        name: TypeRef,
+        /// The values.
+        labels: Vec<String>,
+    },
+    /// DROP TYPE.
+    Drop {
+        /// The names.
+        names: Vec<TypeRef>,
+        /// IF EXISTS.
+        if_exists: bool,
     },
 }
 
@@ -376,6 +397,7 @@ pub(super) fn describe(sql: &str, tokens: &Tokens, range: Range<usize>, node: No
         operators: walker.operators,
         attributes: walker.attributes,
         types: walker.types,
+        type_refs: walker.type_refs,
         columns: walker.columns,
         aliases: walker.aliases,
         refused: walker.refused,

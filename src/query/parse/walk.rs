@@ -125,6 +125,17 @@ pub struct With {
     pub uses: Vec<CteUse>,
 }
 
+/// A type's name in a statement, but for the grammar's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypeRef {
+    /// The schema, if it is given.
+    pub schema: Option<String>,
+    /// The name.
+    pub name: String,
+    /// The name's bytes, with the schema; nothing if it has no place in the text.
+    pub range: Range<usize>,
+}
+
 /// An item of a list that is named after the column or row that it shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unnamed {
@@ -153,6 +164,7 @@ pub(super) struct Walker<'s> {
     pub operators: Vec<String>,
     pub attributes: Vec<Attribute>,
     pub types: Vec<(Option<String>, String)>,
+    pub type_refs: Vec<TypeRef>,
     pub columns: Vec<ColumnUse>,
     pub aliases: Vec<String>,
     pub refused: Option<String>,
@@ -196,6 +208,7 @@ impl<'s> Walker<'s> {
             operators: Vec::new(),
             attributes: Vec::new(),
             types: Vec::new(),
+            type_refs: Vec::new(),
             columns: Vec::new(),
             aliases: Vec::new(),
             refused: None,
@@ -726,13 +739,28 @@ impl<'s> Walker<'s> {
         }
     }
 
-    fn type_name(&mut self, name: &nodes::TypeName) {
+    pub fn type_name(&mut self, name: &nodes::TypeName) {
         let mut names: Vec<&str> = name.names().iter().filter_map(|n| n.sval()).collect();
         let Some(last) = names.pop() else { return };
         let named = (names.pop().map(str::to_owned), last.to_owned());
         // The grammar's own words for types (`int`, `timestamp`) come with this schema.
-        if named.0.as_deref() != Some("pg_catalog") && !self.types.contains(&named) {
+        if named.0.as_deref() == Some("pg_catalog") {
+            return;
+        }
+        let range = self.dotted_range(name.location);
+        self.type_refs.push(TypeRef { schema: named.0.clone(), name: named.1.clone(), range });
+        if !self.types.contains(&named) {
             self.types.push(named);
+        }
+    }
+
+    /// The bytes of `a.b` that starts at a place; nothing if there is no name.
+    fn dotted_range(&self, location: i32) -> Range<usize> {
+        let first = usize::try_from(location).ok().map(|at| self.tokens.at(at));
+        let last = first.and_then(|first| self.dotted(first));
+        match (first.and_then(|i| self.tokens.get(i)), last.and_then(|i| self.tokens.get(i))) {
+            (Some(first), Some(last)) => first.start..last.end,
+            _ => 0..0,
         }
     }
 

@@ -156,6 +156,7 @@ impl Pair {
                 revision: None,
                 retired: None,
                 view: None,
+                enumeration: None,
                 source: None,
             });
             adapter.install(&def).await.unwrap();

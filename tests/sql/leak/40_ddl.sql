@@ -79,6 +79,21 @@ CREATE AGGREGATE a1(int) (SFUNC = int4pl, STYPE = int)
 CREATE OPERATOR ~~~~~ (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl)
 CREATE TYPE y1 AS (a int)
 CREATE TYPE y2 AS ENUM ('a')
+CREATE TYPE y3 AS ENUM ('a', 'b'); CREATE TABLE y3s (id int PRIMARY KEY, y y3 DEFAULT 'a'::y3); INSERT INTO y3s VALUES (1, 'b'::y3)
+CREATE TYPE y4 AS ENUM ('a'); ALTER TABLE parent ADD y y4 DEFAULT 'a'; UPDATE parent SET y = 'a'::y4
+CREATE TYPE y5 AS ENUM ('a'); ALTER TABLE parent ADD y y5; ALTER TABLE parent DROP y; DROP TYPE y5
+CREATE TYPE other.y6 AS ENUM ('a'); CREATE TEMP TABLE y6s AS SELECT 'a'::other.y6 AS y, n FROM parent
+CREATE TYPE y7 AS ENUM ('a'); CREATE VIEW y7s AS SELECT id, 'a'::y7 AS y FROM parent WHERE n > 0; DELETE FROM y7s
+CREATE TYPE mood AS ENUM ('ok', 'bad')
+CREATE TYPE pg_temp.y8 AS ENUM ('a')
+CREATE TYPE epoch_public.y9 AS ENUM ('a')
+CREATE TYPE epoch.y9 AS ENUM ('a')
+ALTER TYPE mood RENAME VALUE 'ok' TO 'fine'
+ALTER TYPE mood RENAME TO temper
+ALTER TYPE mood SET SCHEMA other
+COMMENT ON TYPE mood IS 'x'
+DROP TYPE mood
+DROP TYPE IF EXISTS nothing
 ALTER TYPE mood ADD VALUE 'new'
 DROP TYPE mood CASCADE
 CREATE DOMAIN d1 AS int

@@ -22,6 +22,7 @@ async fn defined(adapter: &DeltaAdapter, id: i64, path: &str) -> Arc<TableDef> {
         revision: None,
         retired: None,
         view: None,
+        enumeration: None,
         source: None,
     })
 }

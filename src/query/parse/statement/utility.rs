@@ -6,14 +6,15 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
 use super::super::call::{Constant, arguments, constant};
-use super::super::walk::Role;
-use super::{Define, Describer, Ending, How, Isolation, Kind, Setting, ViewHow, Wrap, is_ours};
+use super::super::walk::{Role, TypeRef};
+use super::{Define, Describer, Ending, How, Isolation, Kind, Setting, TypeHow, ViewHow, Wrap, is_ours};
 
 const OBJECT_COLUMN: u32 = nodes::ObjectType::OBJECT_COLUMN;
 const OBJECT_INDEX: u32 = nodes::ObjectType::OBJECT_INDEX;
 const OBJECT_SEQUENCE: u32 = nodes::ObjectType::OBJECT_SEQUENCE;
 const OBJECT_TABLE: u32 = nodes::ObjectType::OBJECT_TABLE;
 const OBJECT_TABCONSTRAINT: u32 = nodes::ObjectType::OBJECT_TABCONSTRAINT;
+const OBJECT_TYPE: u32 = nodes::ObjectType::OBJECT_TYPE;
 const OBJECT_VIEW: u32 = nodes::ObjectType::OBJECT_VIEW;
 
 impl Describer<'_, '_> {
@@ -57,6 +58,7 @@ impl Describer<'_, '_> {
                 self.wrapped(Wrap::Cursor(name), cursor.query())
             }
             Node::PrepareStmt(prepare) => {
+                prepare.argtypes().iter().for_each(|of| self.walker.type_name(of));
                 self.wrapped(Wrap::Prepare(prepare.name().unwrap_or_default().to_owned()), prepare.query())
             }
             Node::CreateTableAsStmt(create) => self.create_as(create),
@@ -250,6 +252,8 @@ impl Describer<'_, '_> {
                 }
                 Kind::Lock
             }
+            Node::CreateEnumStmt(create) => self.create_enum(create),
+            Node::DropStmt(drop) if drop.remove_type == OBJECT_TYPE => self.drop_types(drop),
             Node::DropStmt(drop) => self.drop_statement(drop),
             Node::VacuumStmt(vacuum) if !vacuum.is_vacuumcmd && vacuum.rels().is_empty() => Kind::Pass,
             _ => Kind::Refused(self.construct()),
@@ -374,6 +378,41 @@ impl Describer<'_, '_> {
             }
             None => Kind::Refused(what.to_owned()),
         }
+    }
+
+    /// The name in CREATE TYPE has no position in the tree.
+    fn create_enum(&mut self, create: &nodes::CreateEnumStmt) -> Kind {
+        let mut parts: Vec<String> =
+            create.type_name().iter().filter_map(|n| n.sval()).map(str::to_owned).collect();
+        let (sql, tokens) = (self.walker.sql, self.walker.tokens);
+        let first = tokens.at(self.range.start) + 2;
+        let words = tokens.get(first - 1).is_some_and(|t| t.is_word(sql, "type"));
+        let last = self.walker.dotted(first).filter(|_| words);
+        let place = last.and_then(|last| Some(tokens.get(first)?.start..tokens.get(last)?.end));
+        let (Some(name), Some(range), true) = (parts.pop(), place, parts.len() < 2) else {
+            return Kind::Refused(self.construct());
+        };
+        let name = TypeRef { schema: parts.pop(), name, range };
+        let labels = create.vals().iter().filter_map(|n| n.sval()).map(str::to_owned).collect();
+        Kind::Define(Define { what: "CREATE TYPE", how: How::Type(TypeHow::Create { name, labels }) })
+    }
+
+    fn drop_types(&mut self, drop: &nodes::DropStmt) -> Kind {
+        if drop.behavior != nodes::DropBehavior::DROP_RESTRICT {
+            return Kind::Refused("DROP TYPE … CASCADE".to_owned());
+        }
+        let mut found = Vec::new();
+        for object in drop.objects().iter() {
+            let Node::TypeName(name) = object else { return Kind::Refused(self.construct()) };
+            let mut parts: Vec<String> =
+                name.names().iter().filter_map(|n| n.sval()).map(str::to_owned).collect();
+            let (Some(name), true) = (parts.pop(), parts.len() < 2) else {
+                return Kind::Refused(self.construct());
+            };
+            found.push(TypeRef { schema: parts.pop(), name, range: 0..0 });
+        }
+        let how = TypeHow::Drop { names: found, if_exists: drop.missing_ok };
+        Kind::Define(Define { what: "DROP TYPE", how: How::Type(how) })
     }
 
     /// The names in a DROP have no positions; they are noted without a place.

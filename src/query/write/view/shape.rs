@@ -8,12 +8,12 @@ use epoch_adapter_postgres::layout::{base, literal, quote};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::Result;
 use crate::query::names::{Catalog, Meaning, registered};
 use crate::query::parse::{self, Output, Role, Simple, Statement, TableRef};
 use crate::query::plan::Context;
 use crate::query::text::Edits;
-use crate::query::{check, views};
+use crate::query::{check, types, views};
+use crate::{Error, Result};
 
 /// Stands for the table's alias in texts.
 const ALIAS: char = '\u{1}';
@@ -61,6 +61,8 @@ pub(super) struct Shape {
     pub columns: Vec<(String, Shown)>,
     /// From the view over the table up to the one that is named.
     levels: Vec<Level>,
+    /// A query of them names a type that branches made.
+    of_types: bool,
 }
 
 impl Shape {
@@ -92,6 +94,16 @@ impl Shape {
                 },
             };
             let Some(checked) = is_checked(catalog, &place(ctx, view)).await? else { return Ok(None) };
+            let mut below = below;
+            below.of_types |= types::any(ctx, query);
+            let checks = checked != Checked::No || below.levels.iter().any(|l| l.checked != Checked::No);
+            if checks && below.of_types {
+                // The trigger would not know it by this name.
+                return Err(Error::unsupported(format!(
+                    "writing through the view \"{}\" WITH CHECK OPTION, which names a type of the branch,",
+                    view.name
+                )));
+            }
             Ok(below.above(view, &definition, query, &simple, checked))
         }
         .boxed()
@@ -101,7 +113,7 @@ impl Shape {
     fn table(table: Arc<TableDef>) -> Self {
         let columns = table.schema.columns.iter();
         let columns = columns.map(|c| (c.name.clone(), Shown::Base(c.name.clone()))).collect();
-        Self { table, columns, levels: Vec::new() }
+        Self { table, columns, levels: Vec::new(), of_types: false }
     }
 
     /// A view over this.
