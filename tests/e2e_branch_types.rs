@@ -684,8 +684,11 @@ fn everything_else_that_has_columns_may_have_the_type() {
     assert_eq!(x.exec("UPDATE days SET m = 'ok'::mood WHERE id IN (SELECT id FROM days WHERE m = 'sad'::mood) RETURNING id").tags(), ["UPDATE 3"]);
     assert_eq!(x.exec("INSERT INTO days VALUES (3, 'sad') ON CONFLICT (id) DO UPDATE SET m = excluded.m WHERE excluded.m < 'ok'::mood").tags(), ["INSERT 0 1"]);
     assert_eq!(x.exec("DELETE FROM days WHERE m = ANY ('{sad}'::mood[])").tags(), ["DELETE 1"]);
-    x.exec("MERGE INTO days d USING (VALUES (1, 'sad'::mood)) v (id, m) ON v.id = d.id WHEN MATCHED AND d.m > 'sad'::mood THEN UPDATE SET m = v.m");
-    assert_eq!(x.one("SELECT m FROM days WHERE id = 1"), "sad");
+    // PostgreSQL 14 has no MERGE.
+    if direct.one("SELECT current_setting('server_version_num')::int >= 150000") == "t" {
+        x.exec("MERGE INTO days d USING (VALUES (1, 'sad'::mood)) v (id, m) ON v.id = d.id WHEN MATCHED AND d.m > 'sad'::mood THEN UPDATE SET m = v.m");
+        assert_eq!(x.one("SELECT m FROM days WHERE id = 1"), "sad");
+    }
     commit(&mut x, "all");
     assert_eq!(main.call("epoch_merge('x')", "conflicts"), ["0"]);
     assert_eq!(direct.lines("SELECT * FROM good WHERE id = 4"), ["4|ok|happy|ok"]);
