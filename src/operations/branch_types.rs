@@ -16,7 +16,7 @@ use super::failpoint::{TABLE_DEFINED, hit};
 use super::publish::SchemaChange;
 use super::{Checkout, Repository, Tables};
 use crate::metadata::spans;
-use crate::metadata::tables::{self, TableState};
+use crate::metadata::tables;
 
 /// A type that a ref shows.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,16 +136,7 @@ impl Repository {
         let mut tx = self.store().write().await?;
         let draft = tables::insert_draft(&mut tx, backend, &name, branch.lineage).await?;
         tx.commit().await?;
-        let definition = match adapter.define(&draft, layer, &DraftChange::Enum(statement)).await {
-            Ok(definition) => definition,
-            Err(error) => {
-                // If this fails too, the next operation does it.
-                if adapter.uninstall(&draft).await.is_ok() {
-                    self.set_table_state(draft.id, TableState::Removed).await?;
-                }
-                return Err(error);
-            }
-        };
+        let definition = self.defined(&*adapter, &draft, layer, &DraftChange::Enum(statement)).await?;
         hit(TABLE_DEFINED);
         let table = TableDef { enumeration: definition.enumeration, ..draft };
         let mut tx = self.store().write().await?;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use epoch_adapter::{
-    DraftChange, Error, Layer, LineageId, Piece, Result, Statement, TableDef, TableId, TableName, sqlstate,
+    Adapter, Definition, DraftChange, Error, Layer, LineageId, Piece, Result, Statement, TableDef, TableId,
+    TableName, sqlstate,
 };
 
 use super::branch_types::check_no_type;
@@ -23,6 +24,22 @@ use crate::metadata::{OperationLock, merges, refs::Branch, spans};
 const DEFINERS_PATIENCE: Duration = Duration::from_secs(15);
 
 impl Repository {
+    /// Makes a new draft in its backend. One that can't be made is taken away again.
+    pub(super) async fn defined(
+        &self,
+        adapter: &dyn Adapter,
+        draft: &TableDef,
+        layer: Layer,
+        change: &DraftChange,
+    ) -> Result<Definition> {
+        let made = adapter.define(draft, layer, change).await;
+        // If this fails too, the next operation does it.
+        if made.is_err() && adapter.uninstall(draft).await.is_ok() {
+            self.set_table_state(draft.id, TableState::Removed).await?;
+        }
+        made
+    }
+
     /// Makes a table on the checkout's branch: CREATE TABLE. 42P07 if the branch has one of this name.
     pub async fn create_table(
         &self,
@@ -39,16 +56,7 @@ impl Repository {
         let mut tx = self.store().write().await?;
         let draft = tables::insert_draft(&mut tx, backend, name, branch.lineage).await?;
         tx.commit().await?;
-        let definition = match adapter.define(&draft, layer, &DraftChange::Create(statement)).await {
-            Ok(definition) => definition,
-            Err(error) => {
-                // If this fails too, the next operation does it.
-                if adapter.uninstall(&draft).await.is_ok() {
-                    self.set_table_state(draft.id, TableState::Removed).await?;
-                }
-                return Err(error);
-            }
-        };
+        let definition = self.defined(&*adapter, &draft, layer, &DraftChange::Create(statement)).await?;
         hit(TABLE_DEFINED);
         let table = TableDef { schema: definition.schema, ..draft };
         let mut tx = self.store().write().await?;

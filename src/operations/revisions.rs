@@ -14,7 +14,7 @@ use super::drafts::{check_free, gone};
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::{Checkout, Repository, Tables};
 use crate::metadata::spans;
-use crate::metadata::tables::{self, TableState};
+use crate::metadata::tables;
 
 /// What makes another version of a table.
 #[derive(Debug, Clone)]
@@ -83,20 +83,10 @@ impl Repository {
         let draft = tables::insert_draft(&mut tx, &table.location.backend, &name, lineage).await?;
         tx.commit().await?;
         let change = revising.of(Arc::clone(table), view);
-        let made = adapter.define(&draft, layer, &change).await;
-        let (definition, revision) = match made.map(|d| (d.revision.clone(), d)) {
-            Ok((Some(revision), definition)) => (definition, revision),
-            Ok((None, _)) => {
-                return Err(Error::internal("a version of a table without what it is made from"));
-            }
-            Err(error) => {
-                // If this fails too, the next operation does it.
-                if adapter.uninstall(&draft).await.is_ok() {
-                    self.set_table_state(draft.id, TableState::Removed).await?;
-                }
-                return Err(error);
-            }
-        };
+        let definition = self.defined(&*adapter, &draft, layer, &change).await?;
+        let revision = definition.revision.clone();
+        let revision =
+            revision.ok_or_else(|| Error::internal("a version of a table without what it is made from"))?;
         hit(TABLE_DEFINED);
         let replaces = self.state().is_uncommitted(lineage, table.id);
         let revision = if replaces { over(table, revision, draft.id) } else { revision };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use epoch_adapter::TableName;
 
+use super::view_diff::{literal, quote};
 use super::{SchemaDiff, Tables};
 
 /// A type's backend and name.
@@ -55,15 +56,6 @@ pub(super) fn between(left: &Tables, right: &Tables) -> [Vec<SchemaDiff>; 2] {
 fn create(named: &str, labels: &[String]) -> String {
     let labels: Vec<String> = labels.iter().map(|label| literal(label)).collect();
     format!("CREATE TYPE {named} AS ENUM ({});", labels.join(", "))
-}
-
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn literal(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
 #[cfg(test)]

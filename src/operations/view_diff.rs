@@ -96,11 +96,13 @@ fn create(named: &str, verb: &str, text: &str) -> String {
     format!("{verb} {named}{options} AS\n{query};")
 }
 
-fn quote(name: &str) -> String {
+/// An identifier as SQL.
+pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn literal(text: &str) -> String {
+/// A string as SQL.
+pub(super) fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if text.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
