@@ -343,7 +343,16 @@ fn changed_meanwhile() -> Error {
     Error::new(sqlstate::SERIALIZATION_FAILURE, "the conflicts changed in the meantime").with_hint("Retry.")
 }
 
+fn as_a_whole(table: &TableDef) -> Error {
+    let message = format!("table \"{}\" is in conflict as a whole", table.name);
+    Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
+        .with_hint("Choose ours or theirs of it: the definition, and the rows with it.")
+}
+
 fn not_in_conflict(choice: &Choice, table: &TableDef, column: &str) -> Error {
+    if choice.is_of_schema() {
+        return as_a_whole(table);
+    }
     let key: Vec<String> = choice.conflict.key.iter().map(|v| v.to_text().unwrap_or_default()).collect();
     let message = format!("column \"{column}\" of table \"{}\" is not in conflict", table.name);
     Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
@@ -371,9 +380,7 @@ fn choose(choice: &mut Choice, table: &TableDef, resolution: &Resolution) -> Res
         if resolution.table.is_none() && resolution.side != Side::Base {
             return Ok(false);
         }
-        let message = format!("table \"{}\" is in conflict as a whole", table.name);
-        return Err(Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
-            .with_hint("Choose ours or theirs of it: the definition, and the rows with it."));
+        return Err(as_a_whole(table));
     }
     let Some(name) = &resolution.column else {
         // The last word on everything: earlier choices for single columns go.
