@@ -8,6 +8,7 @@ mod common;
 use common::Fixture;
 use common::conn::{self, Conn};
 use common::database::{Database, base_rows, catalog};
+use common::verbs::commit;
 
 const SHOP: &str = "CREATE TABLE customers (id int PRIMARY KEY, email text NOT NULL CONSTRAINT customers_email_key UNIQUE, name text); \
     CREATE TABLE orders (id int PRIMARY KEY, customer int NOT NULL CONSTRAINT orders_customer_fkey REFERENCES customers, \
@@ -19,10 +20,6 @@ const SHOP: &str = "CREATE TABLE customers (id int PRIMARY KEY, email text NOT N
     INSERT INTO orders SELECT g, g % 10 + 1, 'c' || (g % 10 + 1) || '@x', nullif(g - 1, 0), NULL FROM generate_series(1, 10) g; \
     INSERT INTO items SELECT o, l, l FROM generate_series(1, 10) o, generate_series(1, 2) l; \
     INSERT INTO colors VALUES (1, 'red'), (2, 'blue')";
-
-fn commit(conn: &mut Conn, message: &str) -> String {
-    conn.one(&format!("SELECT hash FROM epoch_commit('--allow-empty', '-m', '{message}')"))
-}
 
 /// A branch beside a database that has the same rows as plain tables.
 struct Mirror {

@@ -10,15 +10,12 @@ use std::time::Duration;
 use common::Fixture;
 use common::conn::{self, Conn};
 use common::database::catalog;
+use common::verbs::commit;
 
 const BASE: &str = "CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL); \
     CREATE TABLE posts (id int PRIMARY KEY, author int NOT NULL REFERENCES users ON DELETE CASCADE, title text); \
     INSERT INTO users SELECT g, 'user ' || g FROM generate_series(1, 10) g; \
     INSERT INTO posts SELECT g, g % 10 + 1, 'post ' || g FROM generate_series(1, 20) g";
-
-fn commit(conn: &mut Conn, message: &str) -> String {
-    conn.one(&format!("SELECT hash FROM epoch_commit('--allow-empty', '-m', '{message}')"))
-}
 
 fn status(conn: &mut Conn) -> Vec<String> {
     conn.lines(

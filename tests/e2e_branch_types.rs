@@ -13,29 +13,11 @@ use common::database::catalog;
 use common::message::Message;
 use common::proxy::{Proxy, ProxyConfig};
 use common::psql::{psql, tool};
+use common::verbs::{commit, fails, places, status};
 
 const BASE: &str = "CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL); \
     INSERT INTO users VALUES (1, 'ann'), (2, 'bob'); \
     CREATE TYPE size AS ENUM ('small', 'large'); CREATE TABLE boxes (id int PRIMARY KEY, s size)";
-
-fn commit(conn: &mut Conn, message: &str) -> String {
-    conn.one(&format!("SELECT hash FROM epoch_commit('--allow-empty', '-m', '{message}')"))
-}
-
-fn status(conn: &mut Conn) -> Vec<String> {
-    conn.lines("SELECT table_name, change FROM epoch.status ORDER BY 1")
-}
-
-/// What is left of drafts and types in the database.
-fn places(direct: &mut Conn) -> Vec<String> {
-    direct.lines("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'epoch\\_%b%' AND nspname <> 'epoch_public' ORDER BY 1")
-}
-
-#[track_caller]
-fn fails(conn: &mut Conn, sql: &str, code: &str, message: &str) {
-    let error = conn.err(sql);
-    assert_eq!((error.code(), error.message()), (code, message), "{sql}");
-}
 
 /// What main has of types.
 fn types(direct: &mut Conn) -> Vec<String> {

@@ -6,9 +6,10 @@
 mod common;
 
 use common::Fixture;
-use common::conn::{Conn, Target};
+use common::conn::Target;
 use common::database::catalog;
 use common::psql::psql;
+use common::verbs::{commit, fails, places, status};
 
 const BASE: &str = "CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL, age int); \
     CREATE TABLE posts (id int PRIMARY KEY, author int NOT NULL, title text); \
@@ -16,25 +17,6 @@ const BASE: &str = "CREATE TABLE users (id int PRIMARY KEY, name text NOT NULL, 
     INSERT INTO posts VALUES (10, 1, 'x'), (11, 1, 'y'), (12, 2, 'z'); \
     CREATE VIEW grown AS SELECT id, name FROM users WHERE age >= 18; COMMENT ON VIEW grown IS 'of age'; \
     CREATE VIEW named AS SELECT name FROM grown";
-
-fn commit(conn: &mut Conn, message: &str) -> String {
-    conn.one(&format!("SELECT hash FROM epoch_commit('--allow-empty', '-m', '{message}')"))
-}
-
-fn status(conn: &mut Conn) -> Vec<String> {
-    conn.lines("SELECT table_name, change FROM epoch.status ORDER BY 1")
-}
-
-/// What is left of drafts and views in the database.
-fn places(direct: &mut Conn) -> Vec<String> {
-    direct.lines("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'epoch\\_%b%' AND nspname <> 'epoch_public' ORDER BY 1")
-}
-
-#[track_caller]
-fn fails(conn: &mut Conn, sql: &str, code: &str, message: &str) {
-    let error = conn.err(sql);
-    assert_eq!((error.code(), error.message()), (code, message), "{sql}");
-}
 
 /// From CREATE VIEW on a branch to the view on main, and no trace after all is unregistered.
 #[test]

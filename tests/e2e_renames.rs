@@ -9,6 +9,7 @@ use common::Fixture;
 use common::conn::Conn;
 use common::database::{Database, base_rows, catalog};
 use common::proxy::{Proxy, ProxyConfig};
+use common::verbs::status;
 
 const ITEMS: &str = "CREATE SCHEMA shop; CREATE TABLE items (id int PRIMARY KEY, name text NOT NULL, qty int DEFAULT 1 CHECK (qty < 1000)); \
     CREATE INDEX items_name ON items (name); CREATE TABLE other (id int PRIMARY KEY, v text); \
@@ -20,10 +21,6 @@ fn commit(conn: &mut Conn, message: &str) -> String {
 
 fn merge(conn: &mut Conn, from: &str) {
     assert_eq!(conn.call(&format!("epoch_merge('{from}')"), "conflicts"), ["0"], "{from}");
-}
-
-fn status(conn: &mut Conn) -> Vec<String> {
-    conn.lines("SELECT table_name, change FROM epoch.status ORDER BY 1")
 }
 
 fn nobody_left_a_schema(direct: &mut Conn) {

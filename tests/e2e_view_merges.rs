@@ -8,13 +8,10 @@ mod common;
 use common::Fixture;
 use common::conn::Conn;
 use common::psql::tool;
+use common::verbs::commit;
 
 const BASE: &str = "CREATE TABLE t (id int PRIMARY KEY, v text, x int); INSERT INTO t VALUES (1, 'one', 1), (2, 'two', 2); \
     CREATE VIEW mv AS SELECT id, v FROM t; CREATE VIEW mw AS SELECT id, v FROM mv";
-
-fn commit(conn: &mut Conn, message: &str) -> String {
-    conn.one(&format!("SELECT hash FROM epoch_commit('--allow-empty', '-m', '{message}')"))
-}
 
 fn merge(into: &mut Conn, source: &str) {
     into.exec(&format!("SELECT * FROM epoch_merge('{source}')"));

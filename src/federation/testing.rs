@@ -35,20 +35,10 @@ pub(crate) fn table(name: &str, columns: &[&str]) -> Arc<TableDef> {
             equality: None,
         }
     };
-    Arc::new(TableDef {
-        id: TableId(1),
-        name: TableName::public(name),
-        location: Location {
-            kind: BackendKind::Sqlite,
-            backend: "shop".into(),
-            schema: None,
-            table: name.into(),
-        },
-        schema: TableSchema { columns: columns.iter().map(column).collect(), key },
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    })
+    Arc::new(TableDef::new(
+        TableId(1),
+        TableName::public(name),
+        Location { kind: BackendKind::Sqlite, backend: "shop".into(), schema: None, table: name.into() },
+        TableSchema { columns: columns.iter().map(column).collect(), key },
+    ))
 }

@@ -122,20 +122,15 @@ mod tests {
             default: None,
             equality: None,
         };
-        Some(TableDef {
-            id: TableId(1),
-            name: TableName::public("t"),
-            location: location.parse().ok()?,
-            schema: TableSchema {
+        Some(TableDef::new(
+            TableId(1),
+            TableName::public("t"),
+            location.parse().ok()?,
+            TableSchema {
                 columns: vec![column("id", false), column("a\"b", false), column("g", true)],
                 key: vec![0],
             },
-            revision: None,
-            retired: None,
-            view: None,
-            enumeration: None,
-            source: None,
-        })
+        ))
     }
 
     fn row(a: Value) -> Option<Row> {

@@ -106,17 +106,7 @@ pub async fn insert_draft(
     let id = TableId(tx.counter("next_table").await?);
     let location = Location::draft(backend, id, name)?;
     let schema = TableSchema { columns: Vec::new(), key: Vec::new() };
-    let table = TableDef {
-        id,
-        name: name.clone(),
-        location,
-        schema,
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    };
+    let table = TableDef::new(id, name.clone(), location, schema);
     insert_as(tx, generation, table, Some(lineage)).await
 }
 

@@ -427,17 +427,12 @@ impl Repository {
         tx.next_generation().await?;
         let id = TableId(tx.counter("next_table").await?);
         tx.commit().await?;
-        Ok(TableDef {
+        Ok(TableDef::new(
             id,
-            name: name.clone(),
-            location: Location::draft(backend, id, name)?,
-            schema: TableSchema { columns: Vec::new(), key: Vec::new() },
-            revision: None,
-            retired: None,
-            view: None,
-            enumeration: None,
-            source: None,
-        })
+            name.clone(),
+            Location::draft(backend, id, name)?,
+            TableSchema { columns: Vec::new(), key: Vec::new() },
+        ))
     }
 
     /// Before the client's COMMIT: nobody else publishes on the branch from here on. 40001 if somebody did since the

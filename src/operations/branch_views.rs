@@ -378,16 +378,10 @@ mod tests {
             ViewRead { schema: "public".to_owned(), name: "t".to_owned(), columns: vec!["a".to_owned()] };
         let query = (id % 2 == 1).then(|| format!("SELECT {}", id % 5));
         let def = ViewDef { query, reads: vec![read], ..ViewDef::default() };
+        let location = Location::draft("crm", TableId(id), &name).unwrap();
         TableDef {
-            id: TableId(id),
-            location: Location::draft("crm", TableId(id), &name).unwrap(),
-            name,
-            schema: TableSchema { columns: vec![], key: vec![] },
-            revision: None,
-            retired: None,
             view: Some(Box::new(def)),
-            enumeration: None,
-            source: None,
+            ..TableDef::new(TableId(id), name, location, TableSchema { columns: vec![], key: vec![] })
         }
     }
 

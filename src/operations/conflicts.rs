@@ -220,12 +220,13 @@ impl Repository {
         let mut choices = self.choices(&branch).await?;
         let table =
             resolution.table.as_deref().map(|name| self.wanted(checkout, &choices, name)).transpose()?;
-        let mut wanted = Vec::new();
+        let (mut wanted, mut stored) = (Vec::new(), Stored::new());
         for choice in &choices {
             let def = self.table_by_id(choice.table)?;
             let meant = table.as_ref().is_none_or(|t| self.is_of(choice, t));
             if meant && key_matches(choice, &def, resolution) {
-                let side = self.as_stored(&def, resolution.column.as_deref(), &resolution.side).await?;
+                let column = resolution.column.as_deref();
+                let side = self.as_stored(&def, column, &resolution.side, &mut stored).await?;
                 wanted.push((choice.id, def, Resolution { side, ..resolution.clone() }));
             }
         }
@@ -295,30 +296,44 @@ impl Repository {
     }
 }
 
+/// What columns make of values, by table and column.
+type Stored = BTreeMap<(TableId, usize, Value), Value>;
+
 impl Repository {
     /// As `wanted`, the values as their columns hold them.
     async fn all_as_stored(&self, choices: &[Choice], wanted: &[Chosen]) -> Result<Vec<Chosen>> {
-        let mut held = Vec::with_capacity(wanted.len());
+        let (mut all, mut stored) = (Vec::with_capacity(wanted.len()), Stored::new());
         for (id, sides) in wanted {
             let choice = choices.iter().find(|c| c.id == *id).ok_or_else(changed_meanwhile)?;
             let def = self.table_by_id(choice.table)?;
             let mut chosen = Vec::with_capacity(sides.len());
             for (column, side) in sides {
-                chosen.push((column.clone(), self.as_stored(&def, column.as_deref(), side).await?));
+                let side = self.as_stored(&def, column.as_deref(), side, &mut stored).await?;
+                chosen.push((column.clone(), side));
             }
-            held.push((*id, chosen));
+            all.push((*id, chosen));
         }
-        Ok(held)
+        Ok(all)
     }
 
     /// A side; a value as the column holds it. What the column can't hold is refused with the error of a statement that
-    /// stores it there.
-    async fn as_stored(&self, table: &TableDef, column: Option<&str>, side: &Side) -> Result<Side> {
-        let found = column.and_then(|name| table.schema.index_of(name));
-        let column = found.and_then(|i| table.schema.columns.get(i));
-        let (Side::Value(value), Some(column)) = (side, column) else { return Ok(side.clone()) };
+    /// stores it there. The backend is asked once for each value of a column.
+    async fn as_stored(
+        &self,
+        table: &TableDef,
+        column: Option<&str>,
+        side: &Side,
+        stored: &mut Stored,
+    ) -> Result<Side> {
+        let place = column.and_then(|name| table.schema.index_of(name));
+        let (Side::Value(value), Some(place)) = (side, place) else { return Ok(side.clone()) };
+        let Some(column) = table.schema.columns.get(place) else { return Ok(side.clone()) };
         if value.is_null() {
             return if column.nullable { Ok(side.clone()) } else { Err(not_null(table, column)) };
+        }
+        let asked = (table.id, place, value.clone());
+        if let Some(known) = stored.get(&asked) {
+            return Ok(Side::Value(known.clone()));
         }
         let name = &table.location.backend;
         let missing = || Error::internal(format!("backend \"{name}\" is not configured"));
@@ -327,7 +342,9 @@ impl Repository {
             BackendKind::PostgreSql => value.clone(),
             _ => coerce(value, column)?,
         };
-        Ok(Side::Value(backend.stored(column, &value).await?))
+        let value = backend.stored(column, &value).await?;
+        stored.insert(asked, value.clone());
+        Ok(Side::Value(value))
     }
 }
 

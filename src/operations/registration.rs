@@ -228,17 +228,7 @@ impl Repository {
     async fn register_one(&self, candidate: Candidate, key: Option<&[String]>) -> Result<Registered> {
         let Candidate { name, backend, found } = candidate;
         let schema = backend.describe(&found.location, key).await?;
-        let draft = TableDef {
-            id: TableId(0),
-            name,
-            location: found.location,
-            schema,
-            revision: None,
-            retired: None,
-            view: None,
-            enumeration: None,
-            source: None,
-        };
+        let draft = TableDef::new(TableId(0), name, found.location, schema);
         let mut tx = self.store().write().await?;
         let table = tables::insert(&mut tx, &draft).await?;
         tx.commit().await?;

@@ -413,17 +413,7 @@ mod tests {
         let name = TableName::public(format!("t{}", id / 10));
         let location = Location::draft("crm", TableId(id), &name).unwrap();
         let schema = TableSchema { columns: vec![], key: vec![] };
-        let table = Arc::new(TableDef {
-            id: TableId(id),
-            name,
-            location,
-            schema,
-            revision: None,
-            retired: None,
-            view: None,
-            enumeration: None,
-            source: None,
-        });
+        let table = Arc::new(TableDef::new(TableId(id), name, location, schema));
         Made { table, text: format!("column c int{}\n", id % 2) }
     }
 

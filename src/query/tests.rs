@@ -40,17 +40,12 @@ fn column(name: &str, pg_type: &str) -> Column {
 fn table(id: i64, backend: &str, name: &str, columns: Vec<Column>) -> Arc<TableDef> {
     let kind = if backend == "crm" { BackendKind::PostgreSql } else { BackendKind::Sqlite };
     let schema = (backend == "crm").then(|| "public".to_owned());
-    Arc::new(TableDef {
-        id: TableId(id),
-        name: TableName::public(name),
-        location: Location { kind, backend: backend.into(), schema, table: name.into() },
-        schema: TableSchema { columns, key: vec![0] },
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    })
+    Arc::new(TableDef::new(
+        TableId(id),
+        TableName::public(name),
+        Location { kind, backend: backend.into(), schema, table: name.into() },
+        TableSchema { columns, key: vec![0] },
+    ))
 }
 
 impl Fake {

@@ -62,7 +62,8 @@ pub fn text(bytes: &[u8]) -> Option<String> {
     }
     let digits: Vec<i16> = (0..count).map(|_| next()).collect::<Option<_>>()?;
     let group = |position: i16| {
-        usize::try_from(weight - position).ok().and_then(|index| digits.get(index)).copied().unwrap_or(0)
+        let index = usize::try_from(i32::from(weight) - i32::from(position));
+        index.ok().and_then(|index| digits.get(index)).copied().unwrap_or(0)
     };
     let mut text = if sign == 0x4000 { "-".to_owned() } else { String::new() };
     if weight < 0 {
@@ -107,5 +108,12 @@ mod tests {
         }
         assert_eq!(put(&mut Vec::new(), "1x").unwrap_err().code(), "22P02");
         assert_eq!(text(&[0, 1, 0]), None);
+    }
+
+    #[test]
+    fn a_number_of_the_greatest_weight_with_a_fraction_is_read() {
+        let words = [1, i16::MAX, 0, 4, 1];
+        let read = text(&words.iter().flat_map(|w: &i16| w.to_be_bytes()).collect::<Vec<_>>()).unwrap();
+        assert_eq!(read.split_once('.'), Some((format!("1{}", "0".repeat(4 * 32_767)).as_str(), "0000")));
     }
 }

@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod psql;
 pub mod server;
 pub mod sqlserver;
+pub mod verbs;
 
 pub use conn::{Conn, Target};
 pub use database::{Database, postgres_url};

@@ -118,20 +118,18 @@ mod tests {
         };
         let origin = crate::Origin::Value("NULL::epoch_b5_public.\"Mood\"[]".to_owned());
         TableDef {
-            id: TableId(7),
-            name: TableName::public("t"),
-            location: Location {
-                kind: BackendKind::PostgreSql,
-                backend: "crm".to_owned(),
-                schema: Some("epoch_b7_public".to_owned()),
-                table: "t".to_owned(),
-            },
-            schema: TableSchema { columns: vec![column], key: vec![0] },
-            revision: None,
-            retired: None,
-            view: None,
-            enumeration: None,
             source: Some(Source { table: TableId(7), rows: None, images: vec![(TableId(7), vec![origin])] }),
+            ..TableDef::new(
+                TableId(7),
+                TableName::public("t"),
+                Location {
+                    kind: BackendKind::PostgreSql,
+                    backend: "crm".to_owned(),
+                    schema: Some("epoch_b7_public".to_owned()),
+                    table: "t".to_owned(),
+                },
+                TableSchema { columns: vec![column], key: vec![0] },
+            )
         }
     }
 

@@ -164,6 +164,23 @@ pub struct TableDef {
     pub source: Option<Source>,
 }
 
+impl TableDef {
+    /// A table as it is registered: no version of another one, no view and no type.
+    pub fn new(id: TableId, name: TableName, location: Location, schema: TableSchema) -> Self {
+        Self {
+            id,
+            name,
+            location,
+            schema,
+            revision: None,
+            retired: None,
+            view: None,
+            enumeration: None,
+            source: None,
+        }
+    }
+}
+
 /// A table that a backend has, as `epoch_discover` lists it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Discovered {

@@ -43,17 +43,7 @@ pub trait Database: Send + Sync {
         let location = self.location(table);
         let key: Option<Vec<String>> = key.map(|k| k.iter().map(|c| (*c).to_owned()).collect());
         let schema = self.adapter().describe(&location, key.as_deref()).await?;
-        Ok(TableDef {
-            id: TableId(id),
-            name: TableName::public(table),
-            location,
-            schema,
-            revision: None,
-            retired: None,
-            view: None,
-            enumeration: None,
-            source: None,
-        })
+        Ok(TableDef::new(TableId(id), TableName::public(table), location, schema))
     }
 
     async fn register(&self, id: i64, table: &str) -> Arc<TableDef> {

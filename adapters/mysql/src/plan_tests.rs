@@ -44,17 +44,8 @@ async fn lookups_and_diffs_scan_nothing() {
     session.run(&format!("INSERT INTO t VALUES {}", rows.join(", "))).await.unwrap();
     let location =
         Location { kind: BackendKind::MySql, backend: "s".into(), schema: None, table: "t".into() };
-    let def = TableDef {
-        id: TableId(1),
-        name: TableName::public("t"),
-        schema: adapter.describe(&location, None).await.unwrap(),
-        location,
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    };
+    let schema = adapter.describe(&location, None).await.unwrap();
+    let def = TableDef::new(TableId(1), TableName::public("t"), location, schema);
     adapter.install(&def).await.unwrap();
     session
         .run(

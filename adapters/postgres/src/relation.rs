@@ -397,22 +397,17 @@ mod tests {
             default: None,
             equality: None,
         };
-        TableDef {
-            id: TableId(4),
-            name: TableName::public("users"),
-            location: Location {
+        TableDef::new(
+            TableId(4),
+            TableName::public("users"),
+            Location {
                 kind: BackendKind::PostgreSql,
                 backend: "crm".into(),
                 schema: Some("public".into()),
                 table: "users".into(),
             },
-            schema: TableSchema { columns: vec![column("id"), column("odd \" name")], key: vec![0] },
-            revision: None,
-            retired: None,
-            view: None,
-            enumeration: None,
-            source: None,
-        }
+            TableSchema { columns: vec![column("id"), column("odd \" name")], key: vec![0] },
+        )
     }
 
     #[test]

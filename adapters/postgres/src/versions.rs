@@ -125,15 +125,13 @@ async fn definition(
         Location { kind: BackendKind::PostgreSql, backend: String::new(), schema: Some(schema), table };
     let home = location.home().schema.unwrap_or_default();
     Ok(TableDef {
-        id,
-        name: TableName { schema: home, name: location.table.clone() },
-        location,
-        schema: TableSchema { columns, key },
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
         source,
+        ..TableDef::new(
+            id,
+            TableName { schema: home, name: location.table.clone() },
+            location,
+            TableSchema { columns, key },
+        )
     })
 }
 

@@ -58,17 +58,7 @@ impl Db {
     pub async fn describe(&self, name: &str, id: i64) -> Arc<TableDef> {
         let location: Location = format!("postgresql://shop/public.{name}").parse().unwrap();
         let schema = self.adapter.describe(&location, None).await.unwrap();
-        Arc::new(TableDef {
-            id: TableId(id),
-            name: TableName::public(name),
-            location,
-            schema,
-            revision: None,
-            retired: None,
-            view: None,
-            enumeration: None,
-            source: None,
-        })
+        Arc::new(TableDef::new(TableId(id), TableName::public(name), location, schema))
     }
 
     pub async fn seal(&self, tables: &[Arc<TableDef>], layer: Layer, ordinal: i64) -> Sealed {

@@ -21,22 +21,17 @@ fn column(name: &str) -> Column {
 }
 
 fn table(id: i64, schema: &str, columns: &[&str]) -> TableDef {
-    TableDef {
-        id: TableId(id),
-        name: TableName::public("users"),
-        location: Location {
+    TableDef::new(
+        TableId(id),
+        TableName::public("users"),
+        Location {
             kind: BackendKind::PostgreSql,
             backend: "crm".into(),
             schema: Some(schema.to_owned()),
             table: "users".into(),
         },
-        schema: TableSchema { columns: columns.iter().map(|c| column(c)).collect(), key: vec![0] },
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    }
+        TableSchema { columns: columns.iter().map(|c| column(c)).collect(), key: vec![0] },
+    )
 }
 
 fn from(name: &str, casts: &[&str]) -> Origin {

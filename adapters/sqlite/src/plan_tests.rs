@@ -24,17 +24,7 @@ fn fixture(ddl: &str, analyze: &str) -> Fixture {
     let location =
         Location { kind: BackendKind::Sqlite, backend: "b".into(), schema: None, table: "t".into() };
     let schema = describe::describe(&conn, &location, None).unwrap();
-    let table = TableDef {
-        id: TableId(1),
-        name: TableName::public("t"),
-        location,
-        schema,
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    };
+    let table = TableDef::new(TableId(1), TableName::public("t"), location, schema);
     install::install(&mut conn, &table, None).unwrap();
     conn.execute_batch(
         "WITH RECURSIVE s (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 2000)

@@ -35,17 +35,12 @@ async fn child() {
     let adapter = epoch_adapter_sqlite::SqliteAdapter::open("shop", std::path::Path::new(&path)).unwrap();
     let location: epoch_adapter::Location = "sqlite://shop/t".parse().unwrap();
     let schema = adapter.describe(&location, None).await.unwrap();
-    let table = std::sync::Arc::new(epoch_adapter::TableDef {
-        id: epoch_adapter::TableId(1),
-        name: epoch_adapter::TableName::public("t"),
+    let table = std::sync::Arc::new(epoch_adapter::TableDef::new(
+        epoch_adapter::TableId(1),
+        epoch_adapter::TableName::public("t"),
         location,
         schema,
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    });
+    ));
     let changes = [TableChanges { table: table.clone(), changes: changes(), arrival: None }];
     println!("\nready");
     adapter.seal("op", &[table], Layer::MAIN, 1, &changes, SealMode::All).await.unwrap();

@@ -53,25 +53,17 @@ fn of(schema: &str, name: &str, key: &[usize], physical: Physical) -> Meta {
             equality: None,
         }
     };
-    let def = TableDef {
-        id: TableId(7),
-        name: TableName::public(name),
-        location: Location {
+    let def = TableDef::new(
+        TableId(7),
+        TableName::public(name),
+        Location {
             kind: BackendKind::SqlServer,
             backend: "erp".to_owned(),
             schema: Some(schema.to_owned()),
             table: name.to_owned(),
         },
-        schema: TableSchema {
-            columns: physical.columns.iter().enumerate().map(column).collect(),
-            key: key.to_vec(),
-        },
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    };
+        TableSchema { columns: physical.columns.iter().enumerate().map(column).collect(), key: key.to_vec() },
+    );
     Meta::new(def, physical)
 }
 

@@ -278,20 +278,15 @@ fn table() -> epoch_adapter::TableDef {
         default: None,
         equality: None,
     };
-    TableDef {
-        id: TableId(1),
-        name: TableName::public("t"),
-        location: Location {
+    TableDef::new(
+        TableId(1),
+        TableName::public("t"),
+        Location {
             kind: BackendKind::SqlServer,
             backend: "erp".into(),
             schema: Some("dbo".into()),
             table: "t".into(),
         },
-        schema: TableSchema { columns: vec![column], key: vec![0] },
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    }
+        TableSchema { columns: vec![column], key: vec![0] },
+    )
 }

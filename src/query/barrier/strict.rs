@@ -149,17 +149,7 @@ mod tests {
             table: "t".into(),
         };
         let (id, name) = (TableId(1), TableName::public("t"));
-        TableDef {
-            id,
-            name,
-            location,
-            schema,
-            revision: None,
-            retired: None,
-            view: None,
-            enumeration: None,
-            source: None,
-        }
+        TableDef::new(id, name, location, schema)
     }
 
     fn of(sql: &str) -> String {

@@ -148,17 +148,7 @@ impl Pair {
                 table: name.into(),
             };
             let schema = adapter.describe(&location, None).await.unwrap();
-            let def = Arc::new(TableDef {
-                id: TableId(id),
-                name: TableName::public(name),
-                location,
-                schema,
-                revision: None,
-                retired: None,
-                view: None,
-                enumeration: None,
-                source: None,
-            });
+            let def = Arc::new(TableDef::new(TableId(id), TableName::public(name), location, schema));
             adapter.install(&def).await.unwrap();
             adapter.ensure_layer(&def, LAYER, None).await.unwrap();
             tables.by_name.insert(def.name.clone(), def.clone());

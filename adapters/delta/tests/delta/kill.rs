@@ -14,17 +14,7 @@ async fn defined(adapter: &DeltaAdapter, id: i64, path: &str) -> Arc<TableDef> {
     let location: epoch_adapter::Location = format!("local://lake/{path}").parse().unwrap();
     let schema = adapter.describe(&location, Some(&["id".to_owned()])).await.unwrap();
     let name = epoch_adapter::TableName::public(path);
-    Arc::new(TableDef {
-        id: epoch_adapter::TableId(id),
-        name,
-        location,
-        schema,
-        revision: None,
-        retired: None,
-        view: None,
-        enumeration: None,
-        source: None,
-    })
+    Arc::new(TableDef::new(epoch_adapter::TableId(id), name, location, schema))
 }
 
 async fn seal(adapter: &DeltaAdapter) -> epoch_adapter::Result<epoch_adapter::Sealed> {
