@@ -12,7 +12,7 @@ use super::names::{Calls, Catalog, Meaning};
 use super::parse::{FunctionRef, Kind, Role, Statement, TableRef, Wrap};
 use super::plan::{Context, Plan, Rewritten};
 use super::shape::{Shape, Template};
-use super::{catalogs, check, parse, relations, serializable, snapshot, types, views};
+use super::{catalogs, check, inlining, parse, relations, serializable, snapshot, types, views};
 use crate::Result;
 use crate::operations::Target;
 
@@ -126,6 +126,7 @@ pub(super) fn keep(ctx: &Context<'_>, sql: &str, statement: &Statement, plan: &P
         || check::sets_search_path(statement)
         || ours
         || views::any(ctx, statement)
+        || inlining::any(ctx, statement)
         || types::any(ctx, statement);
     if rewritten.late || passing || sql.len() > LONGEST || ctx.checkout.is_main() {
         return;

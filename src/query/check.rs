@@ -176,7 +176,7 @@ fn functions(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
         {
             return Err(Error::unsupported(format!("function {shown}() in language {language} on a branch"))
                 .with_detail("It may read or write tables past the branch.")
-                .with_hint("A function is called if it is declared IMMUTABLE, or if its body, in SQL or PL/pgSQL, names no table and calls no function that does."));
+                .with_hint("A function is called if it is declared IMMUTABLE, or if its body, in SQL or PL/pgSQL, is one query, or names no table and calls no function that does."));
         }
     }
     for attribute in &statement.attributes {

@@ -26,6 +26,7 @@ mod execute;
 mod fixed;
 mod form;
 mod grouped;
+mod inlining;
 mod lift;
 mod lock;
 mod names;

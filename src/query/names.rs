@@ -2,6 +2,7 @@
 //! may have changed it.
 
 mod asked;
+mod bodies;
 mod facts;
 mod ours;
 mod own_types;
@@ -16,6 +17,7 @@ use epoch_adapter::{TableDef, TableId};
 use epoch_adapter_postgres::layout;
 
 use asked::Asked;
+pub(super) use bodies::{Body, Returns, TYPED};
 pub(super) use epoch_adapter_postgres::runs_text;
 pub(super) use facts::Facts;
 use ours::draft;
@@ -94,6 +96,8 @@ pub struct NameCache {
     version: u64,
     tables: HashMap<(Option<String>, String), (Instant, Meaning)>,
     functions: HashMap<(Option<String>, String), (Instant, Function)>,
+    /// Bodies of functions, as far as they were asked.
+    bodies: HashMap<Name, (Instant, bodies::Found)>,
     operators: HashMap<String, (Instant, Operator)>,
     types: HashMap<(Option<String>, String), (Instant, Verdict)>,
     /// The schemas in which names without one are looked for, if that was asked.
@@ -169,6 +173,7 @@ impl NameCache {
         self.prepared.values_mut().flatten().for_each(|prepared| prepared.confirmed = false);
         self.tables.clear();
         self.functions.clear();
+        self.bodies.clear();
         self.operators.clear();
         self.types.clear();
         self.own_types.clear();

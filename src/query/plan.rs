@@ -16,7 +16,7 @@ use super::parse::{
 };
 use super::text::Kept;
 use super::write::{self, view::Unfolded};
-use super::{cache, check, execute, psql, rewrite, rights, snapshot, types};
+use super::{cache, check, execute, inlining, psql, rewrite, rights, snapshot, types};
 use crate::functions::{Arg, Args};
 use crate::operations::{Checkout, Repository, Right, Scope, Tables, Watch};
 use crate::{Error, Result, functions};
@@ -493,6 +493,9 @@ async fn one(
         if let Some(unfolded) = write::view::locked(ctx, sql, statement)? {
             return on_table(ctx, catalog, statement, unfolded, tables).await;
         }
+        if inlining::any(ctx, statement) {
+            return on_table(ctx, catalog, statement, Unfolded::of(sql, statement), tables).await;
+        }
     }
     check::statement(ctx, statement)?;
     check::sound(ctx, statement).await?;
@@ -548,7 +551,7 @@ fn sets_role(sql: &str) -> bool {
 /// How many times the views of views are unfolded.
 const DEEPEST_VIEW: usize = 16;
 
-/// Plans a statement that writes, or locks rows, through a view.
+/// Plans a statement that writes, or locks rows, through a view, or calls functions that read tables.
 async fn on_table(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
@@ -556,16 +559,10 @@ async fn on_table(
     mut unfolded: Unfolded,
     tables: &Tables,
 ) -> Result<Plan> {
-    if unfolded.checks.is_some() && matches!(statement.wrap, Wrap::Prepare(_)) {
-        // It would be prepared again by the text on the table.
-        return Err(Error::unsupported("PREPARE of a write through a view WITH CHECK OPTION on a branch"));
-    }
     let mut depth = 0;
-    let parsed = loop {
+    let mut parsed = loop {
         let parsed = parse::parse(&unfolded.text)?;
-        let [inner] = parsed.statements.as_slice() else {
-            return Err(Error::internal("a statement on a view became another number of statements"));
-        };
+        let inner = alone(&parsed)?;
         ctx.names.learn(&[inner], tables, ctx.backend, ctx.repository.generation(), catalog).await?;
         match write::view::locked(ctx, &unfolded.text, inner)? {
             Some(_) if depth == DEEPEST_VIEW => return Err(Error::unsupported("views nested this deeply")),
@@ -577,24 +574,49 @@ async fn on_table(
         }
         depth += 1;
     };
-    let [inner] = parsed.statements.as_slice() else {
-        return Err(Error::internal("a statement on a view became another number of statements"));
-    };
+    let expanded = inlining::expand(ctx, catalog, &unfolded.text, alone(&parsed)?).await?;
+    if matches!(statement.wrap, Wrap::Prepare(_)) && (expanded.is_some() || unfolded.checks.is_some()) {
+        // It would be prepared again by the text that comes out here.
+        let what = if expanded.is_some() {
+            "calls of functions that read tables"
+        } else {
+            "a write through a view WITH CHECK OPTION"
+        };
+        return Err(Error::unsupported(format!("PREPARE of {what} on a branch")));
+    }
+    if let Some(expanded) = expanded {
+        unfolded.kept = expanded.kept.after(&unfolded.kept);
+        (unfolded.text, parsed) = (expanded.text, expanded.parsed);
+    }
+    let inner = alone(&parsed)?;
     check::statement(ctx, inner)?;
     check::sound(ctx, inner).await?;
-    let Unfolded { text, kept, checks } = &unfolded;
-    let plan = rewrite::statement(ctx, catalog, text, &parsed, inner, checks.clone()).await?;
+    let Unfolded { text, kept, checks } = unfolded;
+    let plan = rewrite::statement(ctx, catalog, &text, &parsed, inner, checks).await?;
     snapshot::check(ctx, catalog, inner).await?;
     Ok(match plan {
         Plan::Rewritten(rewritten) => {
             let mut rewritten = Arc::unwrap_or_clone(rewritten);
             rewritten.range = statement.range.clone();
-            rewritten.kept = rewritten.kept.after(kept);
+            rewritten.kept = rewritten.kept.after(&kept);
             rewritten.lifted = None;
             Plan::Rewritten(Arc::new(rewritten))
         }
+        // The queries of its functions read no versioned table.
+        Plan::Relay { .. } => {
+            let (range, command) = (statement.range.clone(), check::command(statement));
+            Plan::Rewritten(Arc::new(Rewritten { range, sql: text, command, kept, ..Rewritten::default() }))
+        }
         _ => return Err(Error::unsupported("writing through this view on a branch")),
     })
+}
+
+/// The only statement of a text of ours.
+fn alone(parsed: &Parsed) -> Result<&Statement> {
+    match parsed.statements.as_slice() {
+        [statement] => Ok(statement),
+        _ => Err(Error::internal("a statement became another number of statements")),
+    }
 }
 
 /// What a rewritten text depends on beside names.

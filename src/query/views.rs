@@ -1,6 +1,7 @@
 //! Views over registered tables: on a branch or commit, a view's query stands in the place of its name,
 //! so that it shows what the session is on.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use epoch_adapter::{TableDef, TableName};
@@ -9,10 +10,10 @@ use futures::future::BoxFuture;
 
 use super::form::Form;
 use super::names::{Catalog, Meaning, Place, registered};
-use super::parse::{self, Role, Statement, TableRef};
+use super::parse::{self, Parsed, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
-use super::{barrier, check, grouped, lock, relations, types};
+use super::{barrier, check, grouped, inlining, lock, relations, types};
 use crate::{Error, Result, sqlstate};
 
 /// How deep views may stand in views. A branch's may read themselves, like PostgreSQL's after OR REPLACE.
@@ -117,28 +118,39 @@ fn inline<'a>(
     form: Form,
 ) -> BoxFuture<'a, Result<String>> {
     async move {
-        let parsed = parse::parse(definition)?;
-        let [statement] = parsed.statements.as_slice() else {
-            return Err(Error::new(sqlstate::INTERNAL_ERROR, "the query of a view is not one statement"));
-        };
+        let mut parsed = parse::parse(definition)?;
+        let mut text = Cow::Borrowed(definition);
         let tables = ctx.repository.tables(ctx.checkout);
+        let statement = alone(&parsed)?;
         ctx.names.learn(&[statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
+        if let Some(expanded) = inlining::expand(ctx, catalog, definition, statement).await? {
+            (text, parsed) = (Cow::Owned(expanded.text), expanded.parsed);
+        }
+        let (text, statement) = (text.as_ref(), alone(&parsed)?);
         check::statement(ctx, statement)?;
         if !statement.locking.is_empty() {
             return Err(Error::unsupported("a view with FOR UPDATE or FOR SHARE on a branch"));
         }
         captured(ctx, statement, outer)?;
-        let mut rewriter = Rewriter::new(definition, &parsed, statement, form);
-        rewriter.edits.append(types::edits(ctx, definition, statement)?);
+        let mut rewriter = Rewriter::new(text, &parsed, statement, form);
+        rewriter.edits.append(types::edits(ctx, text, statement)?);
         barrier::raise(ctx, &mut rewriter, true);
         splice_within(ctx, catalog, &mut rewriter, (outer, path)).await?;
         rewriter.reads(ctx)?;
         rewriter.columns(ctx)?;
         rows_of_versions(ctx, &mut rewriter);
         grouped::columns(ctx, &mut rewriter)?;
-        Ok(rewriter.edits.render(definition, &statement.range).0)
+        Ok(rewriter.edits.render(text, &statement.range).0)
     }
     .boxed()
+}
+
+/// The statement of a view's query.
+fn alone(parsed: &Parsed) -> Result<&Statement> {
+    match parsed.statements.as_slice() {
+        [statement] => Ok(statement),
+        _ => Err(Error::new(sqlstate::INTERNAL_ERROR, "the query of a view is not one statement")),
+    }
 }
 
 /// `t.*::public.t`, as PostgreSQL writes the row of a table as a whole, has the row type of main's table: on a branch

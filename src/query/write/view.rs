@@ -27,6 +27,14 @@ pub(in crate::query) struct Unfolded {
     pub checks: Option<String>,
 }
 
+impl Unfolded {
+    /// The statement as it is.
+    pub fn of(sql: &str, statement: &Statement) -> Self {
+        let (text, kept) = Edits::default().render(sql, &statement.range);
+        Self { text, kept, checks: None }
+    }
+}
+
 /// The statement on the table, if its target is such a view. What can't be told from the statement's text is
 /// left to be refused.
 pub(in crate::query) async fn unfold(
