@@ -12,34 +12,38 @@
 -- the transactions. (Not by a sequence: the user's lastval() would show it.)
 --
 -- The last image of a key tells whether this transaction has one: the row lock keeps others out.
--- Without enable_seqscan = off, a plan made while the history is empty reads all of it for every row.
-CREATE FUNCTION {{fn}}_old() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+-- As in capture_plain.sql, names are written with their schemas. Without enable_seqscan = off, a plan made while the history is empty reads all of it for every row.
+CREATE FUNCTION {{fn}}_old() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{{path}} SET enable_seqscan = off AS $epoch$
 #variable_conflict use_column
 DECLARE
-    epoch_v_depth int := pg_trigger_depth();
-    epoch_v_setting text := 'epoch.' || TG_ARGV[0] || '_' || (epoch_v_depth - 1);
-    epoch_v_mark text := current_setting(epoch_v_setting, true);
-    epoch_v_count int8 := coalesce(nullif(current_setting('epoch.marks', true), ''), '0');
+    epoch_v_depth pg_catalog.int4 := pg_catalog.pg_trigger_depth();
+    epoch_v_setting pg_catalog.text := pg_catalog.concat('epoch.', TG_ARGV[0], '_', epoch_v_depth OPERATOR(pg_catalog.-) 1);
+    epoch_v_mark pg_catalog.text := pg_catalog.current_setting(epoch_v_setting, true);
+    epoch_v_count pg_catalog.int8 := pg_catalog.concat('0', pg_catalog.current_setting('epoch.marks', true));
 BEGIN
-    IF epoch_v_mark IS NULL OR epoch_v_mark = '' THEN -- queued by a cascade: noted one level deeper
-        epoch_v_setting := 'epoch.' || TG_ARGV[0] || '_' || epoch_v_depth;
-        epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), epoch_v_count || ' 0/0');
+    IF coalesce(epoch_v_mark, '') OPERATOR(pg_catalog.=) '' THEN -- queued by a cascade: noted one level deeper
+        epoch_v_setting := pg_catalog.concat('epoch.', TG_ARGV[0], '_', epoch_v_depth);
+        epoch_v_mark := pg_catalog.current_setting(epoch_v_setting, true);
+        IF coalesce(epoch_v_mark, '') OPERATOR(pg_catalog.=) '' THEN
+            epoch_v_mark := pg_catalog.concat(epoch_v_count, ' 0/0');
+        END IF;
     END IF;
-    PERFORM set_config(epoch_v_setting, '', true), set_config('epoch.marks', (epoch_v_count + 1)::text, true);
+    PERFORM pg_catalog.set_config(epoch_v_setting, '', true),
+        pg_catalog.set_config('epoch.marks', (epoch_v_count OPERATOR(pg_catalog.+) 1)::pg_catalog.text, true);
     {{note}}
     {{partitions}}
-    IF epoch_v_count > split_part(epoch_v_mark, ' ', 1)::int8 THEN
+    IF epoch_v_count OPERATOR(pg_catalog.>) pg_catalog.split_part(epoch_v_mark, ' ', 1)::pg_catalog.int8 THEN
         DELETE FROM {{history}} h USING {{rows_old}} o
-        WHERE h.epoch_lineage = {{lineage_o}} AND {{match_o}} AND h.epoch_to = 9223372036854775807
-            AND h.epoch_seq >= split_part(epoch_v_mark, ' ', 2)::pg_lsn AND h.epoch_xid = pg_current_xact_id()
-            AND (h.epoch_depth > epoch_v_depth OR (h.epoch_depth = epoch_v_depth AND NOT h.epoch_existed));
-        IF TG_OP = 'UPDATE' THEN
+        WHERE h.epoch_lineage OPERATOR(pg_catalog.=) {{lineage_o}} AND {{match_o}} AND h.epoch_to OPERATOR(pg_catalog.=) 9223372036854775807
+            AND h.epoch_seq OPERATOR(pg_catalog.>=) pg_catalog.split_part(epoch_v_mark, ' ', 2)::pg_catalog.pg_lsn AND h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id()
+            AND (h.epoch_depth OPERATOR(pg_catalog.>) epoch_v_depth OR (h.epoch_depth OPERATOR(pg_catalog.=) epoch_v_depth AND NOT h.epoch_existed));
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
             -- Rows that got their keys from this statement have no version before, whatever was done to them then.
             IF {{may_rekey}} THEN
                 DELETE FROM {{history}} h USING {{rows_new}} n
-                WHERE h.epoch_lineage = {{lineage_n}} AND {{match_n}} AND h.epoch_to = 9223372036854775807
-                    AND h.epoch_seq >= split_part(epoch_v_mark, ' ', 2)::pg_lsn AND h.epoch_xid = pg_current_xact_id()
-                    AND (h.epoch_depth > epoch_v_depth OR (h.epoch_depth = epoch_v_depth AND NOT h.epoch_existed));
+                WHERE h.epoch_lineage OPERATOR(pg_catalog.=) {{lineage_n}} AND {{match_n}} AND h.epoch_to OPERATOR(pg_catalog.=) 9223372036854775807
+                    AND h.epoch_seq OPERATOR(pg_catalog.>=) pg_catalog.split_part(epoch_v_mark, ' ', 2)::pg_catalog.pg_lsn AND h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id()
+                    AND (h.epoch_depth OPERATOR(pg_catalog.>) epoch_v_depth OR (h.epoch_depth OPERATOR(pg_catalog.=) epoch_v_depth AND NOT h.epoch_existed));
             END IF;
         END IF;
     END IF;
@@ -47,49 +51,59 @@ BEGIN
     SELECT {{lineage_o}}, {{columns_o}}, true FROM {{rows_old}} o
     WHERE NOT EXISTS (
         SELECT FROM (SELECT h.epoch_xid FROM {{history}} h
-                     WHERE h.epoch_lineage = {{lineage_o}} AND {{match_o}}
+                     WHERE h.epoch_lineage OPERATOR(pg_catalog.=) {{lineage_o}} AND {{match_o}}
                      ORDER BY h.epoch_to DESC, h.epoch_seq DESC LIMIT 1) h
-        WHERE h.epoch_xid = pg_current_xact_id() OFFSET 0);
-    IF TG_OP = 'UPDATE' THEN
+        WHERE h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id() OFFSET 0);
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         IF {{may_rekey}} THEN
             INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed)
             SELECT {{lineage_n}}, {{key_n}}, false FROM {{rows_new}} n
             WHERE NOT EXISTS (
                 SELECT FROM (SELECT h.epoch_xid FROM {{history}} h
-                             WHERE h.epoch_lineage = {{lineage_n}} AND {{match_n}}
+                             WHERE h.epoch_lineage OPERATOR(pg_catalog.=) {{lineage_n}} AND {{match_n}}
                              ORDER BY h.epoch_to DESC, h.epoch_seq DESC LIMIT 1) h
-                WHERE h.epoch_xid = pg_current_xact_id() OFFSET 0);
+                WHERE h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id() OFFSET 0);
         END IF;
     END IF;
     RETURN NULL;
 END $epoch$;
 
-CREATE FUNCTION {{fn}}_new() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+CREATE FUNCTION {{fn}}_new() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{{path}} SET enable_seqscan = off AS $epoch$
 #variable_conflict use_column
 DECLARE
-    epoch_v_depth int := pg_trigger_depth();
-    epoch_v_setting text := 'epoch.' || TG_ARGV[0] || '_' || (epoch_v_depth - 1);
-    epoch_v_mark text := current_setting(epoch_v_setting, true);
-    epoch_v_count int8 := coalesce(nullif(current_setting('epoch.marks', true), ''), '0');
+    epoch_v_depth pg_catalog.int4 := pg_catalog.pg_trigger_depth();
+    epoch_v_setting pg_catalog.text := pg_catalog.concat('epoch.', TG_ARGV[0], '_', epoch_v_depth OPERATOR(pg_catalog.-) 1);
+    epoch_v_mark pg_catalog.text := pg_catalog.current_setting(epoch_v_setting, true);
+    epoch_v_count pg_catalog.int8 := pg_catalog.concat('0', pg_catalog.current_setting('epoch.marks', true));
 BEGIN
-    IF epoch_v_mark IS NULL OR epoch_v_mark = '' THEN
-        epoch_v_setting := 'epoch.' || TG_ARGV[0] || '_' || epoch_v_depth;
-        epoch_v_mark := coalesce(nullif(current_setting(epoch_v_setting, true), ''), epoch_v_count || ' 0/0');
+    IF coalesce(epoch_v_mark, '') OPERATOR(pg_catalog.=) '' THEN
+        epoch_v_setting := pg_catalog.concat('epoch.', TG_ARGV[0], '_', epoch_v_depth);
+        epoch_v_mark := pg_catalog.current_setting(epoch_v_setting, true);
+        IF coalesce(epoch_v_mark, '') OPERATOR(pg_catalog.=) '' THEN
+            epoch_v_mark := pg_catalog.concat(epoch_v_count, ' 0/0');
+        END IF;
     END IF;
-    PERFORM set_config(epoch_v_setting, '', true), set_config('epoch.marks', (epoch_v_count + 1)::text, true);
+    PERFORM pg_catalog.set_config(epoch_v_setting, '', true),
+        pg_catalog.set_config('epoch.marks', (epoch_v_count OPERATOR(pg_catalog.+) 1)::pg_catalog.text, true);
     {{note}}
     {{partitions}}
-    IF epoch_v_count > split_part(epoch_v_mark, ' ', 1)::int8 THEN
+    IF epoch_v_count OPERATOR(pg_catalog.>) pg_catalog.split_part(epoch_v_mark, ' ', 1)::pg_catalog.int8 THEN
         DELETE FROM {{history}} h USING {{rows_new}} n
-        WHERE {{own_n}} AND h.epoch_lineage = {{lineage_n}} AND {{match_n}} AND h.epoch_to = 9223372036854775807
-            AND h.epoch_seq >= split_part(epoch_v_mark, ' ', 2)::pg_lsn AND h.epoch_xid = pg_current_xact_id() AND h.epoch_depth > epoch_v_depth;
+        WHERE {{own_n}} AND h.epoch_lineage OPERATOR(pg_catalog.=) {{lineage_n}} AND {{match_n}} AND h.epoch_to OPERATOR(pg_catalog.=) 9223372036854775807
+            AND h.epoch_seq OPERATOR(pg_catalog.>=) pg_catalog.split_part(epoch_v_mark, ' ', 2)::pg_catalog.pg_lsn AND h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id()
+            AND h.epoch_depth OPERATOR(pg_catalog.>) epoch_v_depth;
+    END IF;
+    IF epoch_v_count OPERATOR(pg_catalog.=) 1 AND pg_catalog.split_part(epoch_v_mark, ' ', 1) OPERATOR(pg_catalog.=) '1' THEN
+        -- What a transaction does first finds no images of its own.
+        INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed) SELECT {{lineage_n}}, {{key_n}}, false FROM {{rows_new}} n WHERE {{own_n}};
+        RETURN NULL;
     END IF;
     INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed)
     SELECT {{lineage_n}}, {{key_n}}, false FROM {{rows_new}} n
     WHERE {{own_n}} AND NOT EXISTS (
         SELECT FROM (SELECT h.epoch_xid FROM {{history}} h
-                     WHERE h.epoch_lineage = {{lineage_n}} AND {{match_n}}
+                     WHERE h.epoch_lineage OPERATOR(pg_catalog.=) {{lineage_n}} AND {{match_n}}
                      ORDER BY h.epoch_to DESC, h.epoch_seq DESC LIMIT 1) h
-        WHERE h.epoch_xid = pg_current_xact_id() OFFSET 0);
+        WHERE h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id() OFFSET 0);
     RETURN NULL;
 END $epoch$;

@@ -31,46 +31,60 @@ BEGIN
     END IF;
     IF epoch_v_statement IS NULL THEN
         epoch_v_statement := coalesce(nullif(current_setting('epoch.statements', true), ''), '0')::int8 + 1;
-        PERFORM set_config('epoch.statements', epoch_v_statement, true), set_config(epoch_v_setting, epoch_v_statement, true);
+        PERFORM set_config('epoch.statements', epoch_v_statement, true), set_config(epoch_v_setting, epoch_v_statement, true),
+            set_config('epoch.odd', 'on', true);
     END IF;
     INSERT INTO epoch.own (xid, statement, key) VALUES (pg_current_xact_id(), epoch_v_statement::int8, ROW({{key_old}})::text);
     RETURN NULL;
 END $epoch$;
 
-CREATE FUNCTION {{fn}}_old() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+-- A search path of the function's own would cost as much as the rest of it (decision 61), so every name here is written
+-- with its schema, operators as well, and nothing is used that looks one up by itself (nullif, IN, IS DISTINCT FROM).
+CREATE FUNCTION {{fn}}_old() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off AS $epoch$
 #variable_conflict use_column
 DECLARE
-    -- The rows' triggers fired at this depth, too.
-    epoch_v_setting text := 'epoch.' || TG_ARGV[0] || '_' || lower(left(TG_OP, 1)) || '_' || pg_trigger_depth();
-    epoch_v_statement text := nullif(current_setting(epoch_v_setting, true), '');
-    epoch_v_again bool := coalesce(current_setting('epoch.{{again}}', true) = 'on', false);
+    epoch_v_setting pg_catalog.text;
+    epoch_v_statement pg_catalog.text;
 BEGIN
     {{note}}
-    IF epoch_v_statement IS NULL THEN
-        IF epoch_v_again THEN
+    -- Nearly always: versions of other transactions, whose keys stay.
+    IF coalesce(pg_catalog.current_setting('epoch.odd', true), '') OPERATOR(pg_catalog.=) '' THEN
+        INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed) SELECT 1, {{columns_o}}, true FROM epoch_old o;
+        RETURN NULL;
+    END IF;
+    -- The rows' triggers fired at this depth, too.
+    epoch_v_setting := pg_catalog.concat('epoch.', TG_ARGV[0], '_', pg_catalog.lower(pg_catalog.left(TG_OP, 1)), '_', pg_catalog.pg_trigger_depth());
+    epoch_v_statement := pg_catalog.current_setting(epoch_v_setting, true);
+    IF coalesce(epoch_v_statement, '') OPERATOR(pg_catalog.=) '' THEN
+        IF pg_catalog.current_setting('epoch.{{again}}', true) OPERATOR(pg_catalog.=) 'on' THEN
             DELETE FROM {{history}} h USING epoch_old o
-            WHERE h.epoch_lineage = 1 AND {{match_o}} AND h.epoch_to = 9223372036854775807 AND h.epoch_xid = pg_current_xact_id();
+            WHERE h.epoch_lineage OPERATOR(pg_catalog.=) 1 AND {{match_o}} AND h.epoch_to OPERATOR(pg_catalog.=) 9223372036854775807
+                AND h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id();
         END IF;
         INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed) SELECT 1, {{columns_o}}, true FROM epoch_old o;
     ELSE
-        PERFORM set_config(epoch_v_setting, '', true);
+        PERFORM pg_catalog.set_config(epoch_v_setting, '', true);
         -- A row that was changed several times is there as often, in the order of the changes. At most the first of its
         -- versions isn't an own one.
-        WITH own AS (DELETE FROM epoch.own w WHERE w.xid = pg_current_xact_id() AND w.statement = epoch_v_statement::int8 RETURNING w.key),
-        counted AS (SELECT w.key AS epoch_key, count(*) AS epoch_own FROM own w GROUP BY w.key),
-        numbered AS (SELECT o.*, ROW({{key_o}})::text AS epoch_key, row_number() OVER () AS epoch_i FROM epoch_old o OFFSET 0),
+        WITH own AS (
+            DELETE FROM epoch.own w WHERE w.xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id()
+                AND w.statement OPERATOR(pg_catalog.=) epoch_v_statement::pg_catalog.int8 RETURNING w.key),
+        counted AS (SELECT w.key AS epoch_key, pg_catalog.count(*) AS epoch_own FROM own w GROUP BY w.key),
+        numbered AS (
+            SELECT o.*, ROW({{key_o}})::pg_catalog.text AS epoch_key, pg_catalog.row_number() OVER () AS epoch_i FROM epoch_old o OFFSET 0),
         first AS (
             SELECT DISTINCT ON (o.epoch_key) o.* FROM
-                (SELECT o.*, count(*) OVER (PARTITION BY o.epoch_key) AS epoch_n FROM numbered o) o
-            LEFT JOIN counted c ON c.epoch_key = o.epoch_key
-            WHERE o.epoch_n > coalesce(c.epoch_own, 0)
+                (SELECT o.*, pg_catalog.count(*) OVER (PARTITION BY o.epoch_key) AS epoch_n FROM numbered o) o
+            LEFT JOIN counted c ON c.epoch_key OPERATOR(pg_catalog.=) o.epoch_key
+            WHERE o.epoch_n OPERATOR(pg_catalog.>) coalesce(c.epoch_own, 0)
             ORDER BY o.epoch_key, o.epoch_i),
         gone AS (
             DELETE FROM {{history}} h USING first o
-            WHERE h.epoch_lineage = 1 AND {{match_o}} AND h.epoch_to = 9223372036854775807 AND h.epoch_xid = pg_current_xact_id())
+            WHERE h.epoch_lineage OPERATOR(pg_catalog.=) 1 AND {{match_o}} AND h.epoch_to OPERATOR(pg_catalog.=) 9223372036854775807
+                AND h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id())
         INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed) SELECT 1, {{columns_o}}, true FROM first o;
     END IF;
-    IF TG_OP = 'UPDATE' THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
         IF {{may_rekey}} THEN
             {{new_keys}}
         END IF;
@@ -78,15 +92,25 @@ BEGIN
     RETURN NULL;
 END $epoch$;
 
-CREATE FUNCTION {{fn}}_new() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off AS $epoch$
+CREATE FUNCTION {{fn}}_new() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off AS $epoch$
 #variable_conflict use_column
 BEGIN
-    {{note}}
+    -- What a transaction does first finds no images of its own.
+    IF coalesce(pg_catalog.current_setting('epoch.known', true), '') OPERATOR(pg_catalog.=) '' THEN
+        {{note_first}}
+        INSERT INTO {{history}} (epoch_lineage, {{key}}, epoch_existed) SELECT 1, {{key_n}}, false FROM epoch_new n;
+        {{noted}}
+        RETURN NULL;
+    END IF;
     {{new_ones}}
     RETURN NULL;
 END $epoch$;
 
-CREATE TRIGGER zz_epoch_own AFTER UPDATE OR DELETE ON {{target}} FOR EACH ROW
+-- Notes that a key changed, too, for the rest of the transaction: each condition of a trigger costs every statement.
+CREATE TRIGGER zz_epoch_own AFTER UPDATE ON {{target}} FOR EACH ROW
+    WHEN ({{changed}} AND (set_config('epoch.k{{marks}}', 'on', true) || set_config('epoch.odd', 'on', true)) IS NULL OR age(OLD.xmin) <= 0)
+    EXECUTE FUNCTION {{fn}}_own('{{marks}}');
+CREATE TRIGGER zz_epoch_own_deleted AFTER DELETE ON {{target}} FOR EACH ROW
     WHEN (age(OLD.xmin) <= 0) EXECUTE FUNCTION {{fn}}_own('{{marks}}');
 CREATE TRIGGER zz_epoch_insert AFTER INSERT ON {{target}} REFERENCING NEW TABLE AS epoch_new
     FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_new();
@@ -94,5 +118,6 @@ CREATE TRIGGER zz_epoch_update AFTER UPDATE ON {{target}} REFERENCING OLD TABLE 
     FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_old('{{marks}}');
 CREATE TRIGGER zz_epoch_delete AFTER DELETE ON {{target}} REFERENCING OLD TABLE AS epoch_old
     FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_old('{{marks}}');
-ALTER TABLE {{target}} ENABLE ALWAYS TRIGGER zz_epoch_own, ENABLE ALWAYS TRIGGER zz_epoch_insert,
+ALTER TABLE {{target}} ENABLE ALWAYS TRIGGER zz_epoch_own, ENABLE ALWAYS TRIGGER zz_epoch_own_deleted,
+    ENABLE ALWAYS TRIGGER zz_epoch_insert,
     ENABLE ALWAYS TRIGGER zz_epoch_update, ENABLE ALWAYS TRIGGER zz_epoch_delete;

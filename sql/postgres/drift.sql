@@ -9,7 +9,7 @@ WITH t AS (
 -- The relations that have triggers of ours, and which these are beside those that all have.
 relations AS (
     SELECT t.id, t.oid, CASE WHEN t.partitioned THEN {{marks}} || ARRAY['zz_epoch_fresh', 'zz_epoch_moved_in', 'zz_epoch_moved_out']
-        ELSE ARRAY['zz_epoch_own', 'zz_epoch_rekeyed', 'zz_epoch_truncate'] END AS more
+        ELSE ARRAY['zz_epoch_own', 'zz_epoch_own_deleted', 'zz_epoch_truncate'] END AS more
     FROM t
     UNION ALL
     SELECT t.id, p.relation, {{marks}} || ARRAY['zz_epoch_moved_in', 'zz_epoch_moved_out'] || CASE WHEN c.relkind = 'p' THEN 'zz_epoch_fresh' ELSE 'zz_epoch_truncate' END

@@ -3,6 +3,7 @@ CREATE FUNCTION epoch.capture_{{id}}_truncate() RETURNS trigger LANGUAGE plpgsql
 #variable_conflict use_column
 BEGIN
     {{still_ours}}
+    {{note}}
     -- Of a partitioned table each partition has the trigger, so the name isn't always the same.
     EXECUTE $sql$
         INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed)

@@ -4,7 +4,7 @@ use epoch_adapter::TableDef;
 
 use crate::layout::{base, copying_setting, history, literal, overlay};
 use crate::text::{columns, fill, key, same_key};
-use crate::writers::NOTE_SQL;
+use crate::writers::{NOTE_FIRST_SQL, NOTE_SQL};
 
 const FUNCTIONS_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
 const PLAIN_SQL: &str = include_str!("../../../sql/postgres/capture_plain.sql");
@@ -29,7 +29,6 @@ pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
     } else {
         script += &plain(table, &base, &on_base);
         script += &guard(&base);
-        script += &rekeyed(table, &base, &on_base);
         script += &truncate_trigger(table, &base);
     }
     let lineages = ["o.epoch_lineage", "n.epoch_lineage"];
@@ -50,16 +49,20 @@ fn plain(table: &TableDef, target: &str, marks: &str) -> String {
     let history = history(table);
     let again = format!("again_{}", table.id.0);
     let (key_n, match_n) = (key(table, "n."), same_key(table, "h", "n"));
+    // The transaction's later images of the same keys give way to these.
+    let noted = format!(
+        "PERFORM pg_catalog.set_config('epoch.{again}', 'on', true), pg_catalog.set_config('epoch.odd', 'on', true);"
+    );
     let new_ones = |distinct: &str| {
         fill(
             NEW_ONES_SQL,
             &[
+                ("noted", noted.as_str()),
                 ("distinct", distinct),
                 ("history", &history),
                 ("key", &key(table, "")),
                 ("key_n", &key_n),
                 ("match_n", &match_n),
-                ("again", &again),
             ],
         )
     };
@@ -74,6 +77,11 @@ fn plain(table: &TableDef, target: &str, marks: &str) -> String {
             ("marks", marks),
             ("may_rekey", &rekeyed_test(marks)),
             ("note", NOTE_SQL),
+            ("note_first", NOTE_FIRST_SQL),
+            ("noted", &noted),
+            ("changed", &changed(table)),
+            ("key", &key(table, "")),
+            ("key_n", &key_n),
             ("history", &history),
             ("again", &again),
             ("columns", &columns(table, "")),
@@ -102,6 +110,8 @@ fn functions(
             ("may_rekey", may_rekey),
             ("partitions", of_partitions),
             ("note", if name == "capture" { NOTE_SQL } else { "" }),
+            // What is only done for partitioned tables names things without their schemas.
+            ("path", if of_partitions.is_empty() { "" } else { " SET search_path = pg_catalog, pg_temp" }),
             ("history", &history(table)),
             ("rows_old", "epoch_old"),
             ("rows_new", "epoch_new"),
@@ -124,6 +134,7 @@ fn truncate(table: &TableDef, partitioned: bool) -> String {
         &[
             ("id", &table.id.0.to_string()),
             ("still_ours", &still_ours(table, partitioned)),
+            ("note", NOTE_SQL),
             ("history", &history(table)),
             ("overlay", &overlay(table)),
             ("columns", &columns(table, "")),
@@ -156,19 +167,23 @@ fn still_ours(table: &TableDef, partitioned: bool) -> String {
 }
 
 fn rekeyed_test(marks: &str) -> String {
-    format!("current_setting('epoch.k{marks}', true) = 'on'")
+    format!("pg_catalog.current_setting('epoch.k{marks}', true) OPERATOR(pg_catalog.=) 'on'")
 }
 
-fn rekeyed(table: &TableDef, target: &str, marks: &str) -> String {
+/// Whether an UPDATE changes a row's key.
+fn changed(table: &TableDef) -> String {
     let (old, new) = (key(table, "OLD."), key(table, "NEW."));
     // Of an extension's type, bytes are compared: one time too often does no harm. (By the operator's function: a
     // dump writes the operator in a way that compares column by column when it is read.)
-    let changed = if table.schema.key_columns().any(|c| c.equality.is_some()) {
+    if table.schema.key_columns().any(|c| c.equality.is_some()) {
         format!("NOT pg_catalog.record_image_eq(ROW({old}), ROW({new}))")
     } else {
         format!("({old}) IS DISTINCT FROM ({new})")
-    };
-    fill(REKEYED_SQL, &[("target", target), ("rekeyed", &format!("k{marks}")), ("changed", &changed)])
+    }
+}
+
+fn rekeyed(table: &TableDef, target: &str, marks: &str) -> String {
+    fill(REKEYED_SQL, &[("target", target), ("rekeyed", &format!("k{marks}")), ("changed", &changed(table))])
 }
 
 /// Counts a statement that starts, and says where the log is then (see capture.sql).

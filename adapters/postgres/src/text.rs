@@ -57,10 +57,11 @@ pub(crate) fn key(table: &TableDef, prefix: &str) -> String {
     join(table.schema.key_columns(), ", ", |c| format!("{prefix}{}", quote(&c.name)))
 }
 
-/// `a."k" = b."k" AND …` over the key.
+/// `a."k" = b."k" AND …` over the key, whatever the search path is.
 pub(crate) fn same_key(table: &TableDef, a: &str, b: &str) -> String {
     join(table.schema.key_columns(), " AND ", |c| {
-        format!("{a}.{name} {} {b}.{name}", c.equals(), name = quote(&c.name))
+        let equals = c.equality.as_deref().unwrap_or("OPERATOR(pg_catalog.=)");
+        format!("{a}.{name} {equals} {b}.{name}", name = quote(&c.name))
     })
 }
 

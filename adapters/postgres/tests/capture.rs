@@ -298,3 +298,64 @@ async fn a_role_without_rights_on_our_schema_is_captured() {
     client.batch_execute(&format!("RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
     db.drop().await;
 }
+
+/// Capture runs with the writer's search path: nothing of it is found there, whatever the writer has put before PostgreSQL's
+/// own.
+#[tokio::test]
+async fn operators_and_functions_in_the_writers_search_path_are_not_called() {
+    let mut setup = "CREATE SCHEMA evil; ".to_owned();
+    let types = ["int2", "int4", "int8", "text", "xid8", "pg_lsn", "bool", "name", "\"char\""];
+    for (a, left) in types.iter().enumerate() {
+        for (b, right) in types.iter().enumerate() {
+            let name = format!("evil.f{a}_{b}");
+            setup += &format!(
+                "CREATE FUNCTION {name}({left}, {right}) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE ''an operator of the user''; END'; "
+            );
+            for operator in ["=", "<>", "<", "<=", ">", ">="] {
+                setup += &format!(
+                    "CREATE OPERATOR evil.{operator} (FUNCTION = {name}, LEFTARG = {left}, RIGHTARG = {right}); "
+                );
+            }
+            let name = format!("evil.v{a}_{b}");
+            setup += &format!(
+                "CREATE FUNCTION {name}({left}, {right}) RETURNS {left} LANGUAGE plpgsql AS 'BEGIN RAISE ''an operator of the user''; END'; "
+            );
+            for operator in ["||", "+", "-", "&", "|"] {
+                setup += &format!(
+                    "CREATE OPERATOR evil.{operator} (FUNCTION = {name}, LEFTARG = {left}, RIGHTARG = {right}); "
+                );
+            }
+        }
+    }
+    let functions = [
+        ("current_setting(text, bool)", "text"),
+        ("current_setting(text)", "text"),
+        ("set_config(text, text, bool)", "text"),
+        ("split_part(text, text, int)", "text"),
+        ("lower(text)", "text"),
+        ("\"left\"(text, int)", "text"),
+        ("concat(text, text)", "text"),
+        ("concat(text, text, text)", "text"),
+        ("concat(text, text, text, text, text, int)", "text"),
+        ("concat(text, text, text, int)", "text"),
+        ("pg_trigger_depth()", "int"),
+        ("pg_current_xact_id()", "xid8"),
+        ("pg_current_wal_insert_lsn()", "pg_lsn"),
+        ("age(xid)", "int"),
+    ];
+    for (function, result) in functions {
+        setup += &format!(
+            "CREATE FUNCTION evil.{function} RETURNS {result} LANGUAGE plpgsql AS 'BEGIN RAISE ''a function of the user''; END'; "
+        );
+    }
+    let script = "CREATE TEMP TABLE epoch_old (id int, v text, p int); CREATE TEMP TABLE epoch_new (LIKE epoch_old); \
+        CREATE TEMP TABLE own (key text); CREATE TEMP TABLE counted (epoch_key text); CREATE TEMP TABLE first (epoch_key text); \
+        SET search_path = evil, pg_temp, pg_catalog, public; \
+        UPDATE public.t SET v = 'all'; \
+        BEGIN; INSERT INTO public.t VALUES (10, 'ten'), (11, 'eleven'); UPDATE public.t SET v = 'again'; \
+            DELETE FROM public.t WHERE id OPERATOR(pg_catalog.=) 2; INSERT INTO public.t VALUES (2, 'back'); COMMIT; \
+        BEGIN; UPDATE public.t SET id = id OPERATOR(pg_catalog.+) 1; UPDATE public.t SET v = 'rekeyed' WHERE id OPERATOR(pg_catalog.<) 5; COMMIT; \
+        BEGIN; DELETE FROM public.t WHERE id OPERATOR(pg_catalog.=) 11; SAVEPOINT s; INSERT INTO public.t VALUES (11, 'x'); \
+            ROLLBACK TO s; INSERT INTO public.t VALUES (11, 'y'); COMMIT; RESET search_path";
+    check(&setup, script).await;
+}
