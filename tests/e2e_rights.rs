@@ -326,7 +326,7 @@ fn no_way_of_postgresql_leads_around_a_right() {
             "SELECT * FROM pg_stats",
         ],
     );
-    assert_eq!(on_branch.err("SELECT reads()").code(), "0A000");
+    assert_eq!(on_branch.err("SELECT reads()").code(), "42501");
     // Statements that were prepared before a right was taken.
     let mut prepared = of(&proxy, "ann", "main");
     let ask =

@@ -6,9 +6,9 @@ use std::time::Instant;
 use epoch_adapter_postgres::layout::literal;
 use serde::Deserialize;
 
-use super::proof::Name;
+use super::proof::{LONGEST, Name};
 use super::{Catalog, NameCache, TRUSTED};
-use crate::query::lexer::{self, Token};
+use crate::query::lexer::{self, Token, TokenKind};
 use crate::query::parse::{self, FunctionRef, Kind, Statement, Wrap};
 use crate::{Error, Result};
 
@@ -163,6 +163,12 @@ fn query(language: &str, body: &str, set: bool) -> std::result::Result<String, S
         return Err(format!("its body has {TYPED}"));
     }
     let tokens = lexer::tokens(body).map_err(|e| e.to_string())?.list;
+    // As for what is proven: how others are folded, and where they are cut, is the server's business.
+    let certain =
+        |t: &Token| t.kind != TokenKind::Word || t.text(body).is_ascii() && t.end - t.start <= LONGEST;
+    if !tokens.iter().all(certain) {
+        return Err("its body has names that are long or not in ASCII".to_owned());
+    }
     let word = |i: usize, word: &str| tokens.get(i).is_some_and(|t| t.is_word(body, word));
     let from = |i: usize, to: Option<&Token>| {
         let start = tokens.get(i).map_or(body.len(), |t| t.start);

@@ -8,7 +8,7 @@ use crate::query::lexer::{self, Token, TokenKind};
 use crate::query::parse::{self, Kind, Wrap};
 
 /// The longest name, in bytes.
-const LONGEST: usize = 63;
+pub(super) const LONGEST: usize = 63;
 
 /// Schema, if it is written, and name.
 pub(super) type Name = (Option<String>, String);

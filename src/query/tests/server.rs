@@ -318,9 +318,8 @@ async fn a_branch_behaves_as_a_copy() {
         [["2000", "20001", "34286"].map(|t| Some(t.to_owned()))],
         "main as the direct client left it"
     );
-    for sql in ["SELECT sneaky(1)", "TRUNCATE orders RESTART IDENTITY"] {
-        assert_eq!(pair.on_branch(sql).await.unwrap_err().0, "0A000", "{sql}");
-    }
+    pair.same("SELECT sneaky(1)").await;
+    assert_eq!(pair.on_branch("TRUNCATE orders RESTART IDENTITY").await.unwrap_err().0, "0A000");
     pair.finish().await;
 }
 

@@ -143,7 +143,6 @@ BEGIN; DECLARE c BINARY SCROLL CURSOR FOR TABLE parent; MOVE 3 IN c; FETCH BACKW
 ! SELECT by_path(1)
 ! SELECT overloaded(1)
 ! SELECT * FROM v_joined v, LATERAL by_name(v.name)
-! SELECT peek()
 ! SELECT * FROM rows_of()
 ! SELECT count(*) FROM mv
 ! SELECT by_case()
