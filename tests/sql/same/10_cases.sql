@@ -332,7 +332,10 @@ SELECT id, plus_tax(price) FROM item WHERE id IN (7, 8) ORDER BY id
 SELECT id FROM item WHERE plus_tax(price) > 70 ORDER BY id LIMIT 2
 SELECT shout(name), tax() FROM item WHERE id = 33
 UPDATE item SET price = plus_tax(10) WHERE id = 36 RETURNING price
-! SELECT items()
+SELECT items()
+SELECT id, items() + 1 AS more FROM item WHERE id < items() ORDER BY id LIMIT 5
+SELECT f.items FROM items() f
+SELECT items(), items()::int2 FROM item GROUP BY 1 HAVING items() > 0
 ! SELECT items_hidden()
 ! SELECT any_table('item')
 -- 23 temporary tables
