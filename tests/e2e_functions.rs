@@ -225,6 +225,18 @@ fn other_functions_are_refused_with_the_reason() {
         );
         assert_eq!(error.detail(), detail, "{sql}");
     }
+    // What marks a call that nobody makes is a comment of ours, not a part of somebody's name.
+    shop.direct().exec(
+        "CREATE FUNCTION marked(\"/*epoch:typed*/EXISTS (\" int, \"b)\" int) RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM t WHERE length(writes($1)) > $2'",
+    );
+    for sql in ["SELECT marked(1, 0)", "SELECT U&\"marked\"(1, 0)"] {
+        let error = branch.err(sql);
+        assert_eq!(
+            (error.code(), error.message()),
+            ("0A000", "function writes() in language sql on a branch is not supported"),
+            "{sql}"
+        );
+    }
     assert_eq!(branch.err("SELECT looped(1)").code(), "54001");
     assert_eq!(branch.err("PREPARE p AS SELECT v_of(1)").code(), "0A000");
     assert_eq!(branch.err("SELECT /*epoch:typed*/EXISTS (SELECT FROM writes(1)), v_of(1)").code(), "0A000");

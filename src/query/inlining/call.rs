@@ -29,7 +29,12 @@ use crate::query::text::Edits;
 pub(super) fn typed(text: &str, tokens: &Tokens) -> Vec<Range<usize>> {
     let range = |(start, _): (usize, &str)| {
         let first = tokens.at(start);
-        let open = tokens.get(first + 1)?;
+        // In a name that is quoted, it is none.
+        let before = first.checked_sub(1).and_then(|i| tokens.get(i));
+        if before.is_some_and(|t| t.end > start) {
+            return None;
+        }
+        let open = tokens.get(first + 1).filter(|t| t.is_symbol(b'('))?;
         let rest = tokens.list.get(first + 2..)?;
         let close = rest.iter().find(|t| t.is_symbol(b')') && t.depth == open.depth)?;
         Some(start..close.end)
