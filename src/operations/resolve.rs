@@ -44,8 +44,19 @@ impl Repository {
         Ok(self.named(spec, Some(checkout)).await?.hash().to_owned())
     }
 
-    /// Resolves a ref against what is remembered and stored now.
+    /// Resolves a ref against what is remembered and stored now. What isn't known may have been made by another process,
+    /// whose word of it is on its way: it is looked for in the store before it is said not to be there.
     pub(super) async fn named(&self, spec: &str, head: Option<&Checkout>) -> Result<Named> {
+        match self.known(spec, head).await {
+            Err(error) if error.code() == sqlstate::INVALID_CATALOG_NAME => {
+                self.reload().await?;
+                self.known(spec, head).await
+            }
+            named => named,
+        }
+    }
+
+    async fn known(&self, spec: &str, head: Option<&Checkout>) -> Result<Named> {
         let revision = revision::parse(spec)?;
         let start = self.start_of(&revision, head).await?;
         let mut at = start.clone();
