@@ -205,6 +205,39 @@ fn a_choice_leads_to_another_one() {
     assert_eq!(a.err("SELECT * FROM mv").code(), "42P01");
 }
 
+/// A foreign key to a table that the other side dropped.
+#[test]
+fn a_table_without_its_parent_is_in_conflict() {
+    need_postgres!();
+    let f = Fixture::registered(BASE);
+    branch(
+        &f,
+        "b",
+        &["CREATE TABLE k (id int PRIMARY KEY, u int REFERENCES u (id))", "INSERT INTO k VALUES (5, 1)"],
+    );
+    for side in ["ours", "theirs"] {
+        let mut a = branch(&f, side, &["DROP TABLE u"]);
+        let what = "table \"k\" refers to table \"u\", which would not be there";
+        waits(&mut a, "b", what);
+        resolve(&mut a, side, "u");
+        if side == "ours" {
+            assert_eq!(a.err("SELECT * FROM epoch_merge('--continue')").detail(), what);
+            resolve(&mut a, "ours", "k");
+        }
+        a.exec("SELECT * FROM epoch_merge('--continue')");
+        match side {
+            "ours" => {
+                assert_eq!(a.err("SELECT * FROM u").code(), "42P01");
+                assert_eq!(a.err("SELECT * FROM k").code(), "42P01");
+            }
+            _ => {
+                assert_eq!(a.lines("SELECT k.id, u.n FROM k JOIN u ON u.id = k.u"), ["5|1"]);
+                assert_eq!(a.err("DELETE FROM u").code(), "23503");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_view_that_reads_what_both_sides_altered_was_in_conflict() {
     need_postgres!();
