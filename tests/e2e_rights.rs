@@ -500,7 +500,7 @@ fn hidden_names(proxy: &Proxy) {
     for from in [
         format!("epoch_log('{hash}')"),
         format!("epoch_diff('main', '{hash}')"),
-        format!("epoch_at('account', '{}')", &hash[..12]),
+        format!("epoch_at('account', '{}')", hash.get(..12).unwrap()),
         format!("epoch_preview_merge('{hash}')"),
     ] {
         quiet(&ann.err(&format!("SELECT * FROM {from}")), "42501", &from);
