@@ -392,6 +392,31 @@ fn protection(proxy: &Proxy) {
     dev.exec("SELECT epoch_commit('paid')");
     assert_eq!(root.lines("SELECT fast_forward FROM epoch_merge('dev')"), ["t"]);
     assert_eq!(root.one("SELECT min(balance) FROM account"), "5.00");
+    // What is no query of one boolean would refuse every commit.
+    for (check, code) in
+        [("selec", "42601"), ("SELECT 1", "22023"), ("SELECT id FROM account WHERE", "42601")]
+    {
+        let error = root.err(&format!("SELECT epoch_protect('release/*', '--check', '{check}')"));
+        assert_eq!(error.code(), code, "{check}: {error:?}");
+    }
+    assert_eq!(root.one("SELECT checks FROM epoch.protections WHERE branches = 'release/*'"), "{}");
+    root.exec("SELECT epoch_protect('later', '--check', 'SELECT count(*) = 0 FROM not_there_yet')");
+    root.exec("SELECT epoch_protect('-d', 'later')");
+    // From the start.
+    root.exec("SELECT epoch_branch('kept', protect => 'merge-only')");
+    root.exec("SELECT epoch_branch('closed', 'main', '--protect', 'all')");
+    assert_eq!(
+        root.lines("SELECT branches, no_writes, merge_only FROM epoch.protections WHERE branches IN ('kept', 'closed') ORDER BY 1"),
+        ["closed|t|t", "kept|f|t"]
+    );
+    let mut kept = proxy.connect("kept");
+    kept.exec("UPDATE account SET balance = 4 WHERE id = 1");
+    denied(&mut kept, &["SELECT epoch_commit('directly')"]);
+    denied(&mut proxy.connect("closed"), &["UPDATE account SET balance = 4 WHERE id = 1"]);
+    for call in ["'x', protect => 'everything'", "'-d', 'kept', protect => 'all'", "protect => 'all'"] {
+        assert_eq!(root.err(&format!("SELECT epoch_branch({call})")).code(), "22023", "{call}");
+    }
+    assert_eq!(root.one("SELECT count(*) FROM epoch.branches WHERE name = 'x'"), "0");
     assert_eq!(root.err("SELECT epoch_protect('-d', 'nothing')").code(), "42704");
     assert_eq!(root.err("SELECT epoch_protect('-d', 'main', '--no-writes')").code(), "22023");
     root.exec("SELECT epoch_protect('-d', 'main')");
@@ -443,6 +468,81 @@ fn small_rights(root: &mut Conn) {
     }
 }
 
+/// Names of branches, tags and tables that a user doesn't see are in no message and in no list.
+fn hidden_names(proxy: &Proxy) {
+    let mut root = proxy.connect("main");
+    root.exec("SELECT epoch_commit('start', '--allow-empty')");
+    for sql in [
+        "epoch_branch('hidden')",
+        "epoch_branch('hidden2')",
+        "epoch_branch('-D', 'hidden2')",
+        "epoch_tag('hidden3')",
+    ] {
+        root.exec(&format!("SELECT * FROM {sql}"));
+    }
+    let hash = proxy.connect("hidden").one("SELECT hash FROM epoch_commit('x', '--allow-empty')");
+    grants(&mut root);
+    root.exec("SELECT epoch_grant('dev', 'write', 'dev/*')");
+    let quiet = |error: &PgError, code: &str, what: &str| {
+        assert_eq!(error.code(), code, "{what}: {error:?}");
+        assert!(!format!("{error:?}").contains("hidden"), "{what}: {error:?}");
+    };
+    let mut ann = of(proxy, "ann", "main");
+    for call in [
+        format!("epoch_checkout('{hash}')"),
+        format!("epoch_hashof('{hash}')"),
+        format!("epoch_merge_base('main', '{hash}')"),
+        format!("epoch_branch('ann/mine', '{hash}')"),
+        format!("epoch_tag('ann/tag', '{hash}')"),
+    ] {
+        quiet(&ann.err(&format!("SELECT {call}")), "42501", &call);
+    }
+    for from in [
+        format!("epoch_log('{hash}')"),
+        format!("epoch_diff('main', '{hash}')"),
+        format!("epoch_at('account', '{}')", hash.get(..12).unwrap()),
+        format!("epoch_preview_merge('{hash}')"),
+    ] {
+        quiet(&ann.err(&format!("SELECT * FROM {from}")), "42501", &from);
+    }
+    quiet(&login(proxy, "ann", &hash).err().unwrap(), "42501", "login");
+    quiet(&login(proxy, "ann", "hidde").err().unwrap(), "3D000", "a near name");
+    quiet(&ann.err("SELECT epoch_checkout('hiddn')"), "3D000", "a near name");
+    quiet(&of(proxy, "dev", "dev/1").err("SELECT epoch_undrop('dev/none')"), "3D000", "deleted branches");
+    // Who sees them is told.
+    assert!(root.err("SELECT epoch_checkout('hiddn')").hint().contains("hidden"));
+    assert!(root.err("SELECT epoch_undrop('none')").hint().contains("hidden2"));
+    let refs = "SELECT refs FROM epoch_log('main', '-n', 1)";
+    assert!(root.one(refs).contains("hidden3"), "{}", root.one(refs));
+    assert!(!ann.one(refs).contains("hidden") && ann.one(refs).contains("main"), "{}", ann.one(refs));
+    let tables = "SELECT table_name FROM epoch.tables ORDER BY 1";
+    assert_eq!(root.lines(tables), ["account", "salary"]);
+    assert_eq!(ann.lines(tables), ["account"]);
+}
+
+#[test]
+fn names_that_one_does_not_see_were_told_on_postgresql() {
+    need_postgres!();
+    let (proxy, db, _meta) = on_postgres();
+    db.connect().exec(
+        "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+         CREATE TRIGGER of_account BEFORE INSERT ON account FOR EACH ROW EXECUTE FUNCTION f(); \
+         CREATE TRIGGER of_salary BEFORE INSERT ON salary FOR EACH ROW EXECUTE FUNCTION f()",
+    );
+    proxy.connect("main").exec("SELECT * FROM epoch_branch('dev/1')");
+    hidden_names(&proxy);
+    let triggers = "SELECT trigger_name FROM epoch.triggers ORDER BY 1";
+    assert_eq!(proxy.connect("main").lines(triggers), ["of_account", "of_salary"]);
+    assert_eq!(of(&proxy, "ann", "main").lines(triggers), ["of_account"]);
+}
+
+#[test]
+fn names_that_one_does_not_see_were_told_on_sqlite() {
+    let proxy = on_sqlite("");
+    proxy.connect("main").exec("SELECT * FROM epoch_branch('dev/1')");
+    hidden_names(&proxy);
+}
+
 #[test]
 fn an_admin_of_some_branches_reads_nothing_by_a_check() {
     need_postgres!();
@@ -450,6 +550,8 @@ fn an_admin_of_some_branches_reads_nothing_by_a_check() {
     let mut root = proxy.connect("main");
     small_rights(&mut root);
     let mut dev = of(&proxy, "dev", "dev/1");
+    // Nor does it protect others, nor single ones.
+    denied(&mut of(&proxy, "cat", "cat/1"), &["SELECT epoch_branch('cat/2', protect => 'all')"]);
     denied(
         &mut dev,
         &[

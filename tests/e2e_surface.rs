@@ -521,3 +521,184 @@ fn branches_that_one_may_read_are_counted_without_main() {
     assert_eq!(ann.one("SELECT count(*) FROM epoch_all_branches('account')"), "4");
     assert_eq!(ann.lines("SELECT * FROM epoch_all_branches('account', '--count')"), ["dev|4"]);
 }
+
+#[test]
+fn branches_say_whether_they_hold_uncommitted_changes() {
+    on_both(|main, on| {
+        main.exec("SELECT * FROM epoch_branch('dev')");
+        let all = "SELECT name, dirty, overlay_bytes > 0 FROM epoch.branches ORDER BY 1";
+        assert_eq!(main.lines(all), ["dev|f|f", "main|f|f"]);
+        let mut dev = on("dev");
+        dev.exec("UPDATE account SET balance = 1 WHERE id = 1");
+        assert_eq!(main.lines(all), ["dev|t|t", "main|f|f"]);
+        // As anything else of the relation.
+        assert_eq!(main.lines("SELECT name FROM epoch.branches WHERE dirty"), ["dev"]);
+        dev.exec("SELECT epoch_commit('one')");
+        assert_eq!(main.lines(all), ["dev|f|t", "main|f|f"]);
+        dev.exec("UPDATE account SET balance = 2 WHERE id = 1");
+        dev.exec("UPDATE account SET balance = 1 WHERE id = 1");
+        assert_eq!(main.lines(all), ["dev|f|t", "main|f|f"], "nothing on balance");
+        main.exec("UPDATE account SET balance = 7 WHERE id = 2");
+        assert_eq!(main.lines("SELECT name FROM epoch.branches WHERE dirty"), ["main"]);
+        dev.exec("SELECT epoch_reset('--soft', 'HEAD~1')");
+        assert_eq!(dev.lines("SELECT name FROM epoch.branches WHERE dirty"), ["dev", "main"]);
+    });
+}
+
+#[test]
+fn a_dry_run_said_that_a_conflict_waits() {
+    on_both(|main, on| {
+        diverge(main, on);
+        let notices = |reply: common::message::Reply| {
+            reply.essence().iter().filter(|line| line.starts_with("notice ")).count()
+        };
+        let dry = main.exec("SELECT * FROM epoch_merge('dev', '--dry-run')");
+        assert_eq!(notices(dry), 0);
+        assert_eq!(main.one("SELECT count(*) FROM epoch.conflicts"), "0");
+        let merge = main.exec("SELECT * FROM epoch_merge('dev')");
+        assert_eq!(notices(merge), 1);
+        main.exec("SELECT * FROM epoch_merge('--abort')");
+    });
+}
+
+/// Drivers open a block before each statement: what it only read is nothing to be lost.
+#[test]
+fn a_block_that_wrote_nothing_commits_on_both_routes() {
+    on_both(|main, on| {
+        main.exec("SELECT * FROM epoch_branch('dev')");
+        let mut dev = on("dev");
+        dev.exec("BEGIN");
+        assert_eq!(dev.one("SELECT count(*) FROM account"), "5");
+        dev.exec("SELECT epoch_commit('in a block', '--allow-empty')");
+        dev.exec("COMMIT");
+        assert_eq!(dev.one("SELECT message FROM epoch_log('-n', 1)"), "in a block");
+        dev.exec("BEGIN");
+        dev.exec("UPDATE account SET balance = 3 WHERE id = 1");
+        for call in ["epoch_commit('x')", "epoch_tag('x')", "epoch_merge('main')", "epoch_checkout('main')"] {
+            assert_eq!(dev.simple(&format!("SELECT {call}")).error().unwrap().code(), "25001", "{call}");
+            dev.exec("ROLLBACK");
+            dev.exec("BEGIN");
+            dev.exec("UPDATE account SET balance = 3 WHERE id = 1");
+        }
+        dev.exec("ROLLBACK");
+        dev.exec("BEGIN");
+        assert_eq!(dev.err("SELECT epoch_checkout('main')").code(), "25001");
+        dev.exec("ROLLBACK");
+        // What would put the session elsewhere does nothing at all.
+        for call in [
+            "epoch_checkout('-b', 'made')",
+            "epoch_branch('-m', 'moved')",
+            "epoch_branch('-f', 'dev', 'main')",
+        ] {
+            dev.exec("BEGIN");
+            assert_eq!(dev.err(&format!("SELECT {call}")).code(), "25001", "{call}");
+            dev.exec("ROLLBACK");
+        }
+        assert_eq!(dev.lines("SELECT name FROM epoch.branches ORDER BY 1"), ["dev", "main"]);
+        assert_eq!(dev.one("SELECT balance FROM account WHERE id = 1"), "100");
+    });
+}
+
+#[test]
+fn messages_had_the_parsers_types_in_them() {
+    let proxy = Proxy::start(ProxyConfig::embedded());
+    rusqlite::Connection::open(proxy.sqlite_path("shop")).unwrap().execute_batch(SQLITE).unwrap();
+    let mut main = proxy.connect("main");
+    main.exec("SELECT * FROM epoch_register('account', 'sqlite://shop/account')");
+    for (sql, code) in [
+        ("SELECT owner COLLATE \"C\" FROM account", "0A000"),
+        ("SELECT id OPERATOR(pg_catalog.+) 1 FROM account", "0A000"),
+        ("SELECT 'a' ~~~ 'b' FROM account", "0A000"),
+        ("SELECT U&'d\\0061t' FROM account", "0A000"),
+        ("SELECT B'101' FROM account", "0A000"),
+        ("SELECT (account).id FROM account", "0A000"),
+        ("SELECT id[1] FROM account", "42804"),
+        ("SELECT account.* FROM account a", "42P01"),
+        ("SELECT string_agg(owner) FROM account", "42883"),
+        ("SELECT * FROM account GROUP BY owner", "42803"),
+        ("SELECT id FROM account WHERE max(id) > 1", "42803"),
+        ("SELECT id FROM account ORDER BY 7", "42P10"),
+        ("SELECT id FROM account LIMIT 'x'", "42804"),
+        ("SELECT * FROM account WHERE owner LIKE ANY (ARRAY['a'])", "0A000"),
+        // Nothing is locked there, so nothing says so.
+        ("SELECT id FROM account FOR UPDATE", "0A000"),
+        ("SELECT id FROM account WHERE id IN (SELECT id FROM account FOR SHARE)", "0A000"),
+    ] {
+        let error = main.err(sql);
+        assert_eq!(error.code(), code, "{sql}: {error:?}");
+        let said = format!("{} {} {}", error.message(), error.detail(), error.hint());
+        for internal in ["Ident", "Span", "{", "Utf8", "Int64", "sqltorel", "Custom", "Literal", "DataFusion"]
+        {
+            assert!(!said.contains(internal), "{sql}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_table_is_read_as_of_a_ref() {
+    on_both(|main, on| {
+        main.exec("SELECT * FROM epoch_tag('v1')");
+        main.exec("SELECT * FROM epoch_branch('dev')");
+        let mut dev = on("dev");
+        dev.exec("UPDATE account SET balance = 7 WHERE id = 1");
+        dev.exec("SELECT epoch_commit('seven')");
+        for conn in [main, &mut dev] {
+            assert_eq!(conn.one("SELECT balance FROM account AS OF 'v1' WHERE id = 1"), "100");
+            assert_eq!(conn.one("SELECT account.balance FROM account as of 'dev' WHERE account.id = 1"), "7");
+            let joined = "SELECT a.balance, b.balance FROM account AS OF 'v1' a JOIN account AS OF 'dev' AS b USING (id) WHERE id < 3 ORDER BY id";
+            assert_eq!(conn.lines(joined), ["100|7", "100|100"]);
+            let bound = conn.extended(
+                "SELECT balance FROM account AS OF $1 WHERE id = $2",
+                &[Some("dev~0"), Some("1")],
+                false,
+            );
+            assert_eq!(bound.rows(), [[Some("7".to_owned())]], "{:?}", bound.error());
+            assert_eq!(conn.err("SELECT * FROM account AS OF 'nothing'").code(), "3D000");
+            assert_eq!(conn.err("SELECT * FROM nothing AS OF 'v1'").code(), "42P01");
+            assert_eq!(conn.err("UPDATE account AS OF 'v1' SET balance = 1").code(), "42601");
+            assert_eq!(conn.err("SELECT * FROM account AS OF now()").code(), "42601");
+        }
+    });
+}
+
+#[test]
+fn json_merges_part_by_part_if_the_column_wants_it() {
+    let test = |main: &mut Conn, on: &dyn Fn(&str) -> Conn| {
+        main.exec("SELECT * FROM epoch_branch('dev')");
+        let mut dev = on("dev");
+        for (conn, key) in [(&mut *main, "main"), (&mut dev, "dev")] {
+            let one = format!("{{\"kept\": 1.10, \"{key}\": [1]}}");
+            conn.exec(&format!("UPDATE doc SET body = '{one}' WHERE id = 1"));
+            conn.exec(&format!("UPDATE doc SET body = '{{\"kept\": \"{key}\"}}' WHERE id = 2"));
+            conn.exec(&format!("SELECT epoch_commit('{key}')"));
+        }
+        assert_eq!(
+            main.call("epoch_merge('dev', '--dry-run')", "conflicts"),
+            ["2"],
+            "as a whole, without the rule"
+        );
+        assert_eq!(main.err("SELECT epoch_merge_rule('doc', 'note', 'union')").code(), "42804");
+        assert_eq!(main.lines("SELECT rule FROM epoch_merge_rule('doc', 'body', 'union')"), ["union"]);
+        assert_eq!(main.call("epoch_merge('dev')", "conflicts"), ["1"]);
+        assert_eq!(main.lines("SELECT our_id FROM epoch_conflicts('doc')"), ["2"]);
+        main.exec("SELECT epoch_conflicts_resolve('theirs')");
+        main.exec("SELECT epoch_merge('--continue')");
+        assert_eq!(
+            main.lines("SELECT body FROM doc ORDER BY id"),
+            ["{\"dev\": [1], \"kept\": 1.10, \"main\": [1]}", "{\"kept\": \"dev\"}"]
+        );
+        assert_eq!(main.call("epoch_merge('dev')", "message"), ["already up to date"]);
+        assert_eq!(main.one("SELECT count(*) FROM epoch.status"), "0");
+    };
+    let rows = "INSERT INTO doc VALUES (1, '{\"kept\": 1.10}', ''), (2, '{\"kept\": 1}', '')";
+    let proxy = Proxy::start(ProxyConfig::embedded());
+    let create = format!("CREATE TABLE doc (id INTEGER PRIMARY KEY, body JSON, note TEXT); {rows}");
+    rusqlite::Connection::open(proxy.sqlite_path("shop")).unwrap().execute_batch(&create).unwrap();
+    let mut main = proxy.connect("main");
+    main.exec("SELECT * FROM epoch_register('doc', 'sqlite://shop/doc')");
+    test(&mut main, &|reference| proxy.connect(reference));
+    need_postgres!();
+    let shop =
+        Fixture::registered(&format!("CREATE TABLE doc (id int PRIMARY KEY, body jsonb, note text); {rows}"));
+    test(&mut shop.main(), &|reference| shop.on(reference));
+}

@@ -8,7 +8,7 @@ use super::Done;
 use super::output::{BOLD, CYAN, DIM, GREEN, Output, RED, cell, counted, one_line, paint};
 use super::place::Place;
 use crate::functions::{Arg, Args, Outcome};
-use crate::operations::Conflict;
+use crate::operations::{Conflict, ConflictKind};
 use crate::{Error, Result, sqlstate};
 
 /// What is done about a conflict.
@@ -88,6 +88,12 @@ fn describe(shown: &Shown, row: usize, conflict: &Conflict, (n, total): (usize, 
         key.join("  "),
         paint(RED, conflict.kind.as_str())
     );
+    if conflict.kind == ConflictKind::Schema {
+        let parts: Vec<String> = conflict.columns.iter().map(|part| one_line(part)).collect();
+        let what = if parts.is_empty() { "the whole of it".to_owned() } else { parts.join(", ") };
+        text.push_str(&format!("  {}  {what}\n", paint(CYAN, "differs")));
+        return text;
+    }
     let columns: Vec<&str> = match conflict.columns.as_slice() {
         [] => conflict.table.schema.columns.iter().map(|c| c.name.as_str()).collect(),
         columns => columns.iter().map(String::as_str).collect(),
@@ -121,15 +127,28 @@ fn prompt(output: &Output, text: &str, input: &mut impl BufRead) -> Result<Optio
 }
 
 fn ask(input: &mut impl BufRead, output: &Output, conflict: &Conflict) -> Result<Answer> {
-    let cells = !conflict.columns.is_empty();
-    let by_column = if cells { ", [c]olumn by column" } else { "" };
-    let question = format!("take [o]urs, [t]heirs, [b]ase{by_column}, [s]kip, [q]uit? ");
+    let offers = offers(conflict.kind, !conflict.columns.is_empty());
+    let question = match (offers(&Answer::Side("base")), offers(&Answer::Columns)) {
+        (true, true) => "take [o]urs, [t]heirs, [b]ase, [c]olumn by column, [s]kip, [q]uit? ",
+        (true, false) => "take [o]urs, [t]heirs, [b]ase, [s]kip, [q]uit? ",
+        _ => "take [o]urs, [t]heirs, [s]kip, [q]uit? ",
+    };
     loop {
         // The end of the input is no answer to what is left.
-        let Some(line) = prompt(output, &question, input)? else { return Ok(Answer::Quit) };
-        if let Some(answer) = answer(&line).filter(|a| cells || *a != Answer::Columns) {
+        let Some(line) = prompt(output, question, input)? else { return Ok(Answer::Quit) };
+        if let Some(answer) = answer(&line).filter(&offers) {
             return Ok(answer);
         }
+    }
+}
+
+/// What can be answered: what is in conflict as a whole is ours or theirs.
+fn offers(kind: ConflictKind, has_columns: bool) -> impl Fn(&Answer) -> bool {
+    let whole = kind == ConflictKind::Schema;
+    move |answer| match answer {
+        Answer::Side("base") => !whole,
+        Answer::Columns => !whole && has_columns,
+        _ => true,
     }
 }
 
@@ -204,6 +223,20 @@ async fn take(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_conflict_as_a_whole_is_ours_or_theirs() {
+        let of_rows = offers(ConflictKind::ModifyModify, true);
+        let of_views = offers(ConflictKind::Schema, true);
+        for (line, rows, views) in
+            [("o", true, true), ("t", true, true), ("b", true, false), ("c", true, false), ("s", true, true)]
+        {
+            let found = answer(line);
+            assert_eq!(found.as_ref().map(&of_rows), Some(rows), "{line}");
+            assert_eq!(found.as_ref().map(&of_views), Some(views), "{line}");
+        }
+        assert!(!offers(ConflictKind::ModifyDelete, false)(&Answer::Columns));
+    }
 
     #[test]
     fn answers_are_letters_or_words() {

@@ -39,6 +39,11 @@ impl Block {
         !self.open.is_empty()
     }
 
+    /// Whether a backend was written to in it.
+    pub(crate) fn has_written(&self) -> bool {
+        self.writer.is_some()
+    }
+
     /// The open transactions, by backend.
     pub(crate) fn open(&self) -> HashMap<String, Arc<SharedTransaction>> {
         self.open.clone()

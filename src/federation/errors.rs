@@ -5,6 +5,8 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use epoch_adapter::{Error, sqlstate};
 
+use super::wording;
+
 const DIVISION_BY_ZERO: &str = "22012";
 const NUMERIC_OUT_OF_RANGE: &str = "22003";
 const AMBIGUOUS_COLUMN: &str = "42702";
@@ -36,15 +38,15 @@ pub(crate) fn datafusion(error: &DataFusionError) -> Error {
         DataFusionError::Collection(all) => {
             all.first().map_or_else(|| Error::internal("an unknown error"), datafusion)
         }
-        DataFusionError::NotImplemented(what) => {
-            Error::new(sqlstate::FEATURE_NOT_SUPPORTED, lower(first_line(what)))
-        }
+        DataFusionError::NotImplemented(what) => wording::known(what).unwrap_or_else(|| {
+            Error::new(sqlstate::FEATURE_NOT_SUPPORTED, wording::plain(&lower(first_line(what))))
+        }),
         DataFusionError::ResourcesExhausted(what) => Error::new(OUT_OF_MEMORY, lower(first_line(what))),
         DataFusionError::Plan(what) | DataFusionError::Execution(what) => from_text(what),
         DataFusionError::Internal(what) => {
             from_text(what.split("\nThis issue was likely").next().unwrap_or(what))
         }
-        other => Error::internal(lower(first_line(&other.strip_backtrace()))),
+        other => Error::internal(wording::plain(&lower(first_line(&other.strip_backtrace())))),
     }
 }
 
@@ -61,8 +63,10 @@ pub(crate) fn arrow(error: &ArrowError) -> Error {
         | ArrowError::ParseError(what)
         | ArrowError::ComputeError(what)
         | ArrowError::InvalidArgumentError(what) => from_text(what),
-        ArrowError::NotYetImplemented(what) => Error::new(sqlstate::FEATURE_NOT_SUPPORTED, lower(what)),
-        other => Error::internal(lower(&other.to_string())),
+        ArrowError::NotYetImplemented(what) => {
+            Error::new(sqlstate::FEATURE_NOT_SUPPORTED, wording::plain(&lower(what)))
+        }
+        other => Error::internal(wording::plain(&lower(&other.to_string()))),
     }
 }
 
@@ -111,8 +115,11 @@ fn from_text(what: &str) -> Error {
             format!("invalid input syntax for type {type_name}: \"{value}\""),
         );
     }
+    if let Some(error) = wording::known(text) {
+        return error;
+    }
     let (code, message) = classify(text, &lowered);
-    Error::new(code, message)
+    Error::new(code, wording::plain(&message))
 }
 
 fn classify(text: &str, lowered: &str) -> (&'static str, String) {
@@ -193,7 +200,7 @@ fn classify(text: &str, lowered: &str) -> (&'static str, String) {
 }
 
 /// PostgreSQL's name of an Arrow type in a message.
-fn pg_name(arrow: &str) -> &str {
+pub(super) fn pg_name(arrow: &str) -> &str {
     match arrow {
         "Int8" | "Int16" | "UInt8" => "smallint",
         "Int32" | "UInt16" => "integer",
@@ -201,6 +208,9 @@ fn pg_name(arrow: &str) -> &str {
         "Float16" | "Float32" => "real",
         "Float64" => "double precision",
         "Boolean" => "boolean",
+        "Utf8" | "LargeUtf8" | "Utf8View" => "text",
+        "Binary" | "LargeBinary" | "BinaryView" => "bytea",
+        "Null" => "unknown",
         "Date32" | "Date64" => "date",
         t if t.starts_with("Decimal") || t == "UInt64" => "numeric",
         t if t.starts_with("Timestamp") && t.contains("None") => "timestamp without time zone",
@@ -229,12 +239,12 @@ fn strip_prefixes(mut text: &str) -> &str {
     text
 }
 
-fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
+pub(super) fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(start)?;
     rest.split_once(end).map(|(inside, _)| inside)
 }
 
-fn first_line(text: &str) -> &str {
+pub(super) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or(text).trim_end_matches('.')
 }
 
@@ -284,7 +294,7 @@ mod tests {
             (
                 "Cannot coerce arithmetic expression Int64 + Boolean to valid types",
                 "42883",
-                "operator does not exist: cannot coerce arithmetic expression Int64 + Boolean to valid types",
+                "operator does not exist: cannot coerce arithmetic expression bigint + boolean to valid types",
             ),
             ("Arrow error: Divide by zero error", "22012", "division by zero"),
         ];

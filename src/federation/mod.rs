@@ -36,6 +36,7 @@ mod testing;
 mod text;
 mod transaction;
 mod types;
+mod wording;
 mod yielding;
 
 pub use assertion::{assertions, holds};

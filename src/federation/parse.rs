@@ -232,6 +232,9 @@ impl ast::Visitor for Forms {
 
     fn pre_visit_query(&mut self, query: &ast::Query) -> ControlFlow<Self::Break> {
         self.depth += 1;
+        if !query.locks.is_empty() {
+            return ControlFlow::Break("FOR UPDATE and FOR SHARE");
+        }
         if counts(&query.body) {
             return ControlFlow::Break("EXCEPT ALL and INTERSECT ALL");
         }

@@ -173,7 +173,9 @@ impl TableProvider for Called {
         limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let conditions = filters.iter().filter_map(asked::conditions).flatten().collect();
-        let asked = Asked { conditions, limit, ..Asked::default() };
+        let name = |place: &usize| self.schema.fields().get(*place).map(|field| field.name().clone());
+        let columns = projection.map(|places| places.iter().filter_map(name).collect());
+        let asked = Asked { conditions, limit, columns, ..Asked::default() };
         let stream = CallStream { call: self.call.clone(), schema: self.schema.clone(), asked };
         let (schema, order) = (self.schema.clone(), self.order(projection));
         let plan =

@@ -654,6 +654,11 @@ impl Session {
         Ok(())
     }
 
+    /// Whether the open block has written something.
+    pub fn has_written(&self) -> bool {
+        self.block.as_ref().is_some_and(Block::has_written)
+    }
+
     fn warn(&mut self, code: &'static str, message: &str) {
         self.notices.push(Error::new(code, message));
     }

@@ -15,6 +15,8 @@ pub struct Asked {
     pub limit: Option<usize>,
     /// The order that the rows are wanted in, each term falling or not. Empty is the function's own.
     pub order: Vec<(Term, bool)>,
+    /// The columns that are looked at; all for none.
+    pub columns: Option<Vec<String>>,
 }
 
 /// A condition on columns of a result, with values in PostgreSQL's text form.

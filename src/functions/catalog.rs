@@ -99,7 +99,7 @@ static CATALOG: &[Function] = &[
     Function {
         name: "epoch_branch",
         summary: "Create, delete (-d), rename (-m), copy (-c) or list branches",
-        usage: "epoch_branch(name [, start] [, ttl => '7 days']), epoch_branch('-d'|'-D', name…), epoch_branch('-m'|'-c', [old,] new)",
+        usage: "epoch_branch(name [, start] [, ttl => '7 days'] [, protect => 'all']), epoch_branch('-d'|'-D', name…), epoch_branch('-m'|'-c', [old,] new)",
         variadic: true,
         flags: &[
             switch(Some('d'), "delete", "Delete; refused if commits would be lost or a session is on it"),
@@ -108,6 +108,7 @@ static CATALOG: &[Function] = &[
             switch(Some('c'), "copy", "Copy"),
             switch(Some('f'), "force", "Move the branch if it exists"),
             text(None, "ttl", "Delete the new branch after this time, e.g. 7 days"),
+            text(None, "protect", "Protect the new branch: all, no-writes or merge-only (see epoch_protect)"),
         ],
         columns: &[("name", Text), ("hash", Text), ("status", Text)],
         ..MUTATING
@@ -261,11 +262,14 @@ static CATALOG: &[Function] = &[
     Function {
         name: "epoch_merge_rule",
         summary: "Say what merges make of a column that both sides changed",
-        usage: "epoch_merge_rule(table, column, 'sum'|'max'|'min'|'latest'), epoch_merge_rule('-d', table, column)",
+        usage: "epoch_merge_rule(table, column, 'sum'|'max'|'min'|'latest'|'union'), epoch_merge_rule('-d', table, column)",
         parameters: &[
             need("table", "Table"),
             need("column", "Column"),
-            may("rule", "sum (of both changes), max, min, or latest (who committed to the table last)"),
+            may(
+                "rule",
+                "sum (of both changes), max, min, latest (who committed to the table last), or union (of parts of JSON)",
+            ),
         ],
         flags: &[switch(Some('d'), "delete", "Forget the column's rule")],
         columns: RULES,

@@ -28,7 +28,7 @@ fn of_tables(session: &Session<'_>, function: &Function, args: &Parsed) -> Resul
             None => Ok(fixed(DIFF_OF_ALL)),
         },
         "epoch_conflicts" => match args.text("table") {
-            Some(name) => Ok(conflicts(&*table(session, &name)?)),
+            Some(name) => Ok(conflicts(&*in_conflict(session, &name)?)),
             None => Ok(fixed(CONFLICTS_OF_ALL)),
         },
         "epoch_history" => Ok(history(&*table(session, &args.required("table")?)?)),
@@ -53,6 +53,11 @@ pub(super) fn table(session: &Session<'_>, name: &str) -> Result<Arc<TableDef>> 
         Error::new(sqlstate::UNDEFINED_TABLE, format!("table \"{name}\" is not registered"))
             .with_hint("SELECT * FROM epoch.tables lists the registered ones, epoch_register adds one.")
     })
+}
+
+/// As [`table`], or a view or type that branches made, which may be in conflict as a whole.
+pub(super) fn in_conflict(session: &Session<'_>, name: &str) -> Result<Arc<TableDef>> {
+    table(session, name).or_else(|error| session.repository.find_rowless(name).ok_or(error))
 }
 
 fn fixed(columns: &[(&str, SqlType)]) -> Vec<Column> {

@@ -14,7 +14,7 @@ pub(super) async fn conflicts(session: &Session<'_>, args: &Parsed) -> Result<Ro
     let Some(table) = args.text("table") else {
         return counts(session).await;
     };
-    let table = columns::table(session, &table)?;
+    let table = columns::in_conflict(session, &table)?;
     let found = session.repository.conflicts(session.checkout, Some(&table.name.to_string())).await?;
     let row = |conflict: &Conflict| {
         // Of an unrelated version nothing is known, but a row has all its cells.

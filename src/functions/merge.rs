@@ -21,7 +21,7 @@ pub(super) async fn merge(session: &Session<'_>, args: &Parsed) -> Result<Outcom
         (false, false, None) => return Err(args.missing("ref")),
         _ => return Err(args.invalid("--abort and --continue of epoch_merge take no ref")),
     };
-    Ok(outcome(merged))
+    Ok(outcome(merged, args.flag("dry-run")))
 }
 
 fn options(session: &Session<'_>, args: &Parsed) -> Result<MergeOptions> {
@@ -70,10 +70,12 @@ impl std::str::FromStr for Strategy {
     }
 }
 
-fn outcome(merged: Merged) -> Outcome {
+/// `dry`: nothing was made, so nothing waits.
+fn outcome(merged: Merged, dry: bool) -> Outcome {
     let then = "see epoch.conflicts, resolve, then epoch_merge('--continue')";
     let mut notices = match merged.conflicts {
         0 => Vec::new(),
+        _ if dry => Vec::new(),
         1 => vec![format!("1 conflict waits: {then}")],
         n => vec![format!("{n} conflicts wait: {then}")],
     };

@@ -218,6 +218,7 @@ async fn streamed(
         "epoch_all_branches" => branches::all_branches(session, args, asked).await?,
         "epoch_log" => read::log(session, args, asked).await?,
         "epoch_at" => rows::at(session, args, asked).await?,
+        "epoch_branches" => ready(read::branches(session, asked).await?),
         _ => return Ok(None),
     }))
 }
@@ -251,6 +252,13 @@ fn guard(session: &Session<'_>, function: &Function, parsed: &args::Parsed) -> R
         return check_alone(session, function.name);
     }
     check_writable(session, function.name)
+}
+
+/// Whether a call may put the session on another ref, so that it can't run in a transaction block, whatever the block did.
+pub fn moves(name: &str, args: &Args) -> bool {
+    let parsed = find(name).and_then(|function| args::parse(function, args).ok());
+    name == "epoch_checkout"
+        || (name == "epoch_branch" && parsed.is_some_and(|args| args.flag("force") || args.flag("move")))
 }
 
 /// 25001 inside a transaction block.
@@ -327,7 +335,6 @@ async fn dispatch(session: &Session<'_>, function: &Function, args: &args::Parse
         "epoch_protections" => rights::protections(session).await,
         "epoch_audit" => rights::audit(session, args).await,
         "epoch_hook_runs" => rights::hook_runs(session, args).await,
-        "epoch_branches" => read::branches(session).await,
         "epoch_tags" => read::tags(session).await,
         "epoch_status" => read::status(session).await,
         "epoch_diff_stat" => diff::stat(session, args).await,

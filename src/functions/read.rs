@@ -1,7 +1,7 @@
 //! Lists of commits, branches, tags and working changes.
 
 use epoch_adapter::Comparison;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::args::Parsed;
 use super::asked::term;
@@ -63,25 +63,33 @@ fn before(asked: &Asked) -> (Option<i64>, bool) {
     (found.iter().flatten().min().copied(), found.iter().all(Option::is_some))
 }
 
-/// `epoch.branches`.
-pub(super) async fn branches(session: &Session<'_>) -> Result<Rows> {
-    let row = |b: BranchInfo| {
-        vec![
+/// `epoch.branches`. What the backends have to be asked for is asked for if it is wanted.
+pub(super) async fn branches(session: &Session<'_>, asked: &Asked) -> Result<Rows> {
+    /// Branches that are asked about at the same time.
+    const CONCURRENT: usize = 4;
+    let repository = session.repository;
+    let wants = |column: &str| asked.columns.as_ref().is_none_or(|all| all.iter().any(|c| c == column));
+    let (dirty, bytes) = (wants("dirty"), wants("overlay_bytes"));
+    let row = |b: BranchInfo| async move {
+        let dirty = if dirty { repository.is_changed(&b).await } else { None };
+        let bytes = if bytes { repository.bytes_of(&b).await } else { None };
+        Ok::<_, Error>(vec![
             Some(b.name),
             Some(b.hash),
             b.parent_branch,
             Some(b.latest_author),
             Some(text::timestamp(b.latest_date)),
             Some(b.latest_message),
-            b.dirty.map(text::boolean),
+            dirty.map(text::boolean),
             Some(b.ahead.to_string()),
             Some(b.behind.to_string()),
             Some(text::boolean(b.protected)),
             b.expires_at.map(text::timestamp),
-            None,
-        ]
+            bytes.map(|bytes| bytes.to_string()),
+        ])
     };
-    Ok(session.repository.branches().await?.into_iter().map(row).collect())
+    let branches = repository.branches().await?;
+    stream::iter(branches).map(row).buffered(CONCURRENT).try_collect().boxed().await
 }
 
 /// `epoch.tags`.

@@ -2,7 +2,7 @@
 
 use super::args::Parsed;
 use super::{Outcome, Rows, Session, read};
-use crate::operations::{BranchInfo, Target, duration};
+use crate::operations::{BranchInfo, NewBranch, Protection, Target, duration};
 use crate::{Error, Result, sqlstate};
 
 /// `epoch_branch`.
@@ -11,23 +11,28 @@ pub(super) async fn branch(session: &Session<'_>, args: &Parsed) -> Result<Outco
         ["delete", "delete-force", "move", "copy"].into_iter().filter(|f| args.flag(f)).collect();
     let names: Vec<&str> = args.rest.iter().map(String::as_str).collect();
     let force = args.flag("force");
-    let ttl = args.text("ttl").map(|text| duration(&text)).transpose()?;
-    let expires = ttl.map(|ttl| chrono::Utc::now() + ttl);
-    if expires.is_some()
-        && (matches!(verbs.as_slice(), [.., "delete" | "delete-force" | "move"]) || names.is_empty())
-    {
-        return Err(args.invalid("--ttl of epoch_branch goes with a branch to create"));
+    let makes = !matches!(verbs.as_slice(), [.., "delete" | "delete-force" | "move"]) && !names.is_empty();
+    for flag in ["ttl", "protect"] {
+        if args.text(flag).is_some() && !makes {
+            return Err(args.invalid(format!("--{flag} of epoch_branch goes with a branch to create")));
+        }
     }
+    let ttl = args.text("ttl").map(|text| duration(&text)).transpose()?;
+    let with = NewBranch {
+        force,
+        expires: ttl.map(|ttl| chrono::Utc::now() + ttl),
+        protection: args.text("protect").map(|text| protection(args, &text)).transpose()?,
+    };
     match (verbs.as_slice(), names.as_slice()) {
         ([], []) if !force => Ok(listed(session).await?),
-        ([], [name]) => create(session, name, None, force, expires).await,
-        ([], [name, start]) => create(session, name, Some(start), force, expires).await,
+        ([], [name]) => create(session, name, None, with).await,
+        ([], [name, start]) => create(session, name, Some(start), with).await,
         (["delete"], [_, ..]) => delete(session, &names, force).await,
         (["delete-force"] | ["delete", "delete-force"], [_, ..]) => delete(session, &names, true).await,
         (["move"], [new]) => rename(session, &session.checkout.name, new, force).await,
         (["move"], [old, new]) => rename(session, old, new, force).await,
-        (["copy"], [new]) => create(session, new, Some(&session.checkout.name), force, expires).await,
-        (["copy"], [old, new]) => create(session, new, Some(old), force, expires).await,
+        (["copy"], [new]) => create(session, new, Some(&session.checkout.name), with).await,
+        (["copy"], [old, new]) => create(session, new, Some(old), with).await,
         (_, []) => Err(args.missing("name")),
         ([_, _, ..], _) => {
             Err(args.invalid(format!("--{} of epoch_branch don't go together", verbs.join(" and --"))))
@@ -46,15 +51,23 @@ async fn listed(session: &Session<'_>) -> Result<Outcome> {
     Ok(Outcome { rows: branches.into_iter().map(row).collect(), ..Outcome::default() })
 }
 
-async fn create(
-    session: &Session<'_>,
-    name: &str,
-    start: Option<&str>,
-    force: bool,
-    expires: Option<chrono::DateTime<chrono::Utc>>,
-) -> Result<Outcome> {
-    let repository = session.repository;
-    let made = repository.create_branch_until(session.checkout, name, start, force, expires).await?;
+/// The protection that a new branch gets, without its name.
+fn protection(args: &Parsed, what: &str) -> Result<Protection> {
+    let (no_writes, merge_only) = match what {
+        "all" | "t" | "true" => (true, true),
+        "no-writes" => (true, false),
+        "merge-only" => (false, true),
+        _ => {
+            let message = format!("invalid protection \"{what}\" of epoch_branch");
+            return Err(args.invalid(message).with_hint("Protections are all, no-writes and merge-only."));
+        }
+    };
+    Ok(Protection { branches: String::new(), no_writes, merge_only, checks: vec![] })
+}
+
+async fn create(session: &Session<'_>, name: &str, start: Option<&str>, with: NewBranch) -> Result<Outcome> {
+    let (repository, force) = (session.repository, with.force);
+    let made = repository.create_branch_with(session.checkout, name, start, with).await?;
     let moved = force && session.checkout.is_branch() && session.checkout.name == name;
     let checkout = match moved {
         true => Some(session.repository.checkout(name, None).await?),

@@ -122,7 +122,7 @@ fn meets(session: &Session<'_>, conflict: &Conflict, name: &str, arg: &Arg) -> b
         other => other.as_text().map(|text| text.into_owned()).into_iter().collect(),
     };
     wanted.iter().any(|wanted| match name {
-        "table_name" => columns::table(session, wanted).is_ok_and(|t| t.name == conflict.table.name),
+        "table_name" => columns::in_conflict(session, wanted).is_ok_and(|t| t.name == conflict.table.name),
         "conflict_id" => wanted.trim().parse() == Ok(conflict.id),
         "kind" => *wanted == conflict.kind.as_str(),
         _ => is_value(conflict, name, wanted),

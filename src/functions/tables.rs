@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::args::Parsed;
 use super::{Rows, Session, text};
 use crate::Result;
-use crate::operations::{DiscoveredTable, Registered};
+use crate::operations::{DiscoveredTable, Registered, Right, Scope};
 
 /// `epoch_register`.
 pub(super) async fn register(session: &Session<'_>, args: &Parsed) -> Result<Rows> {
@@ -108,7 +108,10 @@ fn discovered(table: DiscoveredTable) -> Vec<Option<String>> {
 
 /// `epoch.tables`.
 pub(super) fn tables(session: &Session<'_>) -> Result<Rows> {
-    let tables = session.repository.tables_on(session.checkout).sorted();
+    let mut tables = session.repository.tables_on(session.checkout).sorted();
+    tables.retain(|table| {
+        session.repository.may(session.checkout, Right::Read, Scope::Table(&table.name)).is_ok()
+    });
     let row = |table: &Arc<epoch_adapter::TableDef>| {
         let columns: Vec<&str> = table.schema.columns.iter().map(|c| c.name.as_str()).collect();
         vec![

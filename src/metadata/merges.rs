@@ -85,19 +85,18 @@ pub async fn insert(tx: &mut Tx, merge: &WaitingMerge, conflicts: &[ConflictRow]
         ],
     )
     .await?;
+    add(tx, merge.lineage, conflicts).await
+}
+
+/// Adds conflicts to what waits on a lineage.
+pub async fn add(tx: &mut Tx, lineage: LineageId, conflicts: &[ConflictRow]) -> Result<()> {
+    tx.next_generation().await?;
     for conflict in conflicts {
         let id = tx.counter("next_conflict").await?;
         tx.execute(
             "INSERT INTO conflicts (id, lineage, table_id, kind, body, resolution, resolved)
              VALUES ($1, $2, $3, $4, $5, $6, 0)",
-            params![
-                id,
-                merge.lineage.0,
-                conflict.table.0,
-                &conflict.kind,
-                &conflict.body,
-                &conflict.resolution
-            ],
+            params![id, lineage.0, conflict.table.0, &conflict.kind, &conflict.body, &conflict.resolution],
         )
         .await?;
     }

@@ -11,7 +11,7 @@ pub struct ColumnRule {
     pub table: TableName,
     /// The column.
     pub column: String,
-    /// `sum`, `max`, `min` or `latest`.
+    /// `sum`, `max`, `min`, `latest` or `union`.
     pub rule: String,
 }
 

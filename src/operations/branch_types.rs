@@ -8,12 +8,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use epoch_adapter::{
-    DraftChange, Error, LineageId, Result, Statement, TableDef, TableId, TableName, TypeUser, sqlstate,
+    DraftChange, EnumDef, Error, LineageId, Result, Statement, TableDef, TableId, TableName, TypeUser,
+    sqlstate,
 };
 
 use super::branch_views::tables_after;
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::publish::SchemaChange;
+use super::schema::{Misfit, SchemaConflict, TableSide, kind_of, to_conflicts};
 use super::{Checkout, Repository, Tables};
 use crate::metadata::spans;
 use crate::metadata::tables;
@@ -200,97 +202,118 @@ impl Repository {
         Ok(!backend.users_of_type(table).await?.is_empty())
     }
 
-    /// Merges what three refs say of types, after tables and views: adds to `change` which of them come and go. 55000 with
-    /// everything that doesn't fit in the DETAIL; 0A000 if main would lose one.
+    /// Merges what three refs say of types, after tables and views: adds to `change` which of them come and go. What is to
+    /// be chosen of; 55000 if what was chosen doesn't fit together; 0A000 if main would lose a type. `settled`: no table or view
+    /// is in conflict, so that it is known what uses types.
     pub(super) fn merge_types(
         &self,
         lineage: LineageId,
-        [base, ours, theirs]: [&Tables; 3],
+        sides: [&Tables; 3],
+        chosen: &dyn Fn(TableId) -> Option<TableSide>,
+        settled: bool,
         change: &mut SchemaChange,
-    ) -> Result<()> {
+    ) -> Result<Vec<SchemaConflict>> {
         let state = self.state();
         if state.types().next().is_none() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let labels = |id: TableId| state.made(id).map(|made| made.text.clone());
-        let (added, removed, mut conflicts) = merge_names([base, ours, theirs], &labels);
+        let (added, removed, conflicts) = merge_names(sides, &labels, chosen);
         if lineage == LineageId::MAIN && !removed.is_empty() {
             return Err(Error::unsupported("a merge into main that drops a type"));
         }
         let before = change.clone();
         change.added.extend(&added);
         change.removed.extend(&removed);
+        if !settled || !conflicts.is_empty() {
+            return Ok(conflicts);
+        }
+        let [_, ours, theirs] = sides;
         let types: Vec<TableId> =
             ours.types.keys().filter(|id| !removed.contains(id)).chain(&added).copied().collect();
-        let mut relations = tables_after([ours, theirs], &before);
+        let made = |id: TableId| state.table(id).cloned();
+        let mut relations = tables_after([ours, theirs], &made, &before);
         let views = ours.views.values().map(|v| &v.table).filter(|t| !before.removed.contains(&t.id));
         relations.extend(views.cloned());
-        // Also what a merge made of two versions, and views.
-        let made = before.added.iter().filter(|id| !relations.iter().any(|t| t.id == **id));
-        let made: Vec<_> = made.filter_map(|id| state.table(*id).cloned()).collect();
-        relations.extend(made);
+        let come: Vec<_> = before.added.iter().filter_map(|id| made(*id)).collect();
+        relations.extend(come.into_iter().filter(|t| t.view.is_some()));
         relations.sort_by(|a, b| (&a.name, a.id).cmp(&(&b.name, b.id)));
+        relations.dedup_by_key(|t| t.id);
+        let mut misfits = Vec::new();
         for (table, def) in state.types() {
-            if types.contains(&table.id) {
-                let same =
-                    |t: &&Arc<TableDef>| t.name == table.name && t.location.backend == table.location.backend;
-                let hides = |t: &&Arc<TableDef>| t.view.as_ref().is_none_or(|view| view.query.is_some());
-                if relations.iter().filter(hides).any(|t| same(&t)) {
-                    conflicts.push(format!("type \"{}\": a table or view on one side", table.name));
-                }
-                continue;
-            }
-            let uses = |t: &&Arc<TableDef>| t.location.backend == table.location.backend && t.uses(def);
-            for relation in relations.iter().filter(uses) {
-                let kind = if relation.view.is_some() { "view" } else { "table" };
-                conflicts.push(format!(
-                    "type \"{}\": {kind} \"{}\" uses one that would not be there",
-                    table.name, relation.name
-                ));
-            }
+            misfits.extend(misfit(table, def, types.contains(&table.id), sides, &relations));
         }
         drop(state);
-        if conflicts.is_empty() {
-            return Ok(());
-        }
-        conflicts.sort();
-        conflicts.dedup();
-        Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the merge has schema conflicts")
-            .with_detail(conflicts.join("; "))
-            .with_hint("Drop the type on one of the branches, or make it as the other one has it, commit, and merge again."))
+        misfits.sort_by(|a, b| a.what.cmp(&b.what));
+        misfits.dedup_by(|a, b| a.what == b.what);
+        to_conflicts(misfits, chosen)
     }
 }
 
-/// Which types come and go, by their names, and those that don't fit. `text`: what a type is.
+/// What doesn't fit of a type, which is there or isn't after a merge, among the relations that are there then.
+fn misfit(
+    table: &Arc<TableDef>,
+    def: &EnumDef,
+    is_there: bool,
+    sides: [&Tables; 3],
+    relations: &[Arc<TableDef>],
+) -> Vec<Misfit> {
+    let near = |t: &&Arc<TableDef>| t.location.backend == table.location.backend;
+    if is_there {
+        let hides = |t: &&Arc<TableDef>| t.view.as_ref().is_none_or(|view| view.query.is_some());
+        let taken = relations.iter().filter(near).filter(hides).find(|t| t.name == table.name);
+        let what = || format!("type \"{}\": a table or view on one side", table.name);
+        return taken
+            .map(|other| Misfit { of: vec![Arc::clone(table), Arc::clone(other)], what: what() })
+            .into_iter()
+            .collect();
+    }
+    // That no side has it isn't a matter of choice.
+    let had = sides.iter().any(|tables| tables.types.contains_key(&table.id));
+    let of = |relation: &Arc<TableDef>| match had {
+        true => vec![Arc::clone(table), Arc::clone(relation)],
+        false => vec![Arc::clone(relation)],
+    };
+    let users = relations.iter().filter(near).filter(|t| t.uses(def));
+    let what = |relation: &TableDef| {
+        let (kind, name) = (kind_of(relation), &relation.name);
+        format!("type \"{}\": {kind} \"{name}\" uses one that would not be there", table.name)
+    };
+    users.map(|relation| Misfit { of: of(relation), what: what(relation) }).collect()
+}
+
+/// Which types come and go, by their names, and those of which a side is to be chosen. `text`: what a type is.
 fn merge_names(
     [base, ours, theirs]: [&Tables; 3],
     text: &dyn Fn(TableId) -> Option<String>,
-) -> (Vec<TableId>, Vec<TableId>, Vec<String>) {
+    chosen: &dyn Fn(TableId) -> Option<TableSide>,
+) -> (Vec<TableId>, Vec<TableId>, Vec<SchemaConflict>) {
     let (mut added, mut removed, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
     let key = |t: &ShownType| (t.table.location.backend.clone(), t.table.name.clone());
-    let names: BTreeSet<_> = [base, theirs].into_iter().flat_map(|t| t.types.values()).map(key).collect();
+    let names: BTreeSet<_> =
+        [base, ours, theirs].into_iter().flat_map(|t| t.types.values()).map(key).collect();
     for name in &names {
-        let of = |tables: &Tables| tables.types.values().find(|t| key(t) == *name).map(|t| t.table.id);
-        let (base, ours, theirs) = (of(base), of(ours), of(theirs));
-        if theirs == base || ours == theirs {
+        let of =
+            |tables: &Tables| tables.types.values().find(|t| key(t) == *name).map(|t| Arc::clone(&t.table));
+        let (in_base, in_ours, in_theirs) = (of(base), of(ours), of(theirs));
+        let [base, ours, theirs] = [&in_base, &in_ours, &in_theirs].map(|t| t.as_ref().map(|t| t.id));
+        let side = [base, ours, theirs].into_iter().flatten().find_map(chosen);
+        if side == Some(TableSide::Ours) || ours == theirs || (side.is_none() && theirs == base) {
             continue;
         }
-        if ours == base {
+        if side.is_some() || ours == base {
             removed.extend(ours);
             added.extend(theirs);
             continue;
         }
-        match (ours, theirs) {
+        let what = match (ours, theirs) {
             // Made at the same time: ours stays.
-            (Some(ours), Some(theirs)) if text(ours) == text(theirs) => {}
-            (Some(_), Some(_)) => {
-                conflicts.push(format!("type \"{}\": made differently on both sides", name.1));
-            }
-            _ => {
-                let what = "dropped on one side, made anew on the other";
-                conflicts.push(format!("type \"{}\": {what}", name.1));
-            }
-        }
+            (Some(ours), Some(theirs)) if text(ours) == text(theirs) => continue,
+            (Some(_), Some(_)) => "made differently on both sides",
+            _ => "dropped on one side, made anew on the other",
+        };
+        let table = in_theirs.or(in_ours);
+        conflicts.extend(table.map(|table| SchemaConflict::new(&table, what, vec![])));
     }
     (added, removed, conflicts)
 }
@@ -300,7 +323,7 @@ fn merge_names(
 mod tests {
     use std::collections::HashMap;
 
-    use epoch_adapter::{EnumDef, Location, TableSchema};
+    use epoch_adapter::{Location, TableSchema};
 
     use super::*;
 
@@ -329,11 +352,37 @@ mod tests {
         tables
     }
 
-    fn merge(base: &[i64], ours: &[i64], theirs: &[i64]) -> (Vec<i64>, Vec<i64>, Vec<String>) {
+    type Merged = (Vec<i64>, Vec<i64>, Vec<String>);
+
+    fn merge(base: &[i64], ours: &[i64], theirs: &[i64]) -> Merged {
+        merge_with(&|_| None, base, ours, theirs)
+    }
+
+    fn merge_with(
+        chosen: &dyn Fn(TableId) -> Option<TableSide>,
+        base: &[i64],
+        ours: &[i64],
+        theirs: &[i64],
+    ) -> Merged {
         let text = |id: TableId| Some(format!("{}", id.0 % 5));
-        let (added, removed, conflicts) = merge_names([&tables(base), &tables(ours), &tables(theirs)], &text);
+        let sides = [&tables(base), &tables(ours), &tables(theirs)];
+        let (added, removed, conflicts) = merge_names(sides, &text, chosen);
         let ids = |ids: Vec<TableId>| ids.into_iter().map(|id| id.0).collect();
-        (ids(added), ids(removed), conflicts)
+        (ids(added), ids(removed), conflicts.into_iter().map(|c| c.what).collect())
+    }
+
+    #[test]
+    fn a_side_is_chosen_of_a_type_in_conflict() {
+        for (ours, theirs, side, added, removed) in [
+            (&[12][..], &[13][..], TableSide::Ours, &[][..], &[][..]),
+            (&[12], &[13], TableSide::Theirs, &[13], &[12]),
+            (&[12], &[], TableSide::Theirs, &[], &[12]),
+            (&[], &[13], TableSide::Theirs, &[13], &[]),
+            (&[], &[13], TableSide::Ours, &[], &[]),
+        ] {
+            let merged = merge_with(&|_| Some(side), &[11], ours, theirs);
+            assert_eq!(merged, (added.to_vec(), removed.to_vec(), vec![]), "{ours:?} {theirs:?} {side:?}");
+        }
     }
 
     #[test]

@@ -7,14 +7,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use epoch_adapter::{
-    DraftChange, Error, Layer, LineageId, Result, TableDef, TableId, TableName, ViewChange, sqlstate,
-};
+use epoch_adapter::{DraftChange, Error, Layer, LineageId, Result, TableDef, TableId, TableName, ViewChange};
 
 use super::branch_types::check_no_type;
 use super::drafts::{exists, gone};
 use super::failpoint::{TABLE_DEFINED, hit};
 use super::publish::SchemaChange;
+use super::schema::{Misfit, SchemaConflict, TableSide, to_conflicts};
 use super::{Checkout, Repository, Tables};
 use crate::metadata::refs::Branch;
 use crate::metadata::tables::{self, TableState};
@@ -249,17 +248,31 @@ fn key(table: &TableDef) -> Key {
     (table.location.backend.clone(), table.name.clone())
 }
 
-/// Merges what three refs say of views, after the tables: adds to `change` which of them come and go. 55000 with every
-/// view that can't be merged in the DETAIL.
+/// What views are merged with.
+pub(super) struct ViewSides<'a> {
+    /// Base, ours and theirs.
+    pub(super) sides: [&'a Tables; 3],
+    /// What a view is.
+    pub(super) text: &'a dyn Fn(TableId) -> String,
+    /// A table that a merge made of two versions.
+    pub(super) made: &'a dyn Fn(TableId) -> Option<Arc<TableDef>>,
+    /// The side that was chosen of what is in conflict.
+    pub(super) chosen: &'a dyn Fn(TableId) -> Option<TableSide>,
+    pub(super) lineage: LineageId,
+}
+
+/// Merges what three refs say of views, after the tables: adds to `change` which of them come and go. The views that are
+/// to be chosen of; 55000 if what was chosen doesn't fit together. `settled`: no table is in conflict, so that it is known
+/// what views can read.
 pub(super) fn merge_views(
-    [base, ours, theirs]: [&Tables; 3],
-    text: &dyn Fn(TableId) -> String,
-    lineage: LineageId,
+    with: &ViewSides<'_>,
+    settled: bool,
     change: &mut SchemaChange,
-) -> Result<()> {
+) -> Result<Vec<SchemaConflict>> {
+    let ViewSides { sides: [base, ours, theirs], text, chosen, lineage, .. } = *with;
     let mut conflicts = Vec::new();
     let names: BTreeSet<Key> =
-        [base, theirs].into_iter().flat_map(|t| t.views.values()).map(|view| key(&view.table)).collect();
+        with.sides.iter().flat_map(|t| t.views.values()).map(|view| key(&view.table)).collect();
     let of = |tables: &Tables, name: &Key| {
         tables.views.values().find(|view| key(&view.table) == *name).map(|view| Arc::clone(&view.table))
     };
@@ -270,12 +283,22 @@ pub(super) fn merge_views(
     };
     let mut after: Vec<Arc<TableDef>> = Vec::new();
     for name in &names {
+        // A table that is in the way of a view has the name, and what was chosen of it holds for both.
+        let table = |tables: &Tables| tables.by_name.get(&name.1).filter(|t| key(t) == *name).cloned();
+        let of_name = with.sides.iter().flat_map(|tables| [of(tables, name), table(tables)]).flatten();
+        let side = of_name.filter_map(|t| chosen(t.id)).next();
         let (base, ours, theirs) = (of(base, name), of(ours, name), of(theirs, name));
-        let kept = if same(&theirs, &base) || same(&ours, &theirs) {
+        let takes_ours = match side {
+            Some(side) => side == TableSide::Ours,
+            None => same(&theirs, &base) || same(&ours, &theirs),
+        };
+        let kept = if takes_ours {
             ours
-        } else if same(&ours, &base) {
-            change.removed.extend(ours.iter().map(|t| t.id));
-            change.added.extend(theirs.iter().map(|t| t.id));
+        } else if side.is_some() || same(&ours, &base) {
+            if ours.as_ref().map(|t| t.id) != theirs.as_ref().map(|t| t.id) {
+                change.removed.extend(ours.iter().map(|t| t.id));
+                change.added.extend(theirs.iter().map(|t| t.id));
+            }
             theirs
         } else {
             let there = |t: &Option<Arc<TableDef>>| t.as_ref().is_some_and(|t| query(t).is_some());
@@ -283,34 +306,40 @@ pub(super) fn merge_views(
                 (true, true) => "defined differently on both sides",
                 _ => "dropped on one side, defined anew on the other",
             };
-            conflicts.push(format!("view \"{}\": {what}", name.1));
+            let view = theirs.or(ours);
+            conflicts.extend(view.map(|view| SchemaConflict::new(&view, what, vec![])));
             continue;
         };
         after.extend(kept);
     }
-    let others = ours.views.values().map(|view| &view.table).filter(|t| !names.contains(&key(t))).cloned();
-    after.extend(others);
-    let after = After { tables: tables_after([ours, theirs], change), views: after };
+    if !settled || !conflicts.is_empty() {
+        return Ok(conflicts);
+    }
+    let after = After { tables: tables_after([ours, theirs], with.made, change), views: after };
+    let mut misfits = Vec::new();
     for view in &after.views {
         // What main shows is the server's to judge.
         if lineage == LineageId::MAIN && !change.added.contains(&view.id) {
             continue;
         }
-        conflicts.extend(after.broken(view, [base, ours, theirs]));
+        misfits.extend(after.broken(view, [base, ours, theirs]));
     }
-    if conflicts.is_empty() {
-        return Ok(());
-    }
-    Err(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the merge has schema conflicts")
-        .with_detail(conflicts.join("; "))
-        .with_hint("Define or drop the view on one of the branches, commit, and merge again."))
+    to_conflicts(misfits, chosen)
 }
 
-/// The tables that there are after a merge.
-pub(super) fn tables_after([ours, theirs]: [&Tables; 2], change: &SchemaChange) -> Vec<Arc<TableDef>> {
-    let kept = ours.by_id.values().filter(|t| !change.removed.contains(&t.id));
-    let come = theirs.by_id.values().filter(|t| change.added.contains(&t.id));
-    kept.chain(come).cloned().collect()
+/// The tables that there are after a merge; `made`: those that it made of two versions.
+pub(super) fn tables_after(
+    [ours, theirs]: [&Tables; 2],
+    made: &dyn Fn(TableId) -> Option<Arc<TableDef>>,
+    change: &SchemaChange,
+) -> Vec<Arc<TableDef>> {
+    let kept = ours.by_id.values().filter(|t| !change.removed.contains(&t.id)).cloned();
+    let come = change.added.iter().filter_map(|id| match theirs.by_id.get(id) {
+        Some(table) => Some(Arc::clone(table)),
+        None if theirs.has(*id) => None,
+        None => made(*id).filter(|table| table.is_table()),
+    });
+    kept.chain(come).collect()
 }
 
 /// What there is after a merge.
@@ -321,12 +350,13 @@ struct After {
 
 impl After {
     /// What is wrong with a view, given what there was.
-    fn broken(&self, view: &TableDef, before: [&Tables; 3]) -> Vec<String> {
+    fn broken(&self, view: &Arc<TableDef>, before: [&Tables; 3]) -> Vec<Misfit> {
         let Some(def) = view.view.as_ref().filter(|def| def.query.is_some()) else { return Vec::new() };
         let backend = &view.location.backend;
         let mut found = Vec::new();
-        if self.tables.iter().any(|t| t.name == view.name) {
-            found.push(format!("view \"{}\": a table on one side", view.name));
+        if let Some(table) = self.tables.iter().find(|t| t.name == view.name) {
+            let what = format!("view \"{}\": a table on one side", view.name);
+            found.push(Misfit { of: vec![Arc::clone(table), Arc::clone(view)], what });
         }
         for read in &def.reads {
             let name = TableName { schema: read.schema.clone(), name: read.name.clone() };
@@ -335,19 +365,26 @@ impl After {
                 Some(table) => Some(table.schema.columns.iter().map(|c| &c.name).collect()),
                 None => self.views.iter().find(same).map(columns_of),
             };
-            let versioned = before.iter().any(|t| t.by_name.get(&name).is_some_and(|t| same(&t)));
+            let read_before = before.iter().find_map(|t| t.by_name.get(&name).filter(same));
+            // The view, or else what it reads as the other side has it.
+            let misfit = |what: String| Misfit {
+                of: [Some(view), read_before].into_iter().flatten().cloned().collect(),
+                what,
+            };
             match columns {
                 Some(columns) => {
                     let lacking = read.columns.iter().filter(|c| !columns.contains(c));
                     found.extend(lacking.map(|column| {
-                        format!(
+                        misfit(format!(
                             "view \"{}\" reads column \"{column}\" of \"{name}\", which would not be there",
                             view.name
-                        )
+                        ))
                     }));
                 }
-                None if versioned => found
-                    .push(format!("view \"{}\" reads table \"{name}\", which would not be there", view.name)),
+                None if read_before.is_some() => found.push(misfit(format!(
+                    "view \"{}\" reads table \"{name}\", which would not be there",
+                    view.name
+                ))),
                 // Not versioned: the server's.
                 None => {}
             }
@@ -393,12 +430,19 @@ mod tests {
         tables
     }
 
-    fn merge(base: &[i64], ours: &[i64], theirs: &[i64]) -> Result<(Vec<i64>, Vec<i64>)> {
+    type Merged = (Vec<i64>, Vec<i64>, Vec<String>);
+
+    fn merge(base: &[i64], ours: &[i64], theirs: &[i64]) -> Merged {
+        merge_with(&|_| None, [&tables(base), &tables(ours), &tables(theirs)]).unwrap()
+    }
+
+    fn merge_with(chosen: &dyn Fn(TableId) -> Option<TableSide>, sides: [&Tables; 3]) -> Result<Merged> {
         let mut change = SchemaChange::default();
         let text = |id: TableId| format!("{}", id.0 % 5);
-        merge_views([&tables(base), &tables(ours), &tables(theirs)], &text, LineageId(2), &mut change)?;
+        let with = ViewSides { sides, text: &text, made: &|_| None, chosen, lineage: LineageId(2) };
+        let conflicts = merge_views(&with, true, &mut change)?;
         let ids = |ids: Vec<TableId>| ids.into_iter().map(|id| id.0).collect();
-        Ok((ids(change.added), ids(change.removed)))
+        Ok((ids(change.added), ids(change.removed), conflicts.into_iter().map(|c| c.what).collect()))
     }
 
     #[test]
@@ -415,8 +459,8 @@ mod tests {
             (&[], &[11], &[16], &[], &[]),
         ] {
             assert_eq!(
-                merge(base, ours, theirs).unwrap(),
-                (added.to_vec(), removed.to_vec()),
+                merge(base, ours, theirs),
+                (added.to_vec(), removed.to_vec(), vec![]),
                 "{base:?} {ours:?} {theirs:?}"
             );
         }
@@ -429,20 +473,38 @@ mod tests {
             (&[11], &[13], &[], "view \"v1\": dropped on one side, defined anew on the other"),
             (&[11], &[12], &[13], "view \"v1\": dropped on one side, defined anew on the other"),
         ] {
-            assert_eq!(merge(base, ours, theirs).unwrap_err().detail(), Some(what));
+            assert_eq!(merge(base, ours, theirs).2, [what]);
+        }
+    }
+
+    #[test]
+    fn a_side_is_chosen_of_a_view_in_conflict() {
+        for (base, ours, theirs, side, added, removed) in [
+            (&[11][..], &[12][..], &[13][..], TableSide::Ours, &[][..], &[][..]),
+            (&[11], &[12], &[13], TableSide::Theirs, &[13], &[12]),
+            (&[11], &[13], &[], TableSide::Theirs, &[], &[13]),
+            (&[11], &[], &[13], TableSide::Theirs, &[13], &[]),
+            (&[11], &[], &[13], TableSide::Ours, &[], &[]),
+        ] {
+            let sides = [&tables(base), &tables(ours), &tables(theirs)];
+            let merged = merge_with(&|id| (id.0 / 10 == 1).then_some(side), sides).unwrap();
+            assert_eq!(merged, (added.to_vec(), removed.to_vec(), vec![]), "{ours:?} {theirs:?} {side:?}");
         }
     }
 
     #[test]
     fn what_a_view_reads_must_stay() {
-        let mut change = SchemaChange::default();
         let mut base = tables(&[]);
         let t = TableDef { id: TableId(1), name: TableName::public("t"), view: None, ..view(99) };
         base.by_name.insert(t.name.clone(), Arc::new(t));
-        let error =
-            merge_views([&base, &tables(&[]), &tables(&[11])], &|_| String::new(), LineageId(2), &mut change);
-        let error = error.unwrap_err();
-        assert_eq!(error.detail(), Some("view \"v1\" reads table \"t\", which would not be there"));
+        let (ours, theirs) = (tables(&[]), tables(&[11]));
+        let sides = [&base, &ours, &theirs];
+        let what = "view \"v1\" reads table \"t\", which would not be there";
+        assert_eq!(merge_with(&|_| None, sides).unwrap().2, [what]);
+        // Without the view it fits, with it it can't.
+        assert_eq!(merge_with(&|_| Some(TableSide::Ours), sides).unwrap(), (vec![], vec![], vec![]));
+        let error = merge_with(&|_| Some(TableSide::Theirs), sides).unwrap_err();
+        assert_eq!((error.code(), error.detail()), ("55000", Some(what)));
     }
 
     #[test]

@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use epoch_adapter::{Error, LineageId, Result, sqlstate};
 
 use super::hooking::Doing;
 use super::resolve::Named;
-use super::{BranchInfo, Checkout, Repository, Right, Scope, Target, revision};
+use super::{BranchInfo, Checkout, NewBranch, Repository, Right, Scope, Target, revision};
 use crate::config::Event;
 use crate::metadata::refs::{self, Branch};
+use crate::metadata::rights::{self, Protection};
 use crate::metadata::{commits, date, spans};
 
 impl Repository {
-    /// All branches by name. `dirty` is left open.
+    /// All branches by name.
     pub async fn branches(&self) -> Result<Vec<BranchInfo>> {
         self.refresh().await?;
         let mut branches: Vec<Branch> = self.state().branches().cloned().collect();
@@ -60,7 +60,6 @@ impl Repository {
                 latest_message: message,
                 ahead,
                 behind,
-                dirty: None,
                 expires_at: branch.expires,
                 protected,
             })
@@ -100,19 +99,22 @@ impl Repository {
         start: Option<&str>,
         force: bool,
     ) -> Result<BranchInfo> {
-        self.create_branch_until(checkout, name, start, force, None).await
+        self.create_branch_with(checkout, name, start, NewBranch { force, ..NewBranch::default() }).await
     }
 
-    /// As [`Repository::create_branch`]; the branch is deleted some time after `expires`.
-    pub async fn create_branch_until(
+    /// As [`Repository::create_branch`], with what else is said of the branch.
+    pub async fn create_branch_with(
         &self,
         checkout: &Checkout,
         name: &str,
         start: Option<&str>,
-        force: bool,
-        expires: Option<DateTime<Utc>>,
+        with: NewBranch,
     ) -> Result<BranchInfo> {
+        let NewBranch { force, expires, protection } = with;
         revision::check_name("branch", name)?;
+        if protection.is_some() {
+            self.may_grant(name)?;
+        }
         self.refresh().await?;
         let named = self.named(start.unwrap_or("HEAD"), Some(checkout)).await?;
         let from = match (&named, &checkout.target) {
@@ -159,6 +161,11 @@ impl Repository {
         refs::log_move(&mut tx, lineage, None, &head, &self.inner.author.name, "branch: created").await?;
         if let Some(when) = expires {
             refs::set_expiry(&mut tx, lineage, when).await?;
+        }
+        if let Some(protection) = protection {
+            let protection = Protection { branches: name.to_owned(), ..protection };
+            rights::protect(&mut tx, &protection).await?;
+            tx.structure_changed().await?;
         }
         tx.concludes();
         tx.commit().await?;

@@ -8,12 +8,12 @@ use epoch_adapter::{At, Error, LineageId, Result, Revision, Row, RowChange, Tabl
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::base::Base;
-use super::branch_views::merge_views;
+use super::branch_views::{ViewSides, merge_views};
 use super::lost::Against;
 use super::publish::SchemaChange;
 use super::resolve::Named;
 use super::rules::Rules;
-use super::schema::{SchemaConflict, SchemaMerge, Sides, TableChoices, merge_tables};
+use super::schema::{SchemaConflict, SchemaMerge, Sides, TableChoices, TableSide, merge_tables};
 use super::{Repository, Strategy, Tables};
 use crate::metadata::merges::WaitingMerge;
 use crate::metadata::refs::Branch;
@@ -371,12 +371,31 @@ impl Repository {
                 .with_hint("Drop it on main, and unregister it."));
         }
         let mut merge = merge;
-        let text = |id| self.state().made(id).map(|made| made.text.clone()).unwrap_or_default();
-        merge_views([&base, &ours, &theirs], &text, branch.lineage, &mut merge.change)?;
+        let sides = [&*base, &*ours, &*theirs];
+        let views = merge_views(
+            &ViewSides {
+                sides,
+                text: &|id| self.state().made(id).map(|made| made.text.clone()).unwrap_or_default(),
+                made: &|id| self.state().table(id).cloned(),
+                chosen: &|id| choices.get(&self.state().first_version(id)).copied(),
+                lineage: branch.lineage,
+            },
+            merge.conflicts.is_empty(),
+            &mut merge.change,
+        )?;
+        merge.conflicts.extend(views);
         if branch.lineage == LineageId::MAIN {
             self.check_views_are_back(&merge.change).await?;
         }
-        self.merge_types(branch.lineage, [&base, &ours, &theirs], &mut merge.change)?;
+        let settled = merge.conflicts.is_empty();
+        let chosen: HashMap<TableId, TableSide> = {
+            let state = self.state();
+            let known = sides.iter().flat_map(|tables| tables.all_ids()).chain(merge.change.added.clone());
+            known.filter_map(|id| Some((id, *choices.get(&state.first_version(id))?))).collect()
+        };
+        let chosen = |id: TableId| chosen.get(&id).copied();
+        let types = self.merge_types(branch.lineage, sides, &chosen, settled, &mut merge.change)?;
+        merge.conflicts.extend(types);
         Ok(merge)
     }
 

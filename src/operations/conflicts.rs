@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::merge::{Pick, RowConflict, Sides, combine, differing_columns, with};
 use super::merging::no_merge;
-use super::schema::{TableChoices, TableSide};
+use super::schema::{TableChoices, TableSide, kind_of};
 use super::{Checkout, Conflict, ConflictKind, Repository, Resolution, Resolved, Right, Scope, Side};
 use crate::metadata::refs::Branch;
 use crate::metadata::{merges, to_json};
@@ -51,7 +51,7 @@ impl Choice {
         self.conflict.columns.clone()
     }
 
-    fn is_of_schema(&self) -> bool {
+    pub(super) fn is_of_schema(&self) -> bool {
         self.conflict.kind == ConflictKind::Schema
     }
 
@@ -129,13 +129,15 @@ impl Repository {
             .collect()
     }
 
-    /// The table that a name means: the branch's, or one that only conflicts are about.
+    /// The table that a name means: the branch's, one that only conflicts are about (or a view or type), or that of
+    /// another branch, of which there are none.
     fn wanted(&self, checkout: &Checkout, choices: &[Choice], name: &str) -> Result<Arc<TableDef>> {
         let here = self.table(checkout, name);
         here.or_else(|error| {
             let named = super::registration::parse_name(name);
-            let tables = choices.iter().filter_map(|c| self.table_by_id(c.table).ok());
-            tables.into_iter().find(|t| t.name == named).ok_or(error)
+            let mut tables = choices.iter().filter_map(|c| self.table_by_id(c.table).ok());
+            let elsewhere = || self.find_table(checkout, name).or_else(|| self.find_rowless(name));
+            tables.find(|t| t.name == named).or_else(elsewhere).ok_or(error)
         })
     }
 
@@ -361,9 +363,9 @@ fn changed_meanwhile() -> Error {
 }
 
 fn as_a_whole(table: &TableDef) -> Error {
-    let message = format!("table \"{}\" is in conflict as a whole", table.name);
+    let message = format!("{} \"{}\" is in conflict as a whole", kind_of(table), table.name);
     Error::new(sqlstate::INVALID_PARAMETER_VALUE, message)
-        .with_hint("Choose ours or theirs of it: the definition, and the rows with it.")
+        .with_hint("Choose ours or theirs of it: the definition, and a table's rows with it.")
 }
 
 fn not_in_conflict(choice: &Choice, table: &TableDef, column: &str) -> Error {

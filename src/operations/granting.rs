@@ -1,6 +1,7 @@
 //! Giving rights, taking them back, and protecting branches.
 
 use epoch_adapter::{Error, Result, sqlstate};
+use futures::FutureExt;
 
 use super::{Repository, Right, Scope};
 use crate::metadata::Tx;
@@ -81,10 +82,18 @@ impl Repository {
     /// Protects the branches of a pattern, instead of what protected them by this pattern before.
     pub async fn protect(&self, protection: &Protection) -> Result<()> {
         check_text(&protection.branches)?;
+        if !protection.checks.is_empty() {
+            // A check sees every table of every ref, and what it says of them is shown.
+            self.refresh().await?;
+            self.may_all(Right::Admin)?;
+        }
+        // What can't be asked would refuse everything from here on.
+        for check in &protection.checks {
+            self.check_assertion(check).boxed().await?;
+        }
         let _lock = self.locked().await?;
         self.may_grant(&protection.branches)?;
         if !protection.checks.is_empty() {
-            // A check sees every table of every ref, and what it says of them is shown.
             self.may_all(Right::Admin)?;
         }
         let mut tx = self.store().write().await?;
@@ -140,7 +149,7 @@ impl Repository {
     }
 
     /// An admin of just this pattern, or of everything, may say who has rights on it.
-    fn may_grant(&self, branches: &str) -> Result<()> {
+    pub(super) fn may_grant(&self, branches: &str) -> Result<()> {
         if self.may_all(Right::Admin).is_ok() {
             return Ok(());
         }

@@ -145,7 +145,27 @@ impl Repository {
         self.inner.hooks.iter().filter(concerned)
     }
 
+    /// 42601 or 22023 for a check that is no query of one boolean. One of tables that aren't there yet is taken.
+    pub(super) async fn check_assertion(&self, sql: &str) -> Result<()> {
+        let Ok(asked) = tokio::time::timeout(CHECK_LIMIT, self.assertion_on(None, sql)).await else {
+            return Ok(());
+        };
+        match asked {
+            Err(error)
+                if [sqlstate::SYNTAX_ERROR, sqlstate::INVALID_PARAMETER_VALUE].contains(&error.code()) =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn assertion(&self, doing: &Doing<'_>, sql: &str) -> Result<bool> {
+        self.assertion_on(doing.seen.clone(), sql).await
+    }
+
+    /// `seen`: main for none.
+    async fn assertion_on(&self, seen: Option<Checkout>, sql: &str) -> Result<bool> {
         let assertions = self.inner.assertions.get();
         let assertions = assertions.ok_or_else(|| Error::unsupported("an assertion without a planner"))?;
         // It sees everything, whoever asks for the operation.
@@ -154,7 +174,7 @@ impl Repository {
             name: "main".to_owned(),
             target: Target::Branch { layer: epoch_adapter::Layer::MAIN },
         };
-        let checkout = doing.seen.clone().unwrap_or_else(main);
+        let checkout = seen.unwrap_or_else(main);
         assertions.holds(&owner, &checkout, sql).await
     }
 

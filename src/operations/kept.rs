@@ -50,7 +50,7 @@ impl Repository {
         let dropped = refs::dropped(&mut tx).await?;
         let Some((_, lineage)) = dropped.iter().find(|(known, _)| known == name) else {
             let names: HashSet<_> = dropped.iter().map(|(known, _)| known.as_str()).collect();
-            let mut names: Vec<_> = names.into_iter().collect();
+            let mut names: Vec<_> = names.into_iter().filter(|known| self.sees(known)).collect();
             names.sort_unstable();
             if let Some(when) = gc::lost(&mut tx, name).await? {
                 return Err(super::gc::lost(name, when));

@@ -157,17 +157,19 @@ impl Repository {
         Ok((include, exclude))
     }
 
-    /// Branches and tags by the commit they point at, HEAD's branch first.
+    /// Branches and tags that may be seen by the commit they point at, HEAD's branch first.
     fn decorations(&self, checkout: &Checkout, tags: &[refs::Tag]) -> HashMap<String, Vec<String>> {
         let mut decorations = HashMap::<String, Vec<String>>::new();
+        let sees = self.sight();
+        let seen = |name: &str| sees.as_ref().is_none_or(|sees| sees(name));
         let state = self.state();
         let on = |b: &refs::Branch| matches!(checkout.target, Target::Branch { layer } if layer.lineage == b.lineage);
-        let mut branches: Vec<_> = state.branches().collect();
+        let mut branches: Vec<_> = state.branches().filter(|b| seen(&b.name)).collect();
         branches.sort_by_key(|b| (!on(b), b.name.clone()));
         for branch in branches {
             decorations.entry(branch.head.clone()).or_default().push(branch.name.clone());
         }
-        for tag in tags {
+        for tag in tags.iter().filter(|tag| seen(&tag.name)) {
             decorations.entry(tag.hash.clone()).or_default().push(format!("tag: {}", tag.name));
         }
         decorations

@@ -413,7 +413,7 @@ impl Repository {
         author: &Author,
         ends: Ends,
     ) -> Result<Published> {
-        let Changes { mut rows, schema, altered } = changes;
+        let Changes { mut rows, mut schema, altered } = changes;
         // On main it is done to the table itself.
         for (table, ours) in altered.into_iter().filter(|_| branch.lineage != LineageId::MAIN) {
             self.convert(branch, (table, ours), &mut rows).await?;
@@ -439,8 +439,13 @@ impl Repository {
             self.check_untouched(branch, &parts).await?;
         }
         if ends.uncommitted {
+            if main && !(schema.added.is_empty() && schema.removed.is_empty()) {
+                return Err(Error::unsupported("taking a table's definition from a stash on main")
+                    .with_hint("Choose ours for the table, or bring the stash back on another branch."));
+            }
             // What isn't published stays what it is on a backend: uncommitted.
             parts.iter_mut().for_each(|part| part.tables.clear());
+            schema.uncommitted = true;
         }
         let publication = Publication {
             action,
@@ -617,9 +622,33 @@ impl Repository {
         }
         let plan = self.plan(target, merge, remembered, &self.chosen_tables(&choices)).await?;
         if !plan.schema_conflicts.is_empty() {
-            return Err(Error::internal("a table in conflict has no side"));
+            return Err(self.more_conflicts(branch, &plan).await?);
         }
         resolve_plan(plan, &choices)
+    }
+}
+
+impl Repository {
+    /// What was chosen leaves more to be chosen: of a view, say, that reads a table which doesn't come. It waits with the
+    /// rest. 55000.
+    async fn more_conflicts(&self, branch: &Branch, plan: &Plan) -> Result<Error> {
+        let known: HashSet<TableId> =
+            self.choices(branch).await?.iter().filter(|c| c.is_of_schema()).map(|c| c.table).collect();
+        let new = plan.schema_conflicts.iter().filter(|c| !known.contains(&c.table));
+        let rows = new.map(|c| conflict_row(c.table, &c.stored())).collect::<Result<Vec<_>>>()?;
+        if rows.is_empty() {
+            return Err(Error::internal("what is in conflict has no side"));
+        }
+        let mut tx = self.store().write().await?;
+        merges::add(&mut tx, branch.lineage, &rows).await?;
+        tx.commit().await?;
+        self.reload().await?;
+        let message = "what was chosen leads to more schema conflicts";
+        Ok(Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+            .with_detail(plan.what_of_schema())
+            .with_hint(
+                "SELECT * FROM epoch.conflicts lists them; choose ours or theirs, and continue again.",
+            ))
     }
 }
 

@@ -7,6 +7,7 @@ mod audit;
 mod base;
 mod blame;
 mod block;
+mod branch_state;
 mod branch_types;
 mod branch_views;
 mod branches;
@@ -24,6 +25,7 @@ mod granting;
 mod graph;
 mod hooking;
 mod in_common;
+mod json_merge;
 mod kept;
 mod log;
 mod lost;
@@ -232,6 +234,18 @@ impl Repository {
         let state = self.state();
         let quoted = epoch_adapter::TableName::from_sql(name);
         let named = state.all_tables().filter(|t| t.is_table()).filter(|t| {
+            t.name.to_string() == name
+                || format!("public.{}", t.name) == name
+                || quoted.as_ref() == Some(&t.name)
+        });
+        named.max_by_key(|t| t.id).cloned()
+    }
+
+    /// A view or type of a name, on whatever branch: the newest.
+    pub fn find_rowless(&self, name: &str) -> Option<Arc<TableDef>> {
+        let state = self.state();
+        let quoted = epoch_adapter::TableName::from_sql(name);
+        let named = state.all_tables().filter(|t| !t.is_table()).filter(|t| {
             t.name.to_string() == name
                 || format!("public.{}", t.name) == name
                 || quoted.as_ref() == Some(&t.name)

@@ -71,6 +71,9 @@ pub(super) struct SchemaChange {
     pub(super) removed: Vec<TableId>,
     /// What is uncommitted is forgotten.
     pub(super) discard: bool,
+    /// What comes and goes isn't committed by it.
+    #[serde(default)]
+    pub(super) uncommitted: bool,
 }
 
 /// What one backend does.
@@ -420,9 +423,10 @@ impl Repository {
                 spans::discard(tx, lineage).await?;
             }
         }
+        let since = if schema.uncommitted { spans::PENDING } else { ordinal };
         for (ids, shown) in [(&schema.added, true), (&schema.removed, false)] {
             for id in ids {
-                spans::set(tx, lineage, ordinal, *id, shown).await?;
+                spans::set(tx, lineage, since, *id, shown).await?;
             }
         }
         if lineage == LineageId::MAIN {

@@ -116,8 +116,12 @@ impl Repository {
             Some(pattern) => self.matching(pattern)?,
             None => self.tables().sorted(),
         };
+        let main = [self.live_branch(LineageId::MAIN, "main")?.name];
+        let readable = |table: &Arc<TableDef>| {
+            self.may_on(&main, super::Right::Read, super::Scope::Table(&table.name)).is_ok()
+        };
         let mut found = Vec::new();
-        for table in tables {
+        for table in tables.into_iter().filter(readable) {
             let backend = self.inner.backends.require(&table.location.backend)?;
             let triggers = backend.user_triggers(&table).await?;
             found.extend(triggers.into_iter().map(|trigger| (Arc::clone(&table), trigger)));

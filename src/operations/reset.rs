@@ -191,7 +191,7 @@ impl Repository {
     async fn schema_to(&self, branch: &Branch, published: &str, target: &str) -> Result<SchemaChange> {
         let (from, to) = (Named::Commit(published.to_owned()), Named::Commit(target.to_owned()));
         let [added, removed] = self.apart(&from, &to).await?;
-        let schema = SchemaChange { added, removed, discard: true };
+        let schema = SchemaChange { added, removed, discard: true, uncommitted: false };
         let none = schema.added.is_empty() && schema.removed.is_empty();
         if branch.lineage == LineageId::MAIN && !none {
             return Err(Error::unsupported("a reset of main over a merge that made or altered tables")
@@ -211,7 +211,7 @@ impl Repository {
                 self.check_can_come(branch, &*self.table_by_id(*id)?, *older)?;
             }
         }
-        let schema = SchemaChange { added, removed, discard: false };
+        let schema = SchemaChange { added, removed, discard: false, uncommitted: false };
         let rows = self.changes_of_all(branch, at, commit).await?;
         Ok(Changes { rows, schema, altered: HashMap::new() })
     }

@@ -106,9 +106,11 @@ impl Repository {
 
     async fn unknown_ref(&self, tx: &mut Tx, name: &str) -> Result<Error> {
         let tags = refs::tags(tx).await?;
+        let sees = self.sight();
         let state = self.state();
         let branches = state.branches().map(|b| b.name.as_str());
-        Ok(revision::unknown(name, branches.chain(tags.iter().map(|t| t.name.as_str()))))
+        let known = branches.chain(tags.iter().map(|t| t.name.as_str()));
+        Ok(revision::unknown(name, known.filter(|known| sees.as_ref().is_none_or(|sees| sees(known)))))
     }
 
     async fn step(&self, from: &Named, step: &Step, spec: &str) -> Result<String> {

@@ -216,10 +216,15 @@ impl Repository {
 
     /// 42501 unless whoever acts has the right on the checkout.
     pub fn may(&self, checkout: &Checkout, right: Right, scope: Scope<'_>) -> Result<()> {
-        if self.subject().is_none() {
+        let Some((actor, rights)) = self.subject() else { return Ok(()) };
+        let mut names = self.names_of(checkout);
+        if rights.allow(&actor.user, right, &names, scope) {
             return Ok(());
         }
-        self.may_on(&self.names_of(checkout), right, scope)
+        if !checkout.is_branch() {
+            names.retain(|name| self.sees(name));
+        }
+        Err(denied(&actor.user, right, &names, scope))
     }
 
     /// As [`Repository::may`], of what has these names.
@@ -260,13 +265,28 @@ impl Repository {
         self.may_on(&[name.to_owned()], Right::Read, Scope::Some).is_ok()
     }
 
+    /// Which refs whoever acts sees something of; `None` if all. It takes no lock, as [`Repository::sees`] does.
+    pub(super) fn sight(&self) -> Option<impl Fn(&str) -> bool + use<>> {
+        let (actor, rights) = self.subject()?;
+        let user = actor.user.clone();
+        Some(move |name: &str| rights.allow(&user, Right::Read, &[name.to_owned()], Scope::Some))
+    }
+
     /// 42501 unless what a ref names may be read.
     pub(super) async fn may_read(&self, named: &Named, scope: Scope<'_>) -> Result<()> {
         if self.subject().is_none() {
             return Ok(());
         }
         let names = self.names_of_ref(named).await?;
-        self.may_on(&names, Right::Read, scope)
+        self.may_on(&names, Right::Read, scope).map_err(|error| self.discreet(error, named, &names, scope))
+    }
+
+    /// An error that denies reading a ref, without the names of refs that whoever acts doesn't see: a hash that
+    /// somebody knows tells nothing of who shows it.
+    fn discreet(&self, error: Error, named: &Named, names: &[String], scope: Scope<'_>) -> Error {
+        let (Named::Commit(_), Some((actor, _))) = (named, self.subject()) else { return error };
+        let seen: Vec<String> = names.iter().filter(|name| self.sees(name)).cloned().collect();
+        denied(&actor.user, Right::Read, &seen, scope)
     }
 
     /// 42501 if somebody could read under a new name what neither they nor whoever acts may read where it is.
@@ -287,7 +307,8 @@ impl Repository {
                     && !rights.allow(reader, Right::Read, &names, scope)
             };
             if hidden && readers.iter().any(gains) {
-                return Err(denied(&actor.user, Right::Read, &names, scope));
+                let error = denied(&actor.user, Right::Read, &names, scope);
+                return Err(self.discreet(error, from, &names, scope));
             }
         }
         Ok(())
@@ -299,7 +320,8 @@ impl Repository {
             return Ok(());
         }
         let names = self.names_of_ref(start).await?;
-        self.may_on(&names, Right::Read, Scope::Some)?;
+        let may = self.may_on(&names, Right::Read, Scope::Some);
+        may.map_err(|error| self.discreet(error, start, &names, Scope::Some))?;
         if let Named::Commit(hash) = found {
             if self.inner.names.len() >= MOST_COMMITS {
                 self.inner.names.clear();
@@ -403,7 +425,8 @@ impl Repository {
 /// 42501, as PostgreSQL says it.
 fn denied(user: &str, right: Right, names: &[String], scope: Scope<'_>) -> Error {
     let place = match names {
-        [] => "a commit that no branch or tag shows any more".to_owned(),
+        // That none shows, or none that the user sees.
+        [] => "this commit".to_owned(),
         [name] if name == "*" => "all branches".to_owned(),
         [name] => format!("branch \"{name}\""),
         [name, ..] => format!("what \"{name}\" shows"),

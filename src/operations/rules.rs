@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use epoch_adapter::{Column, Error, Result, Row, TableDef, TableSchema, Value, sqlstate};
 
 use super::merge::{Sides, cell};
-use super::{Checkout, Repository};
+use super::{Checkout, Repository, json_merge};
 use crate::metadata::rules::{self, ColumnRule};
 
 /// What happens to a column that both sides changed.
@@ -20,6 +20,8 @@ pub(super) enum Rule {
     Min,
     /// The value of the side that committed to the table last.
     Latest,
+    /// Of JSON: what both sides did to different parts of it.
+    Union,
 }
 
 impl Rule {
@@ -29,6 +31,7 @@ impl Rule {
             "max" => Some(Self::Max),
             "min" => Some(Self::Min),
             "latest" => Some(Self::Latest),
+            "union" => Some(Self::Union),
             _ => None,
         }
     }
@@ -92,6 +95,12 @@ impl Rules {
                 Rule::Sum => sum(column, base, ours, theirs),
                 Rule::Max => pick(column, ours, theirs, Ordering::Less),
                 Rule::Min => pick(column, ours, theirs, Ordering::Greater),
+                Rule::Union => match (base, ours, theirs) {
+                    (Value::Text(base), Value::Text(ours), Value::Text(theirs)) => {
+                        json_merge::merged(base, ours, theirs).map(Value::Text)
+                    }
+                    _ => None,
+                },
             };
             Some((i, value?))
         };
@@ -325,7 +334,7 @@ impl Repository {
         Ok(found)
     }
 
-    /// Sets the rule of a column (`sum`, `max`, `min`, `latest`), or forgets it (`None`). 42804 if the
+    /// Sets the rule of a column (`sum`, `max`, `min`, `latest`, `union`), or forgets it (`None`). 42804 if the
     /// column's values can't be added or compared.
     pub async fn set_merge_rule(
         &self,
@@ -371,10 +380,11 @@ impl Repository {
 fn check_rule(text: &str, column: &Column) -> Result<()> {
     let rule = Rule::parse(text).ok_or_else(|| {
         Error::new(sqlstate::INVALID_PARAMETER_VALUE, format!("invalid merge rule \"{text}\""))
-            .with_hint("Rules are sum, max, min and latest.")
+            .with_hint("Rules are sum, max, min, latest and union.")
     })?;
     let fits = match (rule, class(column)) {
         (Rule::Latest, _) => true,
+        (Rule::Union, _) => matches!(column.pg_type.as_str(), "json" | "jsonb"),
         (Rule::Sum, Some(Class::Time)) | (_, None) => false,
         _ => true,
     };
@@ -383,8 +393,9 @@ fn check_rule(text: &str, column: &Column) -> Result<()> {
     }
     let message =
         format!("merge rule {text} does not fit column \"{}\" of type {}", column.name, column.pg_type);
-    Err(Error::new(sqlstate::DATATYPE_MISMATCH, message)
-        .with_hint("sum takes numbers; max and min take numbers, dates and timestamps."))
+    Err(Error::new(sqlstate::DATATYPE_MISMATCH, message).with_hint(
+        "sum takes numbers; max and min take numbers, dates and timestamps; union takes json and jsonb.",
+    ))
 }
 
 #[cfg(test)]
@@ -469,6 +480,14 @@ mod tests {
         assert_eq!(of(Rule::Max, "date", "infinity", "2026-01-10"), None);
         assert_eq!(of(Rule::Min, "integer", "-", "10").as_deref(), Some("10"));
         assert_eq!(of(Rule::Latest, "text", "a", "b").as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn json_merges_part_by_part() {
+        let union = |b, o, t| merged(Rule::Union, "jsonb", b, o, t).and_then(|v| v.to_text());
+        assert_eq!(union("{}", r#"{"a": 1}"#, r#"{"b": 1}"#).as_deref(), Some(r#"{"a": 1, "b": 1}"#));
+        assert_eq!(union("{}", r#"{"a": 1}"#, r#"{"a": 2}"#), None);
+        assert_eq!(union("{}", "-", r#"{"a": 2}"#), None);
     }
 
     #[test]

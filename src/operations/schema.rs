@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use epoch_adapter::{Error, Result, TableDef, TableId, identifier, sqlstate};
+use epoch_adapter::{Error, Result, TableDef, TableId, TableName, identifier, sqlstate};
 
 use super::merge::RowConflict;
 use super::publish::SchemaChange;
@@ -43,7 +43,7 @@ pub(super) enum TableSide {
 /// be lost without a word.
 pub(super) type TableChoices = HashMap<TableId, TableSide>;
 
-/// A table that both sides made something else of.
+/// A table, view or type that both sides made something else of.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SchemaConflict {
     /// Theirs, or ours where theirs has none.
@@ -56,9 +56,10 @@ pub(super) struct SchemaConflict {
 
 impl SchemaConflict {
     pub(super) fn new(table: &TableDef, what: &str, parts: Vec<String>) -> Self {
+        let kind = kind_of(table);
         let what = match parts.as_slice() {
-            [] => format!("table \"{}\": {what}", table.name),
-            parts => format!("table \"{}\": {what} ({})", table.name, parts.join(", ")),
+            [] => format!("{kind} \"{}\": {what}", table.name),
+            parts => format!("{kind} \"{}\": {what} ({})", table.name, parts.join(", ")),
         };
         Self { table: table.id, what, parts }
     }
@@ -76,6 +77,41 @@ impl SchemaConflict {
             parts: self.parts.clone(),
         }
     }
+}
+
+/// What a registration is, as a message names it.
+pub(super) fn kind_of(table: &TableDef) -> &'static str {
+    match (&table.view, &table.enumeration) {
+        (Some(_), _) => "view",
+        (_, Some(_)) => "type",
+        _ => "table",
+    }
+}
+
+/// What of a merge's result doesn't fit together, and whose side could be chosen so that it does, in this order.
+pub(super) struct Misfit {
+    pub(super) of: Vec<Arc<TableDef>>,
+    pub(super) what: String,
+}
+
+/// Makes misfits conflicts of what no side was chosen for yet, one for each; 55000 for those where all was chosen, and wrong.
+pub(super) fn to_conflicts(
+    misfits: Vec<Misfit>,
+    chosen: &dyn Fn(TableId) -> Option<TableSide>,
+) -> Result<Vec<SchemaConflict>> {
+    let (mut conflicts, mut wrong) = (Vec::<SchemaConflict>::new(), Vec::new());
+    for Misfit { of, what } in misfits {
+        let Some(open) = of.iter().find(|table| chosen(table.id).is_none()) else {
+            wrong.push(what);
+            continue;
+        };
+        match conflicts.iter_mut().find(|known| known.table == open.id) {
+            Some(known) if known.what.contains(&what) => {}
+            Some(known) => known.what = format!("{}; {what}", known.what),
+            None => conflicts.push(SchemaConflict { table: open.id, what, parts: vec![] }),
+        }
+    }
+    if wrong.is_empty() { Ok(conflicts) } else { Err(refused(wrong.into_iter())) }
 }
 
 /// What a merge does to which tables there are.
@@ -133,7 +169,9 @@ impl SchemaMerge {
 pub(super) fn refused(conflicts: impl Iterator<Item = String>) -> Error {
     Error::new(sqlstate::OBJECT_NOT_IN_PREREQUISITE_STATE, "the merge has schema conflicts")
         .with_detail(conflicts.collect::<Vec<_>>().join("; "))
-        .with_hint("Drop, rename or alter the table on one of the branches, commit, and merge again.")
+        .with_hint(
+            "Choose the other side of one of them, or drop, rename or alter it on one of the branches, commit, and merge again.",
+        )
 }
 
 /// What is known of tables that were altered on both sides, by theirs: the version that has both, or in what they differ.
@@ -156,7 +194,8 @@ enum Fate {
     Differs(Vec<String>),
 }
 
-/// Judges tables by name. 55000 if two would have one name, or foreign keys would lead to tables that aren't there.
+/// Judges tables by name. 55000 if by what was chosen two would have one name, or foreign keys would lead to tables that
+/// aren't there.
 pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
     let mut merge = SchemaMerge::default();
     for table in sides.theirs.sorted() {
@@ -191,17 +230,28 @@ pub(super) fn merge_tables(sides: &Sides<'_>) -> Result<SchemaMerge> {
         }
     }
     dropped_by_theirs(sides, &mut merge);
+    given_up(sides, &mut merge);
     merge.change.removed.sort_unstable();
     merge.change.removed.dedup();
     // With tables in conflict it isn't known yet.
     if merge.conflicts.is_empty() {
-        let mut wrong = names_taken(sides, &merge.change);
-        wrong.extend(dangling(sides, &merge.change));
-        if !wrong.is_empty() {
-            return Err(refused(wrong.into_iter()));
-        }
+        let mut misfits = names_taken(sides, &merge.change);
+        misfits.extend(dangling(sides, &merge.change));
+        let conflicts = to_conflicts(misfits, &|id| sides.chosen(id))?;
+        merge.apart.extend(conflicts.iter().map(|c| (sides.first)(c.table)));
+        merge.conflicts = conflicts;
     }
     Ok(merge)
+}
+
+/// Takes away the tables that ours alone has, where theirs was chosen.
+fn given_up(sides: &Sides<'_>, merge: &mut SchemaMerge) {
+    for table in sides.ours.sorted() {
+        let alone = [sides.base, sides.theirs].iter().all(|of| sides.version(of, table.id).is_none());
+        if let (true, Some(side)) = (alone, sides.chosen(table.id)) {
+            merge.take(sides, side, &table);
+        }
+    }
 }
 
 /// Judges the tables that theirs doesn't have any more.
@@ -288,7 +338,7 @@ fn made(sides: &Sides<'_>, theirs: &TableDef) -> Fate {
 }
 
 impl Sides<'_> {
-    fn chosen(&self, table: TableId) -> Option<TableSide> {
+    pub(super) fn chosen(&self, table: TableId) -> Option<TableSide> {
         self.choices.get(&(self.first)(table)).copied()
     }
 
@@ -304,21 +354,25 @@ impl Sides<'_> {
 }
 
 /// Names that two tables would have.
-fn names_taken(sides: &Sides<'_>, change: &SchemaChange) -> Vec<String> {
+fn names_taken(sides: &Sides<'_>, change: &SchemaChange) -> Vec<Misfit> {
     let kept = sides.ours.by_id.values().filter(|t| !change.removed.contains(&t.id)).cloned();
     let come = change.added.iter().filter_map(|id| match sides.theirs.by_id.get(id) {
         Some(table) => Some(Arc::clone(table)),
         None => (sides.made)(*id).map(|made| made.table),
     });
-    let mut known = HashSet::new();
-    let mut taken: Vec<_> = kept.chain(come).filter(|t| !known.insert(t.name.clone())).collect();
-    taken.sort_by(|a, b| a.name.cmp(&b.name));
-    let what = |table: Arc<TableDef>| format!("table \"{}\": two tables would have this name", table.name);
-    taken.into_iter().map(what).collect()
+    let mut by_name: BTreeMap<TableName, Vec<Arc<TableDef>>> = BTreeMap::new();
+    for table in kept.chain(come) {
+        // What comes is the first whose side is to be chosen.
+        by_name.entry(table.name.clone()).or_default().insert(0, table);
+    }
+    let taken = by_name.into_iter().filter(|(_, tables)| tables.len() > 1);
+    let misfit =
+        |(name, of)| Misfit { of, what: format!("table \"{name}\": two tables would have this name") };
+    taken.map(misfit).collect()
 }
 
 /// Foreign keys whose parent would be gone.
-fn dangling(sides: &Sides<'_>, change: &SchemaChange) -> Vec<String> {
+fn dangling(sides: &Sides<'_>, change: &SchemaChange) -> Vec<Misfit> {
     let there = |id: &TableId| {
         change.added.contains(id) || (sides.ours.by_id.contains_key(id) && !change.removed.contains(id))
     };
@@ -328,17 +382,23 @@ fn dangling(sides: &Sides<'_>, change: &SchemaChange) -> Vec<String> {
         versions.any(there)
     };
     // What a merge made of two versions is no side's; it has their name.
-    let named = |id: &TableId| {
+    let side_of = |id: &TableId| {
         let tables = [sides.ours, sides.theirs, sides.base];
-        let table = tables.iter().find_map(|tables| {
+        tables.iter().find_map(|tables| {
             let other = || tables.by_id.values().find(|t| (sides.first)(t.id) == (sides.first)(*id));
-            tables.by_id.get(id).or_else(other)
-        });
-        table.map_or_else(|| format!("#{}", id.0), |t| t.name.to_string())
+            tables.by_id.get(id).or_else(other).cloned()
+        })
     };
+    let named =
+        |id: &TableId| side_of(id).map_or_else(|| format!("#{}", id.0), |table| table.name.to_string());
     let open = sides.references.iter().filter(|(child, parent)| there(child) && !any(parent));
-    open.map(|(child, parent)| {
-        format!("table \"{}\" refers to table \"{}\", which would not be there", named(child), named(parent))
+    open.map(|(child, parent)| Misfit {
+        of: [parent, child].into_iter().filter_map(side_of).collect(),
+        what: format!(
+            "table \"{}\" refers to table \"{}\", which would not be there",
+            named(child),
+            named(parent)
+        ),
     })
     .collect()
 }
@@ -403,7 +463,7 @@ pub(super) fn are_alike(made: &dyn Fn(TableId) -> Option<Made>, ours: &TableDef,
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use epoch_adapter::{Location, TableName, TableSchema};
+    use epoch_adapter::{Location, TableSchema};
 
     use super::*;
 
@@ -452,7 +512,7 @@ mod tests {
 
     fn change(added: &[i64], removed: &[i64]) -> SchemaChange {
         let ids = |ids: &[i64]| ids.iter().map(|id| TableId(*id)).collect();
-        SchemaChange { added: ids(added), removed: ids(removed), discard: false }
+        SchemaChange { added: ids(added), removed: ids(removed), discard: false, uncommitted: false }
     }
 
     const NONE: [&[i64]; 2] = [&[], &[]];
@@ -566,7 +626,7 @@ mod tests {
             choices: &untouched,
             references: &[],
         };
-        let error = merge_tables(&sides(&theirs)).unwrap_err();
+        let error = merge_tables(&sides(&theirs)).unwrap().without_conflicts().unwrap_err();
         assert_eq!(error.detail(), Some("table \"t2\": two tables would have this name"));
         // The name that a table has with us is free where it has another one.
         let theirs = Tables::new([renamed(15, "t1x"), renamed(11, "t1"), renamed(20, "t2")].into());

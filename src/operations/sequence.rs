@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::merging::{Changes, Ends, Remembered, no_merge};
 use super::publish::{After, Draft, Outcome};
 use super::resolve::Named;
-use super::schema::{TableChoices, refused};
+use super::schema::TableChoices;
 use super::{Author, Checkout, PickOptions, Picked, Repository, Right, Scope, Strategy};
 use crate::metadata::merges::{self, WaitingMerge};
 use crate::metadata::refs::{self, Branch};
@@ -386,10 +386,6 @@ impl Repository {
             let source = step.commit.clone();
             let merge = WaitingMerge { lineage: branch.lineage, source, base, ours, theirs, options };
             let plan = self.plan(&target, &merge, &remembered, &TableChoices::new()).await?;
-            // What comes of a stash is uncommitted, so it has no tables of its own.
-            if verb == Verb::Stash && !plan.schema_conflicts.is_empty() {
-                return Err(refused(plan.schema_conflicts.into_iter().map(|c| c.what)));
-            }
             let conflicts = plan.conflicts();
             if conflicts > 0 {
                 self.stop_at(&merge, &plan).await?;

@@ -1,6 +1,6 @@
 //! What is uncommitted on a branch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{LineageId, Result, TableDef, TableId, TableStats, Writers};
@@ -55,8 +55,18 @@ impl Repository {
             found.entry(id).or_default().0 = stats;
             tables.push(table);
         }
+        // Views and types in conflict, and tables that only the other side has.
+        let listed: HashSet<TableId> = tables.iter().map(|t| t.id).collect();
+        let unlisted = found.iter().filter(|(id, (_, conflicts))| *conflicts > 0 && !listed.contains(id));
+        tables.extend(unlisted.filter_map(|(id, _)| self.table_by_id(*id).ok()));
+        // An older version may be the branch's again.
+        let altered = |id: TableId| {
+            let of =
+                |(known, d): (&TableId, &Defined)| *d == Defined::Altered && self.state().are_one(*known, id);
+            defined.iter().any(of).then_some(Defined::Altered)
+        };
         let entry = |table: Arc<TableDef>| {
-            let defined = defined.get(&table.id).copied().unwrap_or_default();
+            let defined = defined.get(&table.id).copied().or_else(|| altered(table.id)).unwrap_or_default();
             let known = found.get(&table.id).copied();
             let (stats, conflicts) = known.or_else(|| (defined != Defined::Same).then(Default::default))?;
             let change = match defined {

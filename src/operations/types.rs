@@ -9,6 +9,8 @@ use epoch_adapter::{
     View, Writers,
 };
 
+use crate::metadata::rights::Protection;
+
 /// The versioned tables that there are for a checkout, at one generation.
 #[derive(Debug, Default)]
 pub struct Tables {
@@ -144,6 +146,17 @@ pub struct DiscoveredTable {
     pub reason: Option<String>,
 }
 
+/// What is said of a branch that is made.
+#[derive(Debug, Clone, Default)]
+pub struct NewBranch {
+    /// It takes the place of one of this name.
+    pub force: bool,
+    /// It is deleted some time after this.
+    pub expires: Option<DateTime<Utc>>,
+    /// It is protected from the start; of its name alone, whatever is said of `branches`.
+    pub protection: Option<Protection>,
+}
+
 /// A row of `epoch.branches`.
 #[derive(Debug, Clone)]
 pub struct BranchInfo {
@@ -165,8 +178,6 @@ pub struct BranchInfo {
     pub ahead: i64,
     /// See `ahead`.
     pub behind: i64,
-    /// Whether there are uncommitted changes; `None` if not asked for.
-    pub dirty: Option<bool>,
     /// When it is to be deleted.
     pub expires_at: Option<DateTime<Utc>>,
     /// Whether something protects it.

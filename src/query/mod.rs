@@ -13,6 +13,7 @@ pub mod stable;
 mod text;
 mod views;
 
+mod as_of;
 mod barrier;
 mod cache;
 mod catalogs;
@@ -44,6 +45,7 @@ mod write;
 
 pub use epoch_adapter_postgres::lexer;
 
+pub use as_of::{as_of, has_as_of};
 pub use create_as::{CreateAs, ROWS as CREATE_AS_ROWS};
 pub use define::{Action, Definition, is_reserved};
 pub use define_view::{NewView, Views};

@@ -193,7 +193,7 @@ fn asked(asking: &parse::Asking, parameters: &[Option<String>]) -> Asked {
         number(count)?.checked_add(skipped)
     });
     let limit = limit.filter(|_| conditions.len() == asking.conditions.len());
-    Asked { conditions, limit, order: asking.order.clone() }
+    Asked { conditions, limit, order: asking.order.clone(), columns: None }
 }
 
 /// Keeps the parameters of a call in the text, so that the server can tell their type.

@@ -10,7 +10,7 @@ use super::plan::{Planned, Route};
 use super::prepared::{description_to, name as kept_name};
 use super::simple::FAILURE;
 use super::statement::Statement;
-use crate::query::Rewritten;
+use crate::query::{self, Rewritten};
 use crate::wire::decode;
 use crate::wire::encode::{self, Severity, Status};
 use crate::wire::frame::Header;
@@ -23,8 +23,9 @@ impl Native {
         let Native { pipe, statements, planner, .. } = self;
         let frame = pipe.client.input.get(..header.size).unwrap_or_default();
         let parse = decode::Parse::new(frame)?;
-        let mut statement = statements.begin(parse.sql, parse.types());
-        if planner.clears(parse.sql) {
+        let sql = query::as_of(parse.sql);
+        let mut statement = statements.begin(&sql, parse.types());
+        if planner.clears(&sql) {
             statement.stamp = planner.stamp();
             statement.route = Route::Relay;
             statements.sent(parse.name, statement);

@@ -14,7 +14,7 @@ use super::pipe::{Shutdown, shutting_down};
 use super::plan::columns;
 use super::seat::{Effect, Seat};
 use crate::federation::{self, Params};
-use crate::functions::{Explain, ExplainPart};
+use crate::functions::{self, Explain, ExplainPart};
 use crate::operations::Checkout;
 use crate::query::{self, Plan, Setting};
 use crate::wire::encode::{self, Severity, Status};
@@ -211,6 +211,7 @@ impl Federated {
 
     /// The outer error ends the connection, the inner one is the statement's.
     async fn statements_of(&mut self, sql: &[u8]) -> Result<Result<()>> {
+        let sql = &*query::as_of(sql);
         let plans = match decode::utf8(sql).and_then(|sql| Ok((sql, query::plan_without_backend(sql)?))) {
             Ok((sql, plans)) => plans.into_iter().map(|plan| (sql, plan)).collect::<Vec<_>>(),
             Err(error) => return Ok(Err(error)),
@@ -285,11 +286,14 @@ impl Federated {
             ));
         }
         let in_transaction = self.status() != Status::Idle;
+        let has_written = self.engine.has_written();
         let Self { seat, engine, statements, portals, .. } = self;
         let (done, effect) = match &*portal.statement {
             LocalStatement::Call(call) => {
                 let explainer = Explainer { seat, engine: Mutex::new(engine) };
-                seat.call(call, &portal.texts, in_transaction, Some(&explainer)).boxed().await?
+                let moves = functions::moves(&call.name, &call.args(&portal.texts));
+                let in_the_way = in_transaction && (has_written || moves);
+                seat.call(call, &portal.texts, in_the_way, Some(&explainer)).boxed().await?
             }
             LocalStatement::Setting(setting @ (Setting::DiscardAll | Setting::ResetAll), sql) => {
                 let outcome = engine.simple(&seat.checkout, sql).boxed().await?;
@@ -337,7 +341,8 @@ impl Federated {
                 format!("prepared statement \"{}\" already exists", String::from_utf8_lossy(parse.name));
             return Err(Error::new("42P05", text));
         }
-        let sql = decode::utf8(parse.sql)?;
+        let sql = query::as_of(parse.sql);
+        let sql = decode::utf8(&sql)?;
         let types: Vec<u32> = parse.types().collect();
         let mut plans = query::plan_without_backend(sql)?;
         if plans.len() > 1 {

@@ -11,7 +11,7 @@ use super::pipe::{Kind, Pipe, To, Wake, gone, shutting_down};
 use super::plan::{Planner, Route};
 use super::prepared::Prepared;
 use super::statement::Statements;
-use crate::query::Origins;
+use crate::query::{self, Origins};
 use crate::wire::decode;
 use crate::wire::encode::{self, Severity, Status};
 use crate::wire::frame::{self, Header};
@@ -274,7 +274,7 @@ impl Native {
             self.portals.remove(&b""[..]);
         }
         let sql = decode::query(self.pipe.client.input.get(..header.size).unwrap_or_default())?;
-        if self.planner.clears(sql) {
+        if self.planner.clears(sql) && !query::has_as_of(sql) {
             self.forward(header);
             self.pipe.expect(Kind::Query, To::Client);
             return Ok(());

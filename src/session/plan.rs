@@ -20,6 +20,7 @@ use super::server::Shared;
 use super::statement::Stamp;
 use super::type_names::TypeNames;
 use crate::federation;
+use crate::functions;
 use crate::operations::{Block, Checkout, Target, Watch};
 use crate::query::{self, Catalog, Context, Gate, GateState, NameCache, Plan, Rewritten, Setting};
 use crate::wire::decode::Fields;
@@ -443,8 +444,10 @@ impl Native {
         }
         match &*portal.statement {
             LocalStatement::Call(call) => {
+                let in_block = self.pipe.status != Status::Idle || self.pipe.batch;
+                let moves = in_block && functions::moves(&call.name, &call.args(&portal.texts));
                 let in_transaction = match self.has_written().await? {
-                    Ok(written) => written,
+                    Ok(written) => written || moves,
                     Err(error) => return Ok(Err(error)),
                 };
                 let Planner { seat, backend, names, engine, .. } = &mut self.planner;

@@ -11,7 +11,7 @@ use super::native::Native;
 use super::pipe::{Kind, Reply, Restore, Steps, To};
 use super::plan::{Route, Step};
 use crate::federation::Params;
-use crate::query::gate;
+use crate::query::{self, gate};
 use crate::wire::decode::{self, Fields};
 use crate::wire::encode::{self, Severity, Status};
 
@@ -23,9 +23,10 @@ impl Native {
     /// Runs a string. Statements for the server go there together, as one Query; what we run
     /// ourselves stands between such groups.
     pub(super) async fn simple(&mut self, sql: &[u8]) -> Result<()> {
-        let text = std::str::from_utf8(sql).unwrap_or_default();
+        let sql = query::as_of(sql);
+        let text = std::str::from_utf8(&sql).unwrap_or_default();
         let implicit = self.begin_implicit(text).boxed().await?;
-        match self.try_simple(sql).await? {
+        match self.try_simple(&sql).await? {
             Ok(()) => {}
             Err(error) => self.fail_simple(error).await?,
         }

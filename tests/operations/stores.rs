@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use epoch::metadata::Store;
 use epoch::operations::{
-    Author, Checkout, CommitOptions, LogQuery, MergeOptions, PickOptions, RebaseOptions, Repository,
-    Resolution, Side, Strategy, Verb,
+    Author, Checkout, CommitOptions, LogQuery, MergeOptions, NewBranch, PickOptions, RebaseOptions,
+    Repository, Resolution, Side, Strategy, Verb,
 };
 
 use super::support::{TABLES, commit_options, config_with_store, create_tables, rows, run_sql, set};
@@ -149,10 +149,9 @@ async fn what_is_kept_beside_branches_is_there_for_another_handle(place: &Place)
     assert!(a.merge_rules().await.unwrap().is_empty());
 
     let expires = chrono::Utc::now() - chrono::TimeDelta::minutes(1);
-    a.create_branch_until(&main, "over", None, false, Some(expires)).await.unwrap();
-    a.create_branch_until(&main, "soon", None, false, Some(expires + chrono::TimeDelta::hours(1)))
-        .await
-        .unwrap();
+    let until = |expires| NewBranch { expires: Some(expires), ..NewBranch::default() };
+    a.create_branch_with(&main, "over", None, until(expires)).await.unwrap();
+    a.create_branch_with(&main, "soon", None, until(expires + chrono::TimeDelta::hours(1))).await.unwrap();
     let over = b.checkout("over", None).await.unwrap();
     set(&b, &over, "t", 1, "kept", None).await;
     assert_eq!(b.reap(&|_| false).await.unwrap(), ["over"]);
