@@ -931,3 +931,21 @@ fn types_of_other_schemas_and_with_odd_names() {
     assert_eq!(main.call("epoch_merge('x')", "conflicts"), ["0"]);
     assert_eq!(direct.lines("SELECT m, l FROM t"), ["|{it's,\"\"}"]);
 }
+
+/// PostgreSQL gives arrays names of its own making, and takes them back when somebody wants one.
+#[test]
+fn a_type_gets_a_name_that_main_has_for_an_array() {
+    need_postgres!();
+    let f = Fixture::registered(&format!("CREATE TYPE pair AS (a int, b int); {BASE}"));
+    let (mut x, mut main, mut direct) = (f.branch("x"), f.main(), f.direct());
+    assert_eq!(x.exec("CREATE TYPE _pair AS ENUM ('one', 'other')").tags(), ["CREATE TYPE"]);
+    x.exec("ALTER TABLE users ADD p _pair NOT NULL DEFAULT 'one'");
+    assert_eq!(x.one("SELECT p FROM users WHERE id = 1"), "one");
+    commit(&mut x, "x");
+    assert_eq!(main.call("epoch_merge('x')", "conflicts"), ["0"]);
+    assert_eq!(types(&mut direct), ["_pair|one,other", "size|small,large"]);
+    assert_eq!(direct.one("SELECT p FROM users WHERE id = 1"), "one");
+    assert_eq!(direct.one("SELECT ARRAY[ROW(1, 2)]::pair[]"), "{\"(1,2)\"}");
+    // Not one that was made.
+    fails(&mut x, "CREATE TYPE size AS ENUM ('x')", "42710", "type \"size\" already exists");
+}

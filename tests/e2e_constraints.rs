@@ -102,3 +102,32 @@ fn as_on_one_table() {
     assert!(failing > 60, "{failing} statements fail");
     assert!(problems.is_empty(), "{} differ:\n{}", problems.len(), problems.join("\n"));
 }
+
+/// The key's values were put together in one expression, in which two collations can't be.
+#[test]
+fn a_key_whose_parts_have_collations_of_their_own() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE word (id int PRIMARY KEY, a text, b text); CREATE TABLE known (id int PRIMARY KEY, a text, b text); \
+         CREATE UNIQUE INDEX known_key ON known (a COLLATE \"C\", upper(b) COLLATE \"POSIX\"); \
+         INSERT INTO word VALUES (1, 'a', 'b'), (2, 'a', 'c'); INSERT INTO known VALUES (1, 'a', 'b')",
+    );
+    let (mut x, mut main) = (shop.branch("x"), shop.main());
+    x.exec("CREATE UNIQUE INDEX word_key ON word (lower(a) COLLATE \"C\", upper(b) text_pattern_ops)");
+    let error = x.err("INSERT INTO word VALUES (3, 'A', 'B')");
+    assert_eq!(error.message(), "duplicate key value violates unique constraint \"word_key\"");
+    assert_eq!(error.detail(), "Key (lower(a), upper(b))=(a, B) already exists.");
+    x.exec("DROP INDEX word_key; INSERT INTO word VALUES (3, 'A', 'B')");
+    let error =
+        x.err("CREATE UNIQUE INDEX word_key ON word (lower(a) COLLATE \"C\", upper(b) text_pattern_ops)");
+    assert_eq!(error.message(), "could not create unique index \"word_key\"");
+    assert_eq!(error.detail(), "Key (lower(a), upper(b))=(a, B) is duplicated.");
+    x.exec("DELETE FROM word WHERE id = 3");
+
+    // Each side has the key once, and the merge would have it twice.
+    x.exec("INSERT INTO known VALUES (2, 'x', 'y')");
+    x.exec("SELECT * FROM epoch_commit('x')");
+    main.exec("INSERT INTO known VALUES (3, 'x', 'Y')");
+    main.exec("SELECT * FROM epoch_commit('main')");
+    assert_eq!(main.call("epoch_merge('x')", "conflicts"), ["2"]);
+}

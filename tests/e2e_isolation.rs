@@ -352,3 +352,137 @@ fn what_was_prepared_on_main_does_not_show_main_on_a_branch() {
     }
     assert_eq!(shop.direct().one(SUM), TOTAL);
 }
+
+/// What one session does to a foreign key after the other's snapshot, and what that one then does.
+const AFTER_A_SNAPSHOT: &[(&str, &str)] = &[
+    ("INSERT INTO child VALUES (1, 1)", "DELETE FROM parent WHERE id = 1"),
+    ("INSERT INTO child VALUES (1, 1)", "UPDATE parent SET id = 50 WHERE id = 1"),
+    ("UPDATE child SET parent_id = 1 WHERE id = 11", "DELETE FROM parent WHERE id = 1"),
+    ("INSERT INTO child SELECT g, 1 FROM generate_series(1, 3) g", "DELETE FROM parent WHERE id < 3"),
+    ("DELETE FROM parent WHERE id = 1", "INSERT INTO child VALUES (1, 1)"),
+    ("UPDATE parent SET id = 50 WHERE id = 1", "INSERT INTO child VALUES (1, 1)"),
+    ("DELETE FROM parent WHERE id = 1", "UPDATE child SET parent_id = 1 WHERE id = 11"),
+];
+
+/// A snapshot doesn't see the child that came since, so its parent could be deleted; or it still sees the parent that went.
+#[test]
+fn a_snapshot_older_than_the_other_side_of_a_foreign_key_left_an_orphan() {
+    need_postgres!();
+    let actions = ["CASCADE", "SET NULL", "NO ACTION", "RESTRICT", "NO ACTION DEFERRABLE INITIALLY DEFERRED"];
+    for (i, action) in actions.into_iter().enumerate() {
+        let on_update = action.split(" DEFERRABLE").next().unwrap();
+        let shop = Fixture::registered(&format!(
+            "CREATE TABLE parent (id int PRIMARY KEY, v text); \
+             CREATE TABLE child (id int PRIMARY KEY, parent_id int REFERENCES parent ON UPDATE {on_update} ON DELETE {action}); \
+             INSERT INTO parent SELECT g, 'v' FROM generate_series(1, 20) g; INSERT INTO child SELECT g, g FROM generate_series(11, 20) g"
+        ));
+        for (j, (first, then)) in AFTER_A_SNAPSHOT.iter().enumerate() {
+            for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+                // Parents that are main's, and the branch's own.
+                for own in [false, true] {
+                    let what = format!("{action}, {level}, {first}, {then}, {own}");
+                    let name = format!("b{i}_{j}_{}_{own}", level.len());
+                    let mut writer = shop.branch(&name);
+                    writer
+                        .exec("UPDATE parent SET v = 'x' WHERE id = 10; INSERT INTO child VALUES (100, 10)");
+                    if own {
+                        writer.exec("UPDATE parent SET v = 'x' WHERE id = 1");
+                    }
+                    let mut snapshot = shop.on(&name);
+                    snapshot.exec(&format!("BEGIN ISOLATION LEVEL {level}"));
+                    snapshot.exec("SELECT count(*) FROM parent; SELECT count(*) FROM child");
+                    writer.exec(first);
+                    let done = snapshot.simple(then);
+                    let end = snapshot.simple("COMMIT");
+                    let code = done.error().or(end.error()).map(|e| e.code().to_owned());
+                    assert_eq!(code.as_deref(), Some("40001"), "{what}");
+                    assert_eq!(
+                        writer.one("SELECT count(*) FROM child c WHERE parent_id IS NOT NULL AND NOT EXISTS (SELECT FROM parent p WHERE p.id = c.parent_id)"),
+                        "0",
+                        "{what}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Only what concerns a foreign key's other side ends a transaction: writers of children don't end each other.
+#[test]
+fn writers_of_children_with_snapshots_do_not_end_each_other() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE parent (id int PRIMARY KEY, v text); CREATE TABLE child (id int PRIMARY KEY, parent_id int REFERENCES parent ON DELETE CASCADE); \
+         INSERT INTO parent SELECT g, 'v' FROM generate_series(1, 20) g",
+    );
+    let mut plain = shop.branch("b");
+    plain.exec("INSERT INTO child VALUES (0, 1)");
+    let mut open: Vec<Conn> = (0..6).map(|_| shop.on("b")).collect();
+    for (i, conn) in open.iter_mut().enumerate() {
+        conn.exec(if i < 4 { "BEGIN ISOLATION LEVEL REPEATABLE READ" } else { "BEGIN" });
+        conn.exec("SELECT count(*) FROM child");
+    }
+    plain.exec("INSERT INTO child VALUES (1, 1)");
+    for (i, conn) in open.iter_mut().enumerate() {
+        let id = 10 * (i + 1);
+        conn.exec(&format!("INSERT INTO child VALUES ({id}, 1); SAVEPOINT a; INSERT INTO child VALUES ({}, 2); ROLLBACK TO a", id + 1));
+        conn.exec(&format!("INSERT INTO child VALUES ({}, 3)", id + 2));
+    }
+    plain.exec("INSERT INTO child VALUES (2, 1)");
+    open.iter_mut().for_each(|conn| drop(conn.exec("COMMIT")));
+    assert_eq!(plain.one("SELECT count(*) FROM child"), "15");
+
+    // A transaction that writes children itself, and one that begins when all is done, may delete the parent.
+    for (level, parent) in [("REPEATABLE READ", 1), ("SERIALIZABLE", 2), ("READ COMMITTED", 3)] {
+        let mut own = shop.on("b");
+        own.exec(&format!("BEGIN ISOLATION LEVEL {level}"));
+        own.exec(&format!("INSERT INTO child VALUES ({}, {parent})", 200 + parent));
+        own.exec(&format!("DELETE FROM parent WHERE id = {parent}"));
+        own.exec(&format!("DELETE FROM parent WHERE id = {}", parent + 10));
+        own.exec("COMMIT");
+        assert_eq!(
+            own.one(&format!("SELECT count(*) FROM child WHERE parent_id = {parent}")),
+            "0",
+            "{level}"
+        );
+    }
+    // What was noted was rolled back with the savepoint.
+    let mut own = shop.on("b");
+    own.exec(
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SAVEPOINT a; DELETE FROM parent WHERE id = 4; ROLLBACK TO a",
+    );
+    plain.exec("INSERT INTO child VALUES (300, 4)");
+    assert_eq!(own.err("DELETE FROM parent WHERE id = 4").code(), "40001");
+    own.exec("ROLLBACK");
+    let mut own = shop.on("b");
+    own.exec("BEGIN ISOLATION LEVEL REPEATABLE READ; SAVEPOINT a; INSERT INTO child VALUES (301, 5); ROLLBACK TO a");
+    plain.exec("DELETE FROM parent WHERE id = 5");
+    assert_eq!(own.err("INSERT INTO child VALUES (301, 5)").code(), "40001");
+}
+
+/// All entries were taken, and a writer would have gone without one.
+#[test]
+fn more_writers_of_children_than_entries() {
+    need_postgres!();
+    let shop = Fixture::registered(
+        "CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int PRIMARY KEY, parent_id int REFERENCES parent); \
+         INSERT INTO parent SELECT generate_series(1, 20)",
+    );
+    let mut first = shop.branch("b");
+    first.exec("INSERT INTO child VALUES (0, 1)");
+    let mut direct = shop.direct();
+    // As many transactions as there are entries, as far as the lock table goes.
+    let mut holder = shop.direct();
+    let key = direct.one("SELECT lineage || '.' || family FROM epoch.fk_write LIMIT 1");
+    holder.exec("BEGIN");
+    holder.exec(&format!("SELECT pg_advisory_xact_lock(hashtextextended('epoch.fk_write.{key}.' || s, 0)) FROM generate_series(1, 64) s"));
+    let mut snapshot = shop.on("b");
+    snapshot.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    snapshot.exec("SELECT count(*) FROM child");
+    assert_eq!(snapshot.err("INSERT INTO child VALUES (1, 1)").code(), "40001");
+    snapshot.exec("ROLLBACK");
+    snapshot.exec("BEGIN ISOLATION LEVEL REPEATABLE READ");
+    snapshot.exec("SELECT count(*) FROM child");
+    first.exec("INSERT INTO child VALUES (2, 2)");
+    assert_eq!(snapshot.err("DELETE FROM parent WHERE id = 2").code(), "40001");
+}

@@ -8,6 +8,7 @@ BEGIN
     -- Excludes a concurrent delete or re-key of parents on this branch.
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('epoch.fk.' || n.epoch_l || '.{{parent_id}}', 0))
         FROM (SELECT DISTINCT epoch_lineage AS epoch_l FROM {{rows}}) n;
+    {{note}}
     SELECT {{values}}, n.epoch_l INTO epoch_v_hit
     FROM (SELECT epoch_lineage AS epoch_l, {{child_columns}} FROM {{rows}} WHERE {{own}} OFFSET 0) n
     LEFT JOIN epoch.lineage e ON e.id = n.epoch_l

@@ -12,6 +12,7 @@ BEGIN
     LOOP
         CONTINUE WHEN NOT ({{shows_child}});
         PERFORM pg_advisory_xact_lock(hashtextextended('epoch.fk.' || epoch_v_lineage || '.{{parent_id}}', 0));
+        PERFORM epoch.note_parent(epoch_v_lineage, {{parent_id}});
         {{action}}
     END LOOP;
     RETURN NULL;

@@ -43,6 +43,79 @@ CREATE TABLE epoch.seal (operation text PRIMARY KEY, lineage int8 NOT NULL, ordi
 CREATE UNLOGGED TABLE epoch.own (xid xid8 NOT NULL, statement int8 NOT NULL, key text NOT NULL);
 CREATE INDEX ON epoch.own (xid, statement);
 
+-- That a transaction wrote rows which refer to a table (slots from 1), or took rows that are referred to away or gave them
+-- other keys (slot 0), by branch and by the family of the table that is referred to. Nobody reads this: a transaction with
+-- a snapshot of its own, which can't see what others wrote since, fails on entries that they wrote since (decision 59).
+CREATE TABLE epoch.fk_write (lineage int8, family int8, slot int4, number int8 NOT NULL DEFAULT 0, PRIMARY KEY (lineage, family, slot))
+    WITH (fillfactor = 50);
+
+-- Enters that the transaction wrote rows which refer to a table. It shares the lock of these foreign keys. Called by their
+-- triggers, with their rights and search path.
+CREATE FUNCTION epoch.note_child(int8, int8) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    epoch_v_noted text := coalesce(current_setting('epoch.fk_children', true), '');
+    epoch_v_this text := format('%s.%s ', $1, $2);
+    epoch_v_own_snapshot bool := current_setting('transaction_isolation') <> 'read committed';
+    epoch_v_slot int4;
+    epoch_v_entered bool := false;
+BEGIN
+    IF strpos(' ' || epoch_v_noted, ' ' || epoch_v_this) > 0 THEN
+        RETURN;
+    END IF;
+    IF epoch_v_own_snapshot THEN
+        -- Fails if a row that is referred to went since the snapshot. What is entered for that is taken back: others would wait.
+        BEGIN
+            INSERT INTO epoch.fk_write VALUES ($1, $2, 0) ON CONFLICT DO NOTHING;
+            RAISE EXCEPTION SQLSTATE 'EPOCH';
+        EXCEPTION WHEN SQLSTATE 'EPOCH' THEN
+            NULL;
+        END;
+    END IF;
+    -- A slot that no transaction under way has; from the other end where slots must not have changed since the snapshot.
+    FOR epoch_v_i IN 1..64 LOOP
+        epoch_v_slot := CASE WHEN epoch_v_own_snapshot THEN 65 - epoch_v_i ELSE epoch_v_i END;
+        CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended(format('epoch.fk_write.%s.%s.%s', $1, $2, epoch_v_slot), 0));
+        IF epoch_v_own_snapshot THEN
+            BEGIN
+                INSERT INTO epoch.fk_write AS w VALUES ($1, $2, epoch_v_slot) ON CONFLICT (lineage, family, slot) DO UPDATE SET number = w.number + 1;
+                epoch_v_entered := true;
+            EXCEPTION WHEN serialization_failure THEN
+                CONTINUE;
+            END;
+        ELSE
+            INSERT INTO epoch.fk_write AS w VALUES ($1, $2, epoch_v_slot) ON CONFLICT (lineage, family, slot) DO UPDATE SET number = w.number + 1;
+            epoch_v_entered := true;
+        END IF;
+        EXIT;
+    END LOOP;
+    IF NOT epoch_v_entered THEN
+        IF epoch_v_own_snapshot THEN
+            RAISE serialization_failure USING MESSAGE = 'could not serialize access due to concurrent update';
+        END IF;
+        -- All are taken: it shares one, and waits for its owner.
+        INSERT INTO epoch.fk_write AS w VALUES ($1, $2, 1 + pg_backend_pid() % 64) ON CONFLICT (lineage, family, slot) DO UPDATE SET number = w.number + 1;
+    END IF;
+    PERFORM set_config('epoch.fk_children', epoch_v_noted || epoch_v_this, true);
+END $$;
+
+-- Enters that the transaction took rows that are referred to away, or gave them other keys. It has the lock of these foreign
+-- keys for itself until it ends, so once is enough.
+CREATE FUNCTION epoch.note_parent(int8, int8) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    epoch_v_noted text := coalesce(current_setting('epoch.fk_parents', true), '');
+    epoch_v_this text := format('%s.%s ', $1, $2);
+BEGIN
+    IF strpos(' ' || epoch_v_noted, ' ' || epoch_v_this) > 0 THEN
+        RETURN;
+    END IF;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        -- Fails if rows that refer to the table were written since the snapshot.
+        INSERT INTO epoch.fk_write SELECT $1, $2, s FROM generate_series(1, 64) s ON CONFLICT DO NOTHING;
+    END IF;
+    INSERT INTO epoch.fk_write AS w VALUES ($1, $2, 0) ON CONFLICT (lineage, family, slot) DO UPDATE SET number = w.number + 1;
+    PERFORM set_config('epoch.fk_parents', epoch_v_noted || epoch_v_this, true);
+END $$;
+
 -- The function of triggers whose WHEN condition does all the work.
 CREATE FUNCTION epoch.nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
 

@@ -34,10 +34,22 @@ pub fn restore(fields: &mut Fields) {
     fields.message =
         fields.message.replace("\"epoch_public.", "\"public.").replace("epoch_public.", "public.");
     fields.message = without_drafts(&fields.message);
+    if is_of_another_role(fields) {
+        fields.message = "permission denied for versioned tables on a branch".to_owned();
+        fields.detail =
+            Some("They belong to the role of the backend, and the session has another one.".to_owned());
+        return;
+    }
     let Some(detail) = fields.detail.take().map(|detail| without_drafts(&detail)) else { return };
     // Two columns more than the user's are in our tables only.
     let kept = matches!(fields.code.as_str(), "23502" | "23514") && !of_ours;
     fields.detail = Some(if kept { detail } else { detail_of(&fields.code, detail) });
+}
+
+/// Whether the error says that the session's role must not look into a schema of ours.
+fn is_of_another_role(fields: &Fields) -> bool {
+    let schema = fields.message.strip_prefix("permission denied for schema ");
+    fields.code == "42501" && schema.is_some_and(|schema| schema == "epoch" || schema.starts_with("epoch_"))
 }
 
 /// Names of tables that were made or altered on a branch, with the schemas that they have for the user.
@@ -160,6 +172,23 @@ mod tests {
             restore(&mut fields);
             assert_eq!(fields.message, expected);
         }
+    }
+
+    #[test]
+    fn another_role_is_told_of_no_schema_of_ours() {
+        let said = |code: &str, message: &str| {
+            let mut fields = Fields { code: code.into(), message: message.into(), ..Fields::default() };
+            restore(&mut fields);
+            fields.message
+        };
+        for schema in ["epoch", "epoch_public", "epoch_b7_public"] {
+            let message = format!("permission denied for schema {schema}");
+            assert_eq!(said("42501", &message), "permission denied for versioned tables on a branch");
+        }
+        assert_eq!(
+            said("42501", "permission denied for schema epochs"),
+            "permission denied for schema epochs"
+        );
     }
 
     #[test]

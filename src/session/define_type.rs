@@ -40,7 +40,7 @@ impl Native {
         Ok(seat.repository.create_type(&seat.checkout, &backend, new).await)
     }
 
-    /// Whether main has a type of a name that the branch has, too.
+    /// Whether main has a type of a name that the branch has, too. One that PostgreSQL made for arrays gives way.
     async fn is_taken(&mut self, name: &TableName) -> Result<Result<bool>> {
         let shown = self.shown();
         let backend = self.planner.backend();
@@ -53,7 +53,8 @@ impl Native {
         }
         let sql = format!(
             "SELECT FROM pg_catalog.pg_type t JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace \
-             WHERE n.nspname = {} AND t.typname = {}",
+             WHERE n.nspname = {} AND t.typname = {} \
+             AND NOT EXISTS (SELECT FROM pg_catalog.pg_type e WHERE e.typarray = t.oid)",
             literal(&name.schema),
             literal(&name.name)
         );

@@ -313,6 +313,10 @@ fn restore(fields: &mut Fields) {
         constraint: own(b'n'),
     };
     query::errors::restore(&mut theirs);
+    if theirs.code == sqlstate::INSUFFICIENT_PRIVILEGE && own(b'M').as_deref() != Some(&theirs.message) {
+        // It points to what the client didn't write.
+        fields.set(b'P', None);
+    }
     fields.set(b'M', Some(theirs.message));
     fields.set(b'D', theirs.detail);
     fields.set(b's', theirs.schema);

@@ -88,6 +88,7 @@ pub(crate) async fn arrive(tx: &Tx, changes: &[TableChanges]) -> Result<()> {
     install::lock(tx).await?;
     for (table, def) in &coming {
         check_labels(tx, table, def).await?;
+        make_room(tx, table, def).await?;
         let script = format!(
             "ALTER TYPE {} SET SCHEMA {}; DROP SCHEMA {}",
             def.place,
@@ -98,6 +99,22 @@ pub(crate) async fn arrive(tx: &Tx, changes: &[TableChanges]) -> Result<()> {
     }
     let names: Vec<_> = coming.iter().map(|(_, def)| (def.place.clone(), def.home.clone())).collect();
     rename_within(tx, &names).await
+}
+
+/// Makes a type for arrays, which PostgreSQL gave a name of its own making, give way. It does so for a type that is made, not
+/// for one that comes from another schema.
+async fn make_room(tx: &Tx, table: &TableDef, def: &EnumDef) -> Result<()> {
+    let sql = format!(
+        "SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = {} AND t.typname = {} \
+         AND EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)",
+        literal(&table.location.home().schema.unwrap_or_default()),
+        literal(&table.location.table)
+    );
+    if texts(tx, &sql).await?.is_empty() {
+        return Ok(());
+    }
+    let script = format!("CREATE TYPE {home} AS ENUM (); DROP TYPE {home}", home = def.home);
+    tx.batch_execute(&script).await.map_err(|e| taken(pg(e), table))
 }
 
 /// 55000 if somebody gave the type other values past us.

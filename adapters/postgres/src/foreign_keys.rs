@@ -359,10 +359,17 @@ impl ForeignKey {
         } else {
             detail
         };
+        // Others delete rows of a table that isn't versioned as they like.
+        let note = self.parent_family.map_or_else(String::new, |family| {
+            format!(
+                "PERFORM epoch.note_child(n.epoch_l, {family}) FROM (SELECT DISTINCT epoch_lineage AS epoch_l FROM {rows} WHERE {own}) n;"
+            )
+        });
         fill(
             CHILD_SQL,
             &[
                 ("fn", name),
+                ("note", &note),
                 ("parent_id", &self.parent_family.unwrap_or_default().to_string()),
                 ("rows", rows),
                 ("own", own),

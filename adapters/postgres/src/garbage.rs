@@ -97,7 +97,13 @@ pub(crate) async fn forget(tx: &Tx, lineages: &[LineageId]) -> Result<()> {
         return Ok(());
     }
     let list = join(lineages, ", ", |l| l.0.to_string());
-    let tables = [("shown", "lineage"), ("layer", "lineage"), ("seal", "lineage"), ("lineage", "id")];
+    let tables = [
+        ("shown", "lineage"),
+        ("layer", "lineage"),
+        ("fk_write", "lineage"),
+        ("seal", "lineage"),
+        ("lineage", "id"),
+    ];
     let sql =
         join(tables, "; ", |(table, column)| format!("DELETE FROM epoch.{table} WHERE {column} IN ({list})"));
     tx.batch_execute(&sql).await.map_err(pg)

@@ -451,6 +451,7 @@ pub(crate) async fn take_away(client: &Object, table: &TableDef) -> Result<bool>
              -- Older layouts have none.
              IF to_regclass('epoch.partition') IS NOT NULL THEN DELETE FROM epoch.partition WHERE table_id = {id}; END IF;
              IF to_regclass('epoch.written') IS NOT NULL THEN DELETE FROM epoch.written WHERE table_id = {id}; END IF;
+             IF to_regclass('epoch.fk_write') IS NOT NULL THEN DELETE FROM epoch.fk_write WHERE family = {id}; END IF;
          END $epoch$",
         overlay(table),
         mask(table),
@@ -511,11 +512,11 @@ async fn uninstall_in(client: &Object, table: &TableDef) -> Result<()> {
     if all == 0 {
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.own, epoch.seal, epoch.written_by, epoch.written, epoch.writer;
+                "DROP TABLE IF EXISTS epoch.lineage, epoch.registered, epoch.partition, epoch.layer, epoch.replaced, epoch.shown, epoch.block, epoch.own, epoch.fk_write, epoch.seal, epoch.written_by, epoch.written, epoch.writer;
                  -- Older layouts have no owner, but a sequence.
                  DROP TABLE IF EXISTS epoch.repository; DROP SEQUENCE IF EXISTS epoch.seq, epoch.numbers; DROP FUNCTION IF EXISTS epoch.version_of(int8, int8, int8);
                  DROP FUNCTION epoch.nothing(); DROP FUNCTION epoch.refuse();
-                 DROP FUNCTION IF EXISTS epoch.refuse_replaced(); DROP SCHEMA epoch",
+                 DROP FUNCTION IF EXISTS epoch.refuse_replaced(), epoch.note_child(int8, int8), epoch.note_parent(int8, int8); DROP SCHEMA epoch",
             )
             .await
             .map_err(pg)?;

@@ -9,7 +9,7 @@ use epoch_adapter::TableDef;
 
 /// Grows whenever what we make in a database changes, so that a database prepared by another version
 /// is refused instead of being misread.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 /// The schema of our objects.
 pub const SCHEMA: &str = "epoch";
 /// The overlay's hidden column with the branch's lineage; after all columns of the base.

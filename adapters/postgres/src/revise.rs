@@ -16,7 +16,7 @@ use crate::layout::{base, history, literal, mask, overlay, quote};
 use crate::text::{join, key, writable};
 use crate::tx::{Tx, texts};
 use crate::versions::{self, Version};
-use crate::{catalog, draft, fk_check, install, layer, of_main, partitions, relation, stand_in};
+use crate::{catalog, draft, fk_check, install, layer, of_main, partitions, relation, stand_in, violations};
 
 const COLUMNS_SQL: &str = include_str!("../../../sql/postgres/revised_columns.sql");
 
@@ -493,7 +493,7 @@ async fn check_unique(tx: &Tx, table: &TableDef, index: &Index, rows: &str) -> R
         join(&index.parts, " AND ", |p| format!("({p}) IS NOT NULL"))
     };
     let predicate = index.predicate.as_deref().unwrap_or("true");
-    let shown = join(&index.parts, " || ', ' || ", |p| format!("coalesce(({p})::text, 'null')"));
+    let shown = violations::shown_key(index);
     let sql = format!(
         "SELECT {shown} FROM {rows} WHERE ({predicate}) AND {given} GROUP BY {parts} HAVING count(*) > 1 LIMIT 1"
     );

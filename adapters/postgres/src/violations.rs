@@ -96,6 +96,11 @@ pub(crate) async fn checks(client: &Object, table: &TableDef, rows: &str) -> Res
     Ok(out)
 }
 
+/// What messages show of a row's key. Its parts may have collations of their own, which no expression can have two of.
+pub(crate) fn shown_key(index: &Index) -> String {
+    join(&index.parts, " || ', ' || ", |p| format!("coalesce(({p})::text COLLATE pg_catalog.\"C\", 'null')"))
+}
+
 /// All rows that share a key with another one; of keys that rows `among` these have.
 pub(crate) fn unique(table: &TableDef, index: &Index, rows: &str, among: Option<&str>) -> Query {
     let parts = join(&index.parts, ", ", |p| format!("({p})"));
@@ -111,7 +116,7 @@ pub(crate) fn unique(table: &TableDef, index: &Index, rows: &str, among: Option<
         _ => String::new(),
     };
     let predicate = index.predicate.as_deref().unwrap_or("true");
-    let shown = join(&index.parts, " || ', ' || ", |p| format!("coalesce(({p})::text, 'null')"));
+    let shown = shown_key(index);
     let start = literal(&format!("Key ({})=(", index.shown.join(", ")));
     let keys = key(table, "");
     let sql = format!(

@@ -34,6 +34,7 @@ const READ_NAMES: &[(&str, isize)] = &[
     ("nextval", 0),
     ("currval", 0),
     ("pg_get_serial_sequence", 0),
+    ("pg_get_viewdef", 0),
     ("pg_relation_size", 0),
     ("pg_table_size", 0),
     ("pg_indexes_size", 0),
@@ -400,6 +401,8 @@ mod tests {
             ("SELECT (a || b)::regclass::text", "SELECT <{(a || b)}::regclass::text> AS \"text\")"),
             ("SELECT to_regclass($1)", "SELECT <to_regclass({$1})::pg_catalog.text> AS \"to_regclass\")"),
             ("SELECT 1 WHERE to_regclass('x') IS NULL", "SELECT 1 WHERE to_regclass('x') IS NULL"),
+            ("SELECT pg_get_viewdef($1)", "SELECT <pg_get_viewdef({$1})> AS \"pg_get_viewdef\")"),
+            ("SELECT pg_get_viewdef(c.oid)", "SELECT <pg_get_viewdef(c.oid)> AS \"pg_get_viewdef\")"),
             (
                 "SELECT length(to_regclass('x')::text)",
                 "SELECT length(<to_regclass('x')::text> AS \"to_regclass\"))",
