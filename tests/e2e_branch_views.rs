@@ -577,7 +577,7 @@ fn catalogs_show_the_branchs_views() {
         "SELECT viewname, definition FROM pg_views WHERE schemaname = 'public' ORDER BY 1",
         "SELECT pg_get_viewdef('written'::regclass)",
         "SELECT pg_get_viewdef('written'), pg_get_viewdef('public.written', true)",
-        "SELECT pg_get_viewdef(name, true) FROM (VALUES ('written'), ('named')) v (name)",
+        "SELECT pg_get_viewdef(name, true) FROM (VALUES ('written'), ('grown')) v (name)",
         "SELECT 'written'::regclass::text, to_regclass('named')::text",
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'written'::regclass AND attnum > 0 ORDER BY attnum",
     ] {

@@ -125,9 +125,13 @@ fn a_key_whose_parts_have_collations_of_their_own() {
     x.exec("DELETE FROM word WHERE id = 3");
 
     // Each side has the key once, and the merge would have it twice.
-    x.exec("INSERT INTO known VALUES (2, 'x', 'y')");
-    x.exec("SELECT * FROM epoch_commit('x')");
+    let mut y = shop.branch("y");
+    y.exec("INSERT INTO known VALUES (2, 'x', 'y')");
+    y.exec("SELECT * FROM epoch_commit('y')");
     main.exec("INSERT INTO known VALUES (3, 'x', 'Y')");
     main.exec("SELECT * FROM epoch_commit('main')");
-    assert_eq!(main.call("epoch_merge('x')", "conflicts"), ["2"]);
+    let error = main.err("SELECT * FROM epoch_merge('y')");
+    assert_eq!((error.code(), error.constraint()), ("23505", "known_key"));
+    let would = "SELECT kind, key FROM epoch.constraint_violations ORDER BY key::text";
+    assert_eq!(main.lines(would), ["unique|{\"id\": 2}", "unique|{\"id\": 3}"]);
 }

@@ -59,21 +59,18 @@ fn regression_statements_through_main_print_what_they_print_directly() {
 }
 
 #[test]
-#[ignore = "its list of known differences is not complete yet: run it with --ignored"]
 fn regression_statements_through_main_with_registered_tables_print_the_same() {
     need_postgres!();
     part(&["plain", "--registered"], LIMIT);
 }
 
 #[test]
-#[ignore = "its list of known differences is not complete yet: run it with --ignored"]
 fn regression_statements_on_a_branch_are_answered_alike_or_refused() {
     need_postgres!();
     part(&["branch"], LIMIT);
 }
 
 #[test]
-#[ignore = "its list of known differences is not complete yet: run it with --ignored"]
 fn isolation_specs_on_a_branch_wait_and_end_alike() {
     need_postgres!();
     part(&["isolation"], LIMIT);

@@ -56,7 +56,6 @@ DECLARE
     epoch_v_noted text := coalesce(current_setting('epoch.fk_children', true), '');
     epoch_v_this text := format('%s.%s ', $1, $2);
     epoch_v_own_snapshot bool := current_setting('transaction_isolation') <> 'read committed';
-    epoch_v_slot int4;
     epoch_v_entered bool := false;
 BEGIN
     IF strpos(' ' || epoch_v_noted, ' ' || epoch_v_this) > 0 THEN
@@ -71,22 +70,22 @@ BEGIN
             NULL;
         END;
     END IF;
-    -- A slot that no transaction under way has; from the other end where slots must not have changed since the snapshot.
+    -- A slot that no transaction under way has; from the other end where it must not have changed since the snapshot.
     FOR epoch_v_i IN 1..64 LOOP
-        epoch_v_slot := CASE WHEN epoch_v_own_snapshot THEN 65 - epoch_v_i ELSE epoch_v_i END;
-        CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended(format('epoch.fk_write.%s.%s.%s', $1, $2, epoch_v_slot), 0));
         IF epoch_v_own_snapshot THEN
             BEGIN
-                INSERT INTO epoch.fk_write AS w VALUES ($1, $2, epoch_v_slot) ON CONFLICT (lineage, family, slot) DO UPDATE SET number = w.number + 1;
-                epoch_v_entered := true;
+                IF pg_try_advisory_xact_lock(hashtextextended(format('epoch.fk_write.%s.%s.%s', $1, $2, 65 - epoch_v_i), 0)) THEN
+                    INSERT INTO epoch.fk_write AS w VALUES ($1, $2, 65 - epoch_v_i) ON CONFLICT (lineage, family, slot) DO UPDATE SET number = w.number + 1;
+                    epoch_v_entered := true;
+                END IF;
             EXCEPTION WHEN serialization_failure THEN
-                CONTINUE;
+                NULL;
             END;
-        ELSE
-            INSERT INTO epoch.fk_write AS w VALUES ($1, $2, epoch_v_slot) ON CONFLICT (lineage, family, slot) DO UPDATE SET number = w.number + 1;
+        ELSIF pg_try_advisory_xact_lock(hashtextextended(format('epoch.fk_write.%s.%s.%s', $1, $2, epoch_v_i), 0)) THEN
+            INSERT INTO epoch.fk_write AS w VALUES ($1, $2, epoch_v_i) ON CONFLICT (lineage, family, slot) DO UPDATE SET number = w.number + 1;
             epoch_v_entered := true;
         END IF;
-        EXIT;
+        EXIT WHEN epoch_v_entered;
     END LOOP;
     IF NOT epoch_v_entered THEN
         IF epoch_v_own_snapshot THEN

@@ -88,33 +88,19 @@ pub(crate) async fn arrive(tx: &Tx, changes: &[TableChanges]) -> Result<()> {
     install::lock(tx).await?;
     for (table, def) in &coming {
         check_labels(tx, table, def).await?;
-        make_room(tx, table, def).await?;
+        // A type for arrays, with a name of PostgreSQL's making, gives way to a type that gets its name, not to one that comes
+        // from another schema with it.
+        let away = quote(&format!("epoch_type_{}", table.id.0));
+        let (own, home) = (quote(schema(table)), quote(&table.location.home().schema.unwrap_or_default()));
         let script = format!(
-            "ALTER TYPE {} SET SCHEMA {}; DROP SCHEMA {}",
+            "ALTER TYPE {} RENAME TO {away}; ALTER TYPE {own}.{away} SET SCHEMA {home}; ALTER TYPE {home}.{away} RENAME TO {}; DROP SCHEMA {own}",
             def.place,
-            quote(&table.location.home().schema.unwrap_or_default()),
-            quote(schema(table))
+            quote(&table.location.table),
         );
         tx.batch_execute(&script).await.map_err(|e| taken(pg(e), table))?;
     }
     let names: Vec<_> = coming.iter().map(|(_, def)| (def.place.clone(), def.home.clone())).collect();
     rename_within(tx, &names).await
-}
-
-/// Makes a type for arrays, which PostgreSQL gave a name of its own making, give way. It does so for a type that is made, not
-/// for one that comes from another schema.
-async fn make_room(tx: &Tx, table: &TableDef, def: &EnumDef) -> Result<()> {
-    let sql = format!(
-        "SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = {} AND t.typname = {} \
-         AND EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)",
-        literal(&table.location.home().schema.unwrap_or_default()),
-        literal(&table.location.table)
-    );
-    if texts(tx, &sql).await?.is_empty() {
-        return Ok(());
-    }
-    let script = format!("CREATE TYPE {home} AS ENUM (); DROP TYPE {home}", home = def.home);
-    tx.batch_execute(&script).await.map_err(|e| taken(pg(e), table))
 }
 
 /// 55000 if somebody gave the type other values past us.
