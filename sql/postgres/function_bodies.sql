@@ -1,5 +1,5 @@
 -- What functions are, by name: those that a call could mean, each as JSON. An argument is odd if it isn't one value of a
--- known type. {{names}}: rows of number, schema or NULL, and name.
+-- known type. The names are rows of number, schema or NULL, and name.
 SELECT n.i::pg_catalog.text, pg_catalog.json_build_object(
     'kind', p.prokind::pg_catalog.text,
     'language', l.lanname,
