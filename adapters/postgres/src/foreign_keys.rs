@@ -525,10 +525,7 @@ impl ForeignKey {
         } else {
             self.visible_parent(parent, "epoch_v_lineage", "epoch_v_base", value)
         };
-        let message = format!(
-            "update or delete on table \"{}\" violates foreign key constraint \"{}\" on table \"{}\"",
-            parent.table.location.table, self.name, self.child.location.table
-        );
+        let [code, message, referenced] = self.refusal(parent, action);
         let values = join(parent.referenced.iter(), " || ', ' || ", |c| {
             format!("format('%s', epoch_v_hit.{})", quote(c))
         });
@@ -540,14 +537,12 @@ impl ForeignKey {
             EXIT WHEN NOT FOUND;
             PERFORM FROM {overlay} c WHERE c.epoch_lineage = epoch_v_lineage AND {held} LIMIT 1 FOR KEY SHARE;
             IF FOUND THEN
-                RAISE foreign_key_violation USING MESSAGE = {}, DETAIL = {} || {values} || {},
+                RAISE USING ERRCODE = {code}, MESSAGE = {message}, DETAIL = {} || {values} || {referenced},
                     SCHEMA = {}, TABLE = {}, CONSTRAINT = {};
             END IF;
             {up};
         END LOOP;",
-            literal(&message),
             literal(&format!("Key ({})=(", parent.referenced.join(", "))),
-            literal(&format!(") is still referenced from table \"{}\".", self.child.location.table)),
             literal(&self.child.name.schema),
             literal(&self.child.location.table),
             literal(&self.name),
@@ -555,6 +550,34 @@ impl ForeignKey {
             held = self.joined(&parent.referenced, "epoch_v_hit", "c"),
             up = self.one_child_up(parent),
         )
+    }
+
+    /// SQLSTATE, message and the end of the DETAIL for a parent that has children, as expressions. From PostgreSQL 18 on,
+    /// RESTRICT has words and a code of its own.
+    fn refusal(&self, parent: &Parent, action: &str) -> [String; 3] {
+        let (parent, child) = (&parent.table.location.table, &self.child.location.table);
+        let words = |setting: &str, still: &str| {
+            let message = format!(
+                "update or delete on table \"{parent}\" violates {setting}foreign key constraint \"{}\" on table \"{child}\"",
+                self.name
+            );
+            [literal(&message), literal(&format!(") is {still}referenced from table \"{child}\"."))]
+        };
+        let [message, referenced] = words("", "still ");
+        if action != "r" {
+            return ["'23503'".to_owned(), message, referenced];
+        }
+        let since_18 = |new: &str, old: &str| {
+            format!(
+                "CASE WHEN current_setting('server_version_num')::int4 >= 180000 THEN {new} ELSE {old} END"
+            )
+        };
+        let [restricts, refers] = words("RESTRICT setting of ", "");
+        [
+            since_18("'23001'", "'23503'"),
+            since_18(&restricts, &message),
+            format!("({})", since_18(&refers, &referenced)),
+        ]
     }
 
     /// Brings one child of the row `epoch_v_hit` up into the layer.
