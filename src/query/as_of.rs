@@ -5,36 +5,11 @@
 
 use std::borrow::Cow;
 
+use super::keywords::{CLAUSES, JOINS};
 use super::lexer::{self, Token, TokenKind};
 
-/// What may stand behind an item of FROM without being its alias.
-const FOLLOWING: [&str; 25] = [
-    "where",
-    "join",
-    "inner",
-    "left",
-    "right",
-    "full",
-    "cross",
-    "natural",
-    "on",
-    "using",
-    "group",
-    "having",
-    "order",
-    "limit",
-    "offset",
-    "fetch",
-    "for",
-    "union",
-    "intersect",
-    "except",
-    "window",
-    "returning",
-    "set",
-    "tablesample",
-    "when",
-];
+/// What may stand behind an item of FROM without being its alias, beside what begins joins and clauses.
+const FOLLOWING: &[&str] = &["using", "set", "tablesample"];
 
 /// A statement with the function in the place of `AS OF`; as it is if there is none.
 pub fn as_of(sql: &[u8]) -> Cow<'_, [u8]> {
@@ -107,7 +82,8 @@ fn name_before<'a>(sql: &str, tokens: &'a [Token]) -> Option<&'a [Token]> {
 }
 
 fn has_alias(sql: &str, next: Option<&Token>) -> bool {
-    next.is_some_and(|token| token.is_name() && !FOLLOWING.iter().any(|word| token.is_word(sql, word)))
+    let mut others = CLAUSES.iter().chain(JOINS).chain(FOLLOWING);
+    next.is_some_and(|token| token.is_name() && !others.any(|word| token.is_word(sql, word)))
 }
 
 #[cfg(test)]

@@ -153,10 +153,7 @@ fn functions(ctx: &Context<'_>, statement: &Statement) -> Result<()> {
         if super::parse::is_ours(function) {
             continue;
         }
-        let shown = function
-            .schema
-            .as_deref()
-            .map_or_else(|| function.name.clone(), |s| format!("{s}.{}", function.name));
+        let shown = function.shown();
         if function.schema.as_deref() == Some(layout::SCHEMA) {
             return Err(Error::new(
                 sqlstate::INSUFFICIENT_PRIVILEGE,

@@ -242,9 +242,7 @@ async fn again(
     let replace_word = if replace { "OR REPLACE " } else { "" };
     let text = format!("CREATE {replace_word}VIEW {}{options} AS {}", quote(name), known.query);
     let parsed = parse::parse(&text)?;
-    let [statement] = parsed.statements.as_slice() else {
-        return Err(Error::internal("the query of a view is not one statement"));
-    };
+    let statement = parsed.alone()?;
     let tables = ctx.repository.tables(ctx.checkout);
     ctx.names.learn(&[statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
     check::statement(ctx, statement)?;

@@ -6,7 +6,6 @@
 
 mod call;
 
-use super::lexer;
 use super::names::{Catalog, TYPED};
 use super::parse::{self, FunctionRef, Kind, Parsed, Role, Statement};
 use super::plan::Context;
@@ -50,27 +49,26 @@ pub(super) async fn expand(
     ctx: &mut Context<'_>,
     catalog: &mut dyn Catalog,
     sql: &str,
-    statement: &Statement,
+    parsed: &Parsed,
 ) -> Result<Option<Expanded>> {
+    let statement = parsed.alone()?;
     if !any(ctx, statement) {
         return Ok(None);
     }
     if sql.contains(TYPED) {
         return Err(Error::unsupported(format!("{TYPED} in a statement that calls functions, on a branch")));
     }
-    let edits = once(ctx, catalog, sql, statement).await?;
+    let edits = once(ctx, catalog, sql, parsed).await?;
     let (mut text, mut kept) = edits.render(sql, &statement.range);
     for _ in 0..DEEPEST {
-        let parsed = parsed(&text)?;
-        let [inner] = parsed.statements.as_slice() else {
-            return Err(Error::internal("a call's query made a statement another number of statements"));
-        };
+        let parsed = without_typed(&text)?;
+        let inner = parsed.alone()?;
         let tables = ctx.repository.tables(ctx.checkout);
         ctx.names.learn(&[inner], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
         if !any(ctx, inner) {
             return Ok(Some(Expanded { text, parsed, kept }));
         }
-        let (next, then) = once(ctx, catalog, &text, inner).await?.render(&text, &(0..text.len()));
+        let (next, then) = once(ctx, catalog, &text, &parsed).await?.render(&text, &(0..text.len()));
         kept = then.after(&kept);
         text = next;
         if text.len() > LONGEST {
@@ -83,7 +81,7 @@ pub(super) async fn expand(
 }
 
 /// A text of ours, without the calls that nobody makes.
-fn parsed(text: &str) -> Result<Parsed> {
+fn without_typed(text: &str) -> Result<Parsed> {
     let mut parsed = parse::parse(text)?;
     let typed = call::typed(text, &parsed.tokens);
     for statement in &mut parsed.statements {
@@ -93,12 +91,8 @@ fn parsed(text: &str) -> Result<Parsed> {
 }
 
 /// The edits for the calls that stand in no other such call's arguments.
-async fn once(
-    ctx: &mut Context<'_>,
-    catalog: &mut dyn Catalog,
-    sql: &str,
-    statement: &Statement,
-) -> Result<Edits> {
+async fn once(ctx: &mut Context<'_>, catalog: &mut dyn Catalog, sql: &str, parsed: &Parsed) -> Result<Edits> {
+    let statement = parsed.alone()?;
     let meant: Vec<&FunctionRef> = statement.functions.iter().filter(|f| is_meant(ctx, f)).collect();
     let within = |inner: &FunctionRef, outer: &FunctionRef| {
         outer.range.start < inner.range.start && inner.range.end <= outer.range.end
@@ -109,11 +103,10 @@ async fn once(
     let queries: Vec<&Statement> = bodies.iter().flatten().map(|body| &body.statement).collect();
     let tables = ctx.repository.tables(ctx.checkout);
     ctx.names.learn(&queries, &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
-    let tokens = lexer::tokens(sql)?;
     let mut edits = Edits::default();
     for (&function, body) in outer.iter().zip(&bodies) {
         let body = body.as_ref().map_err(|why| unexpandable(ctx, function, why))?;
-        let call = call::Call { ctx, sql, tokens: &tokens, statement, function, body };
+        let call = call::Call { ctx, sql, tokens: &parsed.tokens, statement, function, body };
         call.check().map_err(|why| unexpandable(ctx, function, &why))?;
         edits.append(call.edits());
     }
@@ -126,13 +119,9 @@ fn writes(statement: &Statement) -> bool {
 }
 
 fn unexpandable(ctx: &Context<'_>, function: &FunctionRef, why: &str) -> Error {
-    let name = function
-        .schema
-        .as_deref()
-        .map_or_else(|| function.name.clone(), |s| format!("{s}.{}", function.name));
     let known = ctx.names.function(function.schema.as_deref(), &function.name);
     let language = known.and_then(|found| found.unsafe_because.as_deref()).unwrap_or("sql");
-    Error::unsupported(format!("function {name}() in language {language} on a branch"))
+    Error::unsupported(format!("function {}() in language {language} on a branch", function.shown()))
         .with_detail(format!("It may read or write tables past the branch, and its query can't stand in its place: {why}."))
         .with_hint("A function in SQL or PL/pgSQL that reads tables is called if its body is one query, or RETURN of one.")
 }

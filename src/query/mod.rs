@@ -28,6 +28,7 @@ mod fixed;
 mod form;
 mod grouped;
 mod inlining;
+mod keywords;
 mod lift;
 mod lock;
 mod names;

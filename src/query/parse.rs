@@ -104,6 +104,16 @@ pub struct Parsed {
     pub statements: Vec<Statement>,
 }
 
+impl Parsed {
+    /// The statement of a text of ours, or of the server's, that is one.
+    pub fn alone(&self) -> Result<&Statement> {
+        match self.statements.as_slice() {
+            [statement] => Ok(statement),
+            _ => Err(Error::internal("a text that is one statement was read as another number of them")),
+        }
+    }
+}
+
 /// Parses a text. 42601 as PostgreSQL would say it, 54001 if it is too long or too deep.
 pub fn parse(sql: &str) -> Result<Parsed> {
     if sql.len() > MAX_LENGTH {

@@ -562,7 +562,7 @@ async fn on_table(
     let mut depth = 0;
     let mut parsed = loop {
         let parsed = parse::parse(&unfolded.text)?;
-        let inner = alone(&parsed)?;
+        let inner = parsed.alone()?;
         ctx.names.learn(&[inner], tables, ctx.backend, ctx.repository.generation(), catalog).await?;
         match write::view::locked(ctx, &unfolded.text, inner)? {
             Some(_) if depth == DEEPEST_VIEW => return Err(Error::unsupported("views nested this deeply")),
@@ -574,7 +574,7 @@ async fn on_table(
         }
         depth += 1;
     };
-    let expanded = inlining::expand(ctx, catalog, &unfolded.text, alone(&parsed)?).await?;
+    let expanded = inlining::expand(ctx, catalog, &unfolded.text, &parsed).await?;
     if matches!(statement.wrap, Wrap::Prepare(_)) && (expanded.is_some() || unfolded.checks.is_some()) {
         // It would be prepared again by the text that comes out here.
         let what = if expanded.is_some() {
@@ -588,7 +588,7 @@ async fn on_table(
         unfolded.kept = expanded.kept.after(&unfolded.kept);
         (unfolded.text, parsed) = (expanded.text, expanded.parsed);
     }
-    let inner = alone(&parsed)?;
+    let inner = parsed.alone()?;
     check::statement(ctx, inner)?;
     check::sound(ctx, inner).await?;
     let Unfolded { text, kept, checks } = unfolded;
@@ -609,14 +609,6 @@ async fn on_table(
         }
         _ => return Err(Error::unsupported("writing through this view on a branch")),
     })
-}
-
-/// The only statement of a text of ours.
-fn alone(parsed: &Parsed) -> Result<&Statement> {
-    match parsed.statements.as_slice() {
-        [statement] => Ok(statement),
-        _ => Err(Error::internal("a statement became another number of statements")),
-    }
 }
 
 /// What a rewritten text depends on beside names.

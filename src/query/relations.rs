@@ -7,8 +7,11 @@ use epoch_adapter_postgres::relation;
 use futures::TryStreamExt;
 
 use super::barrier;
+use super::lexer;
 use super::names::Catalog;
-use super::parse::{self, AskedFor, FunctionRef, Kind, Role, Site, TableRef, Wrap};
+use super::parse::{
+    self, AskedFor, ColumnUse, FunctionRef, Kind, Parsed, Role, Site, Statement, TableRef, Wrap,
+};
 use super::plan::{Context, args};
 use super::rewrite::Rewriter;
 use super::snapshot;
@@ -160,14 +163,36 @@ impl Wish {
         let Some(asking) = rewriter.statement.asking.iter().find(|asking| asking.at == start) else {
             return Self::default();
         };
+        let columns = || looked_at(rewriter.sql, rewriter.parsed, rewriter.statement);
         let Some(parameters) = ctx.parameters else {
             if asking.parameters().next().is_some() {
                 return Self { open: true, ..Self::default() };
             }
-            return Self { asked: asked(asking, &[]), open: false };
+            return Self { asked: Asked { columns: columns(), ..asked(asking, &[]) }, open: false };
         };
-        Self { asked: asked(asking, parameters), open: false }
+        Self { asked: Asked { columns: columns(), ..asked(asking, parameters) }, open: false }
     }
+}
+
+/// The names of columns that a statement uses, of whatever; `None` if it uses some without their names: all of an item's, its
+/// row, or those that two items have in common.
+fn looked_at(sql: &str, parsed: &Parsed, statement: &Statement) -> Option<Vec<String>> {
+    let joins = |t: &lexer::Token| t.is_word(sql, "natural") || t.is_word(sql, "using");
+    if statement.tables.iter().any(|t| t.command) || parsed.tokens.list.iter().any(joins) {
+        return None;
+    }
+    let called = |f: &FunctionRef| match &f.site {
+        Site::From { alias, .. } => Some(alias.as_ref().unwrap_or(&f.name).clone()),
+        Site::Expression => None,
+    };
+    let functions = statement.functions.iter().filter_map(called);
+    let items: Vec<String> =
+        statement.tables.iter().map(|t| t.called().to_owned()).chain(functions).collect();
+    let name = |column: &ColumnUse| match column.fields.as_slice() {
+        [Some(name)] if items.contains(name) => None,
+        fields => fields.last()?.clone(),
+    };
+    statement.columns.iter().map(name).collect()
 }
 
 /// With the values of parameters. What isn't known isn't asked; then more rows are needed than the query returns.
@@ -250,4 +275,38 @@ fn constant_rows(columns: &[Column], rows: &[Vec<Option<String>>]) -> String {
         cells.join(", "),
         literal(&json)
     )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_that_are_used_without_a_name_are_all_of_them() {
+        let used = |sql: &str| {
+            let parsed = parse::parse(sql).unwrap();
+            looked_at(sql, &parsed, parsed.alone().unwrap())
+        };
+        let names = |names: &[&str]| Some(names.iter().map(|n| (*n).to_owned()).collect());
+        assert_eq!(used("SELECT count(*) FROM epoch.branches"), names(&[]));
+        assert_eq!(
+            used("SELECT b.name FROM epoch.branches b WHERE behind > 0 ORDER BY dirty"),
+            names(&["name", "behind", "dirty"])
+        );
+        for all in [
+            "SELECT * FROM epoch.branches",
+            "SELECT b.* FROM epoch.branches b",
+            "SELECT b FROM epoch.branches b",
+            "SELECT row_to_json(branches) FROM epoch.branches",
+            "SELECT (b).dirty FROM epoch.branches b",
+            "TABLE epoch.branches",
+            "SELECT name FROM epoch.branches JOIN t USING (dirty)",
+            "SELECT name FROM epoch.branches NATURAL JOIN t",
+            "SELECT name FROM (SELECT * FROM epoch.branches) b",
+            "SELECT to_json(f) FROM epoch_history('t') f",
+        ] {
+            assert_eq!(used(all), None, "{all}");
+        }
+    }
 }

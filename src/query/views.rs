@@ -10,11 +10,11 @@ use futures::future::BoxFuture;
 
 use super::form::Form;
 use super::names::{Catalog, Meaning, Place, registered};
-use super::parse::{self, Parsed, Role, Statement, TableRef};
+use super::parse::{self, Role, Statement, TableRef};
 use super::plan::Context;
 use super::rewrite::Rewriter;
 use super::{barrier, check, grouped, inlining, lock, relations, types};
-use crate::{Error, Result, sqlstate};
+use crate::{Error, Result};
 
 /// How deep views may stand in views. A branch's may read themselves, like PostgreSQL's after OR REPLACE.
 pub(super) const DEEPEST: usize = 64;
@@ -121,12 +121,12 @@ fn inline<'a>(
         let mut parsed = parse::parse(definition)?;
         let mut text = Cow::Borrowed(definition);
         let tables = ctx.repository.tables(ctx.checkout);
-        let statement = alone(&parsed)?;
-        ctx.names.learn(&[statement], &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
-        if let Some(expanded) = inlining::expand(ctx, catalog, definition, statement).await? {
+        let names = [parsed.alone()?];
+        ctx.names.learn(&names, &tables, ctx.backend, ctx.repository.generation(), catalog).await?;
+        if let Some(expanded) = inlining::expand(ctx, catalog, definition, &parsed).await? {
             (text, parsed) = (Cow::Owned(expanded.text), expanded.parsed);
         }
-        let (text, statement) = (text.as_ref(), alone(&parsed)?);
+        let (text, statement) = (text.as_ref(), parsed.alone()?);
         check::statement(ctx, statement)?;
         if !statement.locking.is_empty() {
             return Err(Error::unsupported("a view with FOR UPDATE or FOR SHARE on a branch"));
@@ -143,14 +143,6 @@ fn inline<'a>(
         Ok(rewriter.edits.render(text, &statement.range).0)
     }
     .boxed()
-}
-
-/// The statement of a view's query.
-fn alone(parsed: &Parsed) -> Result<&Statement> {
-    match parsed.statements.as_slice() {
-        [statement] => Ok(statement),
-        _ => Err(Error::new(sqlstate::INTERNAL_ERROR, "the query of a view is not one statement")),
-    }
 }
 
 /// `t.*::public.t`, as PostgreSQL writes the row of a table as a whole, has the row type of main's table: on a branch

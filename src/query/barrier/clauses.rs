@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::super::keywords::{CLAUSES, JOINS, SET_OPERATIONS};
 use super::super::parse::{Kind, SelectItem, SelectList, Statement};
 use super::operands::Level;
 
@@ -38,27 +39,6 @@ pub(super) struct List {
     pub limited: bool,
 }
 
-const CLAUSES: &[&str] = &[
-    "into",
-    "from",
-    "where",
-    "group",
-    "having",
-    "window",
-    "order",
-    "limit",
-    "offset",
-    "fetch",
-    "for",
-    "union",
-    "intersect",
-    "except",
-    "returning",
-    "on",
-    "when",
-];
-const JOINS: &[&str] = &["join", "inner", "left", "right", "full", "cross", "natural"];
-const SET_OPERATIONS: &[&str] = &["union", "intersect", "except"];
 /// What stands behind all queries that UNION or the like joins.
 const COMMON: &[&str] = &["order", "limit", "offset", "fetch", "for"];
 

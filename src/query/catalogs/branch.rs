@@ -143,9 +143,7 @@ fn inline<'a>(
 ) -> BoxFuture<'a, Result<String>> {
     async move {
         let parsed = parse::parse(definition)?;
-        let [statement] = parsed.statements.as_slice() else {
-            return Err(Error::internal("the query of a view is not one statement"));
-        };
+        let statement = parsed.alone()?;
         let mut rewriter = Rewriter::new(definition, &parsed, statement, Form::Selective);
         for table in &statement.tables {
             let schema = match table.schema.as_deref() {

@@ -92,6 +92,13 @@ pub struct FunctionRef {
     pub arguments: Vec<Argument>,
 }
 
+impl FunctionRef {
+    /// Its name as it is written, without quotes.
+    pub fn shown(&self) -> String {
+        self.schema.as_deref().map_or_else(|| self.name.clone(), |schema| format!("{schema}.{}", self.name))
+    }
+}
+
 /// A name behind a dot: that of a column or, if there is none, of a function with one argument.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Attribute {
