@@ -48,7 +48,7 @@ DECLARE
 BEGIN
     {{note}}
     -- Nearly always: versions of other transactions, whose keys stay.
-    IF coalesce(pg_catalog.current_setting('epoch.odd', true), '') OPERATOR(pg_catalog.=) '' THEN
+    IF pg_catalog.concat(pg_catalog.current_setting('epoch.odd', true), pg_catalog.current_setting('epoch.k{{marks}}', true)) OPERATOR(pg_catalog.=) '' THEN
         INSERT INTO {{history}} (epoch_lineage, {{columns}}, epoch_existed) SELECT 1, {{columns_o}}, true FROM epoch_old o;
         RETURN NULL;
     END IF;
@@ -108,7 +108,7 @@ END $epoch$;
 
 -- Notes that a key changed, too, for the rest of the transaction: each condition of a trigger costs every statement.
 CREATE TRIGGER zz_epoch_own AFTER UPDATE ON {{target}} FOR EACH ROW
-    WHEN ({{changed}} AND (set_config('epoch.k{{marks}}', 'on', true) || set_config('epoch.odd', 'on', true)) IS NULL OR age(OLD.xmin) <= 0)
+    WHEN ({{changed}} AND set_config('epoch.k{{marks}}', 'on', true) IS NULL OR age(OLD.xmin) <= 0)
     EXECUTE FUNCTION {{fn}}_own('{{marks}}');
 CREATE TRIGGER zz_epoch_own_deleted AFTER DELETE ON {{target}} FOR EACH ROW
     WHEN (age(OLD.xmin) <= 0) EXECUTE FUNCTION {{fn}}_own('{{marks}}');

@@ -1,12 +1,12 @@
 -- Triggers that capture what statements which name it change.
 CREATE TRIGGER zz_epoch_mark_insert BEFORE INSERT ON {{target}} FOR EACH STATEMENT
-    WHEN (set_config('epoch.{{marks}}i_' || pg_trigger_depth(), {{mark}}, true) IS NULL{{also_insert}})
+    WHEN (set_config(concat('epoch.{{marks}}i_', pg_trigger_depth()), {{mark}}, true) IS NULL{{also_insert}})
     EXECUTE FUNCTION epoch.nothing();
 CREATE TRIGGER zz_epoch_mark_update BEFORE UPDATE ON {{target}} FOR EACH STATEMENT
-    WHEN (set_config('epoch.{{marks}}u_' || pg_trigger_depth(), {{mark}}, true) IS NULL)
+    WHEN (set_config(concat('epoch.{{marks}}u_', pg_trigger_depth()), {{mark}}, true) IS NULL)
     EXECUTE FUNCTION epoch.nothing();
 CREATE TRIGGER zz_epoch_mark_delete BEFORE DELETE ON {{target}} FOR EACH STATEMENT
-    WHEN (set_config('epoch.{{marks}}d_' || pg_trigger_depth(), {{mark}}, true) IS NULL{{also_delete}})
+    WHEN (set_config(concat('epoch.{{marks}}d_', pg_trigger_depth()), {{mark}}, true) IS NULL{{also_delete}})
     EXECUTE FUNCTION epoch.nothing();
 CREATE TRIGGER zz_epoch_insert AFTER INSERT ON {{target}} REFERENCING NEW TABLE AS epoch_new
     FOR EACH STATEMENT{{unless_copying}} EXECUTE FUNCTION {{fn}}_new('{{marks}}i');

@@ -49,10 +49,10 @@ BEGIN
     RETURN NULL;
 END $epoch$;
 CREATE TRIGGER zz_epoch_moved_in AFTER INSERT ON {{base}} FOR EACH ROW
-    WHEN (current_setting('epoch.b{{id}}si_' || pg_trigger_depth(), true) IS DISTINCT FROM 'on')
+    WHEN (current_setting(concat('epoch.b{{id}}si_', pg_trigger_depth()), true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION epoch.capture_{{id}}_moved();
 CREATE TRIGGER zz_epoch_moved_out AFTER DELETE ON {{base}} FOR EACH ROW
-    WHEN (current_setting('epoch.b{{id}}sd_' || pg_trigger_depth(), true) IS DISTINCT FROM 'on')
+    WHEN (current_setting(concat('epoch.b{{id}}sd_', pg_trigger_depth()), true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION epoch.capture_{{id}}_moved();
 ALTER TABLE {{base}} ENABLE ALWAYS TRIGGER zz_epoch_fresh,
     ENABLE ALWAYS TRIGGER zz_epoch_moved_in, ENABLE ALWAYS TRIGGER zz_epoch_moved_out;

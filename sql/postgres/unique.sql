@@ -6,6 +6,7 @@ DECLARE
     epoch_v_hit record;
     epoch_v_base int8 := nullif(current_setting('epoch.base', true), '')::int8;
 BEGIN
+    {{rekeyed}}
     {{checks}}
     RETURN NULL;
 END $epoch$;

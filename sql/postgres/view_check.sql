@@ -1,11 +1,15 @@
 -- WITH CHECK OPTION on branches. A statement that writes to an overlay through views sets epoch.checks while it runs: names of
--- views and conditions on a new row, as JSON. The second trigger ends that; it comes after all rows.
+-- views and conditions on a new row, as JSON. What captures the statement takes it back (capture_first.sql), after all rows.
 CREATE FUNCTION epoch.overlay_{{id}}_checked() RETURNS trigger LANGUAGE plpgsql AS $epoch$
 DECLARE
     view_name text;
     condition text;
     fits bool;
 BEGIN
+    -- What a foreign key's action writes meanwhile isn't the statement's.
+    IF pg_catalog.pg_trigger_depth() > 1 THEN
+        RETURN NULL;
+    END IF;
     FOR view_name, condition IN
         SELECT c.value ->> 0, c.value ->> 1
         FROM pg_catalog.json_array_elements(pg_catalog.current_setting('epoch.checks')::pg_catalog.json) c (value)
@@ -19,14 +23,5 @@ BEGIN
     END LOOP;
     RETURN NULL;
 END $epoch$;
-CREATE FUNCTION epoch.overlay_{{id}}_unchecked() RETURNS trigger LANGUAGE plpgsql AS $epoch$
-BEGIN
-    PERFORM pg_catalog.set_config('epoch.checks', '', true);
-    RETURN NULL;
-END $epoch$;
 CREATE TRIGGER zz_epoch_checked AFTER INSERT OR UPDATE ON {{overlay}} FOR EACH ROW
-    WHEN (pg_catalog.current_setting('epoch.checks', true) <> '' AND pg_catalog.pg_trigger_depth() = 0)
-    EXECUTE FUNCTION epoch.overlay_{{id}}_checked();
-CREATE TRIGGER zz_epoch_unchecked AFTER INSERT OR UPDATE ON {{overlay}} FOR EACH STATEMENT
-    WHEN (pg_catalog.current_setting('epoch.checks', true) <> '' AND pg_catalog.pg_trigger_depth() = 0)
-    EXECUTE FUNCTION epoch.overlay_{{id}}_unchecked();
+    WHEN (pg_catalog.current_setting('epoch.checks', true) <> '') EXECUTE FUNCTION epoch.overlay_{{id}}_checked();

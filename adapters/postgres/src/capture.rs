@@ -10,7 +10,7 @@ const FUNCTIONS_SQL: &str = include_str!("../../../sql/postgres/capture.sql");
 const PLAIN_SQL: &str = include_str!("../../../sql/postgres/capture_plain.sql");
 const NEW_ONES_SQL: &str = include_str!("../../../sql/postgres/capture_new_ones.sql");
 const TRIGGERS_SQL: &str = include_str!("../../../sql/postgres/capture_triggers.sql");
-const REKEYED_SQL: &str = include_str!("../../../sql/postgres/rekeyed.sql");
+const FIRST_SQL: &str = include_str!("../../../sql/postgres/capture_first.sql");
 const GUARD_SQL: &str = include_str!("../../../sql/postgres/guard.sql");
 const TRUNCATE_SQL: &str = include_str!("../../../sql/postgres/truncate.sql");
 const TRUNCATE_TRIGGER_SQL: &str = include_str!("../../../sql/postgres/truncate_trigger.sql");
@@ -24,7 +24,7 @@ pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
     if partitioned {
         // A row that moves to another partition is no UPDATE for row triggers.
         let rest = ["true", &of_partitions(table)];
-        script += &functions(table, &base, "capture", ["1", "1"], "true", rest);
+        script += &functions(table, "capture", ["1", "1"], "true", rest, ["", ""]);
         script += &base_triggers(table, &base, &on_base);
     } else {
         script += &plain(table, &base, &on_base);
@@ -33,15 +33,58 @@ pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
     }
     let lineages = ["o.epoch_lineage", "n.epoch_lineage"];
     let rekeys = rekeyed_test(&on_overlay);
-    script += &functions(table, &overlay, "overlay", lineages, "NOT n.epoch_copied", [&rekeys, ""]);
-    script += &triggers(
-        &overlay,
-        &format!("epoch.overlay_{id}"),
-        &on_overlay,
-        ["", ""],
-        &unless_copying(table, &on_overlay),
+    let first = [first_old(table, &rekeys), first_new(table)];
+    let first = [first[0].as_str(), first[1].as_str()];
+    script += &functions(table, "overlay", lineages, "NOT n.epoch_copied", [&rekeys, ""], first);
+    let unless_copying = unless_copying(table);
+    let function = format!("epoch.overlay_{id}");
+    script + &triggers(&overlay, &function, &on_overlay, [MARK_CAPTURES, "", ""], &unless_copying)
+}
+
+/// What a transaction does first on a partitioned table finds no images of its own.
+fn nothing_before(table: &TableDef) -> String {
+    format!(
+        "IF epoch_v_count OPERATOR(pg_catalog.=) 1 AND pg_catalog.split_part(epoch_v_mark, ' ', 1) OPERATOR(pg_catalog.=) '1' THEN
+            INSERT INTO {} (epoch_lineage, {}, epoch_existed) SELECT 1, {}, false FROM epoch_new n;
+            RETURN NULL;
+        END IF;",
+        history(table),
+        key(table, ""),
+        key(table, "n.")
+    )
+}
+
+/// What the overlay's functions do with the first rows of a transaction.
+fn first(table: &TableDef, images: &str) -> String {
+    fill(FIRST_SQL, &[("noted", &format!("n{}", table.id.0)), ("images", images)]).trim_end().to_owned()
+}
+
+fn first_old(table: &TableDef, may_rekey: &str) -> String {
+    let (history, key_n) = (history(table), key(table, "n."));
+    let images = format!(
+        "INSERT INTO {history} (epoch_lineage, {columns}, epoch_existed) SELECT o.epoch_lineage, {columns_o}, true FROM epoch_old o;
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+            IF {may_rekey} THEN
+                INSERT INTO {history} (epoch_lineage, {key}, epoch_existed) SELECT n.epoch_lineage, {key_n}, false FROM epoch_new n
+                WHERE NOT EXISTS (SELECT FROM epoch_old o WHERE o.epoch_lineage OPERATOR(pg_catalog.=) n.epoch_lineage AND {same});
+            END IF;
+        END IF;",
+        columns = columns(table, ""),
+        columns_o = columns(table, "o."),
+        key = key(table, ""),
+        same = same_key(table, "o", "n"),
     );
-    script + &rekeyed(table, &overlay, &on_overlay)
+    first(table, &images)
+}
+
+fn first_new(table: &TableDef) -> String {
+    let images = format!(
+        "INSERT INTO {} (epoch_lineage, {}, epoch_existed) SELECT n.epoch_lineage, {}, false FROM epoch_new n WHERE NOT n.epoch_copied;",
+        history(table),
+        key(table, ""),
+        key(table, "n.")
+    );
+    first(table, &images)
 }
 
 /// Functions and triggers of a table without partitions.
@@ -51,7 +94,7 @@ fn plain(table: &TableDef, target: &str, marks: &str) -> String {
     let (key_n, match_n) = (key(table, "n."), same_key(table, "h", "n"));
     // The transaction's later images of the same keys give way to these.
     let noted = format!(
-        "PERFORM pg_catalog.set_config('epoch.{again}', 'on', true), pg_catalog.set_config('epoch.odd', 'on', true);"
+        "IF pg_catalog.concat(pg_catalog.set_config('epoch.{again}', 'on', true), pg_catalog.set_config('epoch.odd', 'on', true)) IS NULL THEN END IF;"
     );
     let new_ones = |distinct: &str| {
         fill(
@@ -95,18 +138,20 @@ fn plain(table: &TableDef, target: &str, marks: &str) -> String {
 
 fn functions(
     table: &TableDef,
-    target: &str,
     name: &str,
     lineage: [&str; 2],
     own: &str,
     [may_rekey, of_partitions]: [&str; 2],
+    first: [&str; 2],
 ) -> String {
     let id = table.id.0.to_string();
     fill(
         FUNCTIONS_SQL,
         &[
-            ("target", target),
             ("fn", &format!("epoch.{name}_{id}")),
+            ("nothing_before", &if first[1].is_empty() { nothing_before(table) } else { String::new() }),
+            ("first_old", first[0]),
+            ("first_new", first[1]),
             ("may_rekey", may_rekey),
             ("partitions", of_partitions),
             ("note", if name == "capture" { NOTE_SQL } else { "" }),
@@ -166,12 +211,17 @@ fn still_ours(table: &TableDef, partitioned: bool) -> String {
     )
 }
 
+/// The setting that says that a key of the overlay changed, for the rest of the transaction.
+pub(crate) fn rekeyed_setting(table: &TableDef) -> String {
+    format!("epoch.ko{}", table.id.0)
+}
+
 fn rekeyed_test(marks: &str) -> String {
     format!("pg_catalog.current_setting('epoch.k{marks}', true) OPERATOR(pg_catalog.=) 'on'")
 }
 
 /// Whether an UPDATE changes a row's key.
-fn changed(table: &TableDef) -> String {
+pub(crate) fn changed(table: &TableDef) -> String {
     let (old, new) = (key(table, "OLD."), key(table, "NEW."));
     // Of an extension's type, bytes are compared: one time too often does no harm. (By the operator's function: a
     // dump writes the operator in a way that compares column by column when it is read.)
@@ -182,34 +232,39 @@ fn changed(table: &TableDef) -> String {
     }
 }
 
-fn rekeyed(table: &TableDef, target: &str, marks: &str) -> String {
-    fill(REKEYED_SQL, &[("target", target), ("rekeyed", &format!("k{marks}")), ("changed", &changed(table))])
-}
+/// Says where the log is when a statement starts, and how many captures there were (see capture.sql). `||` would be a function
+/// in SQL here, which the server reads anew for each statement.
+const MARK_CAPTURES: &str =
+    "concat('0', current_setting('epoch.marks', true), ' ', pg_current_wal_insert_lsn())";
 
-/// Counts a statement that starts, and says where the log is then (see capture.sql).
-const MARK: &str = "set_config('epoch.marks', (coalesce(nullif(current_setting('epoch.marks', true), ''), '0')::int8 + 1)::text, true) \
-    || ' ' || pg_current_wal_insert_lsn()";
+/// Counts the statement that starts, too.
+const MARK: &str = "concat(set_config('epoch.marks', (concat('0', current_setting('epoch.marks', true))::int8 + 1)::text, true), \
+    ' ', pg_current_wal_insert_lsn())";
 
-/// A copy-up makes no images. The last of the overlay's triggers to be asked takes the setting back, and the mark that
-/// the function would have.
-fn unless_copying(table: &TableDef, marks: &str) -> String {
+/// A copy-up makes no images. The last of the overlay's triggers to be asked takes the setting back.
+fn unless_copying(table: &TableDef) -> String {
     let setting = copying_setting(table);
     format!(
-        " WHEN (current_setting('{setting}', true) IS DISTINCT FROM 'on' \
-         OR set_config('{setting}', '', true) || set_config('epoch.{marks}i_' || pg_trigger_depth(), '', true) IS NULL)"
+        " WHEN (current_setting('{setting}', true) IS DISTINCT FROM 'on' OR set_config('{setting}', '', true) IS NULL)"
     )
 }
 
-fn triggers(target: &str, functions: &str, marks: &str, also: [&str; 2], unless_copying: &str) -> String {
+fn triggers(
+    target: &str,
+    functions: &str,
+    marks: &str,
+    [mark, also_insert, also_delete]: [&str; 3],
+    unless_copying: &str,
+) -> String {
     fill(
         TRIGGERS_SQL,
         &[
             ("target", target),
             ("fn", functions),
             ("marks", marks),
-            ("mark", MARK),
-            ("also_insert", also[0]),
-            ("also_delete", also[1]),
+            ("mark", mark),
+            ("also_insert", also_insert),
+            ("also_delete", also_delete),
             ("unless_copying", unless_copying),
         ],
     )
@@ -220,9 +275,10 @@ fn triggers(target: &str, functions: &str, marks: &str, also: [&str; 2], unless_
 pub(crate) fn base_triggers(table: &TableDef, relation: &str, marks: &str) -> String {
     let id = table.id.0;
     let also = |event: &str| {
-        format!(" OR set_config('epoch.b{id}s{event}_' || pg_trigger_depth(), 'on', true) IS NULL")
+        format!(" OR set_config(concat('epoch.b{id}s{event}_', pg_trigger_depth()), 'on', true) IS NULL")
     };
-    guard(relation) + &triggers(relation, &format!("epoch.capture_{id}"), marks, [&also("i"), &also("d")], "")
+    let and_marks = [MARK, &also("i"), &also("d")];
+    guard(relation) + &triggers(relation, &format!("epoch.capture_{id}"), marks, and_marks, "")
 }
 
 /// The guard of the base, or of one of its partitions; replaces the one that is there.

@@ -1,7 +1,10 @@
 //! Constraints over layers: what the server can't check on the overlay alone.
 
+use std::collections::BTreeSet;
+
 use epoch_adapter::TableDef;
 
+use crate::capture;
 use crate::foreign_keys::{below, below_rows};
 use crate::install::Index;
 use crate::layout::{BASE_OF_LINEAGE, copying_setting, literal, overlay, quote};
@@ -19,9 +22,14 @@ pub(crate) fn unique(table: &TableDef, indexes: &[Index]) -> String {
     let (deferrable, unique): (Vec<&Index>, Vec<&Index>) = keys.partition(|i| !i.deferrable.is_empty());
     let id = table.id.0.to_string();
     let new_row = format!("(SELECT NEW.epoch_lineage, {}) epoch_row", columns(table, "NEW."));
-    let inserted = function(table, "insert", &unique, "epoch_new", "NOT epoch_copied");
-    let updated = function(table, "update", &unique, &new_row, "true");
-    let changed = join(&unique, " OR ", |index| changed(index));
+    let inserted = function(table, "insert", &unique, "epoch_new", "NOT epoch_copied", "");
+    // The capture of the statement goes by it, which comes later.
+    let rekeyed = format!(
+        "IF {} THEN PERFORM set_config('{}', 'on', true); END IF;",
+        capture::changed(table),
+        capture::rekeyed_setting(table)
+    );
+    let updated = function(table, "update", &unique, &new_row, "true", &rekeyed);
     let script = format!(
         "{inserted}{updated}
 -- The 1: like PostgreSQL, keys are checked before references.
@@ -32,7 +40,7 @@ CREATE TRIGGER zz_epoch_1_unique_update AFTER UPDATE ON {overlay} FOR EACH ROW W
     EXECUTE FUNCTION epoch.overlay_{id}_unique_update();
 ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_unique_insert, ENABLE ALWAYS TRIGGER zz_epoch_1_unique_update;
 ",
-        changed = if changed.is_empty() { "false" } else { &changed },
+        changed = any_changed(table, &unique),
         overlay = overlay(table),
         copying = copying_setting(table),
     );
@@ -52,10 +60,17 @@ pub(crate) fn views(table: &TableDef) -> String {
     fill(VIEWS_SQL, &[("overlay", &overlay(table)), ("id", &table.id.0.to_string()), ("row", &row)])
 }
 
-fn function(table: &TableDef, event: &str, indexes: &[&Index], rows: &str, own: &str) -> String {
+fn function(
+    table: &TableDef,
+    event: &str,
+    indexes: &[&Index],
+    rows: &str,
+    own: &str,
+    rekeyed: &str,
+) -> String {
     let checks = join(indexes, "", |index| check(table, index, rows, own));
     let id = table.id.0.to_string();
-    fill(UNIQUE_SQL, &[("id", &id), ("event", event), ("checks", &checks)])
+    fill(UNIQUE_SQL, &[("id", &id), ("event", event), ("rekeyed", rekeyed), ("checks", &checks)])
 }
 
 /// A key that may be checked at the end of the transaction: a constraint trigger of its own, which
@@ -74,7 +89,7 @@ CREATE CONSTRAINT TRIGGER zz_epoch_1_u{oid}_update AFTER UPDATE ON {overlay}{whe
     EXECUTE FUNCTION epoch.overlay_{id}_unique_u{oid}();
 ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_u{oid}_insert, ENABLE ALWAYS TRIGGER zz_epoch_1_u{oid}_update;
 ",
-        function = function(table, &format!("u{}", index.oid), &[index], &row, "true"),
+        function = function(table, &format!("u{}", index.oid), &[index], &row, "true", ""),
         oid = index.oid,
         id = table.id.0,
         overlay = overlay(table),
@@ -85,12 +100,30 @@ ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_u{oid}_insert, ENABLE ALW
 
 /// Whether an UPDATE changed a part of the key: only then it is checked.
 fn changed(index: &Index) -> String {
-    if index.names.is_empty() || index.predicate.is_some() {
-        return "OLD.* OPERATOR(pg_catalog.*<>) NEW.*".to_owned();
+    if is_of_columns(index) { any_differs(&index.names) } else { ANYTHING.to_owned() }
+}
+
+/// Whether an UPDATE changed a part of the table's own key or of another: one comparison, as each costs every row.
+fn any_changed(table: &TableDef, indexes: &[&Index]) -> String {
+    if !indexes.iter().all(|index| is_of_columns(index)) {
+        return ANYTHING.to_owned();
     }
-    join(&index.names, " OR ", |c| {
-        format!("NOT pg_catalog.record_image_eq(ROW(OLD.{c}), ROW(NEW.{c}))", c = quote(c))
-    })
+    let own = table.schema.key_columns().map(|c| &c.name);
+    let names: BTreeSet<_> = own.chain(indexes.iter().flat_map(|index| &index.names)).collect();
+    any_differs(names)
+}
+
+/// Whether anything of a row changed, if it can't be told what matters.
+const ANYTHING: &str = "OLD.* OPERATOR(pg_catalog.*<>) NEW.*";
+
+fn is_of_columns(index: &Index) -> bool {
+    !index.names.is_empty() && index.predicate.is_none()
+}
+
+fn any_differs<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| quote(name)).collect();
+    let row = |version: &str| join(&names, ", ", |name| format!("{version}.{name}"));
+    format!("NOT pg_catalog.record_image_eq(ROW({}), ROW({}))", row("OLD"), row("NEW"))
 }
 
 fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {

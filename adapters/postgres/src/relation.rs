@@ -84,7 +84,8 @@ pub fn copy_up(table: &TableDef, layer: Layer, source: &str) -> String {
 
 /// Whether a string constant in a [`copy_up`] is none of the client's, or means the same whenever it is read.
 pub fn is_own_string(constant: &str) -> bool {
-    constant == "'on'" || constant.starts_with("'epoch.copying_")
+    let setting = constant.strip_prefix("'epoch.c").and_then(|rest| rest.strip_suffix('\''));
+    constant == "'on'" || setting.is_some_and(|id| id.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// What a copy-up does about rows that another transaction is copying up.

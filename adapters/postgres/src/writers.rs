@@ -17,15 +17,16 @@ pub(crate) const WRITERS_SQL: &str =
     at timestamptz NOT NULL DEFAULT clock_timestamp(), role text NOT NULL DEFAULT session_user);";
 
 /// What the functions of main's triggers do first. The setting is the transaction's, or all the session's if it is ours.
+/// (A condition is evaluated by itself, PERFORM as a query.)
 pub(crate) const NOTE_SQL: &str =
-    "IF coalesce(pg_catalog.current_setting('epoch.known', true), '') OPERATOR(pg_catalog.=) '' THEN
+    "IF (CASE WHEN coalesce(pg_catalog.current_setting('epoch.known', true), '') OPERATOR(pg_catalog.=) ''
+        THEN pg_catalog.set_config('epoch.known', 'on', true) IS NOT NULL END) THEN
         INSERT INTO epoch.writer DEFAULT VALUES;
-        PERFORM pg_catalog.set_config('epoch.known', 'on', true);
     END IF;";
 
 /// [`NOTE_SQL`] where it is known that nothing is noted.
 pub(crate) const NOTE_FIRST_SQL: &str = "INSERT INTO epoch.writer DEFAULT VALUES;
-        PERFORM pg_catalog.set_config('epoch.known', 'on', true);";
+        IF pg_catalog.set_config('epoch.known', 'on', true) IS NULL THEN END IF;";
 
 /// Commits between two times that notes nobody needs are removed.
 const EVERY: Ordinal = 16;

@@ -60,8 +60,8 @@ reported! {
     a_column_widened: PLAIN, "ALTER TABLE t ALTER v TYPE varchar(20)" => "column \"v\" has the type character varying(20), no longer character varying(10)";
     a_key_that_is_none: PLAIN, "ALTER TABLE t DROP CONSTRAINT t_pkey" => "the key (id) is no longer unique";
     a_key_of_two_odd_columns: "CREATE TABLE t (\"a \"\"\\{,}\" int, b int, UNIQUE (b, \"a \"\"\\{,}\"), PRIMARY KEY (\"a \"\"\\{,}\", b))", "ALTER TABLE t ADD c int" => "column \"c\" was added";
-    another_versions_layout: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout 0'" => "history has layout 0, this version works with layout 6";
-    a_layout_from_before_they_had_numbers: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables'; DROP TABLE epoch.partition" => "history has an older layout, this version works with layout 6";
+    another_versions_layout: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables, layout 0'" => "history has layout 0, this version works with layout 7";
+    a_layout_from_before_they_had_numbers: PLAIN, "COMMENT ON SCHEMA epoch IS 'Horizon Epoch: history of versioned tables'; DROP TABLE epoch.partition" => "history has an older layout, this version works with layout 7";
     // Branches and commits showed what the columns were made.
     a_column_dropped_and_made_again: PLAIN, "ALTER TABLE t DROP n; ALTER TABLE t ADD n int" => "a column was dropped and made again, or has the name of another";
     columns_that_swapped_names: "CREATE TABLE t (id int PRIMARY KEY, x int, y int)", "ALTER TABLE t RENAME x TO z; ALTER TABLE t RENAME y TO x; ALTER TABLE t RENAME z TO y" => "a column was dropped and made again, or has the name of another";
@@ -317,7 +317,7 @@ async fn nothing_is_registered_beside_another_versions_tables() {
     };
     let error = db.adapter.install(&other).await.unwrap_err();
     assert_eq!(error.code(), "55000", "{error}");
-    assert_eq!(error.detail(), Some("The history has an older layout, this version works with layout 6."));
+    assert_eq!(error.detail(), Some("The history has an older layout, this version works with layout 7."));
     db.adapter.uninstall(&table).await.unwrap();
     db.adapter.install(&other).await.unwrap();
     db.drop().await;
