@@ -221,7 +221,7 @@ fn rekeyed_test(marks: &str) -> String {
 }
 
 /// Whether an UPDATE changes a row's key.
-pub(crate) fn changed(table: &TableDef) -> String {
+fn changed(table: &TableDef) -> String {
     let (old, new) = (key(table, "OLD."), key(table, "NEW."));
     // Of an extension's type, bytes are compared: one time too often does no harm. (By the operator's function: a
     // dump writes the operator in a way that compares column by column when it is read.)

@@ -8,9 +8,11 @@ use crate::capture;
 use crate::foreign_keys::{below, below_rows};
 use crate::install::Index;
 use crate::layout::{BASE_OF_LINEAGE, copying_setting, literal, overlay, quote};
+use crate::of_main;
 use crate::text::{columns, fill, join, same_key};
 
 const UNIQUE_SQL: &str = include_str!("../../../sql/postgres/unique.sql");
+const MAY_SQL: &str = include_str!("../../../sql/postgres/unique_may.sql");
 const CHECK_SQL: &str = include_str!("../../../sql/postgres/unique_check.sql");
 const VIEWS_SQL: &str = include_str!("../../../sql/postgres/view_check.sql");
 const EXCLUSION_SQL: &str = include_str!("../../../sql/postgres/exclusion_check.sql");
@@ -23,10 +25,10 @@ pub(crate) fn unique(table: &TableDef, indexes: &[Index]) -> String {
     let id = table.id.0.to_string();
     let new_row = format!("(SELECT NEW.epoch_lineage, {}) epoch_row", columns(table, "NEW."));
     let inserted = function(table, "insert", &unique, "epoch_new", "NOT epoch_copied", "");
-    // The capture of the statement goes by it, which comes later.
+    // The capture of the statement goes by it, which comes later. One time too often does no harm.
     let rekeyed = format!(
-        "IF {} THEN PERFORM set_config('{}', 'on', true); END IF;",
-        capture::changed(table),
+        "IF {} THEN PERFORM pg_catalog.set_config('{}', 'on', true); END IF;",
+        any_differs(table.schema.key_columns().map(|c| &c.name)),
         capture::rekeyed_setting(table)
     );
     let updated = function(table, "update", &unique, &new_row, "true", &rekeyed);
@@ -69,8 +71,22 @@ fn function(
     rekeyed: &str,
 ) -> String {
     let checks = join(indexes, "", |index| check(table, index, rows, own));
+    let may_be_there = join(indexes, "\n        OR ", |index| may_be_there(table, index, rows, own));
     let id = table.id.0.to_string();
-    fill(UNIQUE_SQL, &[("id", &id), ("event", event), ("rekeyed", rekeyed), ("checks", &checks)])
+    // Expressions of the user's say which operators they mean by the search path.
+    let plain =
+        table.source.is_none() && indexes.iter().all(|i| is_of_columns(i) && i.exclusion.is_none());
+    fill(
+        UNIQUE_SQL,
+        &[
+            ("id", &id),
+            ("event", event),
+            ("path", if plain { "" } else { " SET search_path = pg_catalog, pg_temp" }),
+            ("rekeyed", rekeyed),
+            ("may_be_there", if may_be_there.is_empty() { "false" } else { &may_be_there }),
+            ("checks", &checks),
+        ],
+    )
 }
 
 /// A key that may be checked at the end of the transaction: a constraint trigger of its own, which
@@ -126,11 +142,17 @@ fn any_differs<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     format!("NOT pg_catalog.record_image_eq(ROW({}), ROW({}))", row("OLD"), row("NEW"))
 }
 
-fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
-    let name = index.constraint.as_ref().unwrap_or(&index.name);
-    let predicate = index.predicate.as_ref().map(|p| format!(" AND ({p})")).unwrap_or_default();
-    // The parts name columns bare: they mean the innermost relation's.
-    let parts = join(index.parts.iter().enumerate(), ", ", |(i, part)| format!("({part}) AS epoch_u{i}"));
+/// The parts of an index's key as columns `epoch_u…`. (They name columns bare: the innermost relation's are meant.)
+fn parts(index: &Index) -> String {
+    join(index.parts.iter().enumerate(), ", ", |(i, part)| format!("({part}) AS epoch_u{i}"))
+}
+
+fn predicate(index: &Index) -> String {
+    index.predicate.as_ref().map(|p| format!(" AND ({p})")).unwrap_or_default()
+}
+
+/// Whether a row is in the index under the key of `n` (see [`parts`]).
+fn same(index: &Index) -> String {
     let same = join(index.parts.iter().enumerate(), " AND ", |(i, part)| {
         let operator = index.operators.get(i).map_or("=", String::as_str);
         if index.nulls_not_distinct {
@@ -139,6 +161,26 @@ fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
             format!("({part}) {operator} n.epoch_u{i}")
         }
     });
+    same + &predicate(index)
+}
+
+/// Whether main has, or had, any row that a new one could be in conflict with.
+fn may_be_there(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
+    let own = format!("{own}{}", predicate(index));
+    let (base, images) = (of_main::rows(table), of_main::images(table));
+    let values = [
+        ("parts", parts(index)),
+        ("rows", rows.to_owned()),
+        ("own", own),
+        ("base", base),
+        ("images", images),
+        ("condition", same(index)),
+    ];
+    fill(MAY_SQL, &values.each_ref().map(|(name, value)| (*name, value.as_str()))).trim_end().to_owned()
+}
+
+fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
+    let name = index.constraint.as_ref().unwrap_or(&index.name);
     let key = format!("Key ({})=(", index.shown.join(", "));
     let values = |prefix: &str| {
         join(0..index.parts.len(), " || ', ' || ", |i| {
@@ -147,7 +189,7 @@ fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
         })
     };
     let new = join(0..index.parts.len(), ", ", |i| format!("n.epoch_u{i}"));
-    let condition = format!("{same}{predicate}");
+    let condition = same(index);
     let [template, shown, below, message, detail] = if index.exclusion.is_some() {
         let found = join(index.parts.iter().enumerate(), ", ", |(i, part)| format!("({part}) AS epoch_x{i}"));
         let again = literal(&format!(") conflicts with existing {}", key.replacen("Key", "key", 1)));
@@ -171,9 +213,9 @@ fn check(table: &TableDef, index: &Index, rows: &str, own: &str) -> String {
         template,
         &[
             ("values", shown),
-            ("parts", &parts),
+            ("parts", &parts(index)),
             ("rows", rows),
-            ("own", &format!("{own}{predicate}")),
+            ("own", &format!("{own}{}", predicate(index))),
             ("below", below),
             ("message", &literal(message)),
             ("detail", detail),
