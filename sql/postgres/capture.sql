@@ -71,7 +71,7 @@ BEGIN
     END;
 END $epoch$;
 
-CREATE FUNCTION {{fn}}_new() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{{path}} SET enable_seqscan = off AS $epoch$
+CREATE FUNCTION {{fn}}_new() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{{path_new}} SET enable_seqscan = off AS $epoch$
 #variable_conflict use_column
 BEGIN
     {{first_new}}

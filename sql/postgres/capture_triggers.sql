@@ -8,7 +8,7 @@ CREATE TRIGGER zz_epoch_mark_update BEFORE UPDATE ON {{target}} FOR EACH STATEME
 CREATE TRIGGER zz_epoch_mark_delete BEFORE DELETE ON {{target}} FOR EACH STATEMENT
     WHEN (set_config(concat('epoch.{{marks}}d_', pg_trigger_depth()), {{mark}}, true) IS NULL{{also_delete}})
     EXECUTE FUNCTION epoch.nothing();
-CREATE TRIGGER zz_epoch_insert AFTER INSERT ON {{target}} REFERENCING NEW TABLE AS epoch_new
+CREATE TRIGGER {{insert}} AFTER INSERT ON {{target}} REFERENCING NEW TABLE AS epoch_new
     FOR EACH STATEMENT{{unless_copying}} EXECUTE FUNCTION {{fn}}_new('{{marks}}i');
 CREATE TRIGGER zz_epoch_update AFTER UPDATE ON {{target}} REFERENCING OLD TABLE AS epoch_old NEW TABLE AS epoch_new
     FOR EACH STATEMENT EXECUTE FUNCTION {{fn}}_old('{{marks}}u');
@@ -17,5 +17,5 @@ CREATE TRIGGER zz_epoch_delete AFTER DELETE ON {{target}} REFERENCING OLD TABLE 
 ALTER TABLE {{target}}
     ENABLE ALWAYS TRIGGER zz_epoch_mark_insert, ENABLE ALWAYS TRIGGER zz_epoch_mark_update,
     ENABLE ALWAYS TRIGGER zz_epoch_mark_delete,
-    ENABLE ALWAYS TRIGGER zz_epoch_insert, ENABLE ALWAYS TRIGGER zz_epoch_update,
+    ENABLE ALWAYS TRIGGER {{insert}}, ENABLE ALWAYS TRIGGER zz_epoch_update,
     ENABLE ALWAYS TRIGGER zz_epoch_delete;

@@ -15,8 +15,9 @@ const GUARD_SQL: &str = include_str!("../../../sql/postgres/guard.sql");
 const TRUNCATE_SQL: &str = include_str!("../../../sql/postgres/truncate.sql");
 const TRUNCATE_TRIGGER_SQL: &str = include_str!("../../../sql/postgres/truncate_trigger.sql");
 
-/// Functions and triggers of base and overlay. Of a partitioned base the partitions aren't among them.
-pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
+/// Functions and triggers of base and overlay. Of a partitioned base the partitions aren't among them. `checks`: what the
+/// overlay's function for an INSERT does first, and what it is to be set to for this.
+pub(crate) fn script(table: &TableDef, partitioned: bool, (checks, path): (&str, &str)) -> String {
     let id = table.id.0.to_string();
     let (on_base, on_overlay) = (format!("b{id}"), format!("o{id}"));
     let (base, overlay) = (base(table), overlay(table));
@@ -24,7 +25,7 @@ pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
     if partitioned {
         // A row that moves to another partition is no UPDATE for row triggers.
         let rest = ["true", &of_partitions(table)];
-        script += &functions(table, "capture", ["1", "1"], "true", rest, ["", ""]);
+        script += &functions(table, "capture", ["1", "1"], "true", rest, ["", "", PATH]);
         script += &base_triggers(table, &base, &on_base);
     } else {
         script += &plain(table, &base, &on_base);
@@ -33,12 +34,20 @@ pub(crate) fn script(table: &TableDef, partitioned: bool) -> String {
     }
     let lineages = ["o.epoch_lineage", "n.epoch_lineage"];
     let rekeys = rekeyed_test(&on_overlay);
-    let first = [first_old(table, &rekeys), first_new(table)];
-    let first = [first[0].as_str(), first[1].as_str()];
+    let first = [first_old(table, &rekeys), format!("{checks}\n    {}", first_new(table))];
+    let first = [first[0].as_str(), first[1].as_str(), path];
     script += &functions(table, "overlay", lineages, "NOT n.epoch_copied", [&rekeys, ""], first);
     let unless_copying = unless_copying(table);
     let function = format!("epoch.overlay_{id}");
-    script + &triggers(&overlay, &function, &on_overlay, [MARK_CAPTURES, "", ""], &unless_copying)
+    // The 1: like PostgreSQL, keys are checked before references.
+    script
+        + &triggers(
+            &overlay,
+            &function,
+            &on_overlay,
+            [MARK_CAPTURES, "", ""],
+            ["zz_epoch_1_insert", &unless_copying],
+        )
 }
 
 /// What a transaction does first on a partitioned table finds no images of its own.
@@ -86,6 +95,8 @@ fn first_new(table: &TableDef) -> String {
     );
     first(table, &images)
 }
+
+const PATH: &str = " SET search_path = pg_catalog, pg_temp";
 
 /// Functions and triggers of a table without partitions.
 fn plain(table: &TableDef, target: &str, marks: &str) -> String {
@@ -142,7 +153,7 @@ fn functions(
     lineage: [&str; 2],
     own: &str,
     [may_rekey, of_partitions]: [&str; 2],
-    first: [&str; 2],
+    first: [&str; 3],
 ) -> String {
     let id = table.id.0.to_string();
     fill(
@@ -156,7 +167,8 @@ fn functions(
             ("partitions", of_partitions),
             ("note", if name == "capture" { NOTE_SQL } else { "" }),
             // What is only done for partitioned tables names things without their schemas.
-            ("path", if of_partitions.is_empty() { "" } else { " SET search_path = pg_catalog, pg_temp" }),
+            ("path", if of_partitions.is_empty() { "" } else { PATH }),
+            ("path_new", first[2]),
             ("history", &history(table)),
             ("rows_old", "epoch_old"),
             ("rows_new", "epoch_new"),
@@ -241,7 +253,7 @@ const MARK_CAPTURES: &str =
 const MARK: &str = "concat(set_config('epoch.marks', (concat('0', current_setting('epoch.marks', true))::int8 + 1)::text, true), \
     ' ', pg_current_wal_insert_lsn())";
 
-/// A copy-up makes no images. The last of the overlay's triggers to be asked takes the setting back.
+/// A copy-up makes no images, and there is nothing to check. The setting is taken back.
 fn unless_copying(table: &TableDef) -> String {
     let setting = copying_setting(table);
     format!(
@@ -254,7 +266,7 @@ fn triggers(
     functions: &str,
     marks: &str,
     [mark, also_insert, also_delete]: [&str; 3],
-    unless_copying: &str,
+    [insert, unless_copying]: [&str; 2],
 ) -> String {
     fill(
         TRIGGERS_SQL,
@@ -265,6 +277,7 @@ fn triggers(
             ("mark", mark),
             ("also_insert", also_insert),
             ("also_delete", also_delete),
+            ("insert", insert),
             ("unless_copying", unless_copying),
         ],
     )
@@ -278,7 +291,8 @@ pub(crate) fn base_triggers(table: &TableDef, relation: &str, marks: &str) -> St
         format!(" OR set_config(concat('epoch.b{id}s{event}_', pg_trigger_depth()), 'on', true) IS NULL")
     };
     let and_marks = [MARK, &also("i"), &also("d")];
-    guard(relation) + &triggers(relation, &format!("epoch.capture_{id}"), marks, and_marks, "")
+    guard(relation)
+        + &triggers(relation, &format!("epoch.capture_{id}"), marks, and_marks, ["zz_epoch_insert", ""])
 }
 
 /// The guard of the base, or of one of its partitions; replaces the one that is there.

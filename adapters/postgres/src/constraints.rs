@@ -7,46 +7,56 @@ use epoch_adapter::TableDef;
 use crate::capture;
 use crate::foreign_keys::{below, below_rows};
 use crate::install::Index;
-use crate::layout::{BASE_OF_LINEAGE, copying_setting, literal, overlay, quote};
+use crate::layout::{BASE_OF_LINEAGE, literal, overlay, quote};
 use crate::of_main;
 use crate::text::{columns, fill, join, same_key};
 
 const UNIQUE_SQL: &str = include_str!("../../../sql/postgres/unique.sql");
-const MAY_SQL: &str = include_str!("../../../sql/postgres/unique_may.sql");
+const KEYS_SQL: &str = include_str!("../../../sql/postgres/unique_keys.sql");
+const MAY_SQL: &str = include_str!("../../../sql/postgres/unique_may_be_there.sql");
 const CHECK_SQL: &str = include_str!("../../../sql/postgres/unique_check.sql");
 const VIEWS_SQL: &str = include_str!("../../../sql/postgres/view_check.sql");
 const EXCLUSION_SQL: &str = include_str!("../../../sql/postgres/exclusion_check.sql");
 
+/// What the trigger of an INSERT checks before it captures the statement: unique keys and exclusion constraints of the
+/// overlay against the visible part of the base. The second is what the function is to be set to.
+pub(crate) fn of_inserted(table: &TableDef, indexes: &[Index]) -> (String, &'static str) {
+    let unique: Vec<&Index> = keys(indexes).filter(|i| i.deferrable.is_empty()).collect();
+    (unique_keys(table, &unique, "epoch_new", "NOT epoch_copied"), path(table, &unique))
+}
+
 /// Triggers that check unique keys and exclusion constraints of the overlay against the visible part of
-/// the base.
+/// the base: those of an UPDATE, and those that may wait for the end of the transaction.
 pub(crate) fn unique(table: &TableDef, indexes: &[Index]) -> String {
-    let keys = indexes.iter().filter(|i| i.unique || i.exclusion.is_some());
-    let (deferrable, unique): (Vec<&Index>, Vec<&Index>) = keys.partition(|i| !i.deferrable.is_empty());
-    let id = table.id.0.to_string();
-    let new_row = format!("(SELECT NEW.epoch_lineage, {}) epoch_row", columns(table, "NEW."));
-    let inserted = function(table, "insert", &unique, "epoch_new", "NOT epoch_copied", "");
+    let (deferrable, unique): (Vec<&Index>, Vec<&Index>) =
+        keys(indexes).partition(|i| !i.deferrable.is_empty());
     // The capture of the statement goes by it, which comes later. One time too often does no harm.
     let rekeyed = format!(
         "IF {} THEN PERFORM pg_catalog.set_config('{}', 'on', true); END IF;",
         any_differs(table.schema.key_columns().map(|c| &c.name)),
         capture::rekeyed_setting(table)
     );
-    let updated = function(table, "update", &unique, &new_row, "true", &rekeyed);
+    let updated = function(table, "update", &unique, &format!("{} epoch_row", new_row(table)), &rekeyed);
     let script = format!(
-        "{inserted}{updated}
+        "{updated}
 -- The 1: like PostgreSQL, keys are checked before references.
-CREATE TRIGGER zz_epoch_1_unique_insert AFTER INSERT ON {overlay} REFERENCING NEW TABLE AS epoch_new
-    FOR EACH STATEMENT WHEN (current_setting('{copying}', true) IS DISTINCT FROM 'on')
-    EXECUTE FUNCTION epoch.overlay_{id}_unique_insert();
 CREATE TRIGGER zz_epoch_1_unique_update AFTER UPDATE ON {overlay} FOR EACH ROW WHEN ({changed})
     EXECUTE FUNCTION epoch.overlay_{id}_unique_update();
-ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_unique_insert, ENABLE ALWAYS TRIGGER zz_epoch_1_unique_update;
+ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_unique_update;
 ",
         changed = any_changed(table, &unique),
         overlay = overlay(table),
-        copying = copying_setting(table),
+        id = table.id.0,
     );
     script + &join(deferrable, "", |index| self::deferrable(table, index))
+}
+
+fn keys(indexes: &[Index]) -> impl Iterator<Item = &Index> {
+    indexes.iter().filter(|i| i.unique || i.exclusion.is_some())
+}
+
+fn new_row(table: &TableDef) -> String {
+    format!("(SELECT NEW.epoch_lineage, {})", columns(table, "NEW."))
 }
 
 /// Triggers that check rows which are written through views.
@@ -62,31 +72,38 @@ pub(crate) fn views(table: &TableDef) -> String {
     fill(VIEWS_SQL, &[("overlay", &overlay(table)), ("id", &table.id.0.to_string()), ("row", &row)])
 }
 
-fn function(
-    table: &TableDef,
-    event: &str,
-    indexes: &[&Index],
-    rows: &str,
-    own: &str,
-    rekeyed: &str,
-) -> String {
-    let checks = join(indexes, "", |index| check(table, index, rows, own));
-    let may_be_there = join(indexes, "\n        OR ", |index| may_be_there(table, index, rows, own));
-    let id = table.id.0.to_string();
-    // Expressions of the user's say which operators they mean by the search path.
-    let plain =
-        table.source.is_none() && indexes.iter().all(|i| is_of_columns(i) && i.exclusion.is_none());
+fn function(table: &TableDef, event: &str, indexes: &[&Index], rows: &str, rekeyed: &str) -> String {
     fill(
         UNIQUE_SQL,
         &[
-            ("id", &id),
+            ("id", &table.id.0.to_string()),
             ("event", event),
-            ("path", if plain { "" } else { " SET search_path = pg_catalog, pg_temp" }),
+            ("path", path(table, indexes)),
             ("rekeyed", rekeyed),
-            ("may_be_there", if may_be_there.is_empty() { "false" } else { &may_be_there }),
-            ("checks", &checks),
+            ("unique", &unique_keys(table, indexes, rows, "true")),
         ],
     )
+}
+
+/// The search path that a function needs in which [`unique_keys`] stands: expressions of the user's say by it which
+/// operators they mean.
+fn path(table: &TableDef, indexes: &[&Index]) -> &'static str {
+    let plain = |index: &&Index| is_of_columns(index) && index.exclusion.is_none();
+    if table.source.is_none() && indexes.iter().all(plain) {
+        ""
+    } else {
+        " SET search_path = pg_catalog, pg_temp"
+    }
+}
+
+/// The checks of `rows`, nothing if there are no such indexes.
+fn unique_keys(table: &TableDef, indexes: &[&Index], rows: &str, own: &str) -> String {
+    if indexes.is_empty() {
+        return String::new();
+    }
+    let checks = join(indexes, "", |index| check(table, index, rows, own));
+    let may_be_there = join(indexes, "\n        OR ", |index| may_be_there(table, index, rows, own));
+    fill(KEYS_SQL, &[("may_be_there", &may_be_there), ("checks", &checks)]).trim_end().to_owned()
 }
 
 /// A key that may be checked at the end of the transaction: a constraint trigger of its own, which
@@ -105,7 +122,7 @@ CREATE CONSTRAINT TRIGGER zz_epoch_1_u{oid}_update AFTER UPDATE ON {overlay}{whe
     EXECUTE FUNCTION epoch.overlay_{id}_unique_u{oid}();
 ALTER TABLE {overlay} ENABLE ALWAYS TRIGGER zz_epoch_1_u{oid}_insert, ENABLE ALWAYS TRIGGER zz_epoch_1_u{oid}_update;
 ",
-        function = function(table, &format!("u{}", index.oid), &[index], &row, "true", ""),
+        function = function(table, &format!("u{}", index.oid), &[index], &row, ""),
         oid = index.oid,
         id = table.id.0,
         overlay = overlay(table),

@@ -87,8 +87,9 @@ pub(crate) async fn install_in(client: &Object, table: &TableDef, entry: &Entry)
 pub(crate) async fn guards(client: &Object, table: &TableDef) -> Result<()> {
     let indexes = indexes(client, table).await?;
     let partitioned = partitions::is_partitioned(client, table).await?;
-    let script =
-        capture::script(table, partitioned) + &claim(table) + &crate::constraints::unique(table, &indexes);
+    let (checks, path) = crate::constraints::of_inserted(table, &indexes);
+    let script = capture::script(table, partitioned, (&checks, path)) + &claim(table);
+    let script = script + &crate::constraints::unique(table, &indexes);
     let script = script + &crate::constraints::views(table);
     client.batch_execute(&script).await.map_err(pg)?;
     if partitioned {

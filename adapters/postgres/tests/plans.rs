@@ -115,10 +115,7 @@ async fn a_mask_of_a_few_rows_is_probed_by_its_index() {
     assert!(!ran.contains("Trigger zz_epoch"), "{ran}");
     let insert = "EXPLAIN (ANALYZE) INSERT INTO epoch_public.t (id, email) VALUES (-1, 'new')";
     let ran = text(&client, insert).await;
-    assert!(
-        ran.contains("Trigger zz_epoch_insert") && ran.contains("Trigger zz_epoch_1_unique_insert"),
-        "{ran}"
-    );
+    assert!(ran.contains("Trigger zz_epoch_1_insert"), "{ran}");
     // A table whose columns don't bear NULL is registered all the same.
     db.register("strict", 2).await;
     client.batch_execute("RESET epoch.lineage").await.unwrap();
