@@ -67,12 +67,16 @@ BEGIN
                     WHERE h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id() OFFSET 0);
             END IF;
         END IF;
-        RETURN NULL;
     END;
+    {{end_first}}
+    RETURN NULL;
 END $epoch$;
 
 CREATE FUNCTION {{fn}}_new() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER{{path_new}} SET enable_seqscan = off AS $epoch$
 #variable_conflict use_column
+DECLARE
+    epoch_v_rows pg_catalog.int8;
+    epoch_v_near pg_catalog.bool := true;
 BEGIN
     {{first_new}}
     DECLARE
@@ -106,6 +110,8 @@ BEGIN
                          WHERE h.epoch_lineage OPERATOR(pg_catalog.=) {{lineage_n}} AND {{match_n}}
                          ORDER BY h.epoch_to DESC, h.epoch_seq DESC LIMIT 1) h
             WHERE h.epoch_xid OPERATOR(pg_catalog.=) pg_catalog.pg_current_xact_id() OFFSET 0);
-        RETURN NULL;
     END;
+    {{end_first}}
+    {{checks_new}}
+    RETURN NULL;
 END $epoch$;

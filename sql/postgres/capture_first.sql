@@ -8,5 +8,4 @@
             (pg_catalog.concat('0', pg_catalog.current_setting('epoch.marks', true))::pg_catalog.int8 OPERATOR(pg_catalog.+) 1)::pg_catalog.text, true)) IS NULL THEN
         END IF;
         {{images}}
-        RETURN NULL;
-    END IF;
+    ELSE

@@ -16,7 +16,7 @@ const TRUNCATE_SQL: &str = include_str!("../../../sql/postgres/truncate.sql");
 const TRUNCATE_TRIGGER_SQL: &str = include_str!("../../../sql/postgres/truncate_trigger.sql");
 
 /// Functions and triggers of base and overlay. Of a partitioned base the partitions aren't among them. `checks`: what the
-/// overlay's function for an INSERT does first, and what it is to be set to for this.
+/// overlay's function for an INSERT does last, and what it is to be set to for this.
 pub(crate) fn script(table: &TableDef, partitioned: bool, (checks, path): (&str, &str)) -> String {
     let id = table.id.0.to_string();
     let (on_base, on_overlay) = (format!("b{id}"), format!("o{id}"));
@@ -25,7 +25,7 @@ pub(crate) fn script(table: &TableDef, partitioned: bool, (checks, path): (&str,
     if partitioned {
         // A row that moves to another partition is no UPDATE for row triggers.
         let rest = ["true", &of_partitions(table)];
-        script += &functions(table, "capture", ["1", "1"], "true", rest, ["", "", PATH]);
+        script += &functions(table, "capture", ["1", "1"], "true", rest, ["", "", "", PATH]);
         script += &base_triggers(table, &base, &on_base);
     } else {
         script += &plain(table, &base, &on_base);
@@ -34,8 +34,8 @@ pub(crate) fn script(table: &TableDef, partitioned: bool, (checks, path): (&str,
     }
     let lineages = ["o.epoch_lineage", "n.epoch_lineage"];
     let rekeys = rekeyed_test(&on_overlay);
-    let first = [first_old(table, &rekeys), format!("{checks}\n    {}", first_new(table))];
-    let first = [first[0].as_str(), first[1].as_str(), path];
+    let first = [first_old(table, &rekeys), first_new(table)];
+    let first = [first[0].as_str(), first[1].as_str(), checks, path];
     script += &functions(table, "overlay", lineages, "NOT n.epoch_copied", [&rekeys, ""], first);
     let unless_copying = unless_copying(table);
     let function = format!("epoch.overlay_{id}");
@@ -153,7 +153,7 @@ fn functions(
     lineage: [&str; 2],
     own: &str,
     [may_rekey, of_partitions]: [&str; 2],
-    first: [&str; 3],
+    first: [&str; 4],
 ) -> String {
     let id = table.id.0.to_string();
     fill(
@@ -168,7 +168,9 @@ fn functions(
             ("note", if name == "capture" { NOTE_SQL } else { "" }),
             // What is only done for partitioned tables names things without their schemas.
             ("path", if of_partitions.is_empty() { "" } else { PATH }),
-            ("path_new", first[2]),
+            ("end_first", if first[0].is_empty() { "" } else { "END IF;" }),
+            ("checks_new", first[2]),
+            ("path_new", first[3]),
             ("history", &history(table)),
             ("rows_old", "epoch_old"),
             ("rows_new", "epoch_new"),

@@ -13,16 +13,64 @@ use crate::text::{columns, fill, join, same_key};
 
 const UNIQUE_SQL: &str = include_str!("../../../sql/postgres/unique.sql");
 const KEYS_SQL: &str = include_str!("../../../sql/postgres/unique_keys.sql");
+const INSERTED_SQL: &str = include_str!("../../../sql/postgres/unique_inserted.sql");
+const NEAR_SQL: &str = include_str!("../../../sql/postgres/unique_near.sql");
 const MAY_SQL: &str = include_str!("../../../sql/postgres/unique_may_be_there.sql");
 const CHECK_SQL: &str = include_str!("../../../sql/postgres/unique_check.sql");
 const VIEWS_SQL: &str = include_str!("../../../sql/postgres/view_check.sql");
 const EXCLUSION_SQL: &str = include_str!("../../../sql/postgres/exclusion_check.sql");
 
-/// What the trigger of an INSERT checks before it captures the statement: unique keys and exclusion constraints of the
+/// What the trigger of an INSERT checks when it has captured the statement: unique keys and exclusion constraints of the
 /// overlay against the visible part of the base. The second is what the function is to be set to.
 pub(crate) fn of_inserted(table: &TableDef, indexes: &[Index]) -> (String, &'static str) {
     let unique: Vec<&Index> = keys(indexes).filter(|i| i.deferrable.is_empty()).collect();
-    (unique_keys(table, &unique, "epoch_new", "NOT epoch_copied"), path(table, &unique))
+    if unique.is_empty() {
+        return (String::new(), path(table, &unique));
+    }
+    let keys = unique_keys(table, &unique, "epoch_new", "NOT epoch_copied");
+    let near = join(&unique, "\n            OR ", |index| near(table, index));
+    let checks = fill(INSERTED_SQL, &[("near", &near), ("unique", &keys)]);
+    (checks.trim_end().to_owned(), path(table, &unique))
+}
+
+/// Types whose values have one order only, that of their btree indexes.
+const ORDERED: [&str; 8] = [
+    "smallint",
+    "integer",
+    "bigint",
+    "uuid",
+    "date",
+    "numeric",
+    "timestamp without time zone",
+    "timestamp with time zone",
+];
+
+/// Whether main has, or had, keys between the least and the greatest of the rows that came; true where that can't be told
+/// by the index.
+fn near(table: &TableDef, index: &Index) -> String {
+    let ordered = |name: &String| {
+        let column = table.schema.index_of(name).and_then(|i| table.schema.columns.get(i));
+        column.is_some_and(|c| ORDERED.contains(&c.pg_type.as_str()))
+    };
+    let names: Vec<String> = index.names.iter().take_while(|name| ordered(name)).map(|n| quote(n)).collect();
+    if names.is_empty() || !is_of_columns(index) || index.nulls_not_distinct || index.exclusion.is_some() {
+        return "true".to_owned();
+    }
+    let row = |of: &str| format!("ROW({})", join(&names, ", ", |name| format!("{of}.{name}")));
+    let [columns, descending] = ["", " DESC NULLS LAST"].map(|way| join(&names, ", ", |n| format!("{n}{way}")));
+    let values = [
+        ("base", of_main::rows(table)),
+        ("images", of_main::images(table)),
+        ("rows", "epoch_new".to_owned()),
+        ("own", "NOT epoch_copied".to_owned()),
+        ("row_b", row("b")),
+        ("row_lo", row("lo")),
+        ("row_hi", row("hi")),
+        ("ascending", columns.clone()),
+        ("columns", columns),
+        ("descending", descending),
+    ];
+    fill(NEAR_SQL, &values.each_ref().map(|(name, value)| (*name, value.as_str()))).trim_end().to_owned()
 }
 
 /// Triggers that check unique keys and exclusion constraints of the overlay against the visible part of
