@@ -1,8 +1,11 @@
 //! `epoch_all_branches`: a table on every branch.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use epoch_adapter::{Comparison, Scan, TableDef, sqlstate};
+use epoch_adapter::{
+    At, Comparison, LayerSize, LineageId, Ordinal, Scan, TableDef, View, sqlstate,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::args::Parsed;
@@ -108,17 +111,90 @@ async fn counts(
         return Ok(counts);
     };
     let base = count(repository, table, &main).await?;
-    let of_branch = |branch: Checkout| async move {
-        let differ = match branch.is_main() {
-            true => 0,
-            false => {
-                let stats = repository.stats_from_main(&branch, table).await?;
-                stats.added - stats.removed
-            }
-        };
-        Ok::<_, Error>((branch.name, base + differ))
+    let mut shares = Vec::new();
+    for branch in &there {
+        shares.push(Share::of(&repository.view(branch, table)?));
+    }
+    let layers = Layers::read(repository, table, &shares).await?;
+    let of_branch = |(branch, share): (Checkout, Share)| {
+        let known = layers.as_ref().and_then(|layers| layers.differ(share));
+        async move {
+            let differ = match known {
+                Some(differ) => differ,
+                None => {
+                    let stats = repository.stats_from_main(&branch, table).await?;
+                    stats.added - stats.removed
+                }
+            };
+            Ok::<_, Error>((branch.name, base + differ))
+        }
     };
-    stream::iter(there).map(of_branch).buffered(CONCURRENT).try_collect().await
+    stream::iter(there.into_iter().zip(shares)).map(of_branch).buffered(CONCURRENT).try_collect().await
+}
+
+/// What a branch has in common with others.
+#[derive(Clone, Copy)]
+enum Share {
+    /// It is main.
+    Main,
+    /// Main as of an ordinal, and a layer of its own if it holds anything.
+    Below(Ordinal, Option<LineageId>),
+    /// Another branch's layer as of an ordinal.
+    Other,
+}
+
+impl Share {
+    fn of(view: &View) -> Self {
+        match view.at {
+            At::Working if view.layer.is_main() => Self::Main,
+            At::Working => Self::Below(view.layer.base, Some(view.layer.lineage)),
+            At::Ordinal(ordinal) if view.layer.is_main() => Self::Below(ordinal, None),
+            At::Ordinal(_) => Self::Other,
+        }
+    }
+}
+
+/// By how many rows branches differ from main: those below once for all that have the same, those of the layers in one query.
+struct Layers {
+    /// What main had more at ordinals than it has now.
+    below: HashMap<Ordinal, i64>,
+    sizes: HashMap<LineageId, LayerSize>,
+}
+
+impl Layers {
+    /// `None` if the backend can't tell sizes.
+    async fn read(
+        repository: &Repository,
+        table: &Arc<TableDef>,
+        shares: &[Share],
+    ) -> Result<Option<Self>> {
+        let (mut ordinals, mut lineages) = (BTreeSet::new(), Vec::new());
+        for share in shares {
+            if let Share::Below(ordinal, lineage) = share {
+                ordinals.insert(*ordinal);
+                lineages.extend(lineage);
+            }
+        }
+        let sizes = rows::backend(repository, table)?.layer_sizes(table, &lineages).await?;
+        let Some(sizes) = sizes else { return Ok(None) };
+        repository.sound(table).await?;
+        let more = |ordinal| async move {
+            Ok::<_, Error>((ordinal, repository.more_on_main_at(table, ordinal).await?))
+        };
+        let below = stream::iter(ordinals).map(more).buffered(CONCURRENT).try_collect().await?;
+        Ok(Some(Self { below, sizes }))
+    }
+
+    fn differ(&self, share: Share) -> Option<i64> {
+        match share {
+            Share::Main => Some(0),
+            Share::Below(ordinal, lineage) => {
+                let own = lineage.and_then(|lineage| self.sizes.get(&lineage)).copied().unwrap_or_default();
+                self.below.get(&ordinal).map(|below| below + own.rows - own.masked)
+            }
+            Share::Other => None,
+        }
+    }
 }
 
 async fn count(repository: &Repository, table: &TableDef, there: &Checkout) -> Result<i64> {

@@ -1,6 +1,6 @@
 //! Which commits changed the rows of a table.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::resolve::Named;
-use super::{Checkout, CommitSummary, Repository, RowVersion, Scope};
+use super::{Checkout, CommitSummary, DiffViews, Repository, RowVersion, Scope};
 use crate::metadata::commits;
 
 /// Changes of a table's rows with their commits, as they are read.
@@ -37,6 +37,8 @@ struct Keyed {
     wanted: Wanted,
     /// Where they were changed, if that is known.
     changed: Option<HashSet<(LineageId, Ordinal)>>,
+    /// Of one key, what the row was up to the ordinals at which it was changed, if that is known.
+    images: HashMap<LineageId, BTreeMap<Ordinal, Option<Row>>>,
 }
 
 impl Keyed {
@@ -49,6 +51,23 @@ impl Keyed {
             };
             changed.iter().any(|(lineage, at)| *lineage == s.lineage && (s.after + 1..=upto).contains(at))
         })
+    }
+
+    /// What a stretch of one lineage's history did to the one key, if images tell it: they tell what the row was, not what it is now.
+    fn change_in(&self, table: &TableDef, views: &DiffViews) -> Option<Option<RowChange>> {
+        let [Segment { lineage, after, upto }] = views.segments.as_slice() else { return None };
+        let (from, to) = (&views.from, &views.to);
+        let along = [from, to].iter().all(|view| view.layer.lineage == *lineage)
+            && (from.at, to.at) == (At::Ordinal(*after), *upto);
+        let (true, At::Ordinal(upto)) = (along, upto) else { return None };
+        let images = self.images.get(lineage)?;
+        let at = |ordinal: &Ordinal| images.range(ordinal + 1..).next().map(|(_, row)| row.clone());
+        let (before, after) = (at(after)?, at(upto)?);
+        if before == after {
+            return Some(None);
+        }
+        let key = table.schema.key_of(after.as_ref().or(before.as_ref())?);
+        Some(Some(RowChange { key, before, after }))
     }
 }
 
@@ -270,15 +289,23 @@ impl Repository {
             // Of versions of a table each has a history of its own.
             (wanted.selects() && !state.has_made()).then(|| state.holders(table.id))
         };
-        let changed = match lineages {
-            Some(lineages) => {
-                let backend = self.inner.backends.require(&table.location.backend)?;
-                Some(backend.changes_of_keys(table, &wanted, &lineages).await?.into_iter().collect())
-            }
-            None => None,
-        };
         // The first rows of each commit are others than those of all.
-        Ok(Keyed { wanted: Wanted { limit: None, ..wanted }, changed })
+        let mut keyed =
+            Keyed { wanted: Wanted { limit: None, ..wanted }, changed: None, images: HashMap::new() };
+        let Some(lineages) = lineages else { return Ok(keyed) };
+        let backend = self.inner.backends.require(&table.location.backend)?;
+        if let (Some(key), true) = (&keyed.wanted.key, keyed.wanted.keys.is_empty())
+            && let Some(images) = backend.images_of_key(table, key, &lineages).await?
+        {
+            keyed.changed = Some(images.iter().map(|image| (image.lineage, image.until)).collect());
+            for image in images {
+                keyed.images.entry(image.lineage).or_default().entry(image.until).or_insert(image.row);
+            }
+            return Ok(keyed);
+        }
+        keyed.changed =
+            Some(backend.changes_of_keys(table, &keyed.wanted, &lineages).await?.into_iter().collect());
+        Ok(keyed)
     }
 
     /// What differs between two commits, of wanted keys.
@@ -292,6 +319,10 @@ impl Repository {
         let views = self.views_between(from, to, table).await?;
         if !keyed.may_be_in(&views.segments) {
             return Ok(stream::empty().boxed());
+        }
+        if let Some(change) = keyed.change_in(table, &views) {
+            self.sound(table).await?;
+            return Ok(stream::iter(change.map(Ok)).boxed());
         }
         let changes = self.diff_of(table, &views, &keyed.wanted).await?;
         match &keyed.wanted.key {

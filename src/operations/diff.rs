@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, ChangeStream, Error, Layer, LineageId, Result, RowChange, TableDef, TableId, TableStats, Wanted,
+    At, ChangeStream, Error, Layer, LineageId, Ordinal, Result, RowChange, TableDef, TableId, TableStats, Wanted,
     sqlstate,
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -316,6 +316,10 @@ impl Repository {
         to: &Named,
     ) -> Result<TableStats> {
         let views = self.views_between(from, to, table).await?;
+        self.stats_of(table, &views).await
+    }
+
+    async fn stats_of(&self, table: &TableDef, views: &DiffViews) -> Result<TableStats> {
         if views.is_same() {
             return Ok(TableStats::default());
         }
@@ -325,6 +329,15 @@ impl Repository {
             return backend.diff_versions_stat(pair).await;
         }
         backend.diff_stat(table, &views.from, &views.to, &views.segments).await
+    }
+
+    /// How many rows more (or fewer) main had of a table at an ordinal than it has now, with what is uncommitted. To be
+    /// asked by those who may read what has main at this ordinal below it.
+    pub async fn more_on_main_at(&self, table: &TableDef, ordinal: Ordinal) -> Result<i64> {
+        let (now, then) = ((LineageId::MAIN, At::Working), (LineageId::MAIN, At::Ordinal(ordinal)));
+        let views = self.state().compare(now, then, table.id)?;
+        let stats = self.stats_of(table, &views).await?;
+        Ok(stats.added - stats.removed)
     }
 
     /// The changes of one table between two refs, in memory.

@@ -333,6 +333,88 @@ async fn all_branches_show_one_table() {
     .await;
 }
 
+/// Layers are counted together, what is below them once for all that have the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_of_branches_are_those_of_their_rows() {
+    on_all(async |f| {
+        let mut on = vec![f.main.clone(), f.branch("early", &f.main).await];
+        f.set(&on[1], "t", 20, "early", None).await;
+        f.delete(&on[1], "t", 1).await;
+        f.delete(&on[1], "t", 2).await;
+        f.set(&on[1], "t", 2, "again", None).await;
+        on.push(f.branch("untouched", &f.main).await);
+        f.set(&f.main, "t", 10, "main", None).await;
+        f.delete(&f.main, "t", 3).await;
+        f.commit(&f.main, "main moves").await;
+        on.push(f.branch("late", &f.main).await);
+        f.delete(&on[3], "t", 10).await;
+        f.commit(&on[1], "early").await;
+        // One that has a layer of its own, and one that has its parent's as of the fork.
+        on.push(f.branch("nested", &on[1]).await);
+        f.delete(&on[4], "t", 20).await;
+        on.push(f.branch("reader", &on[1]).await);
+        f.set(&on[1], "t", 21, "after the fork", None).await;
+        f.set(&f.main, "t", 11, "uncommitted", None).await;
+        f.delete(&f.main, "t", 1).await;
+        let mut expected = Vec::new();
+        for on in &on {
+            let rows = f.rows(on).await;
+            let count = rows.iter().filter(|((table, _), _)| table == "t").count();
+            expected.push(vec![on.name.clone(), count.to_string()]);
+        }
+        expected.sort();
+        let counted = ask(f, &f.main, "epoch_all_branches", &["t", "--count"], &["_branch", "count"]).await;
+        assert_eq!(counted, expected);
+        assert_ne!(counted[0][1], counted[1][1], "they differ");
+    })
+    .await;
+}
+
+/// The history of one key is told by its images; it is that part of the history of all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_history_of_a_key_is_its_part_of_all_history() {
+    on_all(async |f| {
+        let dev = f.branch("dev", &f.main).await;
+        for round in 0..3 {
+            f.set(&f.main, "t", 1, &format!("main {round}"), Some(round)).await;
+            f.set(&f.main, "t", 7 + round, "new", None).await;
+            f.commit(&f.main, "main").await;
+            f.set(&dev, "t", 2, &format!("dev {round}"), None).await;
+            f.commit(&dev, "dev").await;
+        }
+        f.delete(&dev, "t", 2).await;
+        f.commit(&dev, "gone").await;
+        f.set(&dev, "t", 2, "back", None).await;
+        f.commit(&dev, "back").await;
+        let nested = f.branch("nested", &dev).await;
+        f.set(&nested, "t", 2, "nested", None).await;
+        f.set(&nested, "t", 1, "nested", None).await;
+        f.commit(&nested, "nested").await;
+        call(f, &f.main, "epoch_merge", &["nested", "--strategy", "theirs"]).await.unwrap();
+        f.set(&f.main, "t", 2, "after the merge", None).await;
+        f.commit(&f.main, "after the merge").await;
+        call(f, &f.main, "epoch_revert", &["HEAD"]).await.unwrap();
+        call(f, &f.main, "epoch_reset", &["--hard", "HEAD~1"]).await.unwrap();
+        f.set(&f.main, "t", 1, "pending", None).await;
+        let columns = ["commit_hash", "diff_type", "id", "a", "n"];
+        for on in [&f.main, &dev, &nested] {
+            let all = ask(f, on, "epoch_history", &["t"], &columns).await;
+            assert!(all.len() >= 5, "{all:?}");
+            for key in 1..11 {
+                let key = key.to_string();
+                let of_key: Vec<_> = all.iter().filter(|row| row[2] == key).cloned().collect();
+                assert_eq!(
+                    ask(f, on, "epoch_history", &["t", &key], &columns).await,
+                    of_key,
+                    "{} {key}",
+                    on.name
+                );
+            }
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deleted_branches_come_back_with_their_rows() {
     on_all(async |f| {

@@ -47,13 +47,14 @@ pub use revision::{
 pub use table::{Column, Discovered, TableDef, TableId, TableName, TableSchema, identifier};
 pub use trigger::UserTrigger;
 pub use value::{Row, Value};
-pub use view::{At, Layer, LineageId, Ordinal, Segment, View};
+pub use view::{At, Layer, LayerSize, LineageId, Ordinal, Segment, View};
 pub use view_def::{ViewChange, ViewDef, ViewRead};
 pub use violation::{Rule, SeenTable, Violation};
-pub use wanted::Wanted;
+pub use wanted::{Image, Wanted};
 pub use writers::Writers;
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -333,6 +334,18 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         lineages: &[LineageId],
     ) -> Result<Vec<(LineageId, Ordinal)>>;
 
+    /// The images of one key in these lineages' history, by lineage and ordinal, in the values that [`Adapter::diff`] gives. Pending ones
+    /// aren't told. `None`, which is the default: the backend only says where there are any.
+    async fn images_of_key(
+        &self,
+        table: &TableDef,
+        key: &Row,
+        lineages: &[LineageId],
+    ) -> Result<Option<Vec<Image>>> {
+        let _ = (table, key, lineages);
+        Ok(None)
+    }
+
     /// Forms of keys of a table, in their order: two have the same form if a row can have only one of them, as the
     /// columns' collations say. They are compared with each other only. The default takes keys as they are.
     async fn key_forms(&self, table: &TableDef, keys: Vec<Row>) -> Result<Vec<Row>> {
@@ -348,6 +361,17 @@ pub trait Adapter: Send + Sync + std::fmt::Debug {
         to: &View,
         segments: &[Segment],
     ) -> Result<TableStats>;
+
+    /// What lineages of branches hold of a table, by lineage; one that holds nothing isn't in it. All of one moment. `None`, which is the
+    /// default: it can't be told without reading each of them.
+    async fn layer_sizes(
+        &self,
+        table: &TableDef,
+        lineages: &[LineageId],
+    ) -> Result<Option<HashMap<LineageId, LayerSize>>> {
+        let _ = (table, lineages);
+        Ok(None)
+    }
 
     /// As [`Adapter::diff`], of two versions of a table: rows have the columns of [`Pair::shape`]. The default
     /// refuses (0A000).

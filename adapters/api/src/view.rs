@@ -41,6 +41,16 @@ impl Layer {
     }
 }
 
+/// How many rows a layer holds of a table itself, and how many of main's it hides: each of them is one that main has at the layer's
+/// base. So a branch shows as many rows as main at the base, and these, less those.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LayerSize {
+    /// Rows of its own.
+    pub rows: i64,
+    /// Keys of main that it hides.
+    pub masked: i64,
+}
+
 /// What a reader of one table sees.
 ///
 /// The rows of a view of main at ordinal `s`: history images of main visible at `s`, and base rows

@@ -1,4 +1,4 @@
-use crate::{Predicate, Row};
+use crate::{LineageId, Ordinal, Predicate, Row};
 
 /// Which rows of a diff are wanted; by default all of them.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,4 +23,15 @@ impl Wanted {
     pub fn selects(&self) -> bool {
         self.key.is_some() || !self.keys.is_empty()
     }
+}
+
+/// What a row was before a change of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// The lineage that was changed.
+    pub lineage: LineageId,
+    /// The ordinal that the change was published under: up to the one before it, the lineage showed this.
+    pub until: Ordinal,
+    /// `None`: the row wasn't there.
+    pub row: Option<Row>,
 }

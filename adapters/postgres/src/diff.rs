@@ -2,7 +2,7 @@
 
 use deadpool_postgres::Object;
 use epoch_adapter::{
-    At, ChangeStream, Column, Comparison, LineageId, Ordinal, Pair, Predicate, Result, Row, RowChange,
+    At, ChangeStream, Column, Comparison, Image, LineageId, Ordinal, Pair, Predicate, Result, Row, RowChange,
     Segment, Side, TableDef, TableStats, Value, View, Wanted,
 };
 use futures::StreamExt;
@@ -11,7 +11,7 @@ use crate::layout::{PENDING, history, literal, quote};
 use crate::predicate;
 use crate::rows::Lookup;
 use crate::stream::{self, Source};
-use crate::text::{join, key};
+use crate::text::{columns, join, key};
 
 /// What is compared: two sides of one table, or of two versions of it.
 struct Sides<'a> {
@@ -140,6 +140,32 @@ pub(crate) async fn changes_of_keys(
     let number = |cell: Option<&Option<String>>| cell?.as_deref()?.parse().ok();
     let place = |row: &Vec<Option<String>>| Some((LineageId(number(row.first())?), number(row.get(1))?));
     Ok(crate::tx::texts(client, &sql).await?.iter().filter_map(place).collect())
+}
+
+/// See [`epoch_adapter::Adapter::images_of_key`].
+pub(crate) async fn images_of_key(
+    client: &Object,
+    table: &TableDef,
+    key: &Row,
+    lineages: &[LineageId],
+) -> Result<Vec<Image>> {
+    let sql = format!(
+        "SELECT h.epoch_lineage, h.epoch_to, h.epoch_existed, {} FROM {} h WHERE h.epoch_lineage = ANY ('{{{}}}'::int8[]){} \
+         AND h.epoch_to < {PENDING} ORDER BY h.epoch_lineage, h.epoch_to, h.epoch_seq",
+        columns(table, "h."),
+        history(table),
+        join(lineages, ",", |l| l.0.to_string()),
+        is_key(table, key)
+    );
+    let image = |cells: Vec<Option<String>>| -> Option<Image> {
+        let mut cells = cells.into_iter();
+        let mut number = || cells.next()??.parse().ok();
+        let (lineage, until) = (LineageId(number()?), number()?);
+        let existed = cells.next()?? == "t";
+        let row = cells.map(|cell| cell.map_or(Value::Null, Value::Text)).collect();
+        Some(Image { lineage, until, row: existed.then_some(row) })
+    };
+    Ok(crate::tx::texts(client, &sql).await?.into_iter().filter_map(image).collect())
 }
 
 /// Counts of what [`diff`] gives.

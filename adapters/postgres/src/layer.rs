@@ -1,6 +1,9 @@
 //! Layers: what a branch lineage holds of a table, and rows brought up into it.
 
-use epoch_adapter::{Layer, Result, TableDef, View};
+use std::collections::HashMap;
+
+use deadpool_postgres::Object;
+use epoch_adapter::{Layer, LayerSize, LineageId, Result, TableDef, View};
 
 use crate::error::pg;
 use crate::layout::{mask, overlay};
@@ -77,4 +80,27 @@ pub(crate) fn copy_up(table: &TableDef, layer: Layer, keys: &str) -> String {
         below_columns = writable(table, "b."),
         same = same_key(table, "b", "g"),
     )
+}
+
+/// What lineages hold of a table, of one moment.
+pub(crate) async fn sizes(
+    client: &Object,
+    table: &TableDef,
+    lineages: &[LineageId],
+) -> Result<HashMap<LineageId, LayerSize>> {
+    let sql = format!(
+        "SELECT epoch_lineage, sum(epoch_own)::int8, sum(epoch_masked)::int8 FROM (
+             SELECT epoch_lineage, count(*) AS epoch_own, 0 AS epoch_masked FROM {} WHERE epoch_lineage = ANY ($1) GROUP BY 1
+             UNION ALL SELECT epoch_lineage, 0, count(*) FROM {} WHERE epoch_lineage = ANY ($1) GROUP BY 1) epoch_x GROUP BY 1",
+        overlay(table),
+        mask(table)
+    );
+    let lineages: Vec<i64> = lineages.iter().map(|l| l.0).collect();
+    let rows = client.query(&sql, &[&lineages]).await.map_err(pg)?;
+    let size = |row: &tokio_postgres::Row| -> Result<(LineageId, LayerSize)> {
+        let [lineage, rows, masked]: [i64; 3] =
+            [row.try_get(0).map_err(pg)?, row.try_get(1).map_err(pg)?, row.try_get(2).map_err(pg)?];
+        Ok((LineageId(lineage), LayerSize { rows, masked }))
+    };
+    rows.iter().map(size).collect()
 }

@@ -65,6 +65,7 @@ pub use stand_in::FOREIGN_KEYS;
 pub use user_triggers::TRUNCATING_SETTING;
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Column, Combined, Definition, Discovered, DraftChange,
-    Error, Health, Layer, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Scan, SealMode,
+    Error, Health, Image, Layer, LayerSize, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode,
     Sealed, SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats,
     Transaction, TypeUser, UserTrigger, Value, View, Violation, Wanted, Writers, sqlstate,
 };
@@ -456,6 +457,15 @@ impl Adapter for PostgresAdapter {
         diff::changes_of_keys(&self.client().await?, table, wanted, lineages).await
     }
 
+    async fn images_of_key(
+        &self,
+        table: &TableDef,
+        key: &Row,
+        lineages: &[LineageId],
+    ) -> Result<Option<Vec<Image>>> {
+        diff::images_of_key(&self.client().await?, table, key, lineages).await.map(Some)
+    }
+
     async fn diff_stat(
         &self,
         table: &TableDef,
@@ -464,6 +474,14 @@ impl Adapter for PostgresAdapter {
         segments: &[Segment],
     ) -> Result<TableStats> {
         diff::stat(&self.client().await?, table, from, to, segments).await
+    }
+
+    async fn layer_sizes(
+        &self,
+        table: &TableDef,
+        lineages: &[LineageId],
+    ) -> Result<Option<HashMap<LineageId, LayerSize>>> {
+        layer::sizes(&self.client().await?, table, lineages).await.map(Some)
     }
 
     async fn diff_versions(&self, pair: &Pair) -> Result<ChangeStream> {
