@@ -3,9 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use epoch_adapter::{
-    At, Comparison, LayerSize, LineageId, Ordinal, Scan, TableDef, View, sqlstate,
-};
+use epoch_adapter::{At, Comparison, LayerSize, LineageId, Ordinal, Scan, TableDef, View, sqlstate};
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::args::Parsed;
@@ -163,11 +161,7 @@ struct Layers {
 
 impl Layers {
     /// `None` if the backend can't tell sizes.
-    async fn read(
-        repository: &Repository,
-        table: &Arc<TableDef>,
-        shares: &[Share],
-    ) -> Result<Option<Self>> {
+    async fn read(repository: &Repository, table: &Arc<TableDef>, shares: &[Share]) -> Result<Option<Self>> {
         let (mut ordinals, mut lineages) = (BTreeSet::new(), Vec::new());
         for share in shares {
             if let Share::Below(ordinal, lineage) = share {

@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use epoch_adapter::{
-    At, ChangeStream, Error, Layer, LineageId, Ordinal, Result, RowChange, TableDef, TableId, TableStats, Wanted,
-    sqlstate,
+    At, ChangeStream, Error, Layer, LineageId, Ordinal, Result, RowChange, TableDef, TableId, TableStats,
+    Wanted, sqlstate,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 

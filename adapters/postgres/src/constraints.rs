@@ -57,7 +57,8 @@ fn near(table: &TableDef, index: &Index) -> String {
         return "true".to_owned();
     }
     let row = |of: &str| format!("ROW({})", join(&names, ", ", |name| format!("{of}.{name}")));
-    let [columns, descending] = ["", " DESC NULLS LAST"].map(|way| join(&names, ", ", |n| format!("{n}{way}")));
+    let [columns, descending] =
+        ["", " DESC NULLS LAST"].map(|way| join(&names, ", ", |n| format!("{n}{way}")));
     let values = [
         ("base", of_main::rows(table)),
         ("images", of_main::images(table)),

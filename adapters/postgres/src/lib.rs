@@ -73,9 +73,9 @@ use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use epoch_adapter::{
     Adapter, BackendKind, BatchStream, ChangeStream, Column, Combined, Definition, Discovered, DraftChange,
-    Error, Health, Image, Layer, LayerSize, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result, Row, Scan, SealMode,
-    Sealed, SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema, TableStats,
-    Transaction, TypeUser, UserTrigger, Value, View, Violation, Wanted, Writers, sqlstate,
+    Error, Health, Image, Layer, LayerSize, Leftover, LineageId, Location, Ordinal, Pair, Predicate, Result,
+    Row, Scan, SealMode, Sealed, SeenTable, Segment, Siblings, TableChanges, TableDef, TableId, TableSchema,
+    TableStats, Transaction, TypeUser, UserTrigger, Value, View, Violation, Wanted, Writers, sqlstate,
 };
 use tokio::sync::OnceCell;
 
