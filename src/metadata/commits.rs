@@ -130,6 +130,22 @@ pub async fn positions(tx: &mut Tx, hash: &str) -> Result<Vec<(LineageId, Ordina
     rows.iter().map(|r| Ok((LineageId(r.int(0)?), r.int(1)?))).collect()
 }
 
+/// As [`positions`], of several commits.
+pub async fn positions_of_all(
+    tx: &mut Tx,
+    hashes: &[&str],
+) -> Result<HashMap<String, Vec<(LineageId, Ordinal)>>> {
+    let Some((marks, values)) = list(hashes) else { return Ok(HashMap::new()) };
+    let sql = format!(
+        "SELECT lineage, ordinal, hash FROM positions WHERE hash IN ({marks}) ORDER BY lineage, ordinal"
+    );
+    let mut positions = HashMap::<String, Vec<_>>::new();
+    for row in tx.query(&sql, &values).await? {
+        positions.entry(row.text(2)?).or_default().push((LineageId(row.int(0)?), row.int(1)?));
+    }
+    Ok(positions)
+}
+
 /// The newest publication on a lineage; `None` if nothing was published since its fork.
 pub async fn last_position(tx: &mut Tx, lineage: LineageId) -> Result<Option<(Ordinal, String)>> {
     let sql = "SELECT ordinal, hash FROM positions WHERE lineage = $1 ORDER BY ordinal DESC LIMIT 1";

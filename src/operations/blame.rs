@@ -12,8 +12,12 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::resolve::Named;
+use super::state::Spot;
 use super::{Checkout, CommitSummary, DiffViews, Repository, RowVersion, Scope};
 use crate::metadata::commits;
+
+/// Commits that are read at once.
+const CHUNK: usize = 500;
 
 /// Changes of a table's rows with their commits, as they are read.
 pub type VersionStream = BoxStream<'static, Result<RowVersion>>;
@@ -142,6 +146,13 @@ impl Repository {
         let commits = self.changers(named.hash(), table).await?;
         let limit = wanted.limit.unwrap_or(usize::MAX);
         let keyed = Arc::new(self.keyed(table, wanted).await?);
+        if keyed.changed.as_ref().is_some_and(HashSet::is_empty) {
+            return Ok(stream::empty().boxed());
+        }
+        if !keyed.images.is_empty() {
+            let versions = self.versions_of_key(commits, table, &keyed, limit).await?;
+            return Ok(stream::iter(versions.into_iter().map(Ok)).boxed());
+        }
         let (repository, table) = (self.clone(), Arc::clone(table));
         let of_commit = move |commit: Candidate| {
             let (repository, table, keyed) = (repository.clone(), Arc::clone(&table), Arc::clone(&keyed));
@@ -241,6 +252,88 @@ impl Repository {
         .await
     }
 
+    /// Every change of one key whose images are known. What the metadata store knows of the commits is read for many at once.
+    async fn versions_of_key(
+        &self,
+        commits: Vec<Candidate>,
+        table: &TableDef,
+        keyed: &Keyed,
+        limit: usize,
+    ) -> Result<Vec<RowVersion>> {
+        self.sound(table).await?;
+        let mut versions = Vec::new();
+        for chunk in commits.chunks(CHUNK) {
+            let mut changes = Vec::new();
+            let spots = self.spots_of(chunk).await?;
+            for commit in chunk {
+                let own = match commit.parents.as_slice() {
+                    [] => Vec::new(),
+                    [parent] => self.change_of_key(&spots, parent, &commit.hash, table, keyed).await?,
+                    parents => {
+                        let to = Named::Commit(commit.hash.clone());
+                        self.own_changes(parents, &to, table, keyed).await?
+                    }
+                };
+                changes.extend(own.into_iter().map(|change| (commit.hash.as_str(), change)));
+            }
+            let hashes: Vec<&str> = changes.iter().map(|(hash, _)| *hash).collect();
+            let mut tx = self.store().read().await?;
+            let known = commits::read_all(&mut tx, &hashes).await?;
+            tx.commit().await?;
+            for (hash, change) in changes {
+                let commit = known.get(hash).ok_or_else(|| missing(hash))?;
+                versions.push(RowVersion { commit: Arc::new(summary_of(hash, commit.clone())), change });
+            }
+            if versions.len() >= limit {
+                versions.truncate(limit);
+                break;
+            }
+        }
+        Ok(versions)
+    }
+
+    /// Where commits and their parents are.
+    async fn spots_of(&self, commits: &[Candidate]) -> Result<HashMap<String, Vec<Spot>>> {
+        let parents = commits.iter().flat_map(|commit| &commit.parents);
+        let hashes: HashSet<&str> =
+            commits.iter().map(|commit| &commit.hash).chain(parents).map(String::as_str).collect();
+        let hashes: Vec<&str> = hashes.into_iter().collect();
+        let mut spots = HashMap::new();
+        let mut tx = self.store().read().await?;
+        for hashes in hashes.chunks(CHUNK) {
+            for (hash, positions) in commits::positions_of_all(&mut tx, hashes).await? {
+                let at = |(lineage, ordinal)| (lineage, At::Ordinal(ordinal));
+                spots.insert(hash, positions.into_iter().map(at).collect());
+            }
+        }
+        tx.commit().await?;
+        Ok(spots)
+    }
+
+    /// What a commit with one parent did to the key, by its images if they tell.
+    async fn change_of_key(
+        &self,
+        spots: &HashMap<String, Vec<Spot>>,
+        parent: &str,
+        commit: &str,
+        table: &TableDef,
+        keyed: &Keyed,
+    ) -> Result<Vec<RowChange>> {
+        let of = |hash: &str| spots.get(hash).ok_or_else(|| super::gc::removed(hash));
+        let views = {
+            let state = self.state();
+            let (from, to) = state.nearest(of(parent)?, of(commit)?)?;
+            state.compare(from, to, table.id)?
+        };
+        if !keyed.may_be_in(&views.segments) {
+            return Ok(Vec::new());
+        }
+        match keyed.change_in(table, &views) {
+            Some(change) => Ok(change.into_iter().collect()),
+            None => self.diff_of(table, &views, &keyed.wanted).await?.try_collect().await,
+        }
+    }
+
     /// A commit's own changes, as they are read.
     async fn versions_of(&self, commit: Candidate, table: &TableDef, keyed: &Keyed) -> Result<VersionStream> {
         let to = Named::Commit(commit.hash.clone());
@@ -320,10 +413,6 @@ impl Repository {
         if !keyed.may_be_in(&views.segments) {
             return Ok(stream::empty().boxed());
         }
-        if let Some(change) = keyed.change_in(table, &views) {
-            self.sound(table).await?;
-            return Ok(stream::iter(change.map(Ok)).boxed());
-        }
         let changes = self.diff_of(table, &views, &keyed.wanted).await?;
         match &keyed.wanted.key {
             Some(key) if views.versions.is_some() => {
@@ -349,13 +438,7 @@ impl Repository {
         let mut tx = self.store().read().await?;
         let commit = commits::read(&mut tx, hash).await?;
         tx.commit().await?;
-        let commit = commit.ok_or_else(|| Error::internal(format!("commit {hash} is missing")))?;
-        Ok(Arc::new(CommitSummary {
-            hash: hash.to_owned(),
-            author: commit.author,
-            date: commit.date,
-            message: commit.message,
-        }))
+        Ok(Arc::new(summary_of(hash, commit.ok_or_else(|| missing(hash))?)))
     }
 }
 
@@ -369,4 +452,12 @@ async fn not_empty(mut changes: ChangeStream) -> Result<Option<ChangeStream>> {
 
 fn same_texts(a: &Row, b: &Row) -> bool {
     a.iter().map(Value::to_text).eq(b.iter().map(Value::to_text))
+}
+
+fn missing(hash: &str) -> Error {
+    Error::internal(format!("commit {hash} is missing"))
+}
+
+fn summary_of(hash: &str, commit: commits::CommitRow) -> CommitSummary {
+    CommitSummary { hash: hash.to_owned(), author: commit.author, date: commit.date, message: commit.message }
 }
