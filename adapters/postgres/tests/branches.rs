@@ -219,7 +219,7 @@ async fn first_images_of_a_branch_go_with_savepoints() {
         client.batch_execute(statement).await.unwrap();
     }
     let images = "SELECT format('%s %s %s', id, epoch_existed, v) FROM epoch.history_1 WHERE epoch_lineage = 7 \
-        AND epoch_xid = (SELECT max(epoch_xid) FROM epoch.history_1) ORDER BY id";
+        AND epoch_xid = (SELECT epoch_xid FROM epoch.history_1 WHERE epoch_xid IS NOT NULL ORDER BY 1 DESC LIMIT 1) ORDER BY id";
     let images: Vec<String> = client.query(images, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(images, ["10 t v10", "11 t v11", "12 t v12", "13 f ", "14 f "]);
     db.drop().await;
