@@ -78,15 +78,16 @@ async fn copy(session: &mut Session, meta: &Meta, layer: Layer, parent: &View) -
     Ok(())
 }
 
-/// Waits until no other transaction writes to these tables of a branch, and keeps them from it. Which of them are new.
+/// Waits until no other transaction writes to these tables of a branch, and keeps them from it. Those that are new are added to `new` as they
+/// come: a turn stays the session's if the next one doesn't come, and whatever the transaction goes back to.
 pub(crate) async fn take_turns(
     session: &mut Session,
     tables: &[TableId],
     layer: Layer,
-) -> Result<Vec<TableId>> {
-    let mut new = Vec::new();
+    new: &mut Vec<TableId>,
+) -> Result<()> {
     if layer.is_main() {
-        return Ok(new);
+        return Ok(());
     }
     for table in tables {
         let name = turn(*table, layer.lineage.0);
@@ -95,7 +96,7 @@ pub(crate) async fn take_turns(
             new.push(*table);
         }
     }
-    Ok(new)
+    Ok(())
 }
 
 /// 40001 if another transaction has written to these tables of a branch since the session's snapshot. What is there now,

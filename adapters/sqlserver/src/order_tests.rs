@@ -315,3 +315,23 @@ async fn a_turn_that_does_not_come_is_a_lock_that_could_not_be_had() {
     let mut tx = adapter.begin().await.unwrap();
     assert_eq!(tx.prepare_write(&table, DEV, false).await.unwrap_err().code(), "40P01");
 }
+
+/// The turn stayed the session's, so the second try didn't look whether others had written, and a child was left without its
+/// parent.
+#[tokio::test]
+async fn what_a_snapshot_lacks_is_refused_after_a_rollback_to_a_savepoint_too() {
+    let stamp = |v| mixed(&[N], &[vec![n(v)]]);
+    for (there, refused) in [(2, true), (1, false)] {
+        let stamps = vec![("SELECT stamp FROM", Answer::Within(stamp(1), stamp(there)))];
+        let (_server, adapter, table) = started(stamps).await;
+        let mut tx = adapter.begin().await.unwrap();
+        let _: Vec<_> =
+            tx.scan(&table, &working(DEV), &Scan::default()).await.unwrap().try_collect().await.unwrap();
+        tx.savepoint("a").await.unwrap();
+        for _ in 0..2 {
+            let tried = tx.prepare_write(&table, DEV, true).await;
+            assert_eq!(tried.err().map(|e| e.code().to_owned()), refused.then(|| "40001".to_owned()));
+            tx.rollback_to("a").await.unwrap();
+        }
+    }
+}

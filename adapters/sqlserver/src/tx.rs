@@ -41,6 +41,9 @@ struct Inner {
     savepoints: Vec<String>,
     /// The table of main that the statement is going to write to: what it reads of it is locked.
     target: Option<TableId>,
+    /// Tables of the branch whose turn it has, and of which it isn't known yet that its snapshot has what others wrote.
+    /// (A look that failed is made again after a ROLLBACK TO, which gives no turn back.)
+    unchecked: Vec<TableId>,
 }
 
 impl Inner {
@@ -85,12 +88,13 @@ impl Inner {
         }
         let catalog = self.shared.catalog(&mut self.session).await?;
         let meta = catalog.get(table)?;
-        let new = take_turns(&mut self.session, &turns(&catalog, table.id), layer).await?;
+        take_turns(&mut self.session, &turns(&catalog, table.id), layer, &mut self.unchecked).await?;
         match self.state {
             // A snapshot that begins now has all that others wrote.
             State::Idle => self.begin(State::Kept).await?,
-            _ => unchanged(&mut self.session, &new, layer).await?,
+            _ => unchanged(&mut self.session, &self.unchecked, layer).await?,
         }
+        self.unchecked.clear();
         ensure(&mut self.session, &meta, layer, None).await
     }
 
@@ -237,6 +241,7 @@ impl Tx {
             failed: false,
             savepoints: Vec::new(),
             target: None,
+            unchecked: Vec::new(),
         };
         Self { slot: Slot::Here(Box::new(inner)) }
     }

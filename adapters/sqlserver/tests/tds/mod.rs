@@ -26,6 +26,8 @@ pub enum Answer {
     Tokens(Vec<u8>),
     /// Sends so much of it, then closes the connection.
     Cut(Vec<u8>, usize),
+    /// Sends the first where a transaction has begun on the connection, the second elsewhere: what a snapshot has, and what there is.
+    Within(Vec<u8>, Vec<u8>),
     /// Closes the connection.
     Gone,
 }
@@ -108,6 +110,7 @@ async fn speak(
     script: &Script,
     heard: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
+    let mut begun = false;
     loop {
         let (kind, payload) = message(&mut stream).await?;
         let answer = match kind {
@@ -118,12 +121,16 @@ async fn speak(
             _ => {
                 let text = utf16(&payload);
                 let found = script.statements.iter().find(|(part, _)| text.contains(part));
+                // Ends are written like that, as whoever ends may not know whether there is one.
+                begun = text.contains("BEGIN TRANSACTION") || begun && !text.contains("IF @@TRANCOUNT > 0");
                 heard.lock().unwrap().push(text.clone());
                 found.map_or_else(|| Answer::Tokens(done()), |(_, answer)| answer.clone())
             }
         };
         match answer {
             Answer::Tokens(tokens) => stream.write_all(&packet(&tokens)).await?,
+            Answer::Within(tokens, _) if begun => stream.write_all(&packet(&tokens)).await?,
+            Answer::Within(_, tokens) => stream.write_all(&packet(&tokens)).await?,
             Answer::Cut(tokens, at) => {
                 stream.write_all(&packet(&tokens)[..at]).await?;
                 stream.flush().await?;
